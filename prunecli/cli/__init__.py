@@ -1,0 +1,100 @@
+"""The command line: options in, exit codes out. The only place that knows click or rich.
+
+Importing this must stay quick, for `--help`: whatever needs torch is imported inside the commands.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+import prunecli
+from prunecli.cli.apply import apply
+from prunecli.cli.eval import evaluate
+from prunecli.cli.finetune import finetune
+from prunecli.cli.inspect import inspect
+from prunecli.cli.list import list_names
+from prunecli.cli.mask import mask
+from prunecli.cli.report import report
+from prunecli.cli.run import run
+from prunecli.cli.score import score
+from prunecli.cli.train import train
+from prunecli.errors import PruneError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(prunecli.__version__, prog_name="prunecli")
+def cli() -> None:
+    """Prune neural networks, one file to the next.
+
+    Every command reads and writes safetensors or JSON files and prints the path of what it wrote,
+    so that commands make pipelines:
+
+    \b
+      prunecli train --model cnn --dataset digits -o dense.safetensors
+      prunecli mask $(prunecli score --method lamp dense.safetensors) --density 0.1 -o m.safetensors
+      prunecli finetune dense.safetensors --mask m.safetensors -o sparse.safetensors
+      prunecli eval sparse.safetensors
+
+    `prunecli run RECIPE` does a whole study from YAML. Any option can also be set by an environment
+    variable, as in PRUNECLI_DATA_DIR or PRUNECLI_DEVICE. PRUNECLI_DEBUG=1 shows tracebacks.
+    """
+
+
+COMMANDS = (train, score, mask, apply, finetune, evaluate, report, run, list_names, inspect)
+for command in COMMANDS:
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command line, and end with the exit code that says how it went."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader is gone, as in `| head -1`. Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        result = cli.main(standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except PruneError as error:
+        return _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.UsageError as error:
+        hint = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
+        return _fail(error.format_message() + hint, 2)
+    except click.ClickException as error:
+        return _fail(error.format_message(), 2)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", 128 + signal.SIGINT)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        hint = "; this is a bug: please report it with the output under PRUNECLI_DEBUG=1"
+        return _fail(f"{type(error).__name__}: {error}{hint}", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    if os.environ.get("PRUNECLI_DEBUG") not in (None, "", "0"):
+        traceback.print_exc()
+    for line in message.splitlines():
+        click.echo(f"error: {line.strip()}", err=True)
+    return code
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)

@@ -1,0 +1,229 @@
+"""What all commands share: their class, options, parameter types, progress and last words."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from prunecli import registry
+from prunecli.errors import BadUsage
+from prunecli.files.header import printable
+
+if TYPE_CHECKING:
+    from prunecli.steps._common import Common, Source
+
+F = TypeVar("F", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path)
+
+
+class Command(click.Command):
+    """A subcommand, with what a recipe has to know of it.
+
+    `product` names the file that a recipe's job writes, given the parameters. `plugins` maps each
+    `k=v` option to the kind of plugin whose options it sets and the option that names the plugin.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        product: str | Callable[[Mapping[str, Any]], str] = "",
+        plugins: Mapping[str, tuple[str, str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("context_settings", {}).setdefault("auto_envvar_prefix", "PRUNECLI")
+        kwargs["context_settings"]["help_option_names"] = ["-h", "--help"]
+        kwargs["context_settings"]["max_content_width"] = 100
+        super().__init__(*args, **kwargs)
+        self.product = product if callable(product) else lambda params: product
+        self.plugins = plugins or {}
+
+    @property
+    def resumable(self) -> bool:
+        return any(option.name == "resume" for option in self.params)
+
+    def verify(self, params: Mapping[str, Any]) -> None:
+        """Check plugin options against the plugins' own. Raises BadUsage. May import torch."""
+        for option, (kind, named_by) in self.plugins.items():
+            if params.get(named_by):
+                registry.bind(kind, params[named_by], params.get(option) or {})
+            elif params.get(option) and named_by != "dataset":
+                raise BadUsage(f"--{option.replace('_', '-')} needs --{named_by}")
+
+
+def examples(text: str) -> str:
+    """An epilog that click leaves as it is."""
+    return "\b\nExamples:\n" + "".join(f"  {line}\n" for line in text.strip().splitlines())
+
+
+class Named(click.ParamType[str]):
+    """The name of a plugin; whether it is known is checked without importing it."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.name = kind, "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            registry.check_name(self.kind, value)
+        except BadUsage as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+class Number(click.ParamType[float]):
+    """A finite number within (low, high], or [low, high] if `closed`."""
+
+    name = "number"
+
+    def __init__(self, low: float, high: float = math.inf, closed: bool = False) -> None:
+        self.low, self.high, self.closed = low, high, closed
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        above = number >= self.low if self.closed else number > self.low
+        if not (math.isfinite(number) and above and number <= self.high):
+            least = f"{'at least' if self.closed else 'above'} {self.low:g}"
+            most = f" and at most {self.high:g}" if math.isfinite(self.high) else ""
+            self.fail(f"{value} is not {least}{most}", param, ctx)
+        return number
+
+
+class KeyValue(click.ParamType[tuple[str, str]]):
+    name = "k=v"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = str(value).partition("=")
+        if not equals or not key:
+            self.fail(f"{value!r} is not of the form key=value", param, ctx)
+        return key, text
+
+
+def _as_dict(
+    ctx: click.Context, param: click.Parameter, pairs: tuple[tuple[str, str], ...]
+) -> dict[str, str]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise click.BadParameter("the same key is given twice", ctx, param)
+    return table
+
+
+def key_values(flag: str, help_text: str) -> Callable[[F], F]:
+    return click.option(
+        flag, type=KeyValue(), multiple=True, callback=_as_dict, help=help_text, metavar="K=V"
+    )
+
+
+def stack(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Several option decorators as one, in the order of the help page."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+common_options = stack(
+    click.option("-o", "--output", type=FILE, help="Where to write; derived if not given."),
+    click.option("--force", is_flag=True, help="Replace an existing output."),
+    click.option("--wait", is_flag=True, help="Wait for another process that writes the output."),
+    click.option("--dry-run", is_flag=True, help="Check everything, write nothing."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout."),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+)
+
+
+def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    kind, _, index = value.partition(":")
+    if value not in ("auto", "cpu", "cuda") and not (kind == "cuda" and index.isdigit()):
+        raise click.BadParameter(f"{value!r} is not auto, cpu, cuda or cuda:N", ctx, param)
+    return value
+
+
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]",
+    callback=_device,
+    help="Where to compute; an explicit cuda never falls back.",
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), help="Of all randomness; else the checkpoint's."
+)
+source_options = stack(
+    click.option("--dataset", type=Named("data"), help="Data set; else the checkpoint's."),
+    key_values("--dataset-opt", "Option of the data set; repeatable."),
+    click.option(
+        "--data-dir", type=FILE, default="data", show_default=True, help="Where data sets are."
+    ),
+    click.option("--download", is_flag=True, help="Download the data set if it is missing."),
+)
+SOURCE_PLUGIN = {"dataset_opt": ("data", "dataset")}
+SCORER_PLUGIN = {"opt": ("scorers", "method")}
+scoring_options = stack(
+    key_values("--opt", "Option of the method; repeatable."),
+    source_options,
+    click.option(
+        "--batch-size", type=click.IntRange(1), default=128, show_default=True,
+        help="Images per scoring batch.",
+    ),
+    click.option("--exclude-classifier", is_flag=True, help="Leave the last linear layer whole."),
+    click.option("--ignore", multiple=True, metavar="PATTERN",
+                 help="Leave weights whose names match whole (shell pattern); repeatable."),
+)  # fmt: skip
+
+
+def source(params: Mapping[str, Any]) -> Source:
+    from prunecli.steps._common import Source
+
+    return Source(params["dataset"], params["dataset_opt"], params["data_dir"], params["download"])
+
+
+def common(params: Mapping[str, Any]) -> Common:
+    """The shared options as the steps take them, with a progress that suits the terminal."""
+    from prunecli.cli._progress import progress
+    from prunecli.steps._common import Common
+
+    return Common(
+        output=params["output"],
+        force=params["force"],
+        wait=params["wait"],
+        dry_run=params["dry_run"],
+        device=params.get("device", "auto"),
+        seed=params.get("seed"),
+        progress=progress(params["quiet"], params["verbose"]),
+    )
+
+
+def done(params: Mapping[str, Any], output: Path) -> None:
+    """Print the result: the output's path, or with `--json` what was written."""
+    if params["dry_run"] and not params["quiet"]:
+        click.echo("dry run: nothing was written", err=True)
+    if not params["as_json"]:
+        click.echo(printable(str(output)))
+        return
+    facts: dict[str, Any] = {"output": str(output), "dry_run": params["dry_run"]}
+    if not params["dry_run"] and output.suffix == ".json":
+        facts["result"] = json.loads(output.read_text())
+    elif not params["dry_run"] and output.suffix == ".safetensors":
+        from prunecli.files.tensors import TensorFile
+
+        file = TensorFile(output)
+        facts |= {"sha256": file.sha256, "meta": file.meta}
+    click.echo(json.dumps(facts))

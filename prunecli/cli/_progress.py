@@ -1,0 +1,70 @@
+"""What a person sees on stderr: a bar on a terminal, a line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from prunecli.files.header import printable
+from prunecli.types import Progress
+
+EVERY = 5.0  # seconds between plain lines
+
+
+def progress(quiet: bool, verbose: bool) -> Progress:
+    if quiet:
+        return Progress()
+    return Bar(verbose) if sys.stderr.isatty() else Lines(verbose)
+
+
+class Lines(Progress):
+    """Plain lines, for logs."""
+
+    def __init__(self, verbose: bool) -> None:
+        self.verbose, self.next_line = verbose, time.monotonic() + EVERY
+
+    def say(self, message: str) -> None:
+        click.echo(printable(message), err=True)
+
+    def detail(self, message: str) -> None:
+        if self.verbose:
+            self.say(message)
+
+    def warn(self, message: str) -> None:
+        self.say(f"warning: {message}")
+
+    def advance(self, label: str, done: int, total: int, **facts: Any) -> None:
+        if time.monotonic() >= self.next_line:
+            self.next_line = time.monotonic() + EVERY
+            self.say(f"{label}: {done}/{total}")
+
+
+class Bar(Lines):
+    """A bar that is gone when its work is done."""
+
+    def __init__(self, verbose: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        super().__init__(verbose)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        self.bar = RichProgress(
+            *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
+        )
+        self.task: Any = None
+
+    def say(self, message: str) -> None:
+        self.bar.stop()
+        super().say(message)
+
+    def advance(self, label: str, done: int, total: int, **facts: Any) -> None:
+        if self.task is None:
+            self.task = self.bar.add_task(label, total=total)
+        self.bar.start()
+        self.bar.update(self.task, description=label, completed=done, total=total)
+        if done == total:
+            self.bar.stop()

@@ -1,0 +1,114 @@
+"""The commands as a recipe's steps: options from YAML, checked as click checks them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from prunecli.cli._base import Command
+from prunecli.cli.apply import apply
+from prunecli.cli.eval import evaluate
+from prunecli.cli.finetune import finetune
+from prunecli.cli.mask import mask
+from prunecli.cli.report import report
+from prunecli.cli.score import score
+from prunecli.cli.train import train
+from prunecli.errors import BadUsage, PruneError
+from prunecli.recipe.plan import Checked
+from prunecli.registry import suggest
+
+STEPS: dict[str, Command] = {
+    str(command.name): command
+    for command in (train, score, mask, apply, finetune, evaluate, report)
+    if isinstance(command, Command)
+}
+
+
+def context(command: str, argv: list[str]) -> click.Context:
+    """The parsed command line of a step. Raises BadUsage where click would complain."""
+    try:
+        return STEPS[command].make_context(command, list(argv))
+    except click.UsageError as error:
+        raise BadUsage(error.format_message()) from None
+
+
+def check(command: str, options: Mapping[str, Any]) -> Checked:
+    """A recipe step's options as arguments, and the file that the step will write."""
+    argv = arguments(STEPS[command], options)
+    params = context(command, argv).params
+    try:
+        STEPS[command].verify(params)
+    except PruneError as error:
+        raise BadUsage(str(error)) from None
+    return Checked(argv, STEPS[command].product(params))
+
+
+def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:
+    """Command-line arguments that say what `options` say. Raises BadUsage, one fault a line.
+
+    A key is an option's long name, or a word of an argument's metavar. A key that is neither is an
+    option of the step's plugin, if it has one: `batches: 4` is `--opt batches=4`.
+    """
+    flags, places = _option_names(command), _argument_names(command)
+    argv: list[str] = []
+    positional: list[str] = []
+    faults = []
+    for key, value in options.items():
+        name = key.replace("_", "-")
+        if name in RESERVED:
+            faults.append(f"{key!r} is set by 'prunecli run'")
+        elif name in places:
+            positional += [str(item) for item in (value if isinstance(value, list) else [value])]
+        elif name in flags:
+            argv += _option(flags[name], name, value)
+        elif "opt" in flags:
+            argv += ["--opt", f"{key}={_text(value)}"]
+        else:
+            faults.append(f"there is no option {key!r}{suggest(name, [*flags, *places])}")
+    if faults:
+        raise BadUsage("\n".join(faults))
+    return [*argv, "--", *positional] if positional else argv
+
+
+RESERVED = {"output", "force", "wait", "dry-run", "json", "quiet", "verbose", "resume", "help"}
+
+
+def _option_names(command: Command) -> dict[str, click.Option]:
+    return {
+        flag.removeprefix("--"): option
+        for option in command.params
+        if isinstance(option, click.Option)
+        for flag in option.opts
+        if flag.startswith("--")
+    }
+
+
+def _argument_names(command: Command) -> set[str]:
+    return {
+        word.strip("[]. ").lower()
+        for argument in command.params
+        if isinstance(argument, click.Argument)
+        for word in [str(argument.name), *(argument.metavar or "").split("|")]
+        if word
+    }
+
+
+def _option(option: click.Option, name: str, value: Any) -> list[str]:
+    if option.is_flag:
+        if not isinstance(value, bool):
+            raise BadUsage(f"{name!r} must be true or false")
+        off = option.secondary_opts
+        return [f"--{name}"] if value else off[:1]
+    if isinstance(value, dict):
+        return [part for k, v in value.items() for part in (f"--{name}", f"{k}={_text(v)}")]
+    values = value if isinstance(value, list) else [value]
+    return [part for item in values for part in (f"--{name}", _text(item))]
+
+
+def _text(value: Any) -> str:
+    """The value as a command line spells it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)

@@ -1,0 +1,78 @@
+"""The options that `train` and `finetune` share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from prunecli.cli._base import (
+    FILE,
+    Named,
+    Number,
+    common,
+    device_option,
+    done,
+    key_values,
+    seed_option,
+    source,
+    source_options,
+    stack,
+)
+
+SETTINGS = (
+    "epochs", "batch_size", "lr", "optimizer", "momentum", "nesterov", "weight_decay", "schedule",
+    "lr_every", "lr_gamma", "precision",
+)  # fmt: skip
+OPTIMIZERS = ("sgd", "adam", "adamw")
+LR_SCHEDULES = ("constant", "cosine", "step", "restarts", "onecycle")
+PRECISIONS = ("auto", "bf16", "fp32")
+
+model_options = stack(
+    click.option("--model", type=Named("models"), help="Architecture; else the checkpoint's."),
+    key_values("--model-opt", "Option of the model; repeatable."),
+)
+settings_options = stack(
+    click.option("--mask", type=FILE, help="Keep the weights this mask removes at exactly zero."),
+    click.option("--epochs", type=click.IntRange(0), help="Passes over the data. [default: 10]"),
+    click.option("--batch-size", type=click.IntRange(1), help="[default: 128]"),
+    click.option("--lr", type=Number(0), help="Peak learning rate. [default: 0.05]"),
+    click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="[default: sgd]"),
+    click.option("--momentum", type=Number(0, 1, closed=True),
+                 help="Of SGD; Adam's beta1. [default: 0.9]"),
+    click.option("--nesterov/--no-nesterov", default=None, help="[default: nesterov]"),
+    click.option("--weight-decay", type=Number(0, closed=True), help="[default: 0.0005]"),
+    click.option("--schedule", type=click.Choice(LR_SCHEDULES),
+                 help="Of the learning rate. [default: cosine]"),
+    click.option("--lr-every", type=click.IntRange(1),
+                 help="Epochs between steps or restarts. [default: 30]"),
+    click.option("--lr-gamma", type=Number(0, 1), help="Factor of each step. [default: 0.1]"),
+    click.option("--precision", type=click.Choice(PRECISIONS),
+                 help="auto: bf16 where the hardware has it. [default: auto]"),
+    click.option("--eval-epochs/--no-eval-epochs", default=True, show_default=True,
+                 help="Evaluate on the test set after every epoch."),
+    click.option("--resume", is_flag=True, help="Go on from the training state beside the output."),
+)  # fmt: skip
+training_options = stack(
+    model_options, source_options, settings_options, seed_option, device_option
+)
+
+
+def train_from(checkpoint: Path | None, params: Mapping[str, Any]) -> None:
+    """Do what `train` and `finetune` have in common, which is all but their options."""
+    from prunecli.steps.train import TrainOptions, train
+
+    options = TrainOptions(
+        checkpoint=checkpoint,
+        mask=params["mask"],
+        rewind=params.get("rewind"),
+        model=params.get("model"),
+        model_options=params.get("model_opt", {}),
+        source=source(params),
+        settings={name: params[name] for name in SETTINGS if params[name] is not None},
+        resume=params["resume"],
+        eval_every_epoch=params["eval_epochs"],
+    )
+    done(params, train(options, common(params)))

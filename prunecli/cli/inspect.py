@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from prunecli.cli._base import FILE, Command, examples
+from prunecli.files.header import printable
+
+EXAMPLES = """
+prunecli inspect ckpt.safetensors
+prunecli inspect llama/ --json | jq .parameters
+"""
+
+
+@click.command("inspect", cls=Command, epilog=examples(EXAMPLES))
+@click.argument("file", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
+def inspect(file: Path, as_json: bool) -> None:
+    """Say what FILE is: kind, lineage and tensors. Nothing in it is run or followed."""
+    from prunecli.steps.inspect import inspect as step
+
+    facts = step(file)
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for line in _lines(facts):
+        click.echo(printable(line))
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    meta = facts["meta"] or {}
+    density = (meta.get("density") or {}).get("per_tensor") or {}
+    lines = [f"kind        {facts['kind']}", f"sha256      {facts['sha256']}"]
+    lines += [
+        f"{key.ljust(11)} {json.dumps(meta[key], ensure_ascii=False)}"
+        for key in ("model", "dataset", "method", "scope", "asked", "seed", "parent", "mask")
+        if meta.get(key) is not None
+    ]
+    lines.append(f"values      {facts['parameters']:,} in {len(facts['tensors'])} tensors")
+    prunable = set(facts["prunable"] or ())
+    for tensor in facts["tensors"]:
+        name, mark = tensor["name"], "prunable" if tensor["name"] in prunable else ""
+        mark = f"density {density[name]:.4g}" if name in density else mark
+        lines.append(f"  {name}  {tensor['dtype']} {tensor['shape']}  {mark}".rstrip())
+    return lines

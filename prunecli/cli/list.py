@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from prunecli import registry
+from prunecli.cli._base import Command, examples
+
+KINDS = {"methods": "scorers", "pruners": "pruners", "models": "models", "datasets": "data"}
+EXAMPLES = """
+prunecli list methods
+prunecli list datasets --json
+"""
+
+
+@click.command("list", cls=Command, epilog=examples(EXAMPLES))
+@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
+def list_names(kind: str, as_json: bool) -> None:
+    """Say which methods, pruners, models or data sets there are, with their options."""
+    table = {name: _facts(KINDS[kind], name) for name in registry.names(KINDS[kind])}
+    if as_json:
+        click.echo(json.dumps(table))
+        return
+    width = max(map(len, table), default=0)
+    for name, facts in table.items():
+        options = ", ".join(f"{k}={v}" for k, v in facts["options"].items())
+        click.echo(f"{name.ljust(width)}  {facts['summary']}" + (f"  [{options}]" * bool(options)))
+
+
+def _facts(kind: str, name: str) -> dict[str, Any]:
+    options = registry.options(registry.find(kind, name))
+    return {
+        "summary": registry.summary(kind, name),
+        "options": {o: None if p.default is p.empty else p.default for o, p in options.items()},
+    }

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from prunecli.cli._base import (
+    FILE,
+    SCORER_PLUGIN,
+    SOURCE_PLUGIN,
+    Command,
+    Named,
+    Number,
+    common,
+    common_options,
+    device_option,
+    done,
+    examples,
+    scoring_options,
+    seed_option,
+    source,
+)
+
+SCOPES = ("global", "layer", "uniform", "erk")
+ROUND_SCHEDULES = ("exponential", "linear")
+EXAMPLES = """
+prunecli mask ckpt.lamp.scores.safetensors --compression 16
+prunecli mask $(prunecli score --method lamp ckpt.safetensors) --sparsity 0.9 --scope layer
+prunecli mask init.safetensors --method snip --rounds 10 --density 0.02   # scored anew each round
+prunecli mask scores.safetensors --density 0.05 --mask previous.mask.safetensors     # nested
+"""
+
+
+@click.command(
+    "mask",
+    cls=Command,
+    product="mask.safetensors",
+    plugins={**SCORER_PLUGIN, **SOURCE_PLUGIN},
+    epilog=examples(EXAMPLES),
+)
+@click.argument("scores", type=FILE, metavar="SCORES|CHECKPOINT")
+@click.option("--density", type=Number(0, 1), help="Fraction of weights to keep.")
+@click.option("--sparsity", type=Number(0, 1, closed=True), help="Fraction to remove.")
+@click.option("--compression", type=Number(1, closed=True), help="All weights over kept weights.")
+@click.option(
+    "--scope",
+    type=click.Choice(SCOPES),
+    default="global",
+    show_default=True,
+    help="Choose among all weights, or give each layer its share.",
+)
+@click.option("--method", type=Named("scorers"), help="Score a checkpoint on the fly.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Prune in rounds, scoring anew before each.",
+)
+@click.option(
+    "--schedule",
+    type=click.Choice(ROUND_SCHEDULES),
+    default="exponential",
+    show_default=True,
+    help="Of the density over rounds.",
+)
+@click.option("--mask", type=FILE, help="Keep only what this mask keeps.")
+@click.option("--no-dead-layers", is_flag=True, help="Fail if a layer is left without weights.")
+@scoring_options
+@seed_option
+@device_option
+@common_options
+def mask(scores: Path, **params: Any) -> None:  # fmt: skip
+    """Keep the highest scores: exactly round(density * n) of n weights, ties by order.
+
+    Give exactly one of --density, --sparsity and --compression. From a CHECKPOINT, --method says
+    how to score it.
+    """
+    from prunecli.steps.mask import Selection
+    from prunecli.steps.mask import mask as step
+    from prunecli.steps.score import Scoring
+
+    selection = Selection(
+        density_asked(params),
+        params["scope"],
+        params["rounds"],
+        params["schedule"],
+        allow_dead_layers=not params["no_dead_layers"],
+    )
+    scoring = params["method"] and Scoring(
+        params["method"],
+        params["opt"],
+        source(params),
+        params["batch_size"],
+        params["ignore"],
+        params["exclude_classifier"],
+    )
+    done(params, step(scores, selection, scoring, params["mask"], common(params)))
+
+
+def density_asked(params: dict[str, Any]) -> float:
+    given = [n for n in ("density", "sparsity", "compression") if params[n] is not None]
+    if len(given) != 1:
+        raise click.UsageError("give exactly one of --density, --sparsity and --compression")
+    value = float(params[given[0]])
+    return {"density": value, "sparsity": 1 - value, "compression": 1 / value}[given[0]]

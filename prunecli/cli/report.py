@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from prunecli.cli._base import FILE, Command, common, common_options, done, examples
+
+EXAMPLES = """
+prunecli report *.eval.json
+prunecli report *.eval.json --format csv > results.csv
+prunecli report *.eval.json --format html -o report.html
+"""
+
+
+ENDINGS = {"table": "txt", "csv": "csv", "json": "json", "html": "html"}
+
+
+def page_name(params: Mapping[str, Any]) -> str:
+    return f"report.{ENDINGS[params['form']]}"
+
+
+@click.command("report", cls=Command, product=page_name, epilog=examples(EXAMPLES))
+@click.argument("results", type=FILE, nargs=-1, required=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(ENDINGS)),
+    default="table",
+    show_default=True,
+    help="html adds figures.",
+)
+@click.option("--title", help="Of the page.")
+@common_options
+def report(results: tuple[Path, ...], **params: Any) -> None:  # fmt: skip
+    """Gather RESULTS of 'prunecli eval' into one table, averaged over seeds.
+
+    Without -o, all but html goes to stdout.
+    """
+    from prunecli.steps.report import report as step
+
+    output, table = step(list(results), params["form"], params["title"], common(params))
+    if output is None:
+        click.echo(table, nl=False)
+        return
+    if not params["quiet"]:
+        click.echo(table, nl=False, err=True)
+    done(params, output)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from prunecli.cli._base import FILE, Command, KeyValue, _as_dict, examples
+from prunecli.cli._steps import STEPS, check, context
+from prunecli.errors import BadUsage
+from prunecli.files.header import printable
+
+if TYPE_CHECKING:
+    from prunecli.recipe.plan import Job
+
+EXAMPLES = """
+prunecli run recipes/quickstart.yaml
+prunecli run recipes/quickstart.yaml --set seed=[0,1,2] --dry-run
+prunecli run study.yaml --only sparse --output /scratch/study
+"""
+
+
+@click.command("run", cls=Command, epilog=examples(EXAMPLES))
+@click.argument("recipe", type=FILE)
+@click.option(
+    "--set",
+    "overrides",
+    type=KeyValue(),
+    multiple=True,
+    callback=_as_dict,
+    metavar="K=V",
+    help="Set a variable or an axis of the recipe; repeatable.",
+)
+@click.option("--only", metavar="STEP", help="Do this step and what it needs.")
+@click.option("--keep-going", is_flag=True, help="After a failure, do all that does not need it.")
+@click.option("-o", "--output", type=FILE, help="The study's folder. [default: runs/NAME]")
+@click.option("--dry-run", is_flag=True, help="Print every job's command, do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+def run(recipe: Path, **params: Any) -> None:  # fmt: skip
+    """Do a whole study from a YAML RECIPE; what is done already is not done again.
+
+    Every job's output and record are below the study's folder. An interrupted run goes on where it
+    stopped. Prints the outputs that no other job needs.
+    """
+    from prunecli.cli._progress import progress
+    from prunecli.recipe.execute import Tools, execute
+    from prunecli.recipe.parse import scalar
+    from prunecli.recipe.plan import plan, read_recipe
+
+    overrides = {key: scalar(text) for key, text in params["overrides"].items()}
+    study = read_recipe(recipe, overrides, STEPS)
+    jobs = plan(study, params["output"] or Path("runs") / study.name, check)
+    jobs = only(jobs, params["only"]) if params["only"] else jobs
+    if params["dry_run"]:
+        for job in jobs:
+            click.echo(shlex.join(["prunecli", job.command, *job.arguments]))
+        return
+    tools = Tools(lambda job: invoke(job, params["quiet"]), inputs)
+    ran = execute(jobs, tools, progress(params["quiet"], params["verbose"]), params["keep_going"])
+    needed = {need for job in jobs for need in job.needs}
+    outputs = [str(job.output) for job in jobs if job.name not in needed]
+    if params["as_json"]:
+        click.echo(json.dumps({"outputs": outputs, "jobs": len(jobs), "ran": ran}))
+        return
+    for output in outputs:
+        click.echo(printable(output))
+
+
+def only(jobs: list[Job], step: str) -> list[Job]:
+    if step not in {job.step for job in jobs}:
+        raise BadUsage(f"--only: there is no step {step!r}")
+    wanted = {job.name for job in jobs if job.step == step}
+    for job in reversed(jobs):
+        if job.name in wanted:
+            wanted |= set(job.needs)
+    return [job for job in jobs if job.name in wanted]
+
+
+def inputs(job: Job) -> Mapping[str, Any]:
+    from prunecli.steps.inputs import dependencies
+
+    return dependencies(context(job.command, job.arguments).params)
+
+
+def invoke(job: Job, quiet: bool) -> None:
+    """Run a job in this process. What it prints is not this command's result: it goes to stderr."""
+    extra = ["--force", *["--resume"] * STEPS[job.command].resumable, *["--quiet"] * quiet]
+    with redirect_stdout(sys.stderr):
+        job_context = context(job.command, [*extra, *job.arguments])
+        with job_context:
+            STEPS[job.command].invoke(job_context)

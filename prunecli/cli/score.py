@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from prunecli.cli._base import (
+    FILE,
+    SCORER_PLUGIN,
+    SOURCE_PLUGIN,
+    Command,
+    Named,
+    common,
+    common_options,
+    device_option,
+    done,
+    examples,
+    scoring_options,
+    seed_option,
+    source,
+)
+
+EXAMPLES = """
+prunecli score --method lamp ckpt.safetensors
+prunecli score --method snip --opt batches=4 init.safetensors -o snip.safetensors
+prunecli score --method magnitude --ignore '*lm_head*' llama/     # any safetensors file or folder
+prunecli list methods
+"""
+
+
+@click.command(
+    "score",
+    cls=Command,
+    product="scores.safetensors",
+    plugins={**SCORER_PLUGIN, **SOURCE_PLUGIN},
+    epilog=examples(EXAMPLES),
+)
+@click.argument("checkpoint", type=FILE)
+@click.option("--method", type=Named("scorers"), required=True, help="See 'prunecli list methods'.")
+@scoring_options
+@click.option("--mask", type=FILE, help="Score the network as this mask leaves it.")
+@seed_option
+@device_option
+@common_options
+def score(checkpoint: Path, **params: Any) -> None:
+    """Score how much each weight of CHECKPOINT matters; higher means keep.
+
+    magnitude, lamp and random look at weights alone and take any safetensors checkpoint; the others
+    need one that prunecli trained, and its data.
+    """
+    from prunecli.steps.score import Scoring
+    from prunecli.steps.score import score as step
+
+    scoring = Scoring(
+        params["method"],
+        params["opt"],
+        source(params),
+        params["batch_size"],
+        params["ignore"],
+        params["exclude_classifier"],
+    )
+    done(params, step(checkpoint, scoring, params["mask"], common(params)))

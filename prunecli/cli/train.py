@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from prunecli.cli._base import (
+    FILE,
+    SOURCE_PLUGIN,
+    Command,
+    common_options,
+    examples,
+)
+from prunecli.cli._training import train_from, training_options
+
+EXAMPLES = """
+prunecli train --model cnn --dataset digits --epochs 20 -o dense.safetensors
+prunecli train --model resnet20 --dataset cifar10 --data-dir ~/data --download
+prunecli train --model vgg16 --dataset cifar10 --epochs 0     # the initialisation
+prunecli train --model resnet20 --dataset cifar10 --resume       # after a Ctrl-C
+"""
+
+
+@click.command(
+    "train",
+    cls=Command,
+    product="ckpt.safetensors",
+    plugins={"model_opt": ("models", "model"), **SOURCE_PLUGIN},
+    epilog=examples(EXAMPLES),
+)
+@click.argument("checkpoint", type=FILE, required=False, metavar="[CHECKPOINT]")
+@training_options
+@common_options
+def train(checkpoint: Path | None, **params: Any) -> None:
+    """Train a network, from its initialisation or from CHECKPOINT.
+
+    What is not given is taken from CHECKPOINT: model, data set and training settings. The training
+    state is kept beside the output: --resume goes on where a run stopped, to the very same bytes.
+    """
+    train_from(checkpoint, params)

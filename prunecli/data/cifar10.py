@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from torchvision import datasets
+
+from prunecli.data._torchvision import read_named
+from prunecli.types import Images
+
+
+def cifar10(root: Path, split: str, download: bool = False) -> Images:
+    """60,000 photographs, 32x32 RGB, 10 classes; trained with 4-pixel shifts and mirroring.
+
+    Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009
+    """
+    images, labels, classes = read_named("cifar10", datasets.CIFAR10, root, split, "RGB", download)
+    return Images(
+        images,
+        labels,
+        classes,
+        mean=[0.4914, 0.4822, 0.4465],
+        std=[0.2470, 0.2435, 0.2616],
+        pad=4,
+        flip=True,
+    )

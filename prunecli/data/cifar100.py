@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from torchvision import datasets
+
+from prunecli.data._torchvision import read_named
+from prunecli.types import Images
+
+
+def cifar100(root: Path, split: str, download: bool = False) -> Images:
+    """60,000 photographs, 32x32 RGB, 100 classes; trained with 4-pixel shifts and mirroring.
+
+    Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009
+    """
+    images, labels, classes = read_named(
+        "cifar100", datasets.CIFAR100, root, split, "RGB", download
+    )
+    return Images(
+        images,
+        labels,
+        classes,
+        mean=[0.5071, 0.4865, 0.4409],
+        std=[0.2673, 0.2564, 0.2762],
+        pad=4,
+        flip=True,
+    )

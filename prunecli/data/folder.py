@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from prunecli.data._trees import read_tree
+from prunecli.errors import BadEnvironment
+from prunecli.types import Images
+
+
+def folder(
+    root: Path,
+    split: str,
+    download: bool = False,
+    *,
+    size: int | None = None,
+    grey: bool = False,
+    pad: int = 4,
+    flip: bool = True,
+) -> Images:
+    """Any image-folder tree, DATA-DIR/{train,test}/CLASS/*; `val` stands in for `test`.
+
+    `size` scales images to size x size, `grey` reads them with one channel, `pad` and `flip` say
+    how training images are shifted and mirrored. Normalised with ImageNet's mean and deviation
+    (0.5 and 0.25 for grey images).
+    """
+    places = [root / name for name in ([split, "val"] if split == "test" else [split])]
+    place = next((place for place in places if place.is_dir()), None)
+    if place is None:
+        raise BadEnvironment(f"{places[0]}: there is no such folder; name its parent by --data-dir")
+    images, labels, classes = read_tree(place, "L" if grey else "RGB", size)
+    mean, std = ([0.5], [0.25]) if grey else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    return Images(images, labels, classes, mean, std, pad=pad, flip=flip)

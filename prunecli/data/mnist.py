@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from torchvision import datasets
+
+from prunecli.data._torchvision import read_named
+from prunecli.types import Images
+
+
+def mnist(root: Path, split: str, download: bool = False) -> Images:
+    """70,000 handwritten digits, 28x28 grey, 10 classes.
+
+    Source: LeCun et al., Gradient-based learning applied to document recognition, 1998
+    """
+    images, labels, _ = read_named("mnist", datasets.MNIST, root, split, "L", download)
+    classes = [str(label) for label in range(10)]
+    return Images(images, labels, classes, mean=[0.1307], std=[0.3081])

@@ -1,0 +1,67 @@
+"""Where and in which precision to compute."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from prunecli.errors import BadEnvironment
+
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the GPU if there is one; an explicit device never falls back.
+
+    Raises BadEnvironment for a GPU that is not there. Also makes results repeatable: deterministic
+    kernels, and no TF32 unless asked for elsewhere.
+    """
+    # cuBLAS repeats its results only with a fixed work space, which it reads when it starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise BadEnvironment(
+                f"--device {name}: this machine has {count} usable GPUs; use --device cpu or auto"
+            )
+    return device
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model on the device, in the memory format that convolutions are fastest in."""
+    model.to(device)
+    model.to(memory_format=torch.channels_last)
+    return model
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16: CUDA from Ampere on, CPUs with AMX or AVX512-BF16.
+
+    Others emulate it, slower than float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """`bf16` or `fp32`; `auto` is bf16 where the hardware has it."""
+    if name != "auto":
+        return name
+    return "bf16" if has_fast_bf16(device) else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -1,0 +1,51 @@
+"""Every failure that prunecli foresees, with the exit code it ends in.
+
+    PruneError               1   a bug, if nothing below fits
+    ├── BadUsage             2   the command line or the recipe is wrong
+    ├── BadInput             3   a file cannot be read, or is not what it should be
+    ├── Mismatch             4   the inputs do not belong together
+    ├── BadOutput            5   the output exists, is locked or cannot be written
+    ├── BadEnvironment       6   device, data set or optional package missing
+    ├── NotFinite            7   NaN or infinity in weights, scores or loss
+    └── JobsFailed           8   some jobs of a recipe failed
+
+The message is one line: what, where, and the mend. Only `prunecli.cli` turns these into exit codes.
+"""
+
+
+class PruneError(Exception):
+    exit_code = 1
+
+
+class BadUsage(PruneError):
+    exit_code = 2
+
+
+class BadInput(PruneError):
+    exit_code = 3
+
+
+class Mismatch(PruneError):
+    exit_code = 4
+
+
+class BadOutput(PruneError):
+    exit_code = 5
+
+
+class BadEnvironment(PruneError):
+    exit_code = 6
+
+
+class NotFinite(PruneError):
+    exit_code = 7
+
+
+class JobsFailed(PruneError):
+    exit_code = 8
+
+
+def some(names: list[str], most: int = 3) -> str:
+    """The first few names, and how many more there are: 'a, b, c and 4 more'."""
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,158 @@
+"""The kinds of file prunecli writes, and how each is laid out in safetensors.
+
+    checkpoint   a plain state_dict; loads anywhere without prunecli
+    scores       one float32 tensor per scored weight; -inf marks a weight pruned earlier
+    mask         one U8 tensor per weight: its kept/pruned bits, packed little-endian
+    state        an interrupted training run: weights, optimizer, random numbers, position
+
+Each carries one metadata key, `prunecli`, holding canonical JSON: schema, kind and lineage. It
+never holds a time, a host or an absolute path, so the same command writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prunecli.errors import BadInput, Mismatch, some
+from prunecli.files.atomic import write_tensors
+from prunecli.files.tensors import TensorFile
+from prunecli.types import Mask
+
+SCHEMA = 1
+KINDS = ("checkpoint", "scores", "mask", "state")
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text. NaN is refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def write_artifact(
+    path: Path, kind: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
+) -> None:
+    """Write tensors with prunecli's metadata, atomically and canonically."""
+    text = canonical({**meta, "schema": SCHEMA, "kind": kind})
+    write_tensors(path, tensors, {"prunecli": text})
+
+
+def open_artifact(path: Path, *kinds: str) -> TensorFile:
+    """Open a file that must be one of `kinds`; a file prunecli never saw counts as a checkpoint.
+
+    Raises BadInput naming what the file is and which kind was due.
+    """
+    file = TensorFile(path)
+    kind = kind_of(file)
+    if kind not in kinds:
+        wanted = " or ".join(kinds)
+        raise BadInput(f"{file.label}: it is a {kind} file, but a {wanted} file is needed here")
+    if file.meta is not None and file.meta.get("schema") != SCHEMA:
+        raise BadInput(
+            f"{file.label}: its schema {file.meta.get('schema')!r} is not {SCHEMA}; "
+            "it was written by another version of prunecli"
+        )
+    return file
+
+
+def kind_of(file: TensorFile) -> str:
+    return "checkpoint" if file.meta is None else str(file.meta["kind"])
+
+
+def read_state_dict(checkpoint: TensorFile) -> dict[str, Tensor]:
+    """All tensors of a checkpoint, tied ones under each of their names."""
+    tensors = dict(checkpoint)
+    for alias, name in ((checkpoint.meta or {}).get("tied") or {}).items():
+        if name not in tensors:
+            raise BadInput(f"{checkpoint.label}: {alias!r} is tied to {name!r}, which is missing")
+        tensors[alias] = tensors[name]
+    return tensors
+
+
+def untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors that are one and the same are stored once: those to store, and alias -> name."""
+    first: dict[tuple[Any, ...], str] = {}
+    kept: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        if tensor.numel() and place in first:
+            tied[name] = first[place]
+        else:
+            first[place], kept[name] = name, tensor
+    return kept, tied
+
+
+def write_mask(path: Path, mask: Mask, meta: Mapping[str, Any]) -> None:
+    """Write a mask, one bit a weight. Shapes stand in the metadata."""
+    packed = {name: torch.from_numpy(_pack(kept)) for name, kept in mask.items()}
+    shapes = {name: list(kept.shape) for name, kept in mask.items()}
+    write_artifact(path, "mask", packed, {**meta, "shapes": shapes})
+
+
+def read_mask(path: Path) -> tuple[Mask, TensorFile]:
+    """A mask and the file it came from. Raises BadInput for bits that cannot be a mask's."""
+    file = open_artifact(path, "mask")
+    shapes = (file.meta or {}).get("shapes")
+    if not isinstance(shapes, dict) or set(shapes) != set(file):
+        raise BadInput(f"{file.label}: its shapes do not match its tensors; make the mask again")
+    return {name: _unpack(file, name, shapes[name]) for name in file}, file
+
+
+def _pack(kept: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.packbits(kept.cpu().contiguous().numpy().reshape(-1), bitorder="little")
+
+
+def _unpack(file: TensorFile, name: str, shape: Any) -> Tensor:
+    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+        raise BadInput(f"{file.label}: mask {name!r} has no valid shape; make the mask again")
+    entry, count = file.entry(name), math.prod(shape)
+    if entry.dtype != "U8" or entry.shape != (-(-count // 8),):
+        raise BadInput(f"{file.label}: mask {name!r} does not hold the {count:,} bits of {shape}")
+    bits = np.unpackbits(file[name].numpy(), bitorder="little")
+    if bits[count:].any():
+        raise BadInput(f"{file.label}: mask {name!r} has padding bits set; it is damaged")
+    return torch.from_numpy(bits[:count].astype(bool).reshape(shape))
+
+
+def check_mask_fits(
+    mask: Mask, shapes: Mapping[str, tuple[int, ...]], mask_label: str, label: str
+) -> None:
+    """Raise Mismatch unless every masked name is a tensor of that shape in the checkpoint."""
+    missing = [name for name in mask if name not in shapes]
+    if missing:
+        raise Mismatch(
+            f"{mask_label}: it masks {some(missing)}, which {label} does not have; "
+            "rebuild it with 'prunecli mask'"
+        )
+    for name, kept in mask.items():
+        if tuple(kept.shape) != tuple(shapes[name]):
+            raise Mismatch(
+                f"{mask_label}: mask {name!r} is {list(kept.shape)} but {label} has "
+                f"{list(shapes[name])}; rebuild it with 'prunecli mask'"
+            )
+
+
+class ScoresFile(Mapping[str, Tensor]):
+    """The scores in a file, read anew at each access: selecting needs little memory."""
+
+    def __init__(self, file: TensorFile) -> None:
+        self.file = file
+        for name in file:
+            if file.entry(name).dtype != "F32":
+                raise BadInput(f"{file.label}: scores {name!r} are not float32; score again")
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.file[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.file)
+
+    def __len__(self) -> int:
+        return len(self.file)

@@ -1,0 +1,162 @@
+"""Whole files or none: claim an output, write it beside its final name, then rename.
+
+A reader never sees half a file. Whatever happens, the earlier file stays intact until the new one
+is complete and on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from prunecli.errors import BadOutput, BadUsage
+from prunecli.files.header import printable
+
+DTYPE_CODE = {
+    torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32",
+    torch.float16: "F16", torch.bfloat16: "BF16", torch.int16: "I16", torch.int8: "I8",
+    torch.uint8: "U8", torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2", torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64",
+}  # fmt: skip
+
+
+@contextmanager
+def claimed(
+    output: Path, inputs: Iterable[Path] = (), *, force: bool = False, wait: bool = False
+) -> Iterator[Path]:
+    """Hold the right to write `output`: checked and locked before any work starts.
+
+    Yields the path to write to: the target, if `output` is a symlink. Raises BadUsage if it is
+    one of the inputs, and BadOutput if it exists (without `force`), if its folder cannot be
+    written, or if another process holds it (`wait` waits for that one instead).
+    """
+    target = check_output(output, inputs, force=force)
+    label, lock_path = printable(str(output)), target.with_name(f".{target.name}.lock")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(lock_path, timeout=-1 if wait else 0)
+        lock.acquire()
+    except Timeout:
+        holder = _holder(lock_path)
+        raise BadOutput(f"{label}: {holder} is writing it; wait for that, or use --wait") from None
+    except (OSError, NotImplementedError) as error:
+        raise BadOutput(f"{label}: cannot be written: {_reason(error)}") from None
+    try:
+        lock_path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        for leftover in target.parent.glob(f".{_glob_escaped(target.name)}.*.part"):
+            leftover.unlink(missing_ok=True)
+        yield target
+    finally:
+        with suppress(OSError):
+            lock_path.unlink()
+        lock.release()
+
+
+def check_output(output: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> Path:
+    """The real path that `output` stands for, if it may be written; see `claimed`."""
+    label, target = printable(str(output)), Path(os.path.realpath(output))
+    if any(target == Path(os.path.realpath(path)) for path in inputs):
+        raise BadUsage(f"{label}: the output is one of the inputs; give another with -o")
+    if target.is_dir():
+        raise BadOutput(f"{label}: it is a directory; name a file with -o")
+    if target.exists() and not force:
+        raise BadOutput(f"{label}: it exists; replace it with --force or give another with -o")
+    folder = next(parent for parent in target.parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise BadOutput(f"{label}: cannot be written: no permission for {printable(str(folder))}")
+    return target
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file whose bytes depend on nothing but the arguments.
+
+    Tensors are laid out by falling item size, as the format's own writer does to keep them
+    aligned, and in the given order within one size. They are read one at a time, so a lazy mapping
+    of any size will do. `metadata` keys are sorted.
+    """
+    layout = {name: _entry(tensors[name]) for name in tensors}
+    order = sorted(layout, key=lambda name: -layout[name][2])
+    header: dict[str, object] = {"__metadata__": {"format": "pt"} | dict(sorted(metadata.items()))}
+    position = 0
+    for name in order:
+        dtype, shape, _, size = layout[name]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [position, position + size]}
+        position += size
+    raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    raw += b" " * (-len(raw) % 8)
+
+    def chunks() -> Iterator[bytes | memoryview]:
+        yield len(raw).to_bytes(8, "little") + raw
+        for name in order:
+            flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+            if flat.numel():
+                yield flat.view(torch.uint8).numpy().data
+
+    write_bytes(path, chunks())
+
+
+def _entry(tensor: Tensor) -> tuple[str, list[int], int, int]:
+    size = tensor.numel() * tensor.element_size()
+    return DTYPE_CODE[tensor.dtype], list(tensor.shape), tensor.element_size(), size
+
+
+def write_bytes(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    """Write `path` in one go: on any failure the earlier file stays and no other is left behind.
+
+    The file gets the mode that the umask gives; the data and the rename are on the disk when this
+    returns. A symlink stays one. Raises BadOutput.
+    """
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        try:
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            with os.fdopen(descriptor, "wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+    except OSError as error:
+        label = printable(str(path))
+        raise BadOutput(f"{label}: cannot be written: {_reason(error)}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, [text.encode()])
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut. Some file systems cannot; then it is best effort."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _holder(lock_path: Path) -> str:
+    with suppress(OSError):
+        return printable(lock_path.read_text().strip()) or "another process"
+    return "another process"
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _glob_escaped(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

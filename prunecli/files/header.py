@@ -1,0 +1,164 @@
+"""The strict reader of safetensors headers.
+
+A file is 8 bytes of header length, a JSON header, and the tensors' bytes. The `safetensors`
+library accepts some files that cannot mean what they say (two tensors of one name: it keeps the
+last), so the header is checked here before a byte of data is touched. No torch is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prunecli.errors import BadInput
+
+ITEM_SIZE = {
+    "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
+    "U16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
+}  # fmt: skip
+FLOATS = {"F64", "F32", "F16", "BF16"}
+MAX_HEADER = 100_000_000  # the format's own limit, in bytes
+
+PICKLE_HELP = (
+    "it is a pickle, which can run code when read; convert it once with "
+    '`python -c "import torch, safetensors.torch as s; '
+    "s.save_file(torch.load('IN.pt', weights_only=True), 'OUT.safetensors')\"`"
+)
+NOT_SAFETENSORS = [
+    (b"version https://git-lfs", "it is a git-lfs pointer; fetch the file with `git lfs pull`"),
+    (b"<!DOCTYPE", "it is an HTML page; download the file itself"),
+    (b"<!doctype", "it is an HTML page; download the file itself"),
+    (b"<html", "it is an HTML page; download the file itself"),
+    (b"PK\x03\x04", PICKLE_HELP),
+    (b"\x80", PICKLE_HELP),
+    (b"GGUF", "it is a GGUF file; prunecli reads safetensors"),
+    (b"\x93NUMPY", "it is a NumPy file; prunecli reads safetensors"),
+]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file: its safetensors dtype, shape and byte range in the data part."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Tensors in the order of their bytes, and the file's string-to-string metadata."""
+
+    entries: dict[str, Entry]
+    metadata: dict[str, str]
+    length: int
+
+
+def printable(text: str) -> str:
+    """The text with control characters and the like escaped: safe on any terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def read_header(path: Path) -> Header:
+    """Read and check the header of one safetensors file.
+
+    Raises BadInput if the file is missing, is something else, or breaks any rule of the format:
+    length, JSON, unique names, known dtypes, shapes that match their bytes, and byte ranges that
+    cover the data part without a hole or an overlap.
+    """
+    label = printable(str(path))
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(64)
+            _refuse_other_formats(label, head)
+            length = int.from_bytes(head[:8], "little")
+            if length > MAX_HEADER:
+                raise BadInput(f"{label}: its header claims {length:,} bytes; the limit is 100 MB")
+            if length > size - 8:
+                raise BadInput(f"{label}: it is truncated; the header alone needs {length:,} bytes")
+            file.seek(8)
+            raw = file.read(length)
+    except IsADirectoryError:
+        raise BadInput(f"{label}: it is a directory without model.safetensors.index.json") from None
+    except FileNotFoundError:
+        raise BadInput(f"{label}: there is no such file") from None
+    except OSError as error:
+        raise BadInput(f"{label}: cannot be read: {error.strerror}") from None
+    try:
+        return _checked(_parse(raw), data_size=size - 8 - length, length=length)
+    except ValueError as error:
+        raise BadInput(f"{label}: not a valid safetensors file: {printable(str(error))}") from None
+
+
+def _refuse_other_formats(label: str, head: bytes) -> None:
+    if not head:
+        raise BadInput(f"{label}: it is empty")
+    for magic, help_text in NOT_SAFETENSORS:
+        if head.startswith(magic) and head[8:9] != b"{":
+            raise BadInput(f"{label}: {help_text}")
+    if len(head) < 8:
+        raise BadInput(f"{label}: it is truncated; {len(head)} bytes cannot hold a header")
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    if not raw.startswith(b"{"):
+        raise ValueError("its header does not start with '{'")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        if len(table) != len(pairs):
+            [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
+            raise ValueError(f"the name {twice!r} stands in its header twice")
+        return table
+
+    try:
+        header: dict[str, Any] = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
+    return header
+
+
+def _checked(table: dict[str, Any], data_size: int, length: int) -> Header:
+    metadata = table.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise ValueError("its metadata is not a table of strings")
+    entries = {name: _entry(name, value) for name, value in table.items()}
+    in_order = dict(sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)))
+    position = 0
+    for name, entry in in_order.items():
+        if entry.start != position:
+            fault = "overlaps the one before" if entry.start < position else "leaves a hole before"
+            raise ValueError(f"tensor {name!r} {fault} it, at byte {entry.start}")
+        position = entry.end
+    if position != data_size:
+        raise ValueError(f"its tensors need {position:,} bytes but it holds {data_size:,}")
+    return Header(in_order, metadata, length)
+
+
+def _entry(name: str, value: Any) -> Entry:
+    if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"tensor {name!r} needs exactly dtype, shape and data_offsets")
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in ITEM_SIZE:
+        raise ValueError(f"tensor {name!r} has the unknown dtype {dtype!r}")
+    if not (_naturals(shape) and _naturals(offsets) and len(offsets) == 2):
+        raise ValueError(f"tensor {name!r} has a shape or data_offsets of no meaning")
+    entry = Entry(dtype, tuple(shape), offsets[0], offsets[1])
+    if entry.numel * ITEM_SIZE[dtype] != entry.end - entry.start:
+        raise ValueError(f"tensor {name!r} of shape {shape} does not fit its byte range")
+    return entry
+
+
+def _naturals(value: Any) -> bool:
+    return isinstance(value, list) and all(type(v) is int and 0 <= v < 2**63 for v in value)

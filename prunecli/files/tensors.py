@@ -1,0 +1,105 @@
+"""Lazy, checked access to the tensors of a safetensors file or a sharded directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor
+
+from prunecli.errors import BadInput
+from prunecli.files.digest import file_sha256
+from prunecli.files.header import Entry, Header, printable, read_header
+
+INDEX = "model.safetensors.index.json"
+MAX_INDEX = 100_000_000
+
+
+class TensorFile(Mapping[str, Tensor]):
+    """A read-only mapping from names to tensors; each access maps that tensor's bytes anew.
+
+    Takes one safetensors file, a sharded directory with a `model.safetensors.index.json`, or the
+    index itself. Names come in the order of their bytes, shard by shard in the order of the
+    shards' names. Raises BadInput for whatever the strict reader refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.label = printable(str(path))
+        places = _index(path)
+        files = sorted(set(places.values())) if places else [path]
+        self.shards: dict[Path, Header] = {file: read_header(file) for file in files}
+        self._home: dict[str, Path] = {}
+        for shard, header in self.shards.items():
+            for name in header.entries:
+                if name in self._home:
+                    raise BadInput(f"{self.label}: tensor {name!r} is in two shards")
+                self._home[name] = shard
+        if places and (astray := [n for n in places if self._home.get(n) != places[n]]):
+            raise BadInput(f"{self.label}: {astray[0]!r} is not in the shard that the index names")
+
+    def __getitem__(self, name: str) -> Tensor:
+        with safe_open(self._home[name], framework="pt") as file:
+            tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._home)
+
+    def __len__(self) -> int:
+        return len(self._home)
+
+    def entry(self, name: str) -> Entry:
+        return self.shards[self._home[name]].entries[name]
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: self.entry(name).shape for name in self}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file's bytes; of a sharded checkpoint, over its shards' names and hashes."""
+        if list(self.shards) == [self.path]:
+            return file_sha256(self.path)
+        parts = [f"{shard.name}:{file_sha256(shard)}\n" for shard in self.shards]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    @cached_property
+    def meta(self) -> dict[str, Any] | None:
+        """What prunecli wrote into the header, or None for a file it never saw."""
+        metadata = next(iter(self.shards.values())).metadata
+        if "prunecli" not in metadata:
+            return None
+        try:
+            meta = json.loads(metadata["prunecli"])
+        except (ValueError, RecursionError):
+            meta = None
+        if not isinstance(meta, dict) or not isinstance(meta.get("kind"), str):
+            raise BadInput(f"{self.label}: its prunecli metadata is damaged; write the file again")
+        return meta
+
+
+def _index(path: Path) -> dict[str, Path]:
+    """Where the index of a sharded checkpoint says each tensor is; empty if `path` is no such."""
+    index = path / INDEX if path.is_dir() else path
+    if index.name != INDEX or not index.exists():
+        return {}
+    label = printable(str(index))
+    try:
+        if index.stat().st_size > MAX_INDEX:
+            raise ValueError("it is over 100 MB")
+        weight_map: dict[str, str] = dict(json.loads(index.read_bytes())["weight_map"])
+        shards = set(weight_map.values())
+        if not shards or not all(isinstance(shard, str) for shard in shards):
+            raise ValueError("it names no shards")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadInput(f"{label}: not a valid index: {printable(str(error))}") from None
+    for shard in shards:
+        if shard != Path(shard).name or not shard.endswith(".safetensors"):
+            raise BadInput(f"{label}: {shard!r} is not a .safetensors file beside the index")
+    return {name: index.parent / shard for name, shard in weight_map.items()}

@@ -1,0 +1,38 @@
+"""Floating-point operations of a forward pass, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@torch.no_grad()
+def count_flops(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[int, dict[str, int]]:
+    """FLOPs of one image: in all, and per Conv or Linear weight.
+
+    A multiplication and an addition are two operations. Convolutions and matrix products count,
+    biases and elementwise layers do not.
+    """
+    parameter = next(model.parameters())
+    image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
+    training = model.training
+    with FlopCounterMode(display=False) as counter:
+        model.eval()(image)
+    model.train(training)
+    counts = {place: sum(ops.values()) for place, ops in counter.get_flop_counts().items()}
+    root = type(model).__name__
+    layers = {
+        place.removeprefix(root).lstrip(".") + ".weight": flops
+        for place, flops in counts.items()
+        if place.startswith(f"{root}.")
+    }
+    return counts.get("Global", 0), layers
+
+
+def sparse_flops(total: int, layers: Mapping[str, int], densities: Mapping[str, float]) -> int:
+    """What is left of `total` when each layer's operations shrink with its density."""
+    saved = sum(layers.get(name, 0) * (1 - d) for name, d in densities.items())
+    return round(total - saved)

@@ -1,0 +1,131 @@
+"""What may be masked, what a mask does, and what it leaves over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from prunecli.errors import BadInput, BadUsage, Mismatch, some
+from prunecli.files.header import FLOATS
+from prunecli.files.tensors import TensorFile
+from prunecli.types import Mask, Params
+
+EMBEDDING = re.compile(r"(^|[._])(\w*embed\w*|wte|wpe|relative_attention_bias)([._]|$)")
+"""Names that conventionally hold look-up tables, whose shape alone looks like a linear layer's."""
+
+
+def prunable(model: nn.Module) -> Params:
+    """The weights that may be pruned: those of Conv and Linear modules, in module order.
+
+    No biases, no normalisation. A weight that several modules share appears once, under its first
+    name.
+    """
+    return {
+        name: weight
+        for name, weight in model.named_parameters()
+        if name.rpartition(".")[2] == "weight"
+        and isinstance(
+            model.get_submodule(name.rpartition(".")[0]), (nn.modules.conv._ConvNd, nn.Linear)
+        )
+    }
+
+
+def classifier(model: nn.Module) -> str | None:
+    """The name of the last linear layer's weight, the one that gives the class scores."""
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return f"{linear[-1]}.weight".removeprefix(".") if linear else None
+
+
+def prunable_names(checkpoint: TensorFile) -> list[str]:
+    """The prunable weights of a checkpoint, without building its model.
+
+    prunecli's own checkpoints list them. In any other file they are the floating-point tensors of
+    two or more dimensions named `...weight` that do not look like embeddings.
+    """
+    if checkpoint.meta is not None:
+        listed = checkpoint.meta.get("prunable")
+        if not isinstance(listed, list) or any(name not in checkpoint for name in listed):
+            raise BadInput(f"{checkpoint.label}: its list of prunable weights is damaged")
+        return listed
+    return [
+        name
+        for name in checkpoint
+        if (name == "weight" or name.endswith(".weight"))
+        and len(checkpoint.entry(name).shape) >= 2
+        and checkpoint.entry(name).dtype in FLOATS
+        and not EMBEDDING.search(name)
+    ]
+
+
+def chosen(
+    checkpoint: TensorFile, ignore: tuple[str, ...] = (), exclude_classifier: bool = False
+) -> list[str]:
+    """The prunable weights less those that match an `ignore` pattern (fnmatch on whole names).
+
+    Raises BadUsage for a pattern that matches nothing: a slip that would go unseen.
+    """
+    names = prunable_names(checkpoint)
+    if exclude_classifier:
+        last = (checkpoint.meta or {}).get("classifier")
+        if last is None:
+            raise BadUsage(
+                f"{checkpoint.label}: it does not say which weight is the classifier; "
+                "name it with --ignore PATTERN"
+            )
+        ignore = (*ignore, last)
+    for pattern in ignore:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise BadUsage(f"{checkpoint.label}: no prunable weight matches {pattern!r}")
+    left = [name for name in names if not any(fnmatchcase(name, p) for p in ignore)]
+    if not left:
+        raise Mismatch(f"{checkpoint.label}: it has no weight to prune")
+    return left
+
+
+@torch.no_grad()
+def apply_(params: Mapping[str, Tensor], mask: Mask) -> None:
+    """Set what the mask excludes to exactly +0.0, in place. (A product would keep NaN and -0.0.)"""
+    for name, kept in mask.items():
+        params[name].masked_fill_(~kept, 0.0)
+
+
+def aligned(mask: Mask, params: Mapping[str, Tensor]) -> Mask:
+    """The mask on the weights' device and in their memory format, so that applying it is fast."""
+    return {
+        name: torch.empty_like(params[name], dtype=torch.bool).copy_(kept)
+        for name, kept in mask.items()
+    }
+
+
+def kept_counts(mask: Mask) -> dict[str, int]:
+    return {name: int(kept.sum()) for name, kept in mask.items()}
+
+
+def all_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
+
+
+def density(mask: Mask) -> float:
+    """The fraction of weights kept, over all that the mask covers."""
+    return sum(kept_counts(mask).values()) / sum(kept.numel() for kept in mask.values())
+
+
+def dead_layers(mask: Mask) -> list[str]:
+    """The layers without any weight left: nothing gets through them (layer-collapse)."""
+    return [name for name, kept in mask.items() if not kept.any()]
+
+
+def check_nested(mask: Mask, previous: Mask) -> None:
+    """Raise Mismatch unless `mask` keeps only what `previous` kept."""
+    revived = [name for name, kept in mask.items() if bool((kept & ~previous[name]).any())]
+    if revived:
+        raise Mismatch(f"the mask revives weights of {some(revived)} that were pruned before")
+
+
+def exact_count(fraction: float, total: int) -> int:
+    """round(fraction * total), halves to even; the number of weights that a density keeps."""
+    return min(total, max(0, round(fraction * total)))

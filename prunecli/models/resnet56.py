@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from torch import nn
+
+from prunecli.models._resnet import ResNet
+
+
+def resnet56(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """ResNet-56 for 32x32 images; 0.86 M parameters with 10 classes.
+
+    Source: He et al., Deep Residual Learning, CVPR 2016, section 4.2 (shortcuts: option A)
+    """
+    return ResNet(input_shape, classes, blocks=9)

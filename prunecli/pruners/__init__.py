@@ -1,0 +1,1 @@
+"""One pruner a file, named like it. Files that start with an underscore are shared helpers."""

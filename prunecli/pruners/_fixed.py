@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from prunecli.types import Clock, Mask, Params, Pruner
+
+
+class Fixed(Pruner):
+    """Keeps one mask through all of training: finetuning, or training a network pruned at birth."""
+
+    def __init__(self, mask: Mask) -> None:
+        self.kept = mask
+
+    def mask(self, params: Params, clock: Clock) -> Mask:
+        return self.kept

@@ -1,0 +1,123 @@
+"""YAML without its traps, with the line of every value."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prunecli.errors import BadInput, BadUsage
+from prunecli.files.header import printable
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
+Place = tuple[Any, ...]
+Lines = dict[Place, int]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-3 for text; here it is the number that it looks like."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")}
+
+
+def load_yaml(path: Path) -> tuple[Any, Lines]:
+    """The document and the line of every key, item and value, by its place in the document.
+
+    Raises BadInput if the file cannot be read, and BadUsage with the line for anything but plain
+    YAML: duplicate keys, aliases, tags, deep nesting, text that is not UTF-8.
+    """
+    label = printable(str(path))
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{label}: cannot be read: {error.strerror}") from None
+    if len(raw) > MAX_BYTES:
+        raise BadUsage(f"{label}: a recipe of {len(raw):,} bytes is too large")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadUsage(f"{label}: it is not UTF-8 at byte {error.start}") from None
+    try:
+        _refuse_traps(text)
+        node = _Loader(text).get_single_node()
+    except _Trap as error:
+        raise BadUsage(f"{label}:{error}") from None
+    except yaml.YAMLError as error:
+        raise BadUsage(f"{label}{_where(error)}") from None
+    lines: Lines = {}
+    errors: list[str] = []
+    value = _value(node, (), lines, errors) if node is not None else None
+    if errors:
+        raise BadUsage("\n".join(f"{label}:{error}" for error in errors))
+    return value, lines
+
+
+def scalar(text: str) -> Any:
+    """The value that a piece of YAML on the command line spells: '0.1', '[1, 2]', 'vgg16'."""
+    try:
+        _refuse_traps(text)
+        node = _Loader(text).get_single_node()
+        return _value(node, (), {}, []) if node is not None else None
+    except (_Trap, yaml.YAMLError):
+        raise BadUsage(f"{printable(text)!r} is not a plain YAML value") from None
+
+
+class _Trap(Exception):
+    """Something YAML allows and a recipe does not, with its line in front."""
+
+
+def _refuse_traps(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise _Trap(f"{line}: anchors and aliases are not allowed; use vars")
+        if tag := getattr(event, "tag", None):
+            raise _Trap(f"{line}: the tag {printable(tag)!r} is not allowed")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise _Trap(f"{line}: it is nested too deeply")
+
+
+def _where(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = printable(str(getattr(error, "problem", None) or error))
+    return f":{mark.line + 1}: {problem}" if mark else f": {problem}"
+
+
+def _value(node: yaml.Node, place: Place, lines: Lines, errors: list[str]) -> Any:
+    lines[place] = node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(n, (*place, i), lines, errors) for i, n in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        table: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            key = str(getattr(key_node, "value", ""))
+            if not isinstance(key_node, yaml.ScalarNode) or key == "<<":
+                errors.append(f"{line}: a key must be a plain word")
+            elif key in table:
+                errors.append(f"{line}: the key {printable(key)!r} is there twice")
+            else:
+                table[key] = _value(value_node, (*place, key), lines, errors)
+                lines[(*place, key)] = line
+        return table
+    if node.tag in PLAIN:
+        try:
+            return _Loader("").construct_object(node)
+        except ValueError:
+            errors.append(
+                f"{node.start_mark.line + 1}: {printable(str(node.value))!r} has no value"
+            )
+            return None
+    return node.value

@@ -1,0 +1,140 @@
+"""Finds scorers, pruners, models and data sets by name.
+
+A name is a file: `scorers/snip.py` defines `snip`, and nothing else lists it. Others add names
+through the entry-point groups `prunecli.scorers`, `prunecli.pruners`, `prunecli.models` and
+`prunecli.data`, or give an import path, `mypkg.mod:function`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from prunecli.errors import BadUsage
+
+NOUNS = {"scorers": "method", "pruners": "pruner", "models": "model", "data": "data set"}
+
+
+@cache
+def names(kind: str) -> dict[str, EntryPoint | None]:
+    """Every known name of a kind, sorted; the value is None for prunecli's own.
+
+    Raises BadUsage if two packages define one name.
+    """
+    folder = Path(__file__).parent / kind
+    found: dict[str, EntryPoint | None] = {
+        path.stem.replace("_", "-"): None for path in folder.glob("[!_]*.py")
+    }
+    for point in entry_points(group=f"prunecli.{kind}"):
+        if point.name in found:
+            raise BadUsage(
+                f"the {NOUNS[kind]} {point.name!r} is defined twice, once by {point.value}; "
+                "uninstall one of them"
+            )
+        found[point.name] = point
+    return dict(sorted(found.items()))
+
+
+def check_name(kind: str, name: str) -> None:
+    """Raise BadUsage for a name that `find` would not know, without importing anything."""
+    if name not in names(kind) and ":" not in name:
+        raise BadUsage(f"there is no {NOUNS[kind]} {name!r}{suggest(name, list(names(kind)))}")
+
+
+def find(kind: str, name: str) -> Callable[..., Any]:
+    """The function or class of that name. Raises BadUsage for one that is not there."""
+    check_name(kind, name)
+    point = names(kind).get(name)
+    if point is None and ":" not in name:
+        symbol = name.replace("-", "_")
+        module_name = f"prunecli.{kind}.{symbol}"
+    else:
+        module_name, _, symbol = (point.value if point else name).partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), symbol)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadUsage(f"{NOUNS[kind]} {name!r} cannot be imported: {error}") from None
+    if not callable(found):
+        raise BadUsage(f"{NOUNS[kind]} {name!r} is not a function")
+    return typing.cast(Callable[..., Any], found)
+
+
+def summary(kind: str, name: str) -> str:
+    """The first line of the documentation."""
+    return (inspect.getdoc(find(kind, name)) or "").partition("\n")[0]
+
+
+def options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The keyword-only arguments: what `--opt` may set, with types and defaults."""
+    parameters = inspect.signature(function, eval_str=True).parameters
+    return {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def bind(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check options against the function's own arguments, and convert their text to its types.
+
+    Raises BadUsage naming an unknown option (with the nearest known one) or a value that does not
+    fit.
+    """
+    known = options(find(kind, name))
+    bound = {}
+    for option, value in given.items():
+        if option not in known:
+            raise BadUsage(
+                f"the {NOUNS[kind]} {name!r} has no option {option!r}{suggest(option, list(known))}"
+            )
+        try:
+            bound[option] = _convert(value, known[option].annotation)
+        except ValueError as error:
+            raise BadUsage(f"{NOUNS[kind]} {name!r}: option {option!r} {error}") from None
+    missing = [n for n, p in known.items() if p.default is p.empty and n not in bound]
+    if missing:
+        raise BadUsage(f"the {NOUNS[kind]} {name!r} needs the option {missing[0]!r}")
+    return bound
+
+
+def _convert(value: Any, wanted: Any) -> Any:
+    """`value`, or the YAML scalar it spells, as an instance of the annotation `wanted`."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (typing.Union, types.UnionType):
+        for one in arguments:
+            try:
+                return _convert(value, one)
+            except ValueError:
+                continue
+        raise ValueError(f"cannot be {value!r}")
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise ValueError(f"must be one of {', '.join(map(repr, arguments))}, not {value!r}")
+    if wanted is str or wanted is inspect.Parameter.empty:
+        return str(value)
+    scalar = yaml.safe_load(value) if isinstance(value, str) else value
+    if wanted is type(None) and scalar is None:
+        return None
+    if wanted is float and type(scalar) is not bool:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    elif type(scalar) is wanted:
+        return scalar
+    raise ValueError(f"must be of type {getattr(wanted, '__name__', wanted)}, not {value!r}")
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """'; did you mean "x"?', or what there is to choose from."""
+    near = get_close_matches(word, known, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; there are {', '.join(known)}" if known else "; there are none"

@@ -1,0 +1,151 @@
+"""Results as rows: one per method and compression, averaged over seeds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from prunecli.errors import BadInput
+from prunecli.files.header import printable
+
+Result = dict[str, Any]
+NUMBERS = (
+    "top1", "top5", "loss", "density", "compression", "empirical_compression",
+    "compression_error", "nonzero", "prunable", "flops_dense", "flops_sparse",
+)  # fmt: skip
+NEEDED = (*NUMBERS, "dead_layers", "layers", "model", "dataset", "method", "scope", "seed")
+DENSE = "dense"
+
+
+def read_results(paths: Iterable[Path]) -> list[Result]:
+    """The results that `prunecli eval` wrote. Raises BadInput for anything else."""
+    return [_read(path) for path in paths]
+
+
+def _read(path: Path) -> Result:
+    label = printable(str(path))
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{label}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise BadInput(f"{label}: it is not JSON; give what 'prunecli eval' wrote") from None
+    missing = [key for key in NEEDED if not isinstance(result, dict) or key not in result]
+    if missing or not all(type(result[key]) in (int, float) for key in NUMBERS):
+        what = f"it has no {missing[0]!r}" if missing else "its numbers are not numbers"
+        raise BadInput(f"{label}: not a result: {what}; give what 'prunecli eval' wrote")
+    return dict(result)
+
+
+def method_label(result: Result) -> str:
+    """What a line in a figure is called: 'lamp', 'magnitude layer', 'snip 100 rounds'."""
+    if result["method"] is None:
+        return DENSE
+    scope = "" if result["scope"] == "global" else f" {result['scope']}"
+    rounds = result.get("rounds") or 1
+    options = "".join(f" {k}={v}" for k, v in sorted((result.get("options") or {}).items()))
+    return f"{result['method']}{scope}{options}" + (f" {rounds} rounds" if rounds > 1 else "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The results of one method at one compression on one model and data set."""
+
+    model: str
+    dataset: str
+    method: str
+    compression: float
+    results: list[Result]
+
+    def mean(self, key: str) -> float:
+        return fmean(result[key] for result in self.results)
+
+    def spread(self, key: str) -> float:
+        """Sample standard deviation over the seeds; 0 for a single one."""
+        values = [result[key] for result in self.results]
+        return stdev(values) if len(values) > 1 else 0.0
+
+    def flat(self) -> dict[str, Any]:
+        """The row as plain values, for CSV and JSON."""
+        means = {key: self.mean(key) for key in NUMBERS if key != "compression"}
+        return {
+            "model": self.model,
+            "dataset": self.dataset,
+            "method": self.method,
+            "compression": self.compression,
+            "seeds": len(self.results),
+            **means,
+            "top1_std": self.spread("top1"),
+            "top5_std": self.spread("top5"),
+            "dead_layers": max(len(result["dead_layers"]) for result in self.results),
+        }
+
+
+def grouped(results: Iterable[Result]) -> list[Row]:
+    """Results of one model, data set, method and compression together, dense first."""
+    groups: dict[tuple[str, str, str, float], list[Result]] = {}
+    for result in results:
+        key = (result["model"], result["dataset"], method_label(result), result["compression"])
+        groups.setdefault(key, []).append(result)
+    order = sorted(groups, key=lambda key: (key[0], key[1], key[2] != DENSE, key[2], key[3]))
+    return [Row(*key, results=groups[key]) for key in order]
+
+
+def as_csv(rows: list[Row]) -> str:
+    text = io.StringIO()
+    flat = [row.flat() for row in rows]
+    writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def as_json(rows: list[Row]) -> str:
+    return json.dumps([row.flat() for row in rows], indent=1, allow_nan=False) + "\n"
+
+
+HEADINGS = (
+    "model", "data", "method", "r", "r reached", "top-1 %", "top-5 %", "FLOPs", "dead", "seeds",
+)  # fmt: skip
+
+
+def cells(row: Row) -> list[str]:
+    """The row as a person reads it, under `HEADINGS`."""
+
+    def percent(key: str) -> str:
+        spread = f" ± {row.spread(key):.2f}" if len(row.results) > 1 else ""
+        return f"{row.mean(key):.2f}{spread}"
+
+    flops = row.mean("flops_sparse") / row.mean("flops_dense")
+    return [
+        row.model,
+        row.dataset,
+        row.method,
+        f"{row.compression:g}x",
+        f"{row.mean('empirical_compression'):.4g}x",
+        percent("top1"),
+        percent("top5"),
+        f"{flops:.1%}",
+        str(max(len(result["dead_layers"]) for result in row.results)),
+        str(len(row.results)),
+    ]
+
+
+def as_text(rows: list[Row]) -> str:
+    """An aligned table: words to the left, numbers to the right."""
+    lines = [list(HEADINGS), *(cells(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join(
+        "  ".join(
+            cell.ljust(width) if place < 3 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        + "\n"
+        for line in lines
+    )

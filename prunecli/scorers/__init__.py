@@ -1,0 +1,1 @@
+"""One scorer a file, named like it. Files that start with an underscore are shared helpers."""

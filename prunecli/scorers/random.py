@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def random(weight: Tensor, *, seed: int = 0) -> Tensor:
+    """Uniform in [0, 1), from a generator of its own.
+
+    Exact selection then keeps exactly k weights; drawing each weight's fate alone would not. The
+    seed is derived from the command's `--seed` and the weight's name.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(weight.shape, generator=generator, dtype=torch.float32)

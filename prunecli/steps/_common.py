@@ -1,0 +1,176 @@
+"""What every step is given and needs: where to write, how to run, where things come from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+import torchvision
+from torch import Tensor, nn
+
+import prunecli
+from prunecli import registry
+from prunecli.batches import derive_seed
+from prunecli.errors import BadUsage, Mismatch, some
+from prunecli.files.artifacts import check_mask_fits, read_mask, read_state_dict
+from prunecli.files.tensors import TensorFile
+from prunecli.masks import kept_counts
+from prunecli.types import Images, Mask, Progress
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options that all steps share."""
+
+    output: Path | None = None
+    force: bool = False
+    wait: bool = False
+    dry_run: bool = False
+    device: str = "auto"
+    seed: int | None = None
+    progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set comes from. A missing name means the checkpoint's own."""
+
+    dataset: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data_dir: Path = Path("data")
+    download: bool = False
+
+    def resolved(self, meta: Mapping[str, Any] | None) -> Source:
+        """With the checkpoint's data set where none was named, and options of their types."""
+        name, given = self.dataset, dict(self.options)
+        own = (meta or {}).get("dataset") or {}
+        if name is None:
+            name, given = own.get("name"), own.get("options", {}) | given
+        if name is None:
+            raise BadUsage("which data set? name it with --dataset")
+        return Source(name, registry.bind("data", name, given), self.data_dir, self.download)
+
+    def load(self, split: str, model: Mapping[str, Any] | None = None) -> Images:
+        """A split of the resolved source; it must fit `model`, if that is given."""
+        assert self.dataset is not None, "resolve the source first"
+        images: Images = registry.find("data", self.dataset)(
+            self.data_dir, split, self.download, **self.options
+        )
+        if model is not None:
+            check_data_fits(model, images)
+        return images
+
+
+def stem(path: Path) -> str:
+    """The file's name without its kind: 'a.lamp.scores.safetensors' -> 'a.lamp'."""
+    name = path.name.removesuffix(SUFFIX)
+    for kind in ("scores", "mask"):
+        name = name.removesuffix(f".{kind}")
+    return name
+
+
+def beside(path: Path, name: str) -> Path:
+    """A sibling of `path` that is named after it: 'a.safetensors' -> 'a.NAME'."""
+    return path.with_name(f"{path.name.removesuffix(SUFFIX)}.{name}")
+
+
+def versions() -> dict[str, str]:
+    return {
+        "prunecli": prunecli.__version__,
+        "numpy": numpy.__version__,
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+
+
+def build_model(model: Mapping[str, Any]) -> nn.Module:
+    """The network that a checkpoint's metadata describes, with fresh weights."""
+    build: Callable[..., nn.Module] = registry.find("models", model["name"])
+    options = registry.bind("models", model["name"], model["options"])
+    return build(tuple(model["input_shape"]), model["classes"], **options)
+
+
+def check_data_fits(model: Mapping[str, Any], data: Images) -> None:
+    """Raise Mismatch unless the network was built for the data's channels and classes."""
+    channels, classes = model["input_shape"][0], model["classes"]
+    if (channels, classes) != (data.input_shape[0], len(data.classes)):
+        raise Mismatch(
+            f"the network takes {channels} channels and tells {classes} classes apart, but the "
+            f"data has {data.input_shape[0]} channels and {len(data.classes)} classes"
+        )
+
+
+def fingerprint(data: Images) -> str:
+    """The hash of the decoded images and labels: the same however they are stored."""
+    digest = hashlib.sha256(data.images.numpy().data)
+    digest.update(data.labels.numpy().data)
+    return digest.hexdigest()
+
+
+def load_model(checkpoint: TensorFile, mask: Mask | None = None) -> nn.Module:
+    """The checkpoint's network with its weights. Raises Mismatch if they do not fit each other."""
+    if checkpoint.meta is None or not checkpoint.meta.get("model"):
+        raise Mismatch(
+            f"{checkpoint.label}: it does not say which network it holds; adopt it with "
+            "'prunecli train CKPT --model NAME --dataset NAME --epochs 0 -o OUT'"
+        )
+    model = build_model(checkpoint.meta["model"])
+    load_weights(model, read_state_dict(checkpoint), checkpoint.label)
+    return model
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
+    own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    theirs = {name: tuple(t.shape) for name, t in tensors.items()}
+    if own == theirs:
+        model.load_state_dict(dict(tensors))
+        return
+    faults = [f"misses {some([n for n in own if n not in theirs])}"] * bool(own.keys() - theirs)
+    faults += [f"has no place for {some([n for n in theirs if n not in own])}"] * bool(
+        theirs.keys() - own
+    )
+    faults += [
+        f"{n!r} is {list(theirs[n])}, not {list(own[n])}"
+        for n in own
+        if n in theirs and own[n] != theirs[n]
+    ][:3]
+    raise Mismatch(f"{label}: its tensors are not this network's: {'; '.join(faults)}")
+
+
+def open_mask(path: Path, checkpoint: TensorFile) -> tuple[Mask, TensorFile]:
+    """A mask that fits the checkpoint, and its file."""
+    mask, file = read_mask(path)
+    check_mask_fits(mask, checkpoint.shapes, file.label, checkpoint.label)
+    return mask, file
+
+
+def mask_lineage(file: TensorFile) -> dict[str, Any]:
+    """What a checkpoint or a result says of the mask in it."""
+    meta = file.meta or {}
+    keys = ("method", "options", "scope", "rounds", "schedule", "seed", "asked", "total", "kept")
+    return {key: meta.get(key) for key in keys} | {"sha256": file.sha256}
+
+
+def density_facts(mask: Mask) -> dict[str, Any]:
+    """Kept weights and their fraction, per tensor and over all."""
+    kept = kept_counts(mask)
+    sizes = {name: bits.numel() for name, bits in mask.items()}
+    return {
+        "kept": kept,
+        "overall": sum(kept.values()) / sum(sizes.values()),
+        "per_tensor": {name: kept[name] / sizes[name] for name in mask},
+    }
+
+
+def options_with_seed(function: Callable[..., Any], options: dict[str, Any], *seed: object) -> Any:
+    """The options, with a seed derived from `seed` if the function takes one and none was given."""
+    if "seed" in registry.options(function) and "seed" not in options:
+        return {**options, "seed": derive_seed(*seed)}
+    return options

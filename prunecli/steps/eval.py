@@ -1,0 +1,140 @@
+"""`eval`: from a checkpoint to what it can do and what it costs."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from prunecli.batches import ImageBatches
+from prunecli.device import pick_device, pick_precision, place
+from prunecli.files.artifacts import open_artifact
+from prunecli.files.atomic import check_output, claimed, write_text
+from prunecli.files.tensors import TensorFile
+from prunecli.flops import count_flops, sparse_flops
+from prunecli.masks import apply_
+from prunecli.steps._common import (
+    Common,
+    Source,
+    beside,
+    density_facts,
+    load_model,
+    mask_lineage,
+    open_mask,
+    versions,
+)
+from prunecli.training import EVAL_BATCH, evaluate
+from prunecli.types import Mask
+
+
+def evaluation(
+    checkpoint: Path,
+    mask: Path | None,
+    source: Source,
+    common: Common,
+    *,
+    precision: str = "auto",
+    batch_size: int = EVAL_BATCH,
+    throughput: bool = False,
+) -> Path:
+    """Evaluate a checkpoint on its test set and write the result as JSON.
+
+    With a mask, the masked weights are zeroed first. `throughput` also measures images per second,
+    which no two runs agree on; without it that key is null and the file is repeatable.
+    """
+    file = open_artifact(checkpoint, "checkpoint")
+    kept, mask_file = open_mask(mask, file) if mask else ({}, None)
+    device = pick_device(common.device)
+    source = source.resolved(file.meta)
+    model = load_model(file)
+    apply_(dict(model.named_parameters()), kept)
+    output = common.output or beside(checkpoint, "eval.json")
+    inputs = [checkpoint, mask] if mask else [checkpoint]
+    check_output(output, inputs, force=common.force)
+    if common.dry_run:
+        return output
+    with claimed(output, inputs, force=common.force, wait=common.wait) as target:
+        meta = file.meta or {}
+        lineage = mask_lineage(mask_file) if mask_file else meta.get("mask")
+        result = _densities(file, kept, lineage) | _costs(model, file, kept)
+        place(model, device)
+        test = ImageBatches(source.load("test", meta["model"]), device, batch_size)
+        exact = pick_precision(precision, device)
+        result |= evaluate(model, test, exact, device)
+        speed = _images_per_second(model, test, exact, device) if throughput else None
+        result |= {"images_per_second": speed, "precision": exact}
+        result |= _lineage(file, source, lineage)
+        write_text(target, json.dumps(result, indent=1, allow_nan=False) + "\n")
+    return output
+
+
+def _layers(file: TensorFile, kept: Mask) -> list[dict[str, Any]]:
+    """Name, shape, size and kept weights of each prunable tensor: by the mask, else as recorded."""
+    meta = file.meta or {}
+    recorded = meta["density"]["kept"]
+    counts = recorded | (density_facts(kept)["kept"] if kept else {})
+    return [
+        {"name": n, "shape": list(file.shapes[n]), "total": file.entry(n).numel, "kept": counts[n]}
+        for n in meta["prunable"]
+    ]
+
+
+def _densities(file: TensorFile, kept: Mask, lineage: dict[str, Any] | None) -> dict[str, Any]:
+    layers = _layers(file, kept)
+    total, left = sum(x["total"] for x in layers), sum(x["kept"] for x in layers)
+    asked = 1 / lineage["asked"] if lineage else 1.0
+    reached = lineage["total"] / lineage["kept"] if lineage else 1.0
+    return {
+        "density": left / total,
+        "sparsity": 1 - left / total,
+        "compression": asked,
+        "empirical_compression": reached,
+        "compression_error": (reached - asked) / asked,
+        "nonzero": left,
+        "prunable": total,
+        "parameters": sum(file.entry(n).numel for n in file if not _is_buffer(n)),
+        "dead_layers": [x["name"] for x in layers if x["kept"] == 0],
+        "layers": layers,
+    }
+
+
+def _is_buffer(name: str) -> bool:
+    return name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")
+
+
+def _costs(model: nn.Module, file: TensorFile, kept: Mask) -> dict[str, Any]:
+    assert file.meta is not None
+    total, layers = count_flops(model, tuple(file.meta["model"]["input_shape"]))
+    densities = {x["name"]: x["kept"] / x["total"] for x in _layers(file, kept)}
+    return {"flops_dense": total, "flops_sparse": sparse_flops(total, layers, densities)}
+
+
+def _images_per_second(
+    model: nn.Module, test: ImageBatches, precision: str, device: torch.device
+) -> float:
+    """Of a whole evaluation, the second of two: the first one warms up."""
+    began = time.perf_counter()
+    evaluate(model, test, precision, device)
+    return len(test.labels) / (time.perf_counter() - began)
+
+
+def _lineage(file: TensorFile, source: Source, lineage: dict[str, Any] | None) -> dict[str, Any]:
+    meta, mask = file.meta or {}, lineage or {}
+    return {
+        "model": meta["model"]["name"],
+        "dataset": source.dataset,
+        "method": mask.get("method"),
+        "options": mask.get("options"),
+        "scope": mask.get("scope"),
+        "rounds": mask.get("rounds"),
+        "seed": meta.get("seed"),
+        "settings": meta.get("settings"),
+        "history": meta.get("history"),
+        "checkpoint_sha256": file.sha256,
+        "mask_sha256": mask.get("sha256"),
+        "versions": versions(),
+    }

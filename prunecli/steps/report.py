@@ -1,0 +1,38 @@
+"""`report`: from results to a table, CSV, JSON or a page with figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prunecli.errors import BadUsage
+from prunecli.files.atomic import check_output, claimed, write_text
+from prunecli.report.rows import as_csv, as_json, as_text, grouped, read_results
+from prunecli.steps._common import Common
+
+
+def report(
+    results: list[Path], form: str, title: str | None, common: Common
+) -> tuple[Path | None, str]:
+    """Gather results and write them as `form`. Gives the path, if one was written, and the table.
+
+    Without an output, everything but a page is returned as text instead of the table.
+    """
+    if not results:
+        raise BadUsage("there are no results to report; give what 'prunecli eval' wrote")
+    read = read_results(results)
+    rows = grouped(read)
+    output = common.output
+    if form == "html":
+        from prunecli.report.page import as_html
+
+        output = output or results[0].with_name("report.html")
+        text = as_html(read, title or "Pruning report")
+    else:
+        text = {"table": as_text, "csv": as_csv, "json": as_json}[form](rows)
+    if output is None:
+        return None, text
+    check_output(output, results, force=common.force)
+    if not common.dry_run:
+        with claimed(output, results, force=common.force, wait=common.wait) as target:
+            write_text(target, text)
+    return output, as_text(rows)

@@ -1,0 +1,185 @@
+"""`score`: from a checkpoint to the importance of its weights."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from prunecli import registry
+from prunecli.batches import ScoringBatches
+from prunecli.device import pick_device, place
+from prunecli.errors import BadUsage, NotFinite
+from prunecli.files.artifacts import open_artifact, write_artifact
+from prunecli.files.atomic import check_output, claimed
+from prunecli.files.tensors import TensorFile
+from prunecli.masks import all_finite, apply_, chosen
+from prunecli.selection import PRUNED
+from prunecli.steps._common import (
+    Common,
+    Source,
+    load_model,
+    open_mask,
+    options_with_seed,
+    stem,
+    versions,
+)
+from prunecli.types import Mask, Scores
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How weights are scored, wherever that happens."""
+
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    source: Source = field(default_factory=Source)
+    batch_size: int = 128
+    ignore: tuple[str, ...] = ()
+    exclude_classifier: bool = False
+
+    def checked(self) -> Scoring:
+        """With the method's options of their own types. Raises BadUsage for unknown ones."""
+        options = registry.bind("scorers", self.method, self.options)
+        return Scoring(**{**vars(self), "options": options})
+
+
+def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common) -> Path:
+    """Score a checkpoint's prunable weights and write them, higher = keep.
+
+    With a mask, the weights it removed are zero while scoring and score -inf in the file.
+    """
+    scoring = scoring.checked()
+    file = open_artifact(checkpoint, "checkpoint")
+    before, mask_file = open_mask(mask, file) if mask else (None, None)
+    output = common.output or checkpoint.with_name(
+        f"{stem(checkpoint)}.{file_word(scoring.method)}.scores.safetensors"
+    )
+    inputs = [checkpoint, mask] if mask else [checkpoint]
+    check_output(output, inputs, force=common.force)
+    scorer = Scored(file, scoring, common)
+    if common.dry_run:
+        return output
+    with claimed(output, inputs, force=common.force, wait=common.wait) as target:
+        scores = scorer(before)
+        meta = scorer.facts() | {"mask": mask_file.sha256 if mask_file else None}
+        write_artifact(target, "scores", scores, meta)
+    return output
+
+
+def file_word(method: str) -> str:
+    """A method's name for use in a file's name, import paths included."""
+    return method.replace(":", ".").replace("/", ".")
+
+
+class Scored:
+    """A checkpoint and a method, ready to be scored under one mask after another."""
+
+    def __init__(self, file: TensorFile, scoring: Scoring, common: Common) -> None:
+        self.file, self.scoring = file, scoring
+        self.names = chosen(file, scoring.ignore, scoring.exclude_classifier)
+        self.function = registry.find("scorers", scoring.method)
+        self.seed = common.seed if common.seed is not None else (file.meta or {}).get("seed", 0)
+        self.device = pick_device(common.device)
+        self.needs_model = _takes_model(self.function)
+        if self.needs_model:
+            self.model = load_model(file)
+            self.source = scoring.source.resolved(file.meta)
+
+    def facts(self) -> dict[str, Any]:
+        """What the metadata of scores and masks says of how they came about."""
+        return {
+            "method": self.scoring.method,
+            "options": dict(self.scoring.options),
+            "seed": self.seed,
+            "parent": self.file.sha256,
+            "versions": versions(),
+        }
+
+    def __call__(self, mask: Mask | None) -> Scores:
+        scores = self._model_scores(mask) if self.needs_model else self._tensor_scores(mask)
+        for name, score in scores.items():
+            if not all_finite(score):
+                raise NotFinite(
+                    f"{self.scoring.method}: the scores of {name!r} hold NaN or infinity; "
+                    f"check {self.file.label} with 'inspect'"
+                )
+            if mask is not None and name in mask:
+                score.masked_fill_(~mask[name], PRUNED)
+        return scores
+
+    def _tensor_scores(self, mask: Mask | None) -> Scores:
+        scores = {}
+        for name in self.names:
+            weight = self.file[name].float()
+            if mask is not None and name in mask:
+                apply_({name: weight}, {name: mask[name]})
+            _check_finite(name, weight, self.file)
+            options = options_with_seed(self.function, dict(self.scoring.options), self.seed, name)
+            scores[name] = self.function(weight, **options).float()
+        return scores
+
+    def _model_scores(self, mask: Mask | None) -> Scores:
+        model = copy.deepcopy(self.model)
+        if mask is not None:
+            apply_(dict(model.named_parameters()), mask)
+        for name, weight in model.named_parameters():
+            _check_finite(name, weight.detach(), self.file)
+        place(model, self.device).eval()
+        meta = self.file.meta or {}
+        channels, height, width = meta["model"]["input_shape"]
+        batches = ScoringBatches(
+            (channels, height, width),
+            lambda: self.source.load("train", meta["model"]),
+            self.device,
+            self.scoring.batch_size,
+            self.seed,
+        )
+        options = options_with_seed(self.function, dict(self.scoring.options), self.seed)
+        with untouched(model):
+            scores = self.function(model, batches, **options)
+        return {name: scores[name].detach().float().cpu() for name in self.names}
+
+
+def _takes_model(function: Callable[..., Any]) -> bool:
+    """Whether a scorer takes a model and data; a tensor scorer takes one weight."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    count = sum(p.kind in kinds for p in inspect.signature(function).parameters.values())
+    if count not in (1, 2):
+        raise BadUsage(f"{function.__name__}: a scorer takes (weight) or (model, data)")
+    return count == 2
+
+
+def _check_finite(name: str, weight: torch.Tensor, file: TensorFile) -> None:
+    if not all_finite(weight):
+        raise NotFinite(f"{file.label}: {name!r} holds NaN or infinity; it cannot be scored")
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Whatever happens within, the model, its gradients and the random state are as before."""
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    grads = {name: p.grad for name, p in model.named_parameters()}
+    modes = {module: module.training for module in model.modules()}
+    needs = {p: p.requires_grad for p in model.parameters()}
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in model.state_dict().items():
+                tensor.copy_(state[name])
+        for name, parameter in model.named_parameters():
+            parameter.grad = grads[name]
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter, need in needs.items():
+            parameter.requires_grad_(need)

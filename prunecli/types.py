@@ -1,0 +1,134 @@
+"""The concepts that the whole package is written in.
+
+A *scorer* says how much each weight matters, a *mask* says which weights stay, a *pruner* acts
+while a model trains. Everything else moves these between files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Concatenate, Protocol, TypeAlias
+
+from torch import Tensor, nn
+
+Scores: TypeAlias = dict[str, Tensor]
+"""Importance of every prunable weight: float32, the weight's shape, higher = keep."""
+
+Mask: TypeAlias = dict[str, Tensor]
+"""Which weights stay: bool, the weight's shape, True = kept."""
+
+Params: TypeAlias = dict[str, Tensor]
+"""The prunable weights of a model by name, live (not copies)."""
+
+
+class Batches(Protocol):
+    """Labelled batches for scoring: (inputs [B, C, H, W] float32, labels [B] int64).
+
+    Lazy: the data set is opened by the first iteration, never by a data-free scorer. Without
+    augmentation and in a fixed order, so iterating twice gives the same batches.
+    """
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]: ...
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+
+Scorer: TypeAlias = Callable[Concatenate[nn.Module, Batches, ...], Scores]
+"""Scores a model: `def snip(model, data, *, batches=1) -> Scores`."""
+
+TensorScorer: TypeAlias = Callable[Concatenate[Tensor, ...], Tensor]
+"""Scores one weight at a time, so it needs no model: `def magnitude(weight) -> Tensor`."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """A labelled image set in memory.
+
+    `images` is uint8 [N, H, W, C]: channels last, so that a batch is a view in the memory format
+    convolutions are fastest in. `mean` and `std` are per channel, of pixels scaled to [0, 1].
+    Training images are shifted by up to `pad` pixels, and mirrored if `flip`.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: list[str]
+    mean: list[float]
+    std: list[float]
+    pad: int = 0
+    flip: bool = False
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        _, height, width, channels = self.images.shape
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where in a training run a pruner is asked. `step` counts optimizer steps from 1."""
+
+    step: int
+    steps_per_epoch: int
+    epochs: int
+
+    @property
+    def epoch(self) -> int:
+        """The epoch this step belongs to, from 1."""
+        return (self.step - 1) // self.steps_per_epoch + 1
+
+    @property
+    def epoch_ends(self) -> bool:
+        return self.step % self.steps_per_epoch == 0
+
+
+class Pruner:
+    """Acts while a model trains. Every hook has a harmless default; override what you need.
+
+    The training loop calls, per step: `weights` before the forward pass, `penalty` to complete
+    the loss, `observe` after backward (gradients are in `.grad`), then the optimizer, then `mask`,
+    and sets what the mask excludes to exactly zero.
+    """
+
+    def weights(self, params: Params, clock: Clock) -> Params:
+        """What the forward pass uses in place of `params` (straight-through estimators)."""
+        return params
+
+    def penalty(self, params: Params, clock: Clock) -> Tensor | None:
+        """A scalar added to the task loss, or None."""
+        return None
+
+    def observe(self, params: Params, clock: Clock) -> None:
+        """Look at weights and gradients after backward."""
+
+    def mask(self, params: Params, clock: Clock) -> Mask:
+        """The weights kept after this step. A name that is missing is kept whole."""
+        return {}
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Trainable parameters of the pruner's own."""
+        return ()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a resumed run needs to go on exactly."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state_dict` gave."""
+
+
+class Progress:
+    """What a step tells the person watching. This one stays silent; the CLI draws."""
+
+    def say(self, message: str) -> None:
+        """Something worth knowing."""
+
+    def detail(self, message: str) -> None:
+        """Something for whoever asked for more."""
+
+    def warn(self, message: str) -> None:
+        """Something that is probably not what the user wanted."""
+
+    def advance(self, label: str, done: int, total: int, **facts: Any) -> None:
+        """`done` of `total` steps of `label` are over."""
