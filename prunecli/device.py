@@ -17,12 +17,9 @@ PRECISIONS = ("auto", "bf16", "fp32")
 def pick_device(name: str) -> torch.device:
     """`auto` is the GPU if there is one; an explicit device never falls back.
 
-    Raises BadEnvironment for a GPU that is not there. Also makes results repeatable: deterministic
-    kernels, and no TF32 unless asked for elsewhere.
+    On a GPU, kernels that repeat their results are asked for; those of a CPU do anyway. Raises
+    BadEnvironment for a GPU that is not there.
     """
-    # cuBLAS repeats its results only with a fixed work space, which it reads when it starts.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
@@ -32,6 +29,9 @@ def pick_device(name: str) -> torch.device:
             raise BadEnvironment(
                 f"--device {name}: this machine has {count} usable GPUs; use --device cpu or auto"
             )
+        # cuBLAS repeats its results only with a fixed work space, which it reads when it starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
     return device
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -62,8 +64,9 @@ def find(kind: str, name: str) -> Callable[..., Any]:
         module_name, _, symbol = (point.value if point else name).partition(":")
     try:
         found = getattr(importlib.import_module(module_name), symbol)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BadUsage(f"{NOUNS[kind]} {name!r} cannot be imported: {error}") from None
+    except Exception as error:  # other people's code: it may raise anything
+        why = f"{type(error).__name__}: {error}"
+        raise BadUsage(f"{NOUNS[kind]} {name!r} cannot be imported: {why}") from error
     if not callable(found):
         raise BadUsage(f"{NOUNS[kind]} {name!r} is not a function")
     return typing.cast(Callable[..., Any], found)
@@ -107,29 +110,37 @@ def _convert(value: Any, wanted: Any) -> Any:
     """`value`, or the YAML scalar it spells, as an instance of the annotation `wanted`."""
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if origin in (typing.Union, types.UnionType):
-        for one in arguments:
+        for one in sorted(arguments, key=lambda one: one is not type(None)):
             try:
                 return _convert(value, one)
             except ValueError:
                 continue
         raise ValueError(f"cannot be {value!r}")
+    scalar = _scalar(value) if isinstance(value, str) else value
     if origin is Literal:
-        if value in arguments:
-            return value
+        for one in arguments:
+            if type(one) in (type(value), type(scalar)) and one in (value, scalar):
+                return one
         raise ValueError(f"must be one of {', '.join(map(repr, arguments))}, not {value!r}")
-    if wanted is str or wanted is inspect.Parameter.empty:
-        return str(value)
-    scalar = yaml.safe_load(value) if isinstance(value, str) else value
     if wanted is type(None) and scalar is None:
         return None
+    if wanted in (str, inspect.Parameter.empty) and value is not None:
+        return str(value)
     if wanted is float and type(scalar) is not bool:
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            pass
+        with suppress(TypeError, ValueError):
+            if math.isfinite(number := float(value)):
+                return number
     elif type(scalar) is wanted:
         return scalar
     raise ValueError(f"must be of type {getattr(wanted, '__name__', wanted)}, not {value!r}")
+
+
+def _scalar(text: str) -> Any:
+    """The plain YAML value that `text` spells, else the text."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
 
 
 def suggest(word: str, known: list[str]) -> str:

@@ -57,7 +57,8 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         code = _run()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is after `>&-`
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader is gone, as in `| head -1`. Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,6 +67,7 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
+    stdout = sys.stdout
     try:
         result = cli.main(standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -82,6 +84,10 @@ def _run() -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
+        raise
+    except SystemExit:
+        if sys.stdout is not stdout:  # click puts another there, and ends, if its reader is gone
+            raise BrokenPipeError from None
         raise
     except Exception as error:
         hint = "; this is a bug: please report it with the output under PRUNECLI_DEBUG=1"

@@ -17,7 +17,10 @@ EVERY = 5.0  # seconds between plain lines
 def progress(quiet: bool, verbose: bool) -> Progress:
     if quiet:
         return Progress()
-    return Bar(verbose) if sys.stderr.isatty() else Lines(verbose)
+    watcher = Bar(verbose) if sys.stderr.isatty() else Lines(verbose)
+    if context := click.get_current_context(silent=True):
+        context.call_on_close(watcher.close)
+    return watcher
 
 
 class Lines(Progress):
@@ -35,6 +38,9 @@ class Lines(Progress):
 
     def warn(self, message: str) -> None:
         self.say(f"warning: {message}")
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
 
     def advance(self, label: str, done: int, total: int, **facts: Any) -> None:
         if time.monotonic() >= self.next_line:
@@ -58,8 +64,11 @@ class Bar(Lines):
         self.task: Any = None
 
     def say(self, message: str) -> None:
-        self.bar.stop()
+        self.close()
         super().say(message)
+
+    def close(self) -> None:
+        self.bar.stop()
 
     def advance(self, label: str, done: int, total: int, **facts: Any) -> None:
         if self.task is None:
@@ -67,4 +76,4 @@ class Bar(Lines):
         self.bar.start()
         self.bar.update(self.task, description=label, completed=done, total=total)
         if done == total:
-            self.bar.stop()
+            self.close()

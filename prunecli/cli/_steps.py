@@ -49,9 +49,10 @@ def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:
     """Command-line arguments that say what `options` say. Raises BadUsage, one fault a line.
 
     A key is an option's long name, or a word of an argument's metavar. A key that is neither is an
-    option of the step's plugin, if it has one: `batches: 4` is `--opt batches=4`.
+    option of the plugin that the step names, if it names one: `batches: 4` is `--opt batches=4`.
     """
     flags, places = _option_names(command), _argument_names(command)
+    has_plugin = command.plugins.get("opt", ("", ""))[1] in options
     argv: list[str] = []
     positional: list[str] = []
     faults = []
@@ -62,11 +63,15 @@ def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:
         elif name in places:
             positional += [str(item) for item in (value if isinstance(value, list) else [value])]
         elif name in flags:
-            argv += _option(flags[name], name, value)
-        elif "opt" in flags:
+            try:
+                argv += _option(flags[name], name, value)
+            except BadUsage as error:
+                faults.append(str(error))
+        elif has_plugin:
             argv += ["--opt", f"{key}={_text(value)}"]
         else:
-            faults.append(f"there is no option {key!r}{suggest(name, [*flags, *places])}")
+            known = sorted({*flags, *places} - RESERVED)
+            faults.append(f"there is no option {key!r}{suggest(name, known)}")
     if faults:
         raise BadUsage("\n".join(faults))
     return [*argv, "--", *positional] if positional else argv
@@ -103,6 +108,8 @@ def _option(option: click.Option, name: str, value: Any) -> list[str]:
         return [f"--{name}"] if value else off[:1]
     if isinstance(value, dict):
         return [part for k, v in value.items() for part in (f"--{name}", f"{k}={_text(v)}")]
+    if value is None or (isinstance(value, list) and not option.multiple):
+        raise BadUsage(f"{name!r} needs one value")
     values = value if isinstance(value, list) else [value]
     return [part for item in values for part in (f"--{name}", _text(item))]
 

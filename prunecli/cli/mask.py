@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,27 @@ from prunecli.cli._base import (
     seed_option,
     source,
 )
+from prunecli.errors import BadUsage
 
 SCOPES = ("global", "layer", "uniform", "erk")
 ROUND_SCHEDULES = ("exponential", "linear")
 EXAMPLES = """
 prunecli mask ckpt.lamp.scores.safetensors --compression 16
 prunecli mask $(prunecli score --method lamp ckpt.safetensors) --sparsity 0.9 --scope layer
-prunecli mask init.safetensors --method snip --rounds 10 --density 0.02   # scored anew each round
+prunecli mask init.safetensors --method snip --rounds 10 --density 0.02   # scored every round
 prunecli mask scores.safetensors --density 0.05 --mask previous.mask.safetensors     # nested
 """
 
 
+class MaskCommand(Command):
+    def verify(self, params: Mapping[str, Any]) -> None:
+        density_asked(params)
+        super().verify(params)
+
+
 @click.command(
     "mask",
-    cls=Command,
+    cls=MaskCommand,
     product="mask.safetensors",
     plugins={**SCORER_PLUGIN, **SOURCE_PLUGIN},
     epilog=examples(EXAMPLES),
@@ -99,9 +107,14 @@ def mask(scores: Path, **params: Any) -> None:  # fmt: skip
     done(params, step(scores, selection, scoring, params["mask"], common(params)))
 
 
-def density_asked(params: dict[str, Any]) -> float:
+def density_asked(params: Mapping[str, Any]) -> float:
     given = [n for n in ("density", "sparsity", "compression") if params[n] is not None]
     if len(given) != 1:
-        raise click.UsageError("give exactly one of --density, --sparsity and --compression")
+        raise BadUsage("give exactly one of --density, --sparsity and --compression")
     value = float(params[given[0]])
-    return {"density": value, "sparsity": 1 - value, "compression": 1 / value}[given[0]]
+    if given[0] == "compression":
+        return 1 / value
+    if given[0] == "sparsity" and value == 1:
+        raise BadUsage("--sparsity 1 would leave no weight; lower it")
+    # 1 - 0.9 is 0.09999999999999998; what was meant is 0.1.
+    return round(1 - value, 15) if given[0] == "sparsity" else value

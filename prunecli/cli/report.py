@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,10 @@ def report(results: tuple[Path, ...], **params: Any) -> None:  # fmt: skip
     from prunecli.steps.report import report as step
 
     output, table = step(list(results), params["form"], params["title"], common(params))
+    if output is None and params["as_json"]:
+        rows = json.loads(table) if params["form"] == "json" else table
+        click.echo(json.dumps({"output": None, "dry_run": params["dry_run"], "result": rows}))
+        return
     if output is None:
         click.echo(table, nl=False)
         return

@@ -14,6 +14,7 @@ from prunecli.cli._base import FILE, Command, KeyValue, _as_dict, examples
 from prunecli.cli._steps import STEPS, check, context
 from prunecli.errors import BadUsage
 from prunecli.files.header import printable
+from prunecli.registry import suggest
 
 if TYPE_CHECKING:
     from prunecli.recipe.plan import Job
@@ -59,8 +60,9 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
     jobs = plan(study, params["output"] or Path("runs") / study.name, check)
     jobs = only(jobs, params["only"]) if params["only"] else jobs
     if params["dry_run"]:
-        for job in jobs:
-            click.echo(shlex.join(["prunecli", job.command, *job.arguments]))
+        commands = [shlex.join(["prunecli", job.command, *job.arguments]) for job in jobs]
+        as_json = json.dumps({"dry_run": True, "commands": commands})
+        click.echo(as_json if params["as_json"] else "\n".join(commands))
         return
     tools = Tools(lambda job: invoke(job, params["quiet"]), inputs)
     ran = execute(jobs, tools, progress(params["quiet"], params["verbose"]), params["keep_going"])
@@ -74,8 +76,9 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
 
 
 def only(jobs: list[Job], step: str) -> list[Job]:
-    if step not in {job.step for job in jobs}:
-        raise BadUsage(f"--only: there is no step {step!r}")
+    steps = {job.step: job for job in jobs}
+    if step not in steps:
+        raise BadUsage(f"--only: there is no step {step!r}{suggest(step, list(steps))}")
     wanted = {job.name for job in jobs if job.step == step}
     for job in reversed(jobs):
         if job.name in wanted:

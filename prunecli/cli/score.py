@@ -24,7 +24,7 @@ from prunecli.cli._base import (
 EXAMPLES = """
 prunecli score --method lamp ckpt.safetensors
 prunecli score --method snip --opt batches=4 init.safetensors -o snip.safetensors
-prunecli score --method magnitude --ignore '*lm_head*' llama/     # any safetensors file or folder
+prunecli score --method magnitude --ignore '*lm_head*' llama/   # any safetensors file or folder
 prunecli list methods
 """
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from prunecli.errors import BadInput, Mismatch, some
 from prunecli.files.atomic import write_tensors
+from prunecli.files.header import is_shape, printable
 from prunecli.files.tensors import TensorFile
 from prunecli.types import Mask
 
@@ -51,8 +52,8 @@ def open_artifact(path: Path, *kinds: str) -> TensorFile:
     file = TensorFile(path)
     kind = kind_of(file)
     if kind not in kinds:
-        wanted = " or ".join(kinds)
-        raise BadInput(f"{file.label}: it is a {kind} file, but a {wanted} file is needed here")
+        found, wanted = printable(kind), " or ".join(kinds)
+        raise BadInput(f"{file.label}: it is a {found} file, but a {wanted} file is needed here")
     if file.meta is not None and file.meta.get("schema") != SCHEMA:
         raise BadInput(
             f"{file.label}: its schema {file.meta.get('schema')!r} is not {SCHEMA}; "
@@ -68,8 +69,11 @@ def kind_of(file: TensorFile) -> str:
 def read_state_dict(checkpoint: TensorFile) -> dict[str, Tensor]:
     """All tensors of a checkpoint, tied ones under each of their names."""
     tensors = dict(checkpoint)
-    for alias, name in ((checkpoint.meta or {}).get("tied") or {}).items():
-        if name not in tensors:
+    tied = (checkpoint.meta or {}).get("tied") or {}
+    if not isinstance(tied, dict):
+        raise BadInput(f"{checkpoint.label}: its table of tied tensors is damaged")
+    for alias, name in tied.items():
+        if not isinstance(name, str) or name not in tensors:
             raise BadInput(f"{checkpoint.label}: {alias!r} is tied to {name!r}, which is missing")
         tensors[alias] = tensors[name]
     return tensors
@@ -110,7 +114,7 @@ def _pack(kept: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def _unpack(file: TensorFile, name: str, shape: Any) -> Tensor:
-    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+    if not is_shape(shape):
         raise BadInput(f"{file.label}: mask {name!r} has no valid shape; make the mask again")
     entry, count = file.entry(name), math.prod(shape)
     if entry.dtype != "U8" or entry.shape != (-(-count // 8),):
@@ -118,7 +122,7 @@ def _unpack(file: TensorFile, name: str, shape: Any) -> Tensor:
     bits = np.unpackbits(file[name].numpy(), bitorder="little")
     if bits[count:].any():
         raise BadInput(f"{file.label}: mask {name!r} has padding bits set; it is damaged")
-    return torch.from_numpy(bits[:count].astype(bool).reshape(shape))
+    return torch.from_numpy(bits[:count].astype(bool)).reshape(shape)
 
 
 def check_mask_fits(
@@ -131,12 +135,15 @@ def check_mask_fits(
             f"{mask_label}: it masks {some(missing)}, which {label} does not have; "
             "rebuild it with 'prunecli mask'"
         )
-    for name, kept in mask.items():
-        if tuple(kept.shape) != tuple(shapes[name]):
-            raise Mismatch(
-                f"{mask_label}: mask {name!r} is {list(kept.shape)} but {label} has "
-                f"{list(shapes[name])}; rebuild it with 'prunecli mask'"
-            )
+    wrong = [name for name, kept in mask.items() if tuple(kept.shape) != tuple(shapes[name])]
+    if wrong:
+        first, *others = wrong
+        verb = "differs" if len(others) == 1 else "differ"
+        also = f" ({some(others, 2)} {verb} too)" if others else ""
+        raise Mismatch(
+            f"{mask_label}: mask {first!r} is {list(mask[first].shape)} but {label} has "
+            f"{list(shapes[first])}{also}; rebuild it with 'prunecli mask'"
+        )
 
 
 class ScoresFile(Mapping[str, Tensor]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from prunecli.errors import BadOutput, BadUsage
-from prunecli.files.header import printable
+from prunecli.files.header import printable, reason
 
 DTYPE_CODE = {
     torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32",
@@ -38,26 +39,53 @@ def claimed(
     one of the inputs, and BadOutput if it exists (without `force`), if its folder cannot be
     written, or if another process holds it (`wait` waits for that one instead).
     """
+    inputs = list(inputs)
     target = check_output(output, inputs, force=force)
-    label, lock_path = printable(str(output)), target.with_name(f".{target.name}.lock")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(lock_path, timeout=-1 if wait else 0)
-        lock.acquire()
-    except Timeout:
-        holder = _holder(lock_path)
-        raise BadOutput(f"{label}: {holder} is writing it; wait for that, or use --wait") from None
-    except (OSError, NotImplementedError) as error:
-        raise BadOutput(f"{label}: cannot be written: {_reason(error)}") from None
-    try:
-        lock_path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
-        for leftover in target.parent.glob(f".{_glob_escaped(target.name)}.*.part"):
-            leftover.unlink(missing_ok=True)
+    with _locked(target, printable(str(output)), wait):
+        check_output(output, inputs, force=force)  # another process may just have written it
+        sweep(target)
         yield target
+
+
+@contextmanager
+def _locked(target: Path, label: str, wait: bool) -> Iterator[None]:
+    path = target.with_name(f".{target.name}.lock")
+    lock = FileLock(path, timeout=-1 if wait else 0)
+    with _refusals(label):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            holder = _holder(path)
+            raise BadOutput(
+                f"{label}: {holder} is writing it; wait for that, or use --wait"
+            ) from None
+    try:
+        with _refusals(label):
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        yield
     finally:
         with suppress(OSError):
-            lock_path.unlink()
+            path.unlink()
         lock.release()
+
+
+def sweep(target: Path) -> None:
+    """Remove what killed writers of `target`, and of no other file, left beside it."""
+    ours = re.compile(rf"\.{re.escape(target.name)}\.\d+\.part")
+    with suppress(OSError):
+        for path in target.parent.iterdir():
+            if ours.fullmatch(path.name):
+                path.unlink()
+
+
+@contextmanager
+def _refusals(label: str) -> Iterator[None]:
+    """Raise BadOutput where the operating system refuses to write."""
+    try:
+        yield
+    except (OSError, NotImplementedError) as error:
+        raise BadOutput(f"{label}: cannot be written: {reason(error)}") from None
 
 
 def check_output(output: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> Path:
@@ -65,12 +93,18 @@ def check_output(output: Path, inputs: Iterable[Path] = (), *, force: bool = Fal
     label, target = printable(str(output)), Path(os.path.realpath(output))
     if any(target == Path(os.path.realpath(path)) for path in inputs):
         raise BadUsage(f"{label}: the output is one of the inputs; give another with -o")
+    with _refusals(label):
+        exists = target.exists()
+        folder = next(parent for parent in target.parents if parent.exists())
     if target.is_dir():
         raise BadOutput(f"{label}: it is a directory; name a file with -o")
-    if target.exists() and not force:
+    if exists and not target.is_file():
+        raise BadOutput(f"{label}: it is not a regular file; give another with -o")
+    if exists and not force:
         raise BadOutput(f"{label}: it exists; replace it with --force or give another with -o")
-    folder = next(parent for parent in target.parents if parent.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+    if not folder.is_dir():
+        raise BadOutput(f"{label}: cannot be written: {printable(str(folder))} is not a directory")
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise BadOutput(f"{label}: cannot be written: no permission for {printable(str(folder))}")
     return target
 
@@ -116,7 +150,7 @@ def write_bytes(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     """
     target = Path(os.path.realpath(path))
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+    with _refusals(printable(str(path))):
         try:
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
             with os.fdopen(descriptor, "wb") as file:
@@ -129,9 +163,6 @@ def write_bytes(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
             part.unlink(missing_ok=True)
             raise
         _sync_folder(target.parent)
-    except OSError as error:
-        label = printable(str(path))
-        raise BadOutput(f"{label}: cannot be written: {_reason(error)}") from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -150,13 +181,5 @@ def _sync_folder(folder: Path) -> None:
 
 def _holder(lock_path: Path) -> str:
     with suppress(OSError):
-        return printable(lock_path.read_text().strip()) or "another process"
+        return printable(lock_path.read_text(errors="replace").strip()) or "another process"
     return "another process"
-
-
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
-def _glob_escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

@@ -69,6 +69,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def reason(error: Exception) -> str:
+    """What the system says is wrong with a path, without the path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def read_header(path: Path) -> Header:
     """Read and check the header of one safetensors file.
 
@@ -93,12 +98,13 @@ def read_header(path: Path) -> Header:
         raise BadInput(f"{label}: it is a directory without model.safetensors.index.json") from None
     except FileNotFoundError:
         raise BadInput(f"{label}: there is no such file") from None
-    except OSError as error:
-        raise BadInput(f"{label}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{label}: cannot be read: {reason(error)}") from None
     try:
         return _checked(_parse(raw), data_size=size - 8 - length, length=length)
     except ValueError as error:
-        raise BadInput(f"{label}: not a valid safetensors file: {printable(str(error))}") from None
+        fault = printable(str(error))
+        raise BadInput(f"{label}: not a valid safetensors file: {fault:.300}") from None
 
 
 def _refuse_other_formats(label: str, head: bytes) -> None:
@@ -133,6 +139,7 @@ def _checked(table: dict[str, Any], data_size: int, length: int) -> Header:
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ValueError("its metadata is not a table of strings")
+    "".join([*table, *metadata, *metadata.values()]).encode()  # refuses halves of surrogate pairs
     entries = {name: _entry(name, value) for name, value in table.items()}
     in_order = dict(sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)))
     position = 0
@@ -152,12 +159,24 @@ def _entry(name: str, value: Any) -> Entry:
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_SIZE:
         raise ValueError(f"tensor {name!r} has the unknown dtype {dtype!r}")
-    if not (_naturals(shape) and _naturals(offsets) and len(offsets) == 2):
+    if not (is_shape(shape) and _naturals(offsets) and len(offsets) == 2):
         raise ValueError(f"tensor {name!r} has a shape or data_offsets of no meaning")
     entry = Entry(dtype, tuple(shape), offsets[0], offsets[1])
     if entry.numel * ITEM_SIZE[dtype] != entry.end - entry.start:
         raise ValueError(f"tensor {name!r} of shape {shape} does not fit its byte range")
     return entry
+
+
+def is_shape(value: Any) -> bool:
+    """Whether it is a list of sizes, each and all together (zeros aside) below 2^63."""
+    if not _naturals(value):
+        return False
+    count = 1
+    for size in value:
+        count *= max(size, 1)
+        if count >= 2**63:
+            return False
+    return True
 
 
 def _naturals(value: Any) -> bool:

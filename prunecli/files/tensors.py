@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from prunecli.errors import BadInput
 from prunecli.files.digest import file_sha256
-from prunecli.files.header import Entry, Header, printable, read_header
+from prunecli.files.header import Entry, Header, printable, read_header, reason
 
 INDEX = "model.safetensors.index.json"
 MAX_INDEX = 100_000_000
@@ -44,9 +44,17 @@ class TensorFile(Mapping[str, Tensor]):
             raise BadInput(f"{self.label}: {astray[0]!r} is not in the shard that the index names")
 
     def __getitem__(self, name: str) -> Tensor:
-        with safe_open(self._home[name], framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name)
+        shard = self._home[name]
+        try:
+            with safe_open(shard, framework="pt") as file:
+                tensor: Tensor = file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            fault = printable(reason(error))
+            raise BadInput(f"{self.label}: tensor {name!r} cannot be read: {fault}") from None
         return tensor
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._home  # without reading the tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._home)
@@ -86,9 +94,7 @@ class TensorFile(Mapping[str, Tensor]):
 
 def _index(path: Path) -> dict[str, Path]:
     """Where the index of a sharded checkpoint says each tensor is; empty if `path` is no such."""
-    index = path / INDEX if path.is_dir() else path
-    if index.name != INDEX or not index.exists():
-        return {}
+    index = path if path.name == INDEX else path / INDEX
     label = printable(str(index))
     try:
         if index.stat().st_size > MAX_INDEX:
@@ -97,6 +103,10 @@ def _index(path: Path) -> dict[str, Path]:
         shards = set(weight_map.values())
         if not shards or not all(isinstance(shard, str) for shard in shards):
             raise ValueError("it names no shards")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise BadInput(f"{label}: cannot be read: {reason(error)}") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"{label}: not a valid index: {printable(str(error))}") from None
     for shard in shards:

@@ -4,6 +4,8 @@ from collections import OrderedDict
 
 from torch import nn
 
+from prunecli.errors import Mismatch
+
 
 def cnn(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Two 5x5 convolutions and two linear layers; 431,080 parameters on 28x28 grey images.
@@ -11,7 +13,9 @@ def cnn(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     Source: foresight thesis, Table 4.1 (LeNet-5 in the Caffe version)
     """
     channels, height, width = input_shape
-    features = 50 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2)
+    if min(height, width) < 16:
+        raise Mismatch(f"cnn needs images of 16x16 pixels or more, not {height}x{width}")
+    rows, columns = (((side - 4) // 2 - 4) // 2 for side in (height, width))
     layers: list[tuple[str, nn.Module]] = [
         ("conv1", nn.Conv2d(channels, 20, 5)),
         ("relu1", nn.ReLU()),
@@ -20,7 +24,7 @@ def cnn(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
         ("relu2", nn.ReLU()),
         ("pool2", nn.MaxPool2d(2)),
         ("flatten", nn.Flatten()),
-        ("fc1", nn.Linear(features, 500)),
+        ("fc1", nn.Linear(50 * rows * columns, 500)),
         ("relu3", nn.ReLU()),
         ("fc2", nn.Linear(500, classes)),
     ]

@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from prunecli.errors import JobsFailed, PruneError
+from prunecli.errors import BadOutput, JobsFailed, PruneError
 from prunecli.files.digest import file_sha256
+from prunecli.files.header import printable
 from prunecli.recipe.plan import Job
 from prunecli.types import Progress
 
@@ -98,5 +99,9 @@ def _read_record(job: Job) -> dict[str, Any]:
 def _record(job: Job, record: dict[str, Any]) -> None:
     from prunecli.files.atomic import write_text
 
-    job.output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        folder = printable(str(job.output.parent))
+        raise BadOutput(f"{folder}: cannot be made: {error.strerror}") from None
     write_text(job.output.parent / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")

@@ -37,11 +37,12 @@ def load_yaml(path: Path) -> tuple[Any, Lines]:
     """
     label = printable(str(path))
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BadInput(f"{label}: cannot be read: {error.strerror}") from None
     if len(raw) > MAX_BYTES:
-        raise BadUsage(f"{label}: a recipe of {len(raw):,} bytes is too large")
+        raise BadUsage(f"{label}: a recipe of over {MAX_BYTES:,} bytes is too large")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -63,12 +64,17 @@ def load_yaml(path: Path) -> tuple[Any, Lines]:
 
 def scalar(text: str) -> Any:
     """The value that a piece of YAML on the command line spells: '0.1', '[1, 2]', 'vgg16'."""
+    errors: list[str] = []
+    value = None
     try:
         _refuse_traps(text)
         node = _Loader(text).get_single_node()
-        return _value(node, (), {}, []) if node is not None else None
-    except (_Trap, yaml.YAMLError):
-        raise BadUsage(f"{printable(text)!r} is not a plain YAML value") from None
+        value = _value(node, (), {}, errors) if node is not None else None
+    except (_Trap, yaml.YAMLError) as error:
+        errors.append(str(error))
+    if errors:
+        raise BadUsage(f"{printable(text)!r} is not a plain YAML value")
+    return value
 
 
 class _Trap(Exception):

@@ -70,17 +70,19 @@ class Recipe:
     exclude: list[Axes]
     steps: dict[str, Step]
     lines: Lines
-    errors: list[str] = field(default_factory=list)
+    faults: list[tuple[int, str]] = field(default_factory=list)
 
     def fault(self, place: Place, message: str) -> None:
         """Note a fault at the line of `place`, or of what it is in."""
         while place and place not in self.lines:
             place = place[:-1]
-        self.errors.append(f"{printable(str(self.path))}:{self.lines.get(place, 1)}: {message}")
+        self.faults.append((self.lines.get(place, 1), message))
 
     def raise_faults(self) -> None:
-        if self.errors:
-            raise BadUsage("\n".join(dict.fromkeys(self.errors)))
+        if self.faults:
+            label = printable(str(self.path))
+            in_order = sorted(dict.fromkeys(self.faults), key=lambda fault: fault[0])
+            raise BadUsage("\n".join(f"{label}:{line}: {message}" for line, message in in_order))
 
 
 def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str]) -> Recipe:
@@ -89,7 +91,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str
     if not isinstance(document, dict):
         raise BadUsage(f"{printable(str(path))}: a recipe is a table with the keys name and steps")
     recipe = Recipe(path.stem, path, {}, {}, [], {}, lines)
-    for key in document.keys() - KEYS:
+    for key in [key for key in document if key not in KEYS]:
         recipe.fault((key,), f"there is no key {key!r}{suggest(key, sorted(KEYS))}")
     if document.get("version") != 1:
         recipe.fault(("version",), "a recipe needs 'version: 1'")
@@ -102,6 +104,8 @@ def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str
     matrix = _table(recipe, document, "matrix")
     recipe.exclude = _exclude(recipe, matrix.pop("exclude", []), matrix)
     recipe.matrix = {axis: _values(recipe, axis, value) for axis, value in matrix.items()}
+    for both in [axis for axis in recipe.matrix if axis in recipe.variables]:
+        recipe.fault(("matrix", both), f"{both!r} is in vars too; rename one of them")
     _override(recipe, overrides)
     for name, body in _table(recipe, document, "steps").items():
         step = _step(recipe, name, body, list(commands))
@@ -121,13 +125,14 @@ def _table(recipe: Recipe, document: dict[str, Any], key: str) -> dict[str, Any]
 
 
 def _values(recipe: Recipe, axis: str, value: Any) -> list[Any]:
+    """The values of an axis; none, if they are no axis's values."""
     if isinstance(value, list) and value and not any(isinstance(v, list | dict) for v in value):
         if len({str(v) for v in value}) == len(value):
             return value
         recipe.fault(("matrix", axis), f"the axis {axis!r} has a value twice")
         return value
     recipe.fault(("matrix", axis), f"the axis {axis!r} needs a list of plain values")
-    return [None]
+    return []
 
 
 def _exclude(recipe: Recipe, value: Any, matrix: dict[str, Any]) -> list[Axes]:
@@ -136,10 +141,12 @@ def _exclude(recipe: Recipe, value: Any, matrix: dict[str, Any]) -> list[Axes]:
         recipe.fault(place, "'exclude' needs a list of tables, as in [{method: random, seed: 1}]")
         return []
     for number, entry in enumerate(value):
-        for axis in entry.keys() - matrix.keys():
-            recipe.fault(
-                (*place, number), f"there is no axis {axis!r}{suggest(axis, list(matrix))}"
-            )
+        for axis, excluded in entry.items():
+            if axis not in matrix:
+                hint = suggest(axis, list(matrix))
+                recipe.fault((*place, number), f"there is no axis {axis!r}{hint}")
+            elif isinstance(excluded, list | dict):
+                recipe.fault((*place, number), f"'exclude' takes one value of {axis!r} at a time")
     return value
 
 
@@ -148,7 +155,8 @@ def _override(recipe: Recipe, overrides: Mapping[str, Any]) -> None:
         if key in recipe.variables:
             recipe.variables[key] = value
         elif key in recipe.matrix:
-            recipe.matrix[key] = value if isinstance(value, list) else [value]
+            values = value if isinstance(value, list) else [value]
+            recipe.matrix[key] = _values(recipe, key, values)
         else:
             known = [*recipe.variables, *recipe.matrix]
             recipe.fault((), f"--set: there is no {key!r} in vars or matrix{suggest(key, known)}")
@@ -175,7 +183,9 @@ def _step(recipe: Recipe, name: str, body: Any, commands: list[str]) -> Step | N
         recipe.fault(place, f"step {name!r}: the options of {named[0]!r} must be a table")
         return None
     over = body.get("over")
-    if over is not None and not (isinstance(over, list) and set(over) <= recipe.matrix.keys()):
+    if over is not None and not (
+        isinstance(over, list) and all(axis in list(recipe.matrix) for axis in over)
+    ):
         recipe.fault((*place, "over"), f"'over' needs a list of axes, of {list(recipe.matrix)}")
         over = None
     return Step(
@@ -186,26 +196,26 @@ def _step(recipe: Recipe, name: str, body: Any, commands: list[str]) -> Step | N
 def plan(recipe: Recipe, folder: Path, check: Check) -> list[Job]:
     """Every job, each after those it needs. Raises BadUsage with all faults at once."""
     order = _order(recipe)
-    recipe.raise_faults()
     axes: dict[str, tuple[str, ...]] = {}
-    for name in order:
-        axes[name] = _axes_of(recipe, recipe.steps[name], axes)
-    recipe.raise_faults()
-    points = [
-        dict(zip(recipe.matrix, values, strict=True))
-        for values in itertools.product(*recipe.matrix.values())
-    ]
-    points = [p for p in points if not any(_within(p, hole) for hole in recipe.exclude)]
     jobs: dict[str, list[tuple[Axes, Job]]] = {}
+    points = _points(recipe)
     for name in order:
+        step = recipe.steps[name]
+        axes[name] = _axes_of(recipe, step, axes)
         places = {_label(p, axes[name]): {a: p[a] for a in axes[name]} for p in points}
-        jobs[name] = [
-            (place, job)
-            for place in places.values()
-            if (job := _job(recipe, recipe.steps[name], place, jobs, folder, check))
-        ]
+        jobs[name] = [(at, _job(recipe, step, at, jobs, folder, check)) for at in places.values()]
     recipe.raise_faults()
     return [job for name in order for _, job in jobs[name]]
+
+
+def _points(recipe: Recipe) -> list[Axes]:
+    """Every combination of the axes' values that is not excluded."""
+    axes = [[(axis, value) for value in values or [None]] for axis, values in recipe.matrix.items()]
+    points = [dict(point) for point in itertools.product(*axes)]
+    left = [p for p in points if not any(_within(p, hole) for hole in recipe.exclude)]
+    if not left:
+        recipe.fault(("matrix", "exclude"), "'exclude' leaves nothing to do")
+    return left
 
 
 def _within(point: Axes, hole: Axes) -> bool:
@@ -224,7 +234,7 @@ def _order(recipe: Recipe) -> list[str]:
             for name, _ in _references(value):
                 if name in recipe.steps:
                     graph[step.name].append(name)
-                else:
+                elif ("steps", name) not in recipe.lines:
                     hint = suggest(name, list(recipe.steps))
                     recipe.fault((*step.place, key), f"there is no step {name!r}{hint}")
     try:
@@ -232,22 +242,22 @@ def _order(recipe: Recipe) -> list[str]:
     except CycleError as error:
         names = error.args[1]
         recipe.fault(("steps", names[0]), f"the steps need each other: {' <- '.join(names)}")
-        return []
+        return list(recipe.steps)
 
 
 def _references(value: Any) -> list[tuple[str, bool]]:
     """The steps that a value refers to, and whether to all of their outputs."""
-    if isinstance(value, list):
-        return [reference for item in value for reference in _references(item)]
+    if isinstance(value, list | dict):
+        items = value.values() if isinstance(value, dict) else value
+        return [reference for item in items for reference in _references(item)]
     match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
     return [(match[1], bool(match[2]))] if match else []
 
 
 def _variables(value: Any) -> list[str]:
-    if isinstance(value, list):
-        return [name for item in value for name in _variables(item)]
-    if isinstance(value, dict):
-        return [name for item in value.values() for name in _variables(item)]
+    if isinstance(value, list | dict):
+        items = value.values() if isinstance(value, dict) else value
+        return [name for item in items for name in _variables(item)]
     return VARIABLE.findall(value) if isinstance(value, str) else []
 
 
@@ -261,11 +271,11 @@ def _axes_of(recipe: Recipe, step: Step, axes: Mapping[str, tuple[str, ...]]) ->
                 recipe.fault(place, f"there is no variable {name!r}{suggest(name, known)}")
             used |= {name} & recipe.matrix.keys()
         for name, every in _references(value):
-            used |= set() if every else set(axes[name])
+            used |= set() if every else set(axes.get(name, ()))
     if step.over is not None:
         if missing := sorted(used - set(step.over)):
             recipe.fault(step.place, f"step {step.name!r} uses {missing[0]!r}; add it to 'over'")
-        used = set(step.over)
+        used |= set(step.over)
     return tuple(axis for axis in recipe.matrix if axis in used)
 
 
@@ -276,7 +286,8 @@ def _job(
     jobs: Mapping[str, list[tuple[Axes, Job]]],
     folder: Path,
     check: Check,
-) -> Job | None:
+) -> Job:
+    """The step's job at that place of the matrix; after a fault, one that only has a name."""
     needs: list[str] = []
 
     def fill(value: Any) -> Any:
@@ -287,35 +298,23 @@ def _job(
             return {key: fill(item) for key, item in value.items()}
         if references := _references(value):
             name, every = references[0]
-            fitting = [job for at, job in jobs[name] if _agree(at, place)]
+            fitting = [job for at, job in jobs.get(name, ()) if _agree(at, place)]
             needs.extend(job.name for job in fitting)
-            paths = [str(job.output) for job in fitting]
+            paths = [str(job.output) for job in fitting] or [value]
             return paths if every else paths[0]
         return _substituted(value, recipe.variables | place)
 
-    if not _references_fit(recipe, step, place, jobs):
-        return None
-    try:
-        checked = check(step.command, {key: fill(value) for key, value in step.options.items()})
-    except BadUsage as error:
-        for line in str(error).splitlines():
-            recipe.fault(_blamed(step, line), f"step {step.name!r}: {line}")
-        return None
+    checked = Checked([], "")
+    if all(v in recipe.variables or recipe.matrix.get(v) for v in _variables(step.options)):
+        try:
+            checked = check(step.command, fill(step.options))
+        except BadUsage as error:
+            for line in str(error).splitlines():
+                recipe.fault(_blamed(step, line), f"step {step.name!r}: {line}")
     name = "/".join(filter(None, (step.name, _label(place, place))))
     output = folder / name / checked.product
     arguments = ["--output", str(output), *checked.arguments]
     return Job(name, step.name, step.command, arguments, output, tuple(dict.fromkeys(needs)))
-
-
-def _references_fit(
-    recipe: Recipe, step: Step, place: Axes, jobs: Mapping[str, list[tuple[Axes, Job]]]
-) -> bool:
-    """Whether each single reference has one job to mean; those of failed checks have none."""
-    fits = True
-    for value in step.options.values():
-        for name, every in _references(value):
-            fits &= every or any(_agree(at, place) for at, _ in jobs[name])
-    return fits
 
 
 def _agree(one: Axes, other: Axes) -> bool:
@@ -333,8 +332,16 @@ def _substituted(value: Any, variables: Mapping[str, Any]) -> Any:
 
 
 def _blamed(step: Step, message: str) -> Place:
-    """The option that a message is about, if it names one, for the line to show."""
-    for key in step.options:
-        if re.search(rf"(?<!\w){re.escape(key.replace('_', '-'))}(?!\w)", message):
-            return (*step.place, key)
-    return step.place
+    """The option that a message is about, if it names one, for the line to show.
+
+    Messages quote the culprit before any suggestion; a word that is not quoted may mean anything.
+    """
+    places: list[Place] = [(key,) for key in step.options]
+    places += [(key, k) for key, v in step.options.items() if isinstance(v, dict) for k in v]
+    found = []
+    for place in places:
+        word = "[-_]".join(map(re.escape, re.split("[-_]", place[-1])))
+        for rank, pattern in enumerate((rf"'(--)?{word}'", rf"(?<!\w){word}(?!\w)")):
+            if match := re.search(pattern, message):
+                found.append((rank, match.start(), place))
+    return (*step.place, *min(found)[2]) if found else step.place

@@ -30,6 +30,7 @@ STYLE: Any = {
 # Told apart by colour-blind readers (Okabe & Ito); past eight lines the markers go on telling.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
 MARKERS = "osv^D<>PX*"
+STROKES = ["-", "--", "-.", ":"]
 
 
 @contextmanager
@@ -124,17 +125,25 @@ def layer_density(rows: list[Row]) -> str:
 
 
 def convergence(results: list[Result]) -> str:
-    """Training loss over epochs, one line per method and compression, of the first seed seen."""
-    seen: dict[str, list[dict[str, Any]]] = {}
+    """Training loss over epochs, of the first seed: a colour per method, a stroke per ratio."""
+    lines: dict[tuple[str, float], list[dict[str, Any]]] = {}
     for result in results:
-        ratio = "" if result["method"] is None else f" {result['compression']:g}x"
-        seen.setdefault(f"{method_label(result)}{ratio}", result.get("history") or [])
+        key = (method_label(result), result["compression"])
+        lines.setdefault(key, result.get("history") or [])
+    methods = list(dict.fromkeys(method for method, _ in lines))
+    ratios = sorted({ratio for _, ratio in lines})
     with _canvas() as (axes, svg):
-        for place, (label, history) in enumerate(seen.items()):
-            epochs = [entry["epoch"] for entry in history]
-            axes.plot(epochs, [entry["loss"] for entry in history], label=label, **_look(place))
+        for (method, ratio), history in lines.items():
+            axes.plot(
+                [entry["epoch"] for entry in history],
+                [entry["loss"] for entry in history],
+                label=method if method == DENSE else f"{method} {ratio:g}x",
+                color=COLOURS[methods.index(method) % len(COLOURS)],
+                linestyle=STROKES[ratios.index(ratio) % len(STROKES)],
+            )
+        axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel("training loss")
-        axes.legend(fontsize=8, ncols=2 if len(seen) > 8 else 1)
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
         return svg()

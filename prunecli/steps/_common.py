@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
-import torchvision
 from torch import Tensor, nn
 
 import prunecli
@@ -81,12 +81,13 @@ def beside(path: Path, name: str) -> Path:
     return path.with_name(f"{path.name.removesuffix(SUFFIX)}.{name}")
 
 
+@cache
 def versions() -> dict[str, str]:
+    """Of what computes; asked of the installation, since importing torchvision takes long."""
     return {
         "prunecli": prunecli.__version__,
-        "numpy": numpy.__version__,
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        **{name: version(name) for name in ("numpy", "torchvision")},
     }
 
 
@@ -99,11 +100,11 @@ def build_model(model: Mapping[str, Any]) -> nn.Module:
 
 def check_data_fits(model: Mapping[str, Any], data: Images) -> None:
     """Raise Mismatch unless the network was built for the data's channels and classes."""
-    channels, classes = model["input_shape"][0], model["classes"]
-    if (channels, classes) != (data.input_shape[0], len(data.classes)):
+    own, classes = tuple(model["input_shape"]), model["classes"]
+    if (own, classes) != (data.input_shape, len(data.classes)):
         raise Mismatch(
-            f"the network takes {channels} channels and tells {classes} classes apart, but the "
-            f"data has {data.input_shape[0]} channels and {len(data.classes)} classes"
+            f"the network takes {'x'.join(map(str, own))} images of {classes} classes, but the "
+            f"data has {'x'.join(map(str, data.input_shape))} images of {len(data.classes)} classes"
         )
 
 
@@ -127,21 +128,19 @@ def load_model(checkpoint: TensorFile, mask: Mask | None = None) -> nn.Module:
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
+    """Load a state_dict. Raises Mismatch naming the first names or shapes that do not fit."""
     own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    theirs = {name: tuple(t.shape) for name, t in tensors.items()}
-    if own == theirs:
-        model.load_state_dict(dict(tensors))
-        return
-    faults = [f"misses {some([n for n in own if n not in theirs])}"] * bool(own.keys() - theirs)
-    faults += [f"has no place for {some([n for n in theirs if n not in own])}"] * bool(
-        theirs.keys() - own
-    )
-    faults += [
-        f"{n!r} is {list(theirs[n])}, not {list(own[n])}"
-        for n in own
-        if n in theirs and own[n] != theirs[n]
-    ][:3]
-    raise Mismatch(f"{label}: its tensors are not this network's: {'; '.join(faults)}")
+    given = {name: tuple(t.shape) for name, t in tensors.items()}
+    faults = []
+    if missing := [name for name in own if name not in given]:
+        faults.append(f"it misses {some(missing)}")
+    if extra := [name for name in given if name not in own]:
+        faults.append(f"it has {some(extra)} too many")
+    for name in [n for n in own if n in given and own[n] != given[n]][:3]:
+        faults.append(f"{name!r} is {list(given[name])}, not {list(own[name])}")
+    if faults:
+        raise Mismatch(f"{label}: its tensors are not this network's: {'; '.join(faults)}")
+    model.load_state_dict(dict(tensors))
 
 
 def open_mask(path: Path, checkpoint: TensorFile) -> tuple[Mask, TensorFile]:

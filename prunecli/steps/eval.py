@@ -20,14 +20,14 @@ from prunecli.masks import apply_
 from prunecli.steps._common import (
     Common,
     Source,
-    beside,
     density_facts,
     load_model,
     mask_lineage,
     open_mask,
+    stem,
     versions,
 )
-from prunecli.training import EVAL_BATCH, evaluate
+from prunecli.training.loop import EVAL_BATCH, evaluate
 from prunecli.types import Mask
 
 
@@ -52,7 +52,7 @@ def evaluation(
     source = source.resolved(file.meta)
     model = load_model(file)
     apply_(dict(model.named_parameters()), kept)
-    output = common.output or beside(checkpoint, "eval.json")
+    output = common.output or _output_name(checkpoint, file, mask_file)
     inputs = [checkpoint, mask] if mask else [checkpoint]
     check_output(output, inputs, force=common.force)
     if common.dry_run:
@@ -70,6 +70,13 @@ def evaluation(
         result |= _lineage(file, source, lineage)
         write_text(target, json.dumps(result, indent=1, allow_nan=False) + "\n")
     return output
+
+
+def _output_name(checkpoint: Path, file: TensorFile, mask: TensorFile | None) -> Path:
+    """After the checkpoint, or after a mask that is not in it yet: 'dense.lamp.0.1.eval.json'."""
+    own = ((file.meta or {}).get("mask") or {}).get("sha256")
+    basis = checkpoint if mask is None or own == mask.sha256 else mask.path
+    return checkpoint.with_name(f"{stem(basis)}.eval.json")
 
 
 def _layers(file: TensorFile, kept: Mask) -> list[dict[str, Any]]:

@@ -88,7 +88,7 @@ class Scored:
         self.function = registry.find("scorers", scoring.method)
         self.seed = common.seed if common.seed is not None else (file.meta or {}).get("seed", 0)
         self.device = pick_device(common.device)
-        self.needs_model = _takes_model(self.function)
+        self.needs_model = takes_model(self.function)
         if self.needs_model:
             self.model = load_model(file)
             self.source = scoring.source.resolved(file.meta)
@@ -118,7 +118,7 @@ class Scored:
     def _tensor_scores(self, mask: Mask | None) -> Scores:
         scores = {}
         for name in self.names:
-            weight = self.file[name].float()
+            weight = self.file[name].to(torch.float32, copy=True)
             if mask is not None and name in mask:
                 apply_({name: weight}, {name: mask[name]})
             _check_finite(name, weight, self.file)
@@ -148,7 +148,7 @@ class Scored:
         return {name: scores[name].detach().float().cpu() for name in self.names}
 
 
-def _takes_model(function: Callable[..., Any]) -> bool:
+def takes_model(function: Callable[..., Any]) -> bool:
     """Whether a scorer takes a model and data; a tensor scorer takes one weight."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     count = sum(p.kind in kinds for p in inspect.signature(function).parameters.values())

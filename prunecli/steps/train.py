@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from prunecli import registry, training
+from prunecli import registry
 from prunecli.batches import ImageBatches, derive_seed
 from prunecli.device import pick_device, pick_precision, place
-from prunecli.errors import BadUsage, Mismatch, NotFinite
-from prunecli.files.artifacts import (
-    canonical,
-    open_artifact,
-    read_state_dict,
-    untied,
-    write_artifact,
-)
-from prunecli.files.atomic import check_output, claimed, write_text
+from prunecli.errors import BadUsage, Mismatch, some
+from prunecli.files.artifacts import open_artifact, read_state_dict
+from prunecli.files.atomic import check_output, claimed
 from prunecli.files.tensors import TensorFile
 from prunecli.interrupts import deferred_interrupts
-from prunecli.masks import aligned, all_finite, apply_, classifier, prunable
+from prunecli.masks import prunable
 from prunecli.pruners._fixed import Fixed
 from prunecli.steps._common import (
     Common,
     Source,
-    beside,
     build_model,
     check_data_fits,
-    density_facts,
     fingerprint,
     load_weights,
     mask_lineage,
     open_mask,
     stem,
-    versions,
 )
+from prunecli.steps._training_files import TrainingFiles
+from prunecli.training import loop
+from prunecli.training.settings import Settings
+from prunecli.training.state import new_state
 from prunecli.types import Images, Mask, Pruner
 
 
@@ -59,114 +53,144 @@ class TrainOptions:
     eval_every_epoch: bool = True
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What can be known, and checked, before the data is read."""
+
+    options: TrainOptions
+    parent: TensorFile | None
+    start: TensorFile | None
+    mask: Mask | None
+    mask_file: TensorFile | None
+    seed: int
+    device: torch.device
+    settings: Settings
+    source: Source
+    output: Path
+    inputs: list[Path]
+
+
 def train(options: TrainOptions, common: Common) -> Path:
     """Train a network and write its checkpoint, log and, while under way, its training state.
 
     Weights come from `rewind`, else `checkpoint`, else from the model's own initialisation under
     the seed. With a mask, masked weights are exactly zero after every step and in the file. What
-    is not said is taken over from the checkpoint: model, data set, settings.
+    is not said is taken over from the checkpoint: model, data set, seed, settings.
 
     Raises BadUsage, Mismatch or BadOutput before the first batch, NotFinite if training diverges.
     """
+    plan = _prepared(options, common)
+    if not common.dry_run:
+        with claimed(plan.output, plan.inputs, force=common.force, wait=common.wait) as target:
+            _train(plan, target, common)
+    return plan.output
+
+
+def _prepared(options: TrainOptions, common: Common) -> _Plan:
     parent = open_artifact(options.checkpoint, "checkpoint") if options.checkpoint else None
     start = open_artifact(options.rewind, "checkpoint") if options.rewind else parent
-    seed = common.seed
-    if seed is None:
-        seed = ((parent.meta if parent else None) or {}).get("seed") or 0
-    device = pick_device(common.device)
-    settings = _settings(options.settings, parent, device)
-    source = options.source.resolved(parent.meta if parent else None)
-    mask, mask_file = open_mask(options.mask, start) if options.mask and start else (None, None)
-    if options.mask and start is None:
-        raise BadUsage("--mask needs the checkpoint that it was made for")
+    meta = (parent.meta if parent else None) or {}
+    mask, mask_file = None, None
+    if options.mask:
+        if start is None:
+            raise BadUsage("--mask needs the checkpoint that it was made for")
+        mask, mask_file = open_mask(options.mask, start)
+    elif meta.get("mask"):
+        common.progress.warn(
+            "the checkpoint is masked but no --mask was given: its pruned weights will grow back"
+        )
+    source = options.source.resolved(meta)
     output = common.output or _output_name(options, source)
     inputs = [p for p in (options.checkpoint, options.mask, options.rewind) if p is not None]
     check_output(output, inputs, force=common.force)
-    _warn_of_growth(parent, mask, common)
-    if common.dry_run:
-        return output
-    with claimed(output, inputs, force=common.force, wait=common.wait) as target:
-        data = source.load("train")
-        facts: dict[str, Any] = {
-            "model": _model_facts(options, parent, data),
-            "dataset": {
-                "name": source.dataset,
-                "options": dict(source.options),
-                "sha256": fingerprint(data),
-            },
-            "seed": seed,
-            "settings": asdict(settings),
-            "parent": parent.sha256 if parent else None,
-            "rewind": start.sha256 if start and start is not parent else None,
-            "mask": mask_lineage(mask_file) if mask_file else None,
-        }
-        torch.manual_seed(derive_seed(seed, "init"))
-        model = build_model(facts["model"])
-        if start is not None:
-            load_weights(model, read_state_dict(start), start.label)
-        place(model, device)
-        batches = ImageBatches(data, device, settings.batch_size)
-        state = training.new_state(
-            model, settings, Fixed(mask) if mask is not None else Pruner(), len(batches)
+    device = pick_device(common.device)
+    seed = common.seed if common.seed is not None else meta.get("seed") or 0
+    settings = _settings(options.settings, meta, device)
+    common.progress.detail(f"on {device}: {settings}")
+    return _Plan(
+        options, parent, start, mask, mask_file, seed, device, settings, source, output, inputs
+    )
+
+
+def _train(plan: _Plan, target: Path, common: Common) -> None:
+    data = plan.source.load("train")
+    facts = _facts(plan, data)
+    torch.manual_seed(derive_seed(plan.seed, "init"))
+    model = build_model(facts["model"])
+    if plan.start is not None:
+        load_weights(model, read_state_dict(plan.start), plan.start.label)
+    place(model, plan.device)
+    batches = ImageBatches(data, plan.device, plan.settings.batch_size)
+    pruner = Pruner() if plan.mask is None else _fixed(plan.mask, model)
+    state = new_state(model, plan.settings, pruner, len(batches))
+    files = TrainingFiles(target, facts, state)
+    if plan.options.resume:
+        files.resume(common.progress)
+    test = None
+    if plan.options.eval_every_epoch and plan.settings.epochs:
+        test = ImageBatches(plan.source.load("test", facts["model"]), plan.device, loop.EVAL_BATCH)
+    with deferred_interrupts() as interrupted:
+        loop.train(
+            state,
+            batches,
+            plan.settings,
+            plan.seed,
+            plan.device,
+            test=test,
+            save=files.save,
+            interrupted=interrupted,
+            progress=common.progress,
         )
-        files = _Files(target, facts, state)
-        if options.resume:
-            files.resume(common)
-        test = None
-        if options.eval_every_epoch and settings.epochs:
-            test = ImageBatches(source.load("test", facts["model"]), device, training.EVAL_BATCH)
-        with deferred_interrupts() as interrupted:
-            training.train(
-                state,
-                batches,
-                settings,
-                seed,
-                device,
-                test=test,
-                save=files.save,
-                interrupted=interrupted,
-                progress=common.progress,
-            )
-        files.finish(data, mask)
-    return output
+    files.finish(data, plan.mask or {})
 
 
-def _settings(
-    given: Mapping[str, Any], parent: TensorFile | None, device: torch.device
-) -> training.Settings:
-    """What was said, else what the checkpoint was trained with, else the defaults."""
-    known = {f.name for f in fields(training.Settings)}
-    inherited = ((parent.meta if parent else None) or {}).get("settings") or {}
+def _fixed(mask: Mask, model: nn.Module) -> Fixed:
+    odd = [name for name in mask if name not in prunable(model)]
+    if odd:
+        raise Mismatch(f"the mask covers {some(odd)}, which are not weights of Conv or Linear")
+    return Fixed(mask)
+
+
+def _settings(given: Mapping[str, Any], meta: Mapping[str, Any], device: torch.device) -> Settings:
+    """What was said, else what the checkpoint was trained with, else the defaults.
+
+    The precision is the machine's business, so it is not taken over.
+    """
+    known = {f.name for f in fields(Settings)} - {"precision"}
+    inherited = meta.get("settings") or {}
     if inherited.get("epochs") == 0 and "epochs" not in given:
         raise BadUsage("for how many epochs? the checkpoint is untrained; say it with --epochs")
     merged = {k: v for k, v in inherited.items() if k in known} | dict(given)
-    settings = training.Settings(**merged)
-    precision = pick_precision(settings.precision, device)
-    return training.Settings(**{**asdict(settings), "precision": precision})
+    settings = Settings(**merged)
+    return replace(settings, precision=pick_precision(settings.precision, device))
 
 
-def _output_name(options: TrainOptions, source: Source) -> Path:
-    if options.checkpoint is None:
-        return Path(f"{options.model}.{source.dataset}.safetensors".replace(":", "."))
-    basis = options.mask or options.checkpoint
-    verb = "finetuned" if options.mask else "trained"
-    return options.checkpoint.with_name(f"{stem(basis)}.{verb}.safetensors")
+def _facts(plan: _Plan, data: Images) -> dict[str, Any]:
+    """The lineage of the checkpoint to be; a resumed run must agree with it in every point."""
+    rewound = plan.start if plan.start is not plan.parent else None
+    return {
+        "model": _model_facts(plan, data),
+        "dataset": {
+            "name": plan.source.dataset,
+            "options": dict(plan.source.options),
+            "sha256": fingerprint(data),
+        },
+        "seed": plan.seed,
+        "settings": asdict(plan.settings),
+        "device": plan.device.type,
+        "parent": plan.parent.sha256 if plan.parent else None,
+        "rewind": rewound.sha256 if rewound else None,
+        "mask": mask_lineage(plan.mask_file) if plan.mask_file else None,
+    }
 
 
-def _warn_of_growth(parent: TensorFile | None, mask: Mask | None, common: Common) -> None:
-    if parent is not None and mask is None and (parent.meta or {}).get("mask"):
-        common.progress.warn(
-            f"{parent.label} is masked but no --mask was given: its pruned weights will grow back"
-        )
-
-
-def _model_facts(options: TrainOptions, parent: TensorFile | None, data: Images) -> dict[str, Any]:
-    own = ((parent.meta if parent else None) or {}).get("model")
+def _model_facts(plan: _Plan, data: Images) -> dict[str, Any]:
+    options = plan.options
+    own = ((plan.parent.meta if plan.parent else None) or {}).get("model")
     if options.model is not None:
-        bound = registry.bind("models", options.model, options.model_options)
         return {
             "name": options.model,
-            "options": bound,
+            "options": registry.bind("models", options.model, options.model_options),
             "input_shape": list(data.input_shape),
             "classes": len(data.classes),
         }
@@ -177,79 +201,9 @@ def _model_facts(options: TrainOptions, parent: TensorFile | None, data: Images)
     return facts
 
 
-@dataclass
-class _Files:
-    """The checkpoint under way: its training state, its log, and at last itself."""
-
-    target: Path
-    facts: dict[str, Any]
-    state: training.TrainingState
-
-    def save(self) -> None:
-        self._write_log()
-        write_artifact(
-            beside(self.target, "state.safetensors"),
-            "state",
-            self.state.tensors(),
-            {"facts": self.facts, "training": self.state.facts()},
-        )
-
-    def resume(self, common: Common) -> None:
-        path = beside(self.target, "state.safetensors")
-        if not path.exists():
-            common.progress.detail(f"nothing to resume beside {self.target.name}: starting afresh")
-            return
-        file = open_artifact(path, "state")
-        meta = file.meta or {}
-        changed = _differences(meta["facts"], json.loads(canonical(self.facts)))
-        if changed:
-            raise Mismatch(
-                f"{file.label}: it is of another training: {'; '.join(changed)}; "
-                "give the same options, or start afresh without --resume"
-            )
-        self.state.restore(file, meta["training"])
-        common.progress.say(f"resumed after step {self.state.step}")
-
-    def finish(self, data: Images, mask: Mask | None) -> None:
-        model = self.state.model
-        params = prunable(model)
-        kept = mask or {}
-        apply_(params, aligned(kept, params))
-        everything = {
-            name: kept.get(name, torch.ones(weight.shape, dtype=torch.bool))
-            for name, weight in params.items()
-        }
-        tensors, tied = untied(model.state_dict())
-        bad = [name for name, t in tensors.items() if t.is_floating_point() and not all_finite(t)]
-        if bad:
-            raise NotFinite(f"{bad[0]!r} holds NaN or infinity after training; lower --lr")
-        meta = {
-            **self.facts,
-            "classes": data.classes,
-            "normalisation": {"mean": data.mean, "std": data.std},
-            "prunable": list(params),
-            "classifier": classifier(model),
-            "density": density_facts(everything),
-            "history": self.state.history,
-            "tied": tied,
-            "versions": versions(),
-        }
-        write_artifact(self.target, "checkpoint", tensors, meta)
-        self._write_log()
-        with suppress(FileNotFoundError):
-            beside(self.target, "state.safetensors").unlink()
-
-    def _write_log(self) -> None:
-        lines = [json.dumps(row) + "\n" for row in self.state.history]
-        write_text(beside(self.target, "log.jsonl"), "".join(lines))
-
-
-def _differences(before: Any, now: Any, place: str = "") -> list[str]:
-    """Where two JSON values differ: ['settings.lr was 0.1, now 0.2']."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            line
-            for key in sorted(before.keys() | now.keys())
-            for line in _differences(before.get(key), now.get(key), f"{place}.{key}".strip("."))
-        ]
-    return [] if before == now else [f"{place} was {before!r}, now {now!r}"]
+def _output_name(options: TrainOptions, source: Source) -> Path:
+    if options.checkpoint is None:
+        return Path(f"{options.model}.{source.dataset}.safetensors".replace(":", "."))
+    basis = options.mask or options.checkpoint
+    verb = "finetuned" if options.mask else "trained"
+    return options.checkpoint.with_name(f"{stem(basis)}.{verb}.safetensors")

@@ -1,0 +1,59 @@
+"""Write docs/cli.md from the commands and plugins themselves: `python docs/generate.py`."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import click
+
+from prunecli import registry
+from prunecli.cli import cli
+from prunecli.cli.list import KINDS
+
+HEAD = """# Commands
+
+<!-- Made by docs/generate.py; a test checks that it is up to date. -->
+"""
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in r] for r in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def option_row(option: click.Option) -> list[str]:
+    names = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
+    default = option.default if option.show_default and option.default is not None else ""
+    return [names, option.help or "", f"`{default}`" if default != "" else ""]
+
+
+def command_text(name: str, command: click.Command) -> str:
+    arguments = [p.make_metavar(click.Context(command)) for p in command.params
+                 if isinstance(p, click.Argument)]  # fmt: skip
+    body = inspect.cleandoc((command.help or "").replace("\b", ""))
+    examples = "\n".join(line.strip() for line in (command.epilog or "").splitlines()[2:])
+    options = [option_row(p) for p in command.params if isinstance(p, click.Option)]
+    usage = " ".join(["prunecli", name, "[OPTIONS]", *arguments])
+    return f"## {name}\n\n`{usage}`\n\n{body}\n\n```sh\n{examples}\n```\n\n" + table(
+        ["option", "", "default"], options
+    )
+
+
+def plugin_text(noun: str, kind: str) -> str:
+    rows = []
+    for name in registry.names(kind):
+        options = registry.options(registry.find(kind, name))
+        shown = ", ".join(f"`{option}={p.default}`" for option, p in options.items())
+        rows.append([f"`{name}`", shown, registry.summary(kind, name)])
+    return f"## {noun}\n\n" + table([noun[:-1], "options", ""], rows)
+
+
+def text() -> str:
+    commands = [command_text(name, command) for name, command in cli.commands.items()]
+    plugins = [plugin_text(noun, kind) for noun, kind in KINDS.items() if registry.names(kind)]
+    return "\n".join([HEAD, *commands, *plugins])
+
+
+if __name__ == "__main__":
+    (Path(__file__).parent / "cli.md").write_text(text())

@@ -1,0 +1,106 @@
+"""What a training run leaves on disk: its state while it runs, its log, its checkpoint."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prunecli.errors import BadInput, Mismatch, NotFinite
+from prunecli.files.artifacts import canonical, open_artifact, untied, write_artifact
+from prunecli.files.atomic import sweep, write_text
+from prunecli.masks import aligned, all_finite, apply_, classifier
+from prunecli.steps._common import beside, density_facts, versions
+from prunecli.training.state import TrainingState
+from prunecli.types import Images, Mask, Progress
+
+
+@dataclass
+class TrainingFiles:
+    """The checkpoint under way: its training state, its log, and at last itself."""
+
+    target: Path
+    facts: dict[str, Any]
+    state: TrainingState
+
+    def __post_init__(self) -> None:
+        self.state_path = beside(self.target, "state.safetensors")
+        self.log_path = beside(self.target, "log.jsonl")
+        for path in (self.state_path, self.log_path):
+            sweep(path)  # what a killed run left; the claim on the target covers these two
+
+    def save(self) -> None:
+        """Write the training state and the log so far."""
+        self._write_log()
+        write_artifact(
+            self.state_path,
+            "state",
+            self.state.tensors(),
+            {"facts": self.facts, "training": self.state.facts()},
+        )
+
+    def resume(self, progress: Progress) -> None:
+        """Take up the state that an earlier run left, if any; Mismatch if it is another's."""
+        if not self.state_path.exists():
+            progress.detail(f"nothing to resume beside {self.target.name}: starting afresh")
+            return
+        file = open_artifact(self.state_path, "state")
+        meta = file.meta or {}
+        changed = _differences(meta.get("facts"), json.loads(canonical(self.facts)))
+        if changed:
+            raise Mismatch(
+                f"{file.label}: it is of another training: {'; '.join(changed)}; "
+                "give the same options, or start afresh without --resume"
+            )
+        try:
+            self.state.restore(file, meta["training"])
+        except (KeyError, ValueError, RuntimeError):
+            raise BadInput(f"{file.label}: it is damaged; start afresh without --resume") from None
+        progress.say(f"resumed after step {self.state.step}")
+
+    def finish(self, data: Images, kept: Mask) -> None:
+        """Write the checkpoint and drop the state. What the mask excludes is zero to the last."""
+        model, params = self.state.model, self.state.params
+        apply_(params, aligned(kept, params))
+        everything = {
+            name: kept.get(name, torch.ones(weight.shape, dtype=torch.bool))
+            for name, weight in params.items()
+        }
+        tensors, tied = untied(model.state_dict())
+        bad = [name for name, t in tensors.items() if t.is_floating_point() and not all_finite(t)]
+        if bad:
+            raise NotFinite(f"{bad[0]!r} holds NaN or infinity after training; lower --lr")
+        meta = {
+            **self.facts,
+            "classes": data.classes,
+            "normalisation": {"mean": data.mean, "std": data.std},
+            "prunable": list(params),
+            "classifier": classifier(model),
+            "density": density_facts(everything),
+            "history": self.state.history,
+            "tied": tied,
+            "versions": versions(),
+        }
+        write_artifact(self.target, "checkpoint", tensors, meta)
+        self._write_log()
+        with suppress(FileNotFoundError):
+            self.state_path.unlink()
+
+    def _write_log(self) -> None:
+        lines = [canonical(row) + "\n" for row in self.state.history]
+        write_text(self.log_path, "".join(lines))
+
+
+def _differences(before: Any, now: Any, place: str = "") -> list[str]:
+    """Where two JSON values differ: ['settings.lr was 0.1, now 0.2']."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            line
+            for key in sorted(before.keys() | now.keys())
+            for line in _differences(before.get(key), now.get(key), f"{place}.{key}".strip("."))
+        ]
+    return [] if before == now else [f"{place} was {before!r}, now {now!r}"]

@@ -1,0 +1,425 @@
+"""The whole tool from outside: exit codes, messages, what goes to stdout, what is written."""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+PRUNECLI = [sys.executable, "-m", "prunecli"]
+
+
+@pytest.fixture
+def folder(checkpoint, tmp_path, monkeypatch):
+    """The current folder, with the trained `dense.safetensors` in it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def mask(folder, prune):
+    """`m.safetensors`, a mask of it at density 0.1."""
+    assert prune(*"mask dense.safetensors --method lamp --density 0.1 -o m.safetensors".split())
+    return folder / "m.safetensors"
+
+
+@pytest.fixture
+def refused(folder, prune, nothing_written):
+    """Runs a command that must fail with `code`; gives its one line on stderr.
+
+    Nothing may be written, and nothing may stand on stdout.
+    """
+
+    def run(line, code, *more):
+        with nothing_written():
+            ended = prune(*line.split(), *more)
+        assert (ended.code, ended.out) == (code, ""), ended.err
+        [message] = ended.err.splitlines()
+        assert message.startswith("error: ")
+        return message
+
+    return run
+
+
+# Help
+
+
+HELPS = """
+import sys
+from click.testing import CliRunner
+from prunecli.cli import COMMANDS, cli
+
+for command in [[], *([command.name] for command in COMMANDS)]:
+    for flag in ("--help", "-h"):
+        ended = CliRunner().invoke(cli, [*command, flag])
+        assert ended.exit_code == 0, command
+        assert "Examples:" in ended.output or not command, command
+        assert f"prunecli {' '.join(command)}" in ended.output, command
+        assert max(map(len, ended.output.splitlines())) <= 100, command
+assert len(COMMANDS) >= 10
+assert not {"torch", "numpy", "rich"} & sys.modules.keys()
+"""
+
+
+def test_every_help_has_examples_and_needs_no_torch():
+    subprocess.run([sys.executable, "-c", HELPS], check=True)
+
+
+def test_help_is_quick():
+    def seconds():
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([*PRUNECLI, "mask", "--help"], check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+    assert min(seconds() for _ in range(3)) < 0.3
+
+
+def test_no_command_shows_help_and_an_unknown_one_the_nearest(prune):
+    bare = prune()
+    assert (bare.code, bare.out) == (2, "")
+    assert bare.err.startswith("Usage: ")
+    assert prune("scroe").code == 2
+    assert "No such command 'scroe'" in prune("scroe").err
+    assert prune("--version").out.startswith("prunecli, version ")
+
+
+# Refusals
+
+DENSITIES = [
+    ("--density 1.5", "1.5 is not above 0 and at most 1"),
+    ("--density nan", "nan is not above 0"),
+    ("--density inf", "inf is not above 0"),
+    ("--density 0", "0 is not above 0"),
+    ("--density -1", "-1 is not above 0"),
+    ("--density 0,5", "'0,5' is not a number"),
+    ("--density 1e-9", "keeps none of the 430,500 weights"),
+    ("--sparsity 1", "--sparsity 1 would leave no weight"),
+    ("--sparsity -0.1", "-0.1 is not at least 0"),
+    ("--sparsity nan", "nan is not at least 0"),
+    ("--compression 0.5", "0.5 is not at least 1"),
+    ("--compression inf", "inf is not at least 1"),
+    ("", "exactly one of --density, --sparsity and --compression"),
+    ("--density 0.1 --sparsity 0.9", "exactly one of --density, --sparsity and --compression"),
+    ("--density 0.1 --compression 10", "exactly one of --density, --sparsity and --compression"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), DENSITIES)
+def test_a_density_that_is_none(refused, options, words):
+    assert words in refused(f"mask dense.safetensors --method lamp {options}", 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "total"),
+    [
+        ("--density 1", 430500),
+        ("--sparsity 0", 430500),
+        ("--compression 1", 430500),
+        ("--sparsity 0.75", 107625),
+        ("--compression 16", 26906),
+    ],
+)
+def test_three_ways_to_say_how_much_stays(folder, prune, options, total):
+    line = f"mask dense.safetensors --method magnitude {options} --json -o m.safetensors"
+    assert json.loads(prune(*line.split()).out)["meta"]["kept"] == total
+
+
+USAGE = [
+    ("score dense.safetensors --method lmap", "no method 'lmap'; did you mean 'lamp'?"),
+    ("score dense.safetensors", "Missing option '--method'"),
+    ("score --method lamp", "Missing argument 'CHECKPOINT'"),
+    ("score dense.safetensors --mehtod lamp", "--mehtod"),
+    ("score dense.safetensors --method snip --opt batchs=4", "did you mean 'batches'?"),
+    ("score dense.safetensors --method snip --opt batches=many", "must be of type int"),
+    ("score dense.safetensors --method snip --opt batches=[", "must be of type int"),
+    ("score dense.safetensors --method snip --opt batches", "'batches' is not of the form key="),
+    ("score dense.safetensors --method snip --opt =4", "'=4' is not of the form key=value"),
+    ("score dense.safetensors --method snip --opt a=1 --opt a=2", "the same key is given twice"),
+    ("score dense.safetensors --method no.such:thing", "No module named 'no'"),
+    ("score dense.safetensors --method lamp --device gpu", "is not auto, cpu, cuda or cuda:N"),
+    ("score dense.safetensors --method lamp -o dense.safetensors --force", "one of the inputs"),
+    ("score dense.safetensors --method lamp -o ./../{}/dense.safetensors --force", "the inputs"),
+    ("eval dense.safetensors --dataset digit", "did you mean 'digits'?"),
+    ("eval dense.safetensors -o dense.safetensors --force", "one of the inputs"),
+    ("mask dense.safetensors --density 0.1", "say how to score it with --method"),
+    ("mask dense.safetensors --method lamp --density 0.1 --scope gobal", "'gobal' is not one of"),
+    ("train --model ccn --dataset digits", "no model 'ccn'; did you mean 'cnn'?"),
+    ("train --model cnn --dataset digits --epochs -1", "-1 is not in the range"),
+    ("train --model cnn --dataset digits --lr 0", "0 is not above 0"),
+    ("train --model cnn --dataset digits --lr 1e999", "1e999 is not above 0"),
+    ("list method", "'method' is not one of"),
+    ("report", "Missing argument"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), USAGE)
+def test_wrong_usage_ends_with_2(refused, folder, line, words):
+    assert words in refused(line.format(folder.name), 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("score none.safetensors --method lamp", "none.safetensors: there is no such file"),
+        ("score . --method lamp", "it is a directory without model.safetensors.index.json"),
+        ("score m.safetensors --method lamp", "it is a mask file, but a checkpoint file is needed"),
+        ("eval m.safetensors", "it is a mask file, but a checkpoint file is needed here"),
+        ("apply dense.safetensors --mask dense.safetensors", "a mask file is needed here"),
+        ("mask m.safetensors --density 0.1", "a scores or checkpoint file is needed here"),
+        ("report dense.safetensors", "dense.safetensors: "),
+        ("inspect none.safetensors", "none.safetensors: there is no such file"),
+        ("run none.yaml", "none.yaml: cannot be read: No such file"),
+    ],
+)
+def test_an_input_that_is_not_what_it_should_be_ends_with_3(refused, mask, line, words):
+    assert words in refused(line, 3)
+
+
+def test_a_mask_of_another_network_ends_with_4(refused, mask):
+    tensors = load_file("dense.safetensors")
+    tensors["fc1.weight"] = torch.ones(7, 3)
+    save_file(tensors, "other.safetensors")
+    message = refused("apply other.safetensors --mask m.safetensors", 4)
+    assert "'fc1.weight' is [500, 800] but other.safetensors has [7, 3]" in message
+    assert "rebuild it with 'prunecli mask'" in message
+    del tensors["fc1.weight"]
+    save_file(tensors, "other.safetensors")
+    assert "'fc1.weight'" in refused(
+        "score other.safetensors --method lamp --mask m.safetensors", 4
+    )
+
+
+def test_an_existing_output_ends_with_5_unless_forced(refused, prune, mask):
+    line = "mask dense.safetensors --method lamp --density 0.2 -o m.safetensors"
+    assert "m.safetensors: it exists; replace it with --force" in refused(line, 5)
+    before = mask.read_bytes()
+    assert prune(*line.split(), "--force").code == 0
+    assert mask.read_bytes() != before
+
+
+def test_an_output_in_a_place_that_is_none_ends_with_5(refused, folder):
+    (folder / "file").touch()
+    line = "mask dense.safetensors --method lamp --density 0.2 -o"
+    refused(f"{line} file/m.safetensors", 5)
+    assert "it is a directory" in refused(f"{line} .", 5)
+
+
+def test_a_missing_data_set_ends_with_6_and_the_mend(refused):
+    for line in ("train --model cnn --dataset mnist", "eval dense.safetensors --dataset cifar10"):
+        message = refused(f"{line} --data-dir nowhere -q", 6)
+        assert "--download" in message
+        assert "--data-dir" in message
+
+
+@pytest.mark.parametrize("said", ["option", "environment"])
+@pytest.mark.parametrize("device", ["cuda", "cuda:99"])
+def test_a_device_that_is_not_there_ends_with_6(refused, monkeypatch, device, said):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    line = "score dense.safetensors --method lamp"
+    if said == "option":
+        line += f" --device {device}"
+    else:
+        monkeypatch.setenv("PRUNECLI_DEVICE", device)
+    assert f"--device {device}: this machine has 0 usable GPUs" in refused(line, 6)
+
+
+def test_an_option_wins_over_the_environment(folder, prune, monkeypatch):
+    monkeypatch.setenv("PRUNECLI_DEVICE", "cuda:99")
+    assert prune(*"score dense.safetensors --method lamp --device cpu".split()).code == 0
+
+
+def test_numbers_that_are_none_end_with_7(refused, folder):
+    tensors = load_file("dense.safetensors")
+    tensors["fc2.weight"][3, 4] = float("nan")
+    save_file(tensors, "nan.safetensors")
+    assert "'fc2.weight' holds NaN" in refused("score nan.safetensors --method lamp", 7)
+
+
+def test_a_recipe_with_faults_ends_with_2_one_line_each(folder, prune, nothing_written):
+    text = "version: 1\nsteps:\n  a: {trian: {}}\n  b: {eval: {checkpoint: '@c'}}\n"
+    Path("r.yaml").write_text(text)
+    with nothing_written():
+        ended = prune("run", "r.yaml")
+    assert (ended.code, ended.out) == (2, "")
+    first, second = ended.err.splitlines()
+    assert first.startswith("error: r.yaml:3: there is no command 'trian'; did you mean 'train'?")
+    assert second.startswith("error: r.yaml:4: there is no step 'c'")
+
+
+def test_debug_adds_a_traceback(folder, prune, monkeypatch):
+    line = "score none.safetensors --method lamp".split()
+    monkeypatch.setenv("PRUNECLI_DEBUG", "0")
+    assert "Traceback" not in prune(*line).err
+    monkeypatch.setenv("PRUNECLI_DEBUG", "1")
+    ended = prune(*line)
+    assert "Traceback (most recent call last)" in ended.err
+    assert ended.err.splitlines()[-1] == "error: none.safetensors: there is no such file"
+    assert ended.code == 3
+
+
+def test_what_nobody_foresaw_ends_with_1_and_asks_for_a_report(refused, monkeypatch):
+    monkeypatch.setattr("prunecli.steps.inspect.inspect", lambda path: 1 / 0)
+    message = refused("inspect dense.safetensors", 1)
+    assert "ZeroDivisionError: division by zero; this is a bug" in message
+
+
+# What goes where
+
+
+def test_the_pipeline_with_the_names_it_derives(folder, prune):
+    steps = [
+        ("score dense.safetensors --method lamp", "dense.lamp.scores.safetensors"),
+        ("mask dense.lamp.scores.safetensors --density 0.1", "dense.lamp.0.1.mask.safetensors"),
+        (
+            "finetune dense.safetensors --mask dense.lamp.0.1.mask.safetensors --epochs 1",
+            "dense.lamp.0.1.finetuned.safetensors",
+        ),
+        (
+            "apply dense.safetensors --mask dense.lamp.0.1.mask.safetensors",
+            "dense.lamp.0.1.pruned.safetensors",
+        ),
+        ("eval dense.lamp.0.1.finetuned.safetensors", "dense.lamp.0.1.finetuned.eval.json"),
+        ("eval dense.safetensors", "dense.eval.json"),
+    ]
+    for line, output in steps:
+        ended = prune(*line.split())
+        assert (ended.code, ended.out) == (0, f"{output}\n"), ended.err
+        assert Path(output).is_file()
+    result = json.loads(Path("dense.lamp.0.1.finetuned.eval.json").read_text())
+    assert (result["nonzero"], result["prunable"], result["density"]) == (43050, 430500, 0.1)
+    assert result["method"] == "lamp"
+    weights = load_file("dense.lamp.0.1.finetuned.safetensors")
+    assert sum(int(t.count_nonzero()) for n, t in weights.items() if t.ndim > 1) == 43050
+
+    table = prune("report", "dense.eval.json", "dense.lamp.0.1.finetuned.eval.json")
+    assert (table.code, table.err) == (0, "")
+    assert [line.split()[2] for line in table.out.splitlines()] == ["method", "dense", "lamp"]
+    written = {output for _, output in steps} | {"dense.lamp.0.1.finetuned.log.jsonl"}
+    assert {path.name for path in folder.iterdir()} == written | {"dense.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("mask dense.safetensors --method snip --density 0.1 --rounds 3 --scope layer",
+         "dense.snip.layer.3rounds.0.1.mask.safetensors"),
+        ("mask dense.safetensors --method lamp --compression 16",
+         "dense.lamp.0.0625.mask.safetensors"),
+        ("train dense.safetensors --epochs 3", "dense.trained.safetensors"),
+        ("train --model resnet20 --dataset digits", "resnet20.digits.safetensors"),
+    ],
+)  # fmt: skip
+def test_a_dry_run_says_the_name_and_writes_nothing(folder, prune, nothing_written, line, name):
+    with nothing_written():
+        ended = prune(*line.split(), "--dry-run")
+    assert (ended.code, ended.out) == (0, f"{name}\n")
+    assert ended.err == "dry run: nothing was written\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "keys"),
+    [
+        ("score dense.safetensors --method lamp", {"output", "dry_run", "sha256", "meta"}),
+        ("score dense.safetensors --method lamp --dry-run", {"output", "dry_run"}),
+        ("eval dense.safetensors", {"output", "dry_run", "result"}),
+        ("report dense.eval.json", {"output", "dry_run", "result"}),
+        ("report dense.eval.json --format json", {"output", "dry_run", "result"}),
+        ("report dense.eval.json -o r.txt", {"output", "dry_run"}),
+        (
+            "inspect dense.safetensors",
+            {"kind", "sha256", "parameters", "prunable", "tensors", "meta"},
+        ),
+    ],
+)
+def test_json_is_one_object_on_stdout(folder, prune, line, keys):
+    if line.startswith("report"):
+        prune("eval", "dense.safetensors")
+    ended = prune(*line.split(), "--json")
+    assert (ended.code, ended.out.count("\n")) == (0, 1)
+    assert json.loads(ended.out).keys() == keys
+
+
+def test_messages_go_to_stderr_and_quiet_silences_them(folder, prune):
+    line = "train --model cnn --dataset digits --epochs 1 -o t.safetensors".split()
+    loud = prune(*line)
+    assert loud.out == "t.safetensors\n"
+    assert "epoch 1: loss " in loud.err
+    first = Path("t.safetensors").read_bytes()
+    quiet = prune(*line, "--force", "--quiet")
+    assert (quiet.out, quiet.err) == ("t.safetensors\n", "")
+    assert Path("t.safetensors").read_bytes() == first
+
+
+def test_list_says_names_options_and_summaries(prune):
+    lines = prune("list", "methods").out.splitlines()
+    [snip] = [line for line in lines if line.startswith("snip ")]
+    assert re.fullmatch(r"snip +Connection sensitivity.*\[.*batches=1.*\]", snip)
+    table = json.loads(prune("list", "methods", "--json").out)
+    assert table["snip"]["options"]["batches"] == 1
+    assert list(table) == sorted(table)
+
+
+def test_inspect_says_what_a_file_is(folder, mask, prune):
+    said = prune("inspect", "dense.safetensors").out
+    assert "kind        checkpoint" in said
+    assert "values      431,080 in 8 tensors" in said
+    assert "conv1.weight  F32 [20, 1, 5, 5]  density 1" in said
+    assert "kind        mask" in prune("inspect", "m.safetensors").out
+
+
+# Signals and closed pipes
+
+
+@pytest.mark.parametrize("arguments", [["list", "methods"], ["mask", "--help"], ["--version"]])
+def test_a_reader_that_is_gone_is_no_error(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run([*PRUNECLI, *arguments], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_no_stdout_at_all_is_no_error():
+    line = f"exec {sys.executable} -m prunecli --version >&-"
+    ended = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+TRAIN = "train --model cnn --dataset digits --epochs 4 --batch-size 64 --no-eval-epochs -q".split()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(folder, whole, prune, number, code):
+    state = folder / "t.state.safetensors"
+    training = subprocess.Popen([*PRUNECLI, *TRAIN, "-o", "t.safetensors"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    training.send_signal(number)
+    _, err = training.communicate(timeout=60)
+    assert training.returncode == code, err
+    assert state.is_file()
+    assert not (folder / "t.safetensors").exists()
+
+    resumed = prune(*TRAIN[:-1], "-o", "t.safetensors", "--resume")
+    assert resumed.code == 0
+    assert re.search(r"resumed after step \d+", resumed.err)
+    assert (folder / "t.safetensors").read_bytes() == whole
+    assert not state.exists()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The bytes that the training ends in when nothing stops it."""
+    path = tmp_path_factory.mktemp("whole") / "t.safetensors"
+    subprocess.run([*PRUNECLI, *TRAIN, "-o", path], check=True, stdout=subprocess.DEVNULL)
+    return path.read_bytes()

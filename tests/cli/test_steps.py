@@ -1,0 +1,131 @@
+"""A step's options from YAML are the arguments that its command takes."""
+
+import click
+import pytest
+
+from prunecli import registry
+from prunecli.cli._base import KeyValue, Named, Number
+from prunecli.cli._steps import RESERVED, STEPS, arguments, check, context
+from prunecli.errors import BadUsage
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "argv"),
+    [
+        ("eval", {"checkpoint": "a b"}, ["--", "a b"]),
+        ("eval", {"checkpoint": "-x"}, ["--", "-x"]),
+        ("eval", {"batch_size": 4}, ["--batch-size", "4"]),
+        ("eval", {"batch-size": 4}, ["--batch-size", "4"]),
+        ("eval", {"throughput": True}, ["--throughput"]),
+        ("eval", {"throughput": False}, []),
+        ("eval", {"dataset_opt": {"size": 64}}, ["--dataset-opt", "size=64"]),
+        ("train", {"lr": 1e-5}, ["--lr", "1e-05"]),
+        ("train", {"nesterov": True}, ["--nesterov"]),
+        ("train", {"nesterov": False}, ["--no-nesterov"]),
+        ("eval", {"dataset_opt": {"a": True, "b": None}}, ["--dataset-opt", "a=true",
+                                                           "--dataset-opt", "b=null"]),
+        ("score", {"ignore": ["*.a", "b"]}, ["--ignore", "*.a", "--ignore", "b"]),
+        ("score", {"ignore": "*"}, ["--ignore", "*"]),
+        ("score", {"method": "snip", "batches": 4}, ["--method", "snip", "--opt", "batches=4"]),
+        ("score", {"method": "x", "deep": False}, ["--method", "x", "--opt", "deep=false"]),
+        ("mask", {"scores": "s"}, ["--", "s"]),
+        ("mask", {"checkpoint": "c"}, ["--", "c"]),
+        ("mask", {"scores": "s", "density": 0.1}, ["--density", "0.1", "--", "s"]),
+        ("report", {"results": ["a", "b"]}, ["--", "a", "b"]),
+        ("report", {"title": "--force; rm"}, ["--title", "--force; rm"]),
+    ],
+)  # fmt: skip
+def test_options_become_arguments(command, options, argv):
+    assert arguments(STEPS[command], options) == argv
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "words"),
+    [
+        ("eval", {"trhoughput": True}, ["no option 'trhoughput'; did you mean 'throughput'?"]),
+        ("mask", {"densty": 1, "socpe": 2}, ["mean 'density'?", "mean 'scope'?"]),
+        ("eval", {"throughput": "yes"}, ["'throughput' must be true or false"]),
+        ("train", {"epochs": [1, 2], "lr": None}, ["'epochs' needs one value", "'lr' needs one"]),
+        ("train", {"resume": True, "json": True}, ["'resume' is set by", "'json' is set by"]),
+    ],
+)
+def test_what_is_no_option_is_refused_all_at_once(command, options, words):
+    with pytest.raises(BadUsage) as error:
+        arguments(STEPS[command], options)
+    for line, expected in zip(str(error.value).splitlines(), words, strict=True):
+        assert expected in line
+
+
+def test_what_run_sets_itself_is_not_suggested():
+    with pytest.raises(BadUsage) as error:
+        arguments(STEPS["eval"], {"outputs": "x"})
+    assert "'output'" not in str(error.value)
+
+
+def sample(option):
+    """A value that the option takes, of the type that YAML would give it."""
+    if option.is_flag:
+        return not option.default
+    if isinstance(option.type, click.Choice):
+        return option.type.choices[-1]
+    if isinstance(option.type, Named):
+        return next(iter(registry.names(option.type.kind)))
+    samples = {KeyValue: {"k": "v"}, Number: 1.0, click.IntRange: 3, click.Path: "some/path"}
+    return samples.get(type(option.type), "cpu")
+
+
+@pytest.mark.parametrize("command", STEPS)
+def test_every_option_of_every_command_can_be_said_in_a_recipe(command):
+    options = {
+        option.name: (max(option.opts, key=len).removeprefix("--"), sample(option))
+        for option in STEPS[command].params
+        if isinstance(option, click.Option)
+    }
+    said = dict(pair for pair in options.values() if pair[0] not in RESERVED)
+    [place] = [p.name for p in STEPS[command].params if isinstance(p, click.Argument)]
+    params = context(command, arguments(STEPS[command], {**said, place: "some/input"})).params
+    for name, (flag, value) in options.items():
+        if flag in said:
+            got = params[name]
+            assert str(got[0] if isinstance(got, tuple) else got) == str(value)
+    assert "some/input" in str(params[place])
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "product"),
+    [
+        ("train", {"model": "cnn", "dataset": "digits"}, "ckpt.safetensors"),
+        ("score", {"checkpoint": "c", "method": "snip", "batches": 2}, "scores.safetensors"),
+        ("mask", {"scores": "s", "compression": 16}, "mask.safetensors"),
+        ("apply", {"checkpoint": "c", "mask": "m"}, "ckpt.safetensors"),
+        ("finetune", {"checkpoint": "c", "mask": "m"}, "ckpt.safetensors"),
+        ("eval", {"checkpoint": "c"}, "result.json"),
+        ("report", {"results": ["r"]}, "report.txt"),
+        ("report", {"results": ["r"], "format": "html"}, "report.html"),
+    ],
+)
+def test_a_checked_step_names_its_product(command, options, product):
+    assert check(command, options).product == product
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "words"),
+    [
+        ("train", {"epochs": -1}, "-1 is not in the range"),
+        ("train", {"lr": "fast"}, "'fast' is not a number"),
+        ("train", {"model": "ccn"}, "no model 'ccn'; did you mean 'cnn'?"),
+        ("train", {"model": "cnn", "model_opt": {"nonsense": 2}}, "'cnn' has no option 'nonsense'"),
+        ("train", {"dataset": "digits", "dataset_opt": {"size": 2}}, "has no option 'size'"),
+        ("score", {"checkpoint": "c"}, "Missing option '--method'"),
+        ("score", {"checkpoint": ["c", "d"], "method": "lamp"}, "unexpected extra argument"),
+        ("score", {"checkpoint": "c", "method": "snip", "batches": "x"}, "must be of type int"),
+        ("mask", {"scores": "s", "density": 0.1, "opt": {"a": 1}}, "--opt needs --method"),
+        ("mask", {"scores": "s"}, "exactly one of --density"),
+        ("mask", {"scores": "s", "density": 0.1, "compression": 10}, "exactly one of --density"),
+        ("report", {"results": []}, "Missing argument"),
+    ],
+)
+def test_a_step_is_checked_before_anything_runs(command, options, words):
+    with pytest.raises(BadUsage) as error:
+        check(command, options)
+    assert words in str(error.value)

@@ -1,0 +1,294 @@
+"""What is run and what is not: with fake tools for the rules, and once for real."""
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from prunecli.errors import BadInput, BadOutput, JobsFailed
+from prunecli.recipe.execute import Tools, execute
+from prunecli.recipe.plan import Job
+from prunecli.types import Progress
+
+
+class Study:
+    """Jobs that join the outputs of those they need; each job's name is its output's content."""
+
+    def __init__(self, folder, graph):
+        self.jobs = [self.job(folder, name, needs) for name, needs in graph.items()]
+        self.options, self.ran, self.broken = {}, [], set()
+
+    def job(self, folder, name, needs):
+        return Job(name, name, "join", [], folder / name / "out.txt", tuple(needs))
+
+    def __getitem__(self, name):
+        return next(job for job in self.jobs if job.name == name)
+
+    def inputs(self, job):
+        return [self.options.get(job.name), *(self[n].output.read_text() for n in job.needs)]
+
+    def run(self, job):
+        self.ran.append(job.name)
+        if job.name in self.broken:
+            raise BadInput(f"{job.name} is broken")
+        job.output.write_text(f"{job.name} {self.inputs(job)}")
+
+    def go(self, **options):
+        """Execute; gives the names of the jobs that were run."""
+        self.ran = []
+        assert execute(self.jobs, Tools(self.run, self.inputs), Progress(), **options) == len(
+            self.ran
+        )
+        return self.ran
+
+
+@pytest.fixture
+def study(tmp_path):
+    """a <- b <- c, and d on its own."""
+    return Study(tmp_path, {"a": [], "b": ["a"], "c": ["b"], "d": []})
+
+
+def record(job):
+    return json.loads((job.output.parent / "job.json").read_text())
+
+
+def test_what_is_done_is_not_done_again(study):
+    assert study.go() == ["a", "b", "c", "d"]
+    assert study.go() == []
+    assert study["c"].output.read_text().startswith("c [None, ")
+
+
+def test_a_changed_option_runs_what_depends_on_it_and_nothing_else(study):
+    study.go()
+    study.options["b"] = "changed"
+    assert study.go() == ["b", "c"]
+    assert study.go() == []
+
+
+def test_what_depends_on_a_rerun_with_the_same_output_stays(study):
+    study.go()
+    (study["a"].output.parent / "job.json").unlink()
+    assert study.go() == ["a"]
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_text("damaged")])
+def test_a_damaged_or_missing_output_is_made_again(study, harm):
+    study.go()
+    before = study["b"].output.read_text()
+    harm(study["b"].output)
+    assert study.go() == ["b"]
+    assert study["b"].output.read_text() == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"key": 1}'])
+def test_a_damaged_record_counts_as_none(study, content):
+    study.go()
+    (study["d"].output.parent / "job.json").write_text(content)
+    assert study.go() == ["d"]
+    assert study.go() == []
+
+
+def test_an_interrupted_job_is_not_done(study, monkeypatch):
+    def interrupt(job):
+        job.output.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        study.go()
+    assert record(study["a"]).keys() == {"key"}
+    monkeypatch.undo()
+    assert study.go() == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(("option", "kept"), [(None, True), ("changed", False)])
+def test_a_training_state_is_kept_for_the_same_job_only(study, option, kept):
+    study.broken = {"a"}
+    with pytest.raises(JobsFailed):
+        study.go()
+    state = study["a"].output.with_name("out.state.safetensors")
+    state.touch()
+    study.options["a"] = option
+    with pytest.raises(JobsFailed):
+        study.go()
+    assert state.exists() is kept
+
+
+def test_a_failure_stops_the_rest(study):
+    study.broken = {"b"}
+    with pytest.raises(JobsFailed, match="job b failed: b is broken") as error:
+        study.go()
+    assert error.value.exit_code == 8
+    assert study.ran == ["a", "b"]
+    assert not study["d"].output.exists()
+
+
+def test_keep_going_does_what_does_not_need_the_failed(study):
+    study.broken = {"b"}
+    with pytest.raises(JobsFailed, match="2 of 4 jobs failed, first b"):
+        study.go(keep_going=True)
+    assert study.ran == ["a", "b", "d"]
+    study.broken = set()
+    assert study.go() == ["b", "c"]
+
+
+def test_an_unreadable_input_is_a_failed_job(study, monkeypatch):
+    def missing(job):
+        raise BadInput("x.safetensors: there is no such file")
+
+    monkeypatch.setattr(study, "inputs", missing)
+    with pytest.raises(JobsFailed, match="job a failed: x.safetensors: there is no such file"):
+        study.go()
+    assert study.ran == []
+
+
+def test_a_folder_that_cannot_be_made_is_a_failed_job(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(JobsFailed, match="cannot be made: Not a directory"):
+        Study(tmp_path / "file", {"a": []}).go()
+    assert BadOutput.exit_code == 5
+
+
+def test_watchers_are_told_what_is_run_and_what_is_done(study):
+    said = []
+
+    class Loud(Progress):
+        def say(self, message):
+            said.append(message)
+
+    for _ in range(2):
+        execute(study.jobs[:1], Tools(study.run, study.inputs), Loud())
+    assert said == ["[1/1] a: join", "[1/1] a: done already"]
+
+
+# For real
+
+CANARY = "$(touch canary) `touch canary`; touch canary | touch canary > canary"
+RECIPE = f"""
+version: 1
+name: tiny
+vars: {{epochs: 1, title: "{CANARY}"}}
+matrix: {{method: [magnitude, random], density: [0.1]}}
+steps:
+  dense: {{train: {{model: cnn, dataset: digits, epochs: "${{epochs}}", eval_epochs: false}}}}
+  scores: {{score: {{checkpoint: "@dense", method: "${{method}}"}}}}
+  mask: {{mask: {{scores: "@scores", density: "${{density}}"}}}}
+  pruned: {{apply: {{checkpoint: "@dense", mask: "@mask"}}}}
+  result: {{eval: {{checkpoint: "@pruned", mask: "@mask"}}}}
+  table: {{report: {{results: "@result[*]", format: csv, title: "${{title}}"}}}}
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, prune):
+    """Runs the tiny recipe with a study folder; gives what it printed, and stderr."""
+    monkeypatch.chdir(tmp_path)
+    Path("r.yaml").write_text(RECIPE)
+
+    def run(folder, *options, code=0):
+        ended = prune("run", "r.yaml", "--output", folder, *options)
+        assert ended.code == code, ended.err
+        return ended.out, ended.err
+
+    return run
+
+
+@pytest.fixture
+def ran(run):
+    """Runs the tiny recipe; gives how many of its jobs were run."""
+    return lambda *options: json.loads(run(*options, "--json")[0])["ran"]
+
+
+def outputs(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.name not in ("job.json", "ckpt.log.jsonl")
+    }
+
+
+def test_a_study_end_to_end(run, ran):
+    out, err = run("one")
+    assert out == "one/table/report.csv\n"
+    assert "[10/10] table: report" in err
+    assert len(outputs("one")) == 10
+
+    out, err = run("one", "--json")
+    assert json.loads(out) == {"outputs": ["one/table/report.csv"], "jobs": 10, "ran": 0}
+    assert err.count("done already") == 10
+
+    assert ran("two") == 10
+    assert outputs("one") == outputs("two")
+    assert {path.name for path in Path().iterdir()} == {"r.yaml", "one", "two"}
+
+    assert ran("one", "--set", "density=0.2", "--only", "mask") == 2
+    assert ran("one", "--set", "method=random") == 1  # the table, of fewer results
+    mask = Path("one/mask/method=random,density=0.1/mask.safetensors")
+    mask.write_bytes(mask.read_bytes()[:-1])
+    assert ran("one") == 2  # the mask, and the table of all results
+    assert outputs("two").items() <= outputs("one").items()
+
+
+def test_what_a_shell_would_expand_is_passed_on_as_it_is(run, nothing_written):
+    with nothing_written():
+        out, err = run("one", "--dry-run")
+    *_, table = map(shlex.split, out.splitlines())
+    results = [f"one/result/method={m},density=0.1/result.json" for m in ("magnitude", "random")]
+    options = ["--output", "one/table/report.csv", "--format", "csv", "--title", CANARY]
+    assert table == ["prunecli", "report", *options, "--", *results]
+    assert json.loads(run("one", "--dry-run", "--json")[0])["commands"] == out.splitlines()
+    assert err == ""
+
+
+def test_a_job_that_fails_and_those_that_need_it(run):
+    Path("one/scores/method=random/scores.safetensors").mkdir(parents=True)
+    out, err = run("one", "--keep-going", code=8)
+    assert out == ""
+    assert "scores.safetensors: it is a directory" in err
+    assert "error: 5 of 10 jobs failed, first scores/method=random" in err
+    assert Path("one/result/method=magnitude,density=0.1/result.json").is_file()
+    assert not Path("one/table").exists()
+
+
+def test_only_an_unknown_step(run):
+    assert (
+        "there is no step 'msak'; did you mean 'mask'?" in run("one", "--only", "msak", code=2)[1]
+    )
+
+
+def test_an_input_counts_by_what_is_in_it(ran, checkpoint):
+    Path("r.yaml").write_text(
+        "version: 1\nsteps: {s: {score: {checkpoint: dense.safetensors, method: magnitude}}}\n"
+    )
+    assert [ran("one"), ran("one")] == [1, 0]
+    checkpoint.touch()
+    assert ran("one") == 0
+    save_file({"fc.weight": torch.ones(2, 2)}, checkpoint)
+    assert [ran("one"), ran("one")] == [1, 0]
+
+
+def test_an_interrupted_study_goes_on_mid_training_to_the_same_bytes(run):
+    Path("r.yaml").write_text(
+        "version: 1\nsteps: {t: {train: {model: cnn, dataset: digits, epochs: 3}}}\n"
+    )
+    state = Path("one/t/ckpt.state.safetensors")
+    line = [sys.executable, "-m", "prunecli", "run", "r.yaml", "-o", "one", "-q"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err.split()) == (130, b"", [b"error:", b"interrupted"])
+    assert state.exists()
+
+    assert "resumed after step" in run("one")[1]
+    assert not state.exists()
+    run("two")
+    assert outputs("one") == outputs("two")

@@ -1,0 +1,123 @@
+import csv
+import io
+import json
+
+import pytest
+
+from prunecli.errors import BadInput
+from prunecli.report.figures import accuracy, compression_error, convergence, layer_density
+from prunecli.report.page import as_html
+from prunecli.report.rows import as_csv, as_json, as_text, grouped, method_label, read_results
+
+
+def result(method="lamp", compression=16.0, top1=90.0, seed=0, **more):
+    return {
+        "top1": top1, "top5": 99.0, "loss": 0.3, "density": 1 / compression,
+        "compression": compression, "empirical_compression": compression,
+        "compression_error": 0.0, "nonzero": 100, "prunable": 1600, "flops_dense": 2000,
+        "flops_sparse": 500, "dead_layers": [], "model": "cnn", "dataset": "digits",
+        "layers": [{"name": "a.weight", "total": 4, "kept": 1},
+                   {"name": "b.weight", "total": 8, "kept": 2}],
+        "method": method, "scope": "global", "seed": seed, "rounds": 1,
+        "history": [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}], **more,
+    }  # fmt: skip
+
+
+DENSE = result(None, 1.0, top1=95.0, scope=None, rounds=None)
+
+
+def test_seeds_are_averaged_with_the_sample_deviation_by_hand():
+    [row] = grouped([result(top1=t, seed=s) for s, t in enumerate([80.0, 84.0, 85.0])])
+    assert row.mean("top1") == 83
+    assert row.spread("top1") == pytest.approx(7**0.5)
+    assert row.flat()["seeds"] == 3
+
+
+def test_one_row_per_method_and_compression_dense_first():
+    rows = grouped([result("snip"), result(compression=4.0), DENSE, result()])
+    assert [(r.method, r.compression) for r in rows] == [
+        ("dense", 1.0), ("lamp", 4.0), ("lamp", 16.0), ("snip", 16.0)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "label"),
+    [
+        ({}, "lamp"),
+        ({"scope": "layer"}, "lamp layer"),
+        ({"rounds": 100}, "lamp 100 rounds"),
+        ({"options": {"batches": 4}, "scope": "erk"}, "lamp erk batches=4"),
+    ],
+)
+def test_labels_say_how_methods_differ(more, label):
+    assert method_label(result(**more)) == label
+
+
+def test_csv_and_json_hold_the_same_numbers():
+    rows = grouped([DENSE, result(top1=80.0), result(top1=90.0, seed=1)])
+    from_csv = list(csv.DictReader(io.StringIO(as_csv(rows))))
+    from_json = json.loads(as_json(rows))
+    assert [float(line["top1"]) for line in from_csv] == [95, 85]
+    assert [line["top1"] for line in from_json] == [95, 85]
+    assert [line["method"] for line in from_csv] == ["dense", "lamp"]
+
+
+def test_the_table_is_aligned_and_says_the_spread():
+    text = as_text(grouped([DENSE, result(top1=80.0), result(top1=90.0, seed=1)]))
+    header, dense, lamp = text.splitlines()
+    assert (
+        header.split() == "model data method r r reached top-1 % top-5 % FLOPs dead seeds".split()
+    )
+    assert "85.00 ± 7.07" in lamp
+    assert "95.00  " in dense
+    assert "25.0%" in lamp
+    assert header.index("seeds") + 5 == len(dense) == len(lamp)
+
+
+def test_bad_results_are_named(tmp_path):
+    def read(text):
+        path = tmp_path / "r.json"
+        path.write_text(text)
+        return read_results([path])
+
+    with pytest.raises(BadInput, match=r"r\.json: it is not JSON"):
+        read("{")
+    with pytest.raises(BadInput, match="it has no 'top1'"):
+        read("{}")
+    with pytest.raises(BadInput, match="it has no 'top1'"):
+        read("[1]")
+    with pytest.raises(BadInput, match="numbers are not numbers"):
+        read(json.dumps(result(top1="high")))
+    with pytest.raises(BadInput, match="cannot be read"):
+        read_results([tmp_path / "missing.json"])
+    assert read(json.dumps(DENSE)) == [DENSE]
+
+
+def test_figures_are_the_same_bytes_each_time():
+    results = [DENSE, result(), result(compression=4.0)]
+    rows = grouped(results)
+    for draw in (lambda: accuracy(rows, "top1"), lambda: compression_error(rows),
+                 lambda: layer_density(rows), lambda: convergence(results)):  # fmt: skip
+        svg = draw()
+        assert svg.startswith("<svg")
+        assert svg == draw()
+
+
+def test_the_accuracy_figure_has_a_line_for_each_method_and_one_for_dense():
+    svg = accuracy(grouped([DENSE, result(), result("snip")]), "top1")
+    assert all(f">{label}<" in svg for label in ("dense", "lamp", "snip", "16", "test top-1, %"))
+
+
+def test_the_page_stands_alone_and_escapes_what_it_is_given():
+    page = as_html([DENSE, result(model="<script>alert(1)</script>")], "A & B")
+    assert "<script>" not in page
+    assert "A &amp; B" in page
+    assert "src=" not in page
+    assert 'href="http' not in page
+    assert page == as_html([DENSE, result(model="<script>alert(1)</script>")], "A & B")
+
+
+def test_a_page_of_dense_results_alone_has_only_its_convergence():
+    page = as_html([DENSE], "t")
+    assert page.count("<figure>") == 1
+    assert "Training loss" in page

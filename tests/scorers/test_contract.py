@@ -1,0 +1,86 @@
+"""What every scorer promises, run on each of them by name."""
+
+import pytest
+import torch
+from torch import nn
+
+from prunecli import registry
+from prunecli.masks import prunable
+from prunecli.steps.score import takes_model, untouched
+
+
+class Data:
+    input_shape = (1, 8, 8)
+
+    def __iter__(self):
+        draw = torch.Generator().manual_seed(1)
+        for _ in range(3):
+            yield torch.randn(6, 1, 8, 8, generator=draw), torch.arange(6) % 3
+
+
+class NoData(Data):
+    def __iter__(self):
+        raise AssertionError("a data-free scorer opened the data set")
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(), nn.Flatten(),
+        nn.Linear(144, 8), nn.ReLU(), nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+def score(method, model):
+    function = registry.find("scorers", method)
+    if takes_model(function):
+        with untouched(model):
+            return function(model.eval(), Data())
+    return {name: function(weight.detach()) for name, weight in prunable(model).items()}
+
+
+METHODS = list(registry.names("scorers"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scores_have_the_weights_names_and_shapes_and_are_finite(method):
+    model = network()
+    scores, weights = score(method, model), prunable(model)
+    assert list(scores) == list(weights)
+    for name, weight in weights.items():
+        assert scores[name].shape == weight.shape
+        assert torch.isfinite(scores[name].float()).all()
+        assert scores[name].unique().numel() > 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scoring_twice_gives_the_same(method):
+    one, two = score(method, network()), score(method, network())
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scoring_leaves_everything_as_it_was(method):
+    model = network().train()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 7.0)
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    random = torch.get_rng_state()
+    with untouched(model):
+        score(method, model)
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+    assert all((p.grad == 7).all() and p.requires_grad for p in model.parameters())
+    assert all(module.training for module in model.modules())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_scorer_says_what_it_is_and_where_it_is_from(method):
+    function = registry.find("scorers", method)
+    assert registry.summary("scorers", method).endswith(".")
+    assert method == "random" or "Source:" in function.__doc__
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m in ("magnitude", "lamp", "random")])
+def test_tensor_scorers_take_no_model(method):
+    assert not takes_model(registry.find("scorers", method))

@@ -1,0 +1,26 @@
+import shutil
+
+import pytest
+
+from prunecli.steps._common import Common, Source
+from prunecli.steps.train import TrainOptions, train
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A `cnn` trained on digits for two epochs, and its initialisation."""
+    folder = tmp_path_factory.mktemp("trained")
+    for name, epochs in (("init", 0), ("dense", 2)):
+        options = TrainOptions(model="cnn", source=Source("digits"), settings={"epochs": epochs})
+        train(options, Common(output=folder / f"{name}.safetensors", seed=3))
+    return folder
+
+
+@pytest.fixture
+def dense(trained, tmp_path):
+    return shutil.copy(trained / "dense.safetensors", tmp_path / "dense.safetensors")
+
+
+@pytest.fixture
+def init(trained, tmp_path):
+    return shutil.copy(trained / "init.safetensors", tmp_path / "init.safetensors")

@@ -1,0 +1,139 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from prunecli.errors import Mismatch
+from prunecli.files.artifacts import open_artifact, write_mask
+from prunecli.steps._common import Common, Source
+from prunecli.steps.apply import apply
+from prunecli.steps.eval import evaluation
+from prunecli.steps.mask import Selection, mask
+from prunecli.steps.score import Scoring
+from prunecli.steps.train import TrainOptions, train
+
+KEYS = """top1 top5 loss density sparsity compression empirical_compression compression_error
+nonzero prunable flops_dense flops_sparse dead_layers images_per_second model dataset method scope
+seed checkpoint_sha256 mask_sha256""".split()
+
+
+def evaluated(checkpoint, mask=None, **options):
+    path = evaluation(Path(checkpoint), mask, Source(), Common(force=True), **options)
+    return json.loads(path.read_text())
+
+
+def make_mask(dense, density, **options):
+    return mask(
+        Path(dense), Selection(density, **options), Scoring("lamp"), None, Common(force=True)
+    )
+
+
+def test_a_dense_result(dense):
+    result = evaluated(dense)
+    assert not set(KEYS) - set(result)
+    assert (result["density"], result["sparsity"], result["compression_error"]) == (1, 0, 0)
+    assert (result["compression"], result["empirical_compression"]) == (1, 1)
+    assert result["nonzero"] == result["prunable"] == 430_500
+    assert result["parameters"] == 431_080
+    # Multiply-adds of the four layers, by hand, two operations each.
+    macs = 20 * 24 * 24 * 25 + 50 * 8 * 8 * 20 * 25 + 800 * 500 + 500 * 10
+    assert result["flops_dense"] == result["flops_sparse"] == 2 * macs
+    assert result["top1"] > 70
+    assert result["top1"] == pytest.approx(100 * round(result["top1"] * 3.55) / 355)
+    assert result["method"] is None
+    assert result["images_per_second"] is None
+
+
+def test_a_masked_result(dense):
+    result = evaluated(dense, make_mask(dense, 1 / 64))
+    kept = round(430_500 / 64)
+    assert result["nonzero"] == kept
+    assert result["density"] == kept / 430_500
+    assert result["compression"] == 64
+    assert result["empirical_compression"] == 430_500 / kept
+    assert result["compression_error"] == pytest.approx((430_500 / kept - 64) / 64)
+    assert abs(result["compression_error"]) < 1e-4
+    assert (result["method"], result["scope"], result["seed"]) == ("lamp", "global", 3)
+    layers = {layer["name"]: layer["kept"] / layer["total"] for layer in result["layers"]}
+    macs = {"conv1": 288_000, "conv2": 1_600_000, "fc1": 400_000, "fc2": 5_000}
+    sparse = sum(2 * n * layers[f"{name}.weight"] for name, n in macs.items())
+    assert result["flops_sparse"] == round(sparse)
+
+
+def test_a_finetuned_checkpoint_knows_its_mask_without_being_told(dense):
+    path = make_mask(dense, 0.05)
+    sparse = train(TrainOptions(dense, mask=path, settings={"epochs": 0}), Common())
+    assert evaluated(sparse) == evaluated(sparse, path)
+
+
+def test_applying_a_mask_and_evaluating_under_it_are_the_same(dense):
+    path = make_mask(dense, 0.05)
+    pruned = apply(Path(dense), path, Common())
+    one, two = evaluated(pruned), evaluated(dense, path)
+    different = {key for key in one if one[key] != two[key]}
+    assert different == {"checkpoint_sha256"}
+    tensors = load_file(pruned)
+    assert sum(int((tensors[layer["name"]] != 0).sum()) for layer in one["layers"]) == 21_525
+    assert not torch.signbit(tensors["fc1.weight"][tensors["fc1.weight"] == 0]).any()
+
+
+def test_results_are_named_after_what_is_evaluated(dense, tmp_path):
+    kept = make_mask(dense, 0.1)
+    sparse = train(TrainOptions(dense, mask=kept, settings={"epochs": 0}), Common())
+    names = [
+        evaluation(Path(checkpoint), mask, Source(), Common()).name
+        for checkpoint, mask in ((dense, None), (dense, kept), (sparse, kept))
+    ]
+    assert names == [
+        "dense.eval.json", "dense.lamp.0.1.eval.json", "dense.lamp.0.1.finetuned.eval.json"
+    ]  # fmt: skip
+
+
+def test_dead_layers_are_listed(dense, tmp_path):
+    path = tmp_path / "m.safetensors"
+    write_mask(path, {"fc2.weight": torch.zeros(10, 500, dtype=torch.bool)},
+               {"asked": 0.5, "total": 10, "kept": 5})  # fmt: skip
+    result = evaluated(dense, path)
+    assert result["dead_layers"] == ["fc2.weight"]
+    assert result["top1"] == pytest.approx(100 / 10, abs=2)
+
+
+def test_the_result_is_the_same_bytes_unless_speed_is_asked_for(dense):
+    def text(**options):
+        return evaluation(Path(dense), None, Source(), Common(force=True), **options).read_bytes()
+
+    assert text() == text()
+    assert evaluated(dense, throughput=True)["images_per_second"] > 100
+
+
+def test_the_batch_size_does_not_matter_for_counts(dense):
+    one, two = evaluated(dense, batch_size=7), evaluated(dense, batch_size=355)
+    assert one["loss"] == pytest.approx(two["loss"], rel=0.01)
+    assert abs(one["top1"] - two["top1"]) < 1
+
+
+def test_a_mask_of_another_network_is_refused(dense, tmp_path):
+    path = tmp_path / "m.safetensors"
+    write_mask(path, {"conv1.weight": torch.ones(64, 3, 3, 3, dtype=torch.bool)}, {})
+    with pytest.raises(Mismatch, match=r"is \[64, 3, 3, 3\] but .* has \[20, 1, 5, 5\]; rebuild"):
+        evaluated(dense, path)
+
+
+def test_apply_keeps_everything_else(dense):
+    path = make_mask(dense, 0.5)
+    pruned, before = load_file(apply(Path(dense), path, Common())), load_file(dense)
+    assert torch.equal(pruned["fc1.bias"], before["fc1.bias"])
+    kept = pruned["fc1.weight"] != 0
+    assert torch.equal(pruned["fc1.weight"][kept], before["fc1.weight"][kept])
+    meta = open_artifact(Path(dense).with_name("dense.lamp.0.5.pruned.safetensors"), "checkpoint")
+    assert meta.meta["mask"]["asked"] == 0.5
+
+
+def test_density_1_leaves_the_weights_as_they_are(dense):
+    pruned, before = (
+        load_file(apply(Path(dense), make_mask(dense, 1.0), Common())),
+        load_file(dense),
+    )
+    assert all(pruned[n].numpy().tobytes() == before[n].numpy().tobytes() for n in before)

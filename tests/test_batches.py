@@ -1,0 +1,110 @@
+from itertools import product
+
+import pytest
+import torch
+
+from prunecli.batches import ImageBatches, ScoringBatches, derive_seed
+from prunecli.types import Images
+
+CPU = torch.device("cpu")
+
+
+def images(count=10, size=4, channels=1, **options):
+    pixels = torch.arange(count * size * size * channels) % 251
+    return Images(
+        pixels.to(torch.uint8).reshape(count, size, size, channels),
+        torch.arange(count) % 3,
+        ["a", "b", "c"],
+        mean=[0.5] * channels,
+        std=[0.25] * channels,
+        **options,
+    )
+
+
+def plain(data, batch_size=3):
+    return list(ImageBatches(data, CPU, batch_size).plain())
+
+
+def test_plain_gives_every_image_once_in_order_normalised():
+    data = images()
+    batches = plain(data)
+    assert [len(y) for _, y in batches] == [3, 3, 3, 1]
+    x = torch.cat([x for x, _ in batches])
+    expected = (data.images.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+    torch.testing.assert_close(x, expected)
+    assert torch.equal(torch.cat([y for _, y in batches]), data.labels)
+
+
+def test_plain_does_not_see_the_padding_of_training():
+    torch.testing.assert_close(plain(images(pad=2))[0][0], plain(images())[0][0])
+
+
+def test_batches_are_channels_last():
+    x, _ = plain(images(channels=3))[0]
+    assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_epoch_has_every_image_once_in_an_order_of_its_seed():
+    data = images(count=50, size=1)
+    batches = ImageBatches(data, CPU, 8)
+
+    def order(seed):
+        return torch.cat([x.flatten() for x, _ in batches.epoch(seed)]).tolist()
+
+    expected = sorted(torch.cat([x.flatten() for x, _ in batches.plain()]).tolist())
+    assert sorted(order(1)) == expected
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+
+
+@pytest.mark.parametrize("start", [1, 4, 6])
+def test_an_epoch_taken_up_in_the_middle_goes_on_with_the_same_batches(start):
+    batches = ImageBatches(images(count=50, pad=1, flip=True), CPU, 8)
+    whole, rest = list(batches.epoch(3)), list(batches.epoch(3, start))
+    assert len(rest) == len(whole) - start
+    for (x, y), (again_x, again_y) in zip(whole[start:], rest, strict=True):
+        assert torch.equal(x, again_x)
+        assert torch.equal(y, again_y)
+
+
+def window(image, top, left, mirrored):
+    part = image[:, top : top + 4, left : left + 4]
+    return part.flip(2) if mirrored else part
+
+
+def test_training_images_are_windows_of_the_padded_image_mirrored_or_not():
+    data = images(count=200, size=4, pad=1, flip=True)
+    batches = ImageBatches(data, CPU, 200)
+    (x, labels), seen = next(batches.epoch(0)), set()
+    black = -0.5 / 0.25
+    padded = torch.nn.functional.pad(
+        torch.cat([x for x, _ in batches.plain()]), (1, 1, 1, 1), value=black
+    )
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(labels, data.labels[order])
+    for image, source in zip(x, padded[order], strict=True):
+        fits = [
+            (top, left, mirrored)
+            for top, left, mirrored in product(range(3), range(3), (False, True))
+            if torch.allclose(image, window(source, top, left, mirrored), atol=1e-6)
+        ]
+        assert len(fits) >= 1
+        seen.add(fits[0])
+    assert len(seen) == 18  # every shift, mirrored and not
+
+
+def test_scoring_batches_open_the_data_late_and_repeat_themselves():
+    opened = []
+    batches = ScoringBatches((1, 4, 4), lambda: opened.append(1) or images(pad=2), CPU, 4, seed=0)
+    assert batches.input_shape == (1, 4, 4)
+    assert not opened
+    one, two = list(batches), list(batches)
+    assert opened == [1]
+    assert [len(y) for _, y in one] == [4, 4, 2]
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(one, two, strict=True))
+
+
+def test_derived_seeds_depend_on_every_part():
+    assert derive_seed(1, "a") == derive_seed(1, "a")
+    assert len({derive_seed(1, "a"), derive_seed(1, "b"), derive_seed(2, "a"), derive_seed(1)}) == 4
+    assert 0 <= derive_seed("x") < 2**63

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from prunecli.device import autocast, has_fast_bf16, pick_device, pick_precision, place
+from prunecli.errors import BadEnvironment
+
+CPU = torch.device("cpu")
+
+
+def test_auto_is_the_gpu_if_there_is_one(monkeypatch):
+    assert pick_device("cpu") == CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == CPU
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:3"])
+def test_an_explicit_gpu_never_falls_back(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BadEnvironment, match=f"--device {name}: this machine has 0 usable GPUs"):
+        pick_device(name)
+
+
+@pytest.mark.parametrize(
+    ("flags", "fast"),
+    [("avx2 avx512f avx512_bf16", True), ("amx_bf16 amx_tile", True), ("avx2 avx512f", False)],
+)
+def test_bf16_where_the_processor_multiplies_it(monkeypatch, flags, fast):
+    monkeypatch.setattr(Path, "read_text", lambda self: f"flags : {flags}\n")
+    assert has_fast_bf16(CPU) is fast
+    assert pick_precision("auto", CPU) == ("bf16" if fast else "fp32")
+    assert pick_precision("fp32", CPU) == "fp32"
+    assert pick_precision("bf16", CPU) == "bf16"
+
+
+def test_no_processor_description_means_float32(monkeypatch):
+    def missing(self):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert pick_precision("auto", CPU) == "fp32"
+
+
+def test_autocast_computes_in_the_precision_asked_for():
+    layer, x = nn.Linear(2, 2), torch.ones(1, 2)
+    for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        with autocast(precision, CPU):
+            assert layer(x).dtype == dtype
+
+
+def test_a_placed_model_is_channels_last():
+    model = place(nn.Conv2d(3, 4, 3), CPU)
+    assert model.weight.is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,94 @@
+"""The documents say what the program does: commands in them run, references are up to date."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(marker):
+    return re.findall(rf"<!-- {marker} -->\n```sh\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_readmes_pipelines_run_as_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    script = "\n".join(blocks("run"))
+    assert script.count("prunecli") >= 12
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sparse.json").exists()
+    assert (tmp_path / "t0.512.eval.json").exists()
+    assert "lamp" in done.stdout
+
+
+def test_the_readme_has_one_command_to_run_and_one_to_test():
+    [quickstart], [tests] = blocks("quickstart command"), blocks("test command")
+    assert quickstart.count("\n") == tests.count("\n") == 1
+    assert "prunecli run recipes/quickstart.yaml" in quickstart
+    assert "pytest" in tests
+
+
+def test_the_command_reference_is_up_to_date():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert (ROOT / "docs" / "cli.md").read_text() == generate.text()
+
+
+def test_the_readme_names_every_method_model_and_data_set():
+    from prunecli import registry
+
+    for kind in ("scorers", "models", "data"):
+        for name in registry.names(kind):
+            assert f"`{name}`" in README
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_recipe_plans(path, tmp_path):
+    from prunecli.cli._steps import STEPS, check
+    from prunecli.recipe.plan import plan, read_recipe
+
+    jobs = plan(read_recipe(path, {}, STEPS), tmp_path, check)
+    assert len(jobs) > 5
+    assert path.read_text().startswith("#")
+
+
+def test_the_recipe_in_the_docs_plans(tmp_path):
+    from prunecli.cli._steps import STEPS, check
+    from prunecli.recipe.plan import plan, read_recipe
+
+    [text] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "recipes.md").read_text(), re.DOTALL)
+    path = tmp_path / "compare.yaml"
+    path.write_text(text)
+    jobs = plan(read_recipe(path, {}, STEPS), tmp_path, check)
+    matrix = yaml.safe_load(text)["matrix"]
+    points = 3 * 3 * 3 - 3 * len(matrix["exclude"])
+    counts = {"dense": 3, "scores": 9, "mask": points, "sparse": points, "result": points}
+    assert {s: sum(j.step == s for j in jobs) for s in counts} == counts
+    assert sum(j.step == "table" for j in jobs) == 1
+
+
+def test_the_snippet_that_reads_a_mask_without_prunecli_works(tmp_path, monkeypatch):
+    import torch
+
+    from prunecli.files.artifacts import write_mask
+
+    monkeypatch.chdir(tmp_path)
+    kept = {"a": torch.rand(3, 5) > 0.5, "b": torch.rand(7) > 0.5}
+    write_mask(tmp_path / "mask.safetensors", kept, {})
+    text = (ROOT / "docs" / "files.md").read_text()
+    [snippet] = [
+        s for s in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "unpackbits" in s
+    ]
+    names = {}
+    exec(snippet, names)
+    assert all((names["mask"][name] == bits.numpy()).all() for name, bits in kept.items())

@@ -1,0 +1,51 @@
+import pytest
+import torch
+from torch import nn
+
+from prunecli.flops import count_flops, sparse_flops
+
+CASES = {
+    # name: module, input, multiply-adds counted by hand
+    "valid padding": (nn.Conv2d(1, 2, 3), (1, 6, 5), 2 * 4 * 3 * 9),
+    "same padding": (nn.Conv2d(3, 8, 3, padding=1), (3, 6, 6), 8 * 36 * 27),
+    "stride": (nn.Conv2d(3, 8, 3, stride=2, padding=1), (3, 7, 7), 8 * 16 * 27),
+    "groups": (nn.Conv2d(4, 8, 3, groups=2), (4, 5, 5), 8 * 9 * 2 * 9),
+    "depthwise": (nn.Conv2d(4, 4, 3, groups=4), (4, 5, 5), 4 * 9 * 9),
+    "linear": (nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 2, 2), 60),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_by_hand(case):
+    module, shape, multiply_adds = CASES[case]
+    total, layers = count_flops(nn.Sequential(module), shape)
+    assert total == 2 * multiply_adds
+    assert max(layers.values()) == 2 * multiply_adds
+
+
+def test_layers_are_named_by_their_weights_and_the_model_is_left_alone():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)).train()
+    total, layers = count_flops(model, (1, 6, 6))
+    assert layers["0.weight"] == 2 * 2 * 16 * 9
+    assert layers["3.weight"] == 2 * 32 * 3
+    assert total == 576 + 192
+    assert model.training
+    assert sparse_flops(total, layers, {"0.weight": 0.25, "3.weight": 1.0}) == 144 + 192
+    assert sparse_flops(total, layers, {}) == total
+
+
+def test_a_layer_used_twice_counts_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.fc(self.fc(x.flatten(1)))
+
+    assert count_flops(Twice(), (1, 2, 2)) == (64, {"fc.weight": 64})
+
+
+def test_the_devices_own_dtype_is_used():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).to(torch.float64)
+    assert count_flops(model, (1, 2, 2))[0] == 16

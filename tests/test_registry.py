@@ -1,0 +1,233 @@
+"""Plugins by name: from files, entry points and import paths, with their options' types."""
+
+import importlib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Literal, Optional
+
+import pytest
+
+import prunecli
+from prunecli import registry
+from prunecli.errors import BadUsage
+
+PLUGIN = '''
+def scorer(weight, *, power: int = 2, name: str = "x"):
+    """Score by a power.
+
+    More words.
+    """
+
+scale = 3
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """An importable module `mypkg.mod`."""
+    (tmp_path / "mypkg").mkdir()
+    (tmp_path / "mypkg" / "mod.py").write_text(PLUGIN)
+    (tmp_path / "mypkg" / "broken.py").write_text("def broken(:")
+    (tmp_path / "mypkg" / "failing.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Makes `name="module:attribute"` entry points of the scorers, as other packages would."""
+
+    def install(*pairs):
+        points = [EntryPoint(name, value, "prunecli.scorers") for name, value in pairs]
+        monkeypatch.setattr(
+            registry, "entry_points", lambda group: [p for p in points if p.group == group]
+        )
+        registry.names.cache_clear()
+
+    yield install
+    registry.names.cache_clear()
+
+
+@pytest.mark.parametrize("kind", registry.NOUNS)
+def test_a_name_is_a_file(kind):
+    files = (Path(prunecli.__file__).parent / kind).glob("*.py")
+    own = sorted(f.stem.replace("_", "-") for f in files if not f.stem.startswith("_"))
+    assert [name for name, point in registry.names(kind).items() if point is None] == own
+    for name in own:
+        assert registry.find(kind, name).__name__.replace("_", "-") == name
+        assert registry.summary(kind, name)
+
+
+def test_known_names_are_there():
+    assert {"magnitude", "lamp", "random", "snip"} <= registry.names("scorers").keys()
+    assert {"cnn", "vgg16", "resnet20", "resnet56"} <= registry.names("models").keys()
+    assert {"digits", "mnist", "cifar10", "folder"} <= registry.names("data").keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "words"),
+    [
+        ("scorers", "lmap", "there is no method 'lmap'; did you mean 'lamp'?"),
+        ("models", "resnet65", "there is no model 'resnet65'; did you mean 'resnet56'?"),
+        ("data", "digit", "there is no data set 'digit'; did you mean 'digits'?"),
+        ("scorers", "zzz", "there is no method 'zzz'; there are "),
+        ("scorers", "_autograd", "there is no method '_autograd'"),
+        ("scorers", "../models/cnn", "there is no method '../models/cnn'"),
+        ("scorers", "", "there is no method ''"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_a_suggestion(kind, name, words):
+    for look in (registry.check_name, registry.find):
+        with pytest.raises(BadUsage) as error:
+            look(kind, name)
+        assert words in str(error.value)
+
+
+def test_other_packages_add_names(installed, plugin):
+    installed(("mine", "mypkg.mod:scorer"))
+    assert "mine" in registry.names("scorers")
+    assert "mine" not in registry.names("models")
+    assert registry.find("scorers", "mine").__module__ == "mypkg.mod"
+    assert registry.bind("scorers", "mine", {"power": "3"}) == {"power": 3}
+    assert registry.summary("scorers", "mine") == "Score by a power."
+
+
+@pytest.mark.parametrize(
+    "points", [[("lamp", "a:b")], [("x", "c:d"), ("x", "a:b")]], ids=["ours", "theirs"]
+)
+def test_a_name_defined_twice_is_refused(installed, points):
+    installed(*points)
+    with pytest.raises(BadUsage, match=f"'{points[0][0]}' is defined twice, once by a:b"):
+        registry.find("scorers", "magnitude")
+
+
+def test_an_import_path_needs_no_registration(plugin):
+    assert registry.find("scorers", "mypkg.mod:scorer").__name__ == "scorer"
+    assert registry.bind("scorers", "mypkg.mod:scorer", {"power": "3"}) == {"power": 3}
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("mypkg.none:scorer", "No module named 'mypkg.none'"),
+        ("mypkg.mod:none", "has no attribute 'none'"),
+        ("mypkg.mod:", "cannot be imported"),
+        (":scorer", "cannot be imported"),
+        (".mod:scorer", "cannot be imported"),
+        ("mypkg.broken:broken", "cannot be imported: SyntaxError"),
+        ("mypkg.failing:x", "cannot be imported: ZeroDivisionError"),
+        ("mypkg.mod:scale", "is not a function"),
+    ],
+)
+def test_an_import_path_that_leads_nowhere(plugin, path, words):
+    with pytest.raises(BadUsage) as error:
+        registry.find("scorers", path)
+    assert f"method '{path}'" in str(error.value)
+    assert words in str(error.value)
+
+
+def typed(
+    *,
+    count: int = 1,
+    rate: float = 0.1,
+    deep: bool = False,
+    word: str = "a",
+    limit: int | None = None,
+    old: Optional[float] = None,  # noqa: UP045
+    label: str | None = None,
+    norm: Literal["l1", "l2"] = "l1",
+    order: Literal[1, 2] = 1,
+    bare="x",
+):
+    pass
+
+
+@pytest.fixture
+def bind(monkeypatch):
+    """Binds one option of `typed`."""
+    monkeypatch.setattr(registry, "find", lambda kind, name: typed)
+    return lambda option, value: registry.bind("scorers", "typed", {option: value})[option]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "bound"),
+    [
+        ("count", "4", 4),
+        ("count", -4, -4),
+        ("rate", "0.5", 0.5),
+        ("rate", "1e-3", 0.001),
+        ("rate", "2", 2.0),
+        ("rate", 2, 2.0),
+        ("deep", "true", True),
+        ("deep", "false", False),
+        ("deep", True, True),
+        ("word", "b", "b"),
+        ("word", "4", "4"),
+        ("word", "[", "["),
+        ("word", 4, "4"),
+        ("limit", "4", 4),
+        ("limit", "null", None),
+        ("limit", None, None),
+        ("old", "4", 4.0),
+        ("old", "null", None),
+        ("label", "b", "b"),
+        ("label", "null", None),
+        ("label", None, None),
+        ("norm", "l2", "l2"),
+        ("order", "2", 2),
+        ("order", 2, 2),
+        ("bare", "y", "y"),
+    ],
+)
+def test_text_becomes_the_type_of_the_option(bind, option, value, bound):
+    assert bind(option, value) == bound
+    assert type(bind(option, value)) is type(bound)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("count", "4.0", "must be of type int, not '4.0'"),
+        ("count", "true", "must be of type int"),
+        ("count", "four", "must be of type int"),
+        ("count", "[", "must be of type int"),
+        ("count", "!!python/object:x 1", "must be of type int"),
+        ("count", None, "must be of type int"),
+        ("rate", "fast", "must be of type float"),
+        ("rate", "true", "must be of type float"),
+        ("rate", "nan", "must be of type float"),
+        ("rate", "inf", "must be of type float"),
+        ("deep", "1", "must be of type bool"),
+        ("deep", "maybe", "must be of type bool"),
+        ("word", None, "must be of type str"),
+        ("limit", "x", "cannot be 'x'"),
+        ("norm", "l3", "must be one of 'l1', 'l2', not 'l3'"),
+        ("order", "3", "must be one of 1, 2, not '3'"),
+        ("order", "true", "must be one of 1, 2"),
+        ("counts", "4", "has no option 'counts'; did you mean 'count'?"),
+    ],
+)
+def test_what_does_not_fit_is_refused(bind, option, value, words):
+    with pytest.raises(BadUsage) as error:
+        bind(option, value)
+    assert words in str(error.value)
+    assert f"'{option}'" in str(error.value)
+
+
+def test_options_are_the_keyword_only_arguments(monkeypatch):
+    def needs(weight, second=2, *, must: int, may: int = 3):
+        pass
+
+    assert list(registry.options(needs)) == ["must", "may"]
+    monkeypatch.setattr(registry, "find", lambda kind, name: needs)
+    assert registry.bind("models", "needs", {"must": "1"}) == {"must": 1}
+    with pytest.raises(BadUsage, match="the model 'needs' needs the option 'must'"):
+        registry.bind("models", "needs", {"may": 1})
+    with pytest.raises(BadUsage, match="has no option 'second'"):
+        registry.bind("models", "needs", {"second": 1})
+
+
+def test_suggestions():
+    assert registry.suggest("dnesity", ["density", "seed"]) == "; did you mean 'density'?"
+    assert registry.suggest("zzz", ["a", "b"]) == "; there are a, b"
+    assert registry.suggest("zzz", []) == "; there are none"

@@ -1,0 +1,162 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prunecli.errors import BadUsage, NotFinite
+from prunecli.selection import SCOPES, apportion, erk, layer, select, uniform
+
+SHAPES = {"conv1": (8, 3, 3, 3), "conv2": (16, 8, 3, 3), "fc": (10, 64)}
+SIZES = {name: math.prod(shape) for name, shape in SHAPES.items()}
+
+
+def scores_of(*rows):
+    return {f"w{i}": torch.tensor(row, dtype=torch.float32) for i, row in enumerate(rows)}
+
+
+def kept(mask):
+    return {name: bits.nonzero().flatten().tolist() for name, bits in mask.items()}
+
+
+def by_full_sort(scores, keep):
+    """The slow reference: sort everything, stably, and take the first."""
+    flat = np.concatenate([s.numpy().ravel() for s in scores.values()])
+    best = np.argsort(-(flat + 0.0), kind="stable")[:keep]
+    chosen = np.zeros(len(flat), dtype=bool)
+    chosen[best] = True
+    parts = np.split(chosen, np.cumsum([s.numel() for s in scores.values()])[:-1])
+    return {n: part.reshape(s.shape) for (n, s), part in zip(scores.items(), parts, strict=True)}
+
+
+def test_by_hand():
+    mask = select(scores_of([0.1, 0.9, 0.5], [0.6, 0.2, 0.8]), density=0.5)
+    assert kept(mask) == {"w0": [1], "w1": [0, 2]}
+
+
+def test_ties_go_to_the_earlier_place():
+    assert kept(select(scores_of([1, 1, 1], [1, 1, 1]), 4 / 6)) == {"w0": [0, 1, 2], "w1": [0]}
+
+
+def test_signed_scores_rank_by_value_not_by_size():
+    assert kept(select(scores_of([-3.0, -1.0, 2.0, -0.5]), 0.5)) == {"w0": [2, 3]}
+
+
+def test_zero_has_no_sign():
+    assert kept(select(scores_of([-0.0, 0.0, -0.0, 0.0]), 0.5)) == {"w0": [0, 1]}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("density", [1.0, 0.5, 1 / 3, 0.1, 1 / 16, 0.01])
+@pytest.mark.parametrize("kind", ["normal", "all equal", "half zeros", "tiny", "huge"])
+def test_exactly_k_whatever_the_scores(scope, density, kind):
+    torch.manual_seed(0)
+    make = {
+        "normal": torch.randn,
+        "all equal": torch.ones,
+        "half zeros": lambda s: torch.randn(s).clamp_min(0),
+        "tiny": lambda s: torch.randn(s) * 1e-42,
+        "huge": lambda s: torch.randn(s) * 1e37,
+    }[kind]
+    mask = select({name: make(shape) for name, shape in SHAPES.items()}, density, scope)
+    assert sum(int(bits.sum()) for bits in mask.values()) == round(density * sum(SIZES.values()))
+    assert {name: tuple(bits.shape) for name, bits in mask.items()} == SHAPES
+
+
+@given(
+    st.lists(
+        st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1),
+        min_size=1,
+        max_size=4,
+    ),
+    st.floats(0.01, 1),
+)
+def test_agrees_with_a_full_sort(rows, density):
+    scores = scores_of(*rows)
+    keep = round(density * sum(map(len, rows)))
+    if keep == 0:
+        with pytest.raises(BadUsage, match="keeps none"):
+            select(scores, density)
+        return
+    mask, reference = select(scores, density), by_full_sort(scores, keep)
+    assert all((mask[name].numpy() == reference[name]).all() for name in scores)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("scope", SCOPES)
+def test_scores_that_are_no_numbers_are_refused_by_name(bad, scope):
+    with pytest.raises(NotFinite, match="'w1'"):
+        select(scores_of([1, 2], [3, bad]), 0.5, scope)
+
+
+def test_minus_infinity_means_pruned_earlier():
+    scores = scores_of([-math.inf, 1.0, -math.inf, 0.5])
+    assert kept(select(scores, 0.5)) == {"w0": [1, 3]}
+    with pytest.raises(BadUsage, match="left only 2"):
+        select(scores, 0.75)
+
+
+@pytest.mark.parametrize("scope", ["layer", "uniform", "erk"])
+def test_quotas_move_on_when_an_earlier_mask_left_too_little(scope):
+    scores = scores_of([-math.inf] * 7 + [1.0], [1.0] * 8)
+    mask = select(scores, 0.5, scope)
+    assert sum(int(bits.sum()) for bits in mask.values()) == 8
+    assert kept(mask)["w0"] == [7]
+
+
+def test_layer_gives_every_tensor_the_same_fraction():
+    quota = layer(SHAPES, SIZES, keep=201)
+    assert sum(quota.values()) == 201
+    fraction = 201 / sum(SIZES.values())
+    assert all(abs(quota[n] - fraction * SIZES[n]) < 1 for n in SIZES)
+
+
+def test_uniform_keeps_the_first_tensor_whole():
+    quota = uniform(SHAPES, SIZES, keep=400)
+    assert quota["conv1"] == 216
+    assert quota["conv2"] + quota["fc"] == 184
+    assert quota["conv2"] / 1152 == pytest.approx(quota["fc"] / 640, abs=1e-3)
+
+
+def test_erk_by_hand():
+    # Room for none to be full: shares are in proportion to the sums of the dimensions, 17:30:74.
+    assert erk(SHAPES, SIZES, keep=121) == {"conv1": 17, "conv2": 30, "fc": 74}
+
+
+def test_erk_caps_a_layer_at_its_size_and_spreads_the_rest():
+    shapes = {"small": (2, 2), "wide": (100, 100), "wider": (100, 300)}
+    room = {"small": 4, "wide": 10_000, "wider": 30_000}
+    quota = erk(shapes, room, keep=20_004)
+    assert quota["small"] == 4
+    assert quota["wide"] + quota["wider"] == 20_000
+    assert quota["wide"] / quota["wider"] == pytest.approx(200 / 400, rel=1e-3)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.floats(0, 1)), min_size=1, max_size=6),
+    st.floats(0, 1),
+)
+def test_apportion_adds_up_within_the_rooms(layers, fraction):
+    room = {str(i): size for i, (size, _) in enumerate(layers)}
+    keep = round(fraction * sum(room.values()))
+    shares = {str(i): size * share for i, (size, share) in enumerate(layers)}
+    quota = apportion(shares, room, keep)
+    assert sum(quota.values()) == keep
+    assert all(0 <= quota[name] <= room[name] for name in room)
+
+
+def test_selection_reads_lazily_one_tensor_at_a_time():
+    class Lazy(dict):
+        alive = 0
+
+        def __getitem__(self, name):
+            Lazy.alive += 1
+            return torch.full((4,), float(name))
+
+        def items(self):
+            return ((name, self[name]) for name in self)
+
+    assert kept(select(Lazy({"1": None, "2": None}), 0.5)) == {"1": [], "2": [0, 1, 2, 3]}
+    assert Lazy.alive > 2
