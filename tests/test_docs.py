@@ -55,7 +55,8 @@ def test_the_readme_names_every_method_model_and_data_set():
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_recipe_plans(path, tmp_path):
     from prunecli.cli._steps import STEPS, check
-    from prunecli.recipe.plan import plan, read_recipe
+    from prunecli.recipe.plan import plan
+    from prunecli.recipe.read import read_recipe
 
     jobs = plan(read_recipe(path, {}, STEPS), tmp_path, check)
     assert len(jobs) > 5
@@ -64,7 +65,8 @@ def test_every_recipe_plans(path, tmp_path):
 
 def test_the_recipe_in_the_docs_plans(tmp_path):
     from prunecli.cli._steps import STEPS, check
-    from prunecli.recipe.plan import plan, read_recipe
+    from prunecli.recipe.plan import plan
+    from prunecli.recipe.read import read_recipe
 
     [text] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "recipes.md").read_text(), re.DOTALL)
     path = tmp_path / "compare.yaml"

@@ -195,6 +195,7 @@ def test_text_becomes_the_type_of_the_option(bind, option, value, bound):
         ("count", None, "must be of type int"),
         ("rate", "fast", "must be of type float"),
         ("rate", "true", "must be of type float"),
+        ("rate", True, "must be of type float"),
         ("rate", "nan", "must be of type float"),
         ("rate", "inf", "must be of type float"),
         ("deep", "1", "must be of type bool"),

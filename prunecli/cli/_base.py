@@ -16,6 +16,7 @@ from prunecli.files.header import printable
 
 if TYPE_CHECKING:
     from prunecli.steps._common import Common, Source
+    from prunecli.steps.score import Scoring
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
@@ -193,6 +194,19 @@ def source(params: Mapping[str, Any]) -> Source:
     from prunecli.steps._common import Source
 
     return Source(params["dataset"], params["dataset_opt"], params["data_dir"], params["download"])
+
+
+def scoring(params: Mapping[str, Any]) -> Scoring:
+    from prunecli.steps.score import Scoring
+
+    return Scoring(
+        params["method"],
+        params["opt"],
+        source(params),
+        params["batch_size"],
+        params["ignore"],
+        params["exclude_classifier"],
+    )
 
 
 def common(params: Mapping[str, Any]) -> Common:

@@ -18,9 +18,9 @@ from prunecli.cli._base import (
     device_option,
     done,
     examples,
+    scoring,
     scoring_options,
     seed_option,
-    source,
 )
 from prunecli.errors import BadUsage
 
@@ -87,7 +87,6 @@ def mask(scores: Path, **params: Any) -> None:  # fmt: skip
     """
     from prunecli.steps.mask import Selection
     from prunecli.steps.mask import mask as step
-    from prunecli.steps.score import Scoring
 
     selection = Selection(
         density_asked(params),
@@ -96,15 +95,8 @@ def mask(scores: Path, **params: Any) -> None:  # fmt: skip
         params["schedule"],
         allow_dead_layers=not params["no_dead_layers"],
     )
-    scoring = params["method"] and Scoring(
-        params["method"],
-        params["opt"],
-        source(params),
-        params["batch_size"],
-        params["ignore"],
-        params["exclude_classifier"],
-    )
-    done(params, step(scores, selection, scoring, params["mask"], common(params)))
+    scored = scoring(params) if params["method"] else None
+    done(params, step(scores, selection, scored, params["mask"], common(params)))
 
 
 def density_asked(params: Mapping[str, Any]) -> float:

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
 import shlex
-import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -53,7 +53,8 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
     from prunecli.cli._progress import progress
     from prunecli.recipe.execute import Tools, execute
     from prunecli.recipe.parse import scalar
-    from prunecli.recipe.plan import plan, read_recipe
+    from prunecli.recipe.plan import plan
+    from prunecli.recipe.read import read_recipe
 
     overrides = {key: scalar(text) for key, text in params["overrides"].items()}
     study = read_recipe(recipe, overrides, STEPS)
@@ -93,9 +94,9 @@ def inputs(job: Job) -> Mapping[str, Any]:
 
 
 def invoke(job: Job, quiet: bool) -> None:
-    """Run a job in this process. What it prints is not this command's result: it goes to stderr."""
+    """Run a job in this process. The path that it prints is not this command's result."""
     extra = ["--force", *["--resume"] * STEPS[job.command].resumable, *["--quiet"] * quiet]
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(io.StringIO()):
         job_context = context(job.command, [*extra, *job.arguments])
         with job_context:
             STEPS[job.command].invoke(job_context)

@@ -16,9 +16,9 @@ from prunecli.cli._base import (
     device_option,
     done,
     examples,
+    scoring,
     scoring_options,
     seed_option,
-    source,
 )
 
 EXAMPLES = """
@@ -49,15 +49,6 @@ def score(checkpoint: Path, **params: Any) -> None:
     magnitude, lamp and random look at weights alone and take any safetensors checkpoint; the others
     need one that prunecli trained, and its data.
     """
-    from prunecli.steps.score import Scoring
     from prunecli.steps.score import score as step
 
-    scoring = Scoring(
-        params["method"],
-        params["opt"],
-        source(params),
-        params["batch_size"],
-        params["ignore"],
-        params["exclude_classifier"],
-    )
-    done(params, step(checkpoint, scoring, params["mask"], common(params)))
+    done(params, step(checkpoint, scoring(params), params["mask"], common(params)))

@@ -7,7 +7,8 @@ import pytest
 
 from prunecli.cli._steps import STEPS, check
 from prunecli.errors import BadUsage
-from prunecli.recipe.plan import Checked, plan, read_recipe
+from prunecli.recipe.plan import Checked, plan
+from prunecli.recipe.read import read_recipe
 
 FOLDER = Path("out")
 GRID = """

@@ -1,0 +1,159 @@
+"""From a document to a recipe: is every part where it belongs, and of the kind it must be?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prunecli.errors import BadUsage
+from prunecli.files.header import printable
+from prunecli.recipe.parse import Lines, Place, load_yaml
+from prunecli.registry import suggest
+
+KEYS = {"version", "name", "description", "vars", "matrix", "steps"}
+NAME = re.compile(r"[A-Za-z_][\w-]*")
+Axes = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    command: str
+    options: dict[str, Any]
+    place: Place
+    over: tuple[str, ...] | None
+
+
+@dataclass
+class Recipe:
+    name: str
+    path: Path
+    variables: dict[str, Any]
+    matrix: dict[str, list[Any]]
+    exclude: list[Axes]
+    steps: dict[str, Step]
+    lines: Lines
+    faults: list[tuple[int, str]] = field(default_factory=list)
+
+    def fault(self, place: Place, message: str) -> None:
+        """Note a fault at the line of `place`, or of what it is in."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        self.faults.append((self.lines.get(place, 1), message))
+
+    def raise_faults(self) -> None:
+        if self.faults:
+            label = printable(str(self.path))
+            in_order = sorted(dict.fromkeys(self.faults), key=lambda fault: fault[0])
+            raise BadUsage("\n".join(f"{label}:{line}: {message}" for line, message in in_order))
+
+
+def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str]) -> Recipe:
+    """Read a recipe and set `overrides` in its vars or matrix. Faults are noted, not yet raised."""
+    document, lines = load_yaml(path)
+    if not isinstance(document, dict):
+        raise BadUsage(f"{printable(str(path))}: a recipe is a table with the keys name and steps")
+    recipe = Recipe(path.stem, path, {}, {}, [], {}, lines)
+    for key in [key for key in document if key not in KEYS]:
+        recipe.fault((key,), f"there is no key {key!r}{suggest(key, sorted(KEYS))}")
+    if document.get("version") != 1:
+        recipe.fault(("version",), "a recipe needs 'version: 1'")
+    name = document.get("name", path.stem)
+    if isinstance(name, str) and NAME.fullmatch(name):
+        recipe.name = name
+    else:
+        recipe.fault(("name",), "a name is letters, digits, '-' and '_'")
+    recipe.variables = _table(recipe, document, "vars")
+    matrix = _table(recipe, document, "matrix")
+    recipe.exclude = _exclude(recipe, matrix.pop("exclude", []), matrix)
+    recipe.matrix = {axis: _values(recipe, axis, value) for axis, value in matrix.items()}
+    for both in [axis for axis in recipe.matrix if axis in recipe.variables]:
+        recipe.fault(("matrix", both), f"{both!r} is in vars too; rename one of them")
+    _override(recipe, overrides)
+    for name, body in _table(recipe, document, "steps").items():
+        step = _step(recipe, name, body, list(commands))
+        if step:
+            recipe.steps[name] = step
+    if not document.get("steps"):
+        recipe.fault(("steps",), "a recipe needs steps")
+    return recipe
+
+
+def _table(recipe: Recipe, document: dict[str, Any], key: str) -> dict[str, Any]:
+    value = document.get(key) or {}
+    if isinstance(value, dict):
+        return dict(value)
+    recipe.fault((key,), f"{key!r} must be a table")
+    return {}
+
+
+def _values(recipe: Recipe, axis: str, value: Any) -> list[Any]:
+    """The values of an axis; none, if they are no axis's values."""
+    if isinstance(value, list) and value and not any(isinstance(v, list | dict) for v in value):
+        if len({str(v) for v in value}) == len(value):
+            return value
+        recipe.fault(("matrix", axis), f"the axis {axis!r} has a value twice")
+        return value
+    recipe.fault(("matrix", axis), f"the axis {axis!r} needs a list of plain values")
+    return []
+
+
+def _exclude(recipe: Recipe, value: Any, matrix: dict[str, Any]) -> list[Axes]:
+    place = ("matrix", "exclude")
+    if not isinstance(value, list) or not all(isinstance(v, dict) and v for v in value):
+        recipe.fault(place, "'exclude' needs a list of tables, as in [{method: random, seed: 1}]")
+        return []
+    for number, entry in enumerate(value):
+        for axis, excluded in entry.items():
+            if axis not in matrix:
+                hint = suggest(axis, list(matrix))
+                recipe.fault((*place, number), f"there is no axis {axis!r}{hint}")
+            elif isinstance(excluded, list | dict):
+                recipe.fault((*place, number), f"'exclude' takes one value of {axis!r} at a time")
+    return value
+
+
+def _override(recipe: Recipe, overrides: Mapping[str, Any]) -> None:
+    for key, value in overrides.items():
+        if key in recipe.variables:
+            recipe.variables[key] = value
+        elif key in recipe.matrix:
+            values = value if isinstance(value, list) else [value]
+            recipe.matrix[key] = _values(recipe, key, values)
+        else:
+            known = [*recipe.variables, *recipe.matrix]
+            recipe.fault((), f"--set: there is no {key!r} in vars or matrix{suggest(key, known)}")
+
+
+def _step(recipe: Recipe, name: str, body: Any, commands: list[str]) -> Step | None:
+    place = ("steps", name)
+    if not NAME.fullmatch(name):
+        recipe.fault(place, f"the step name {printable(name)!r} must be letters, digits, '-', '_'")
+        return None
+    if not isinstance(body, dict):
+        recipe.fault(place, f"step {name!r} must be a table with one command")
+        return None
+    named = [key for key in body if key != "over"]
+    if len(named) != 1:
+        recipe.fault(place, f"step {name!r} needs exactly one command, not {len(named)}")
+        return None
+    if named[0] not in commands:
+        hint = suggest(named[0], commands)
+        recipe.fault((*place, named[0]), f"there is no command {named[0]!r}{hint}")
+        return None
+    options = body[named[0]]
+    if not isinstance(options, dict | None):
+        recipe.fault(place, f"step {name!r}: the options of {named[0]!r} must be a table")
+        return None
+    over = body.get("over")
+    if over is not None and not (
+        isinstance(over, list) and all(axis in list(recipe.matrix) for axis in over)
+    ):
+        recipe.fault((*place, "over"), f"'over' needs a list of axes, of {list(recipe.matrix)}")
+        over = None
+    return Step(
+        name, named[0], options or {}, (*place, named[0]), None if over is None else tuple(over)
+    )
