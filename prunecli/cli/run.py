@@ -51,6 +51,7 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
     stopped. Prints the outputs that no other job needs.
     """
     from prunecli.cli._progress import progress
+    from prunecli.files.atomic import locked
     from prunecli.recipe.execute import Tools, execute
     from prunecli.recipe.parse import scalar
     from prunecli.recipe.plan import plan
@@ -58,7 +59,8 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
 
     overrides = {key: scalar(text) for key, text in params["overrides"].items()}
     study = read_recipe(recipe, overrides, STEPS)
-    jobs = plan(study, params["output"] or Path("runs") / study.name, check)
+    folder = params["output"] or Path("runs") / study.name
+    jobs = plan(study, folder, check)
     jobs = only(jobs, params["only"]) if params["only"] else jobs
     if params["dry_run"]:
         commands = [shlex.join(["prunecli", job.command, *job.arguments]) for job in jobs]
@@ -66,7 +68,9 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
         click.echo(as_json if params["as_json"] else "\n".join(commands))
         return
     tools = Tools(lambda job: invoke(job, params["quiet"]), inputs)
-    ran = execute(jobs, tools, progress(params["quiet"], params["verbose"]), params["keep_going"])
+    watcher = progress(params["quiet"], params["verbose"])
+    with locked(folder / "study", printable(str(folder))):
+        ran = execute(jobs, tools, watcher, params["keep_going"])
     needed = {need for job in jobs for need in job.needs}
     outputs = [str(job.output) for job in jobs if job.name not in needed]
     if params["as_json"]:

@@ -41,14 +41,15 @@ def claimed(
     """
     inputs = list(inputs)
     target = check_output(output, inputs, force=force)
-    with _locked(target, printable(str(output)), wait):
+    with locked(target, printable(str(output)), wait):
         check_output(output, inputs, force=force)  # another process may just have written it
         sweep(target)
         yield target
 
 
 @contextmanager
-def _locked(target: Path, label: str, wait: bool) -> Iterator[None]:
+def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
+    """Hold `target` against other processes. Raises BadOutput naming the one that holds it."""
     path = target.with_name(f".{target.name}.lock")
     lock = FileLock(path, timeout=-1 if wait else 0)
     with _refusals(label):

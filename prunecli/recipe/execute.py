@@ -40,7 +40,7 @@ def execute(jobs: list[Job], tools: Tools, progress: Progress, keep_going: bool 
     a failed one.
     """
     failed: dict[str, str] = {}
-    ran = 0
+    ran = done = 0
     for number, job in enumerate(jobs, 1):
         title = f"[{number}/{len(jobs)}] {job.name}"
         if any(need in failed for need in job.needs):
@@ -49,7 +49,8 @@ def execute(jobs: list[Job], tools: Tools, progress: Progress, keep_going: bool 
         try:
             key = _key(job, tools)
             if is_done(job, key):
-                progress.say(f"{title}: done already")
+                progress.detail(f"{title}: done already")
+                done += 1
                 continue
             progress.say(f"{title}: {job.command}")
             _start(job, key)
@@ -63,6 +64,7 @@ def execute(jobs: list[Job], tools: Tools, progress: Progress, keep_going: bool 
                 raise JobsFailed(f"job {job.name} failed: {error}") from None
     if failed:
         raise JobsFailed(f"{len(failed)} of {len(jobs)} jobs failed, first {next(iter(failed))}")
+    progress.say(f"{ran} jobs done now, {done} were done before")
     return ran
 
 

@@ -18,14 +18,22 @@ Lines = dict[Place, int]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-3 for text; here it is the number that it looks like."""
+    """YAML 1.1 takes 1e-3 for text, 010 for 8, 1:30 for 90 and no for false. Here values are what
+    they look like: a number is decimal, and of words only true, false and null are not text.
+    """
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+_Loader.yaml_implicit_resolvers = {}
+DIGITS = list("-+.0123456789")
+for kind, pattern, first in (
+    ("null", r"(~|null)?", ["~", "n", ""]),
+    ("bool", r"true|false|True|False", list("tfTF")),
+    ("int", r"[-+]?(0|[1-9][0-9]{0,30})", DIGITS),
+    ("float", r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?", DIGITS),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{kind}", re.compile(rf"(?:{pattern})\Z"), first
+    )
 PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str")}
 
 
@@ -118,12 +126,4 @@ def _value(node: yaml.Node, place: Place, lines: Lines, errors: list[str]) -> An
                 table[key] = _value(value_node, (*place, key), lines, errors)
                 lines[(*place, key)] = line
         return table
-    if node.tag in PLAIN:
-        try:
-            return _Loader("").construct_object(node)
-        except ValueError:
-            errors.append(
-                f"{node.start_mark.line + 1}: {printable(str(node.value))!r} has no value"
-            )
-            return None
-    return node.value
+    return _Loader("").construct_object(node) if node.tag in PLAIN else node.value

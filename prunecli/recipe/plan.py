@@ -87,6 +87,8 @@ def _order(recipe: Recipe) -> list[str]:
     for step in recipe.steps.values():
         graph[step.name] = []
         for key, value in step.options.items():
+            for text in _malformed(value):
+                recipe.fault((*step.place, key), f"{text!r} is not of the form @step or @step[*]")
             for name, _ in _references(value):
                 if name in recipe.steps:
                     graph[step.name].append(name)
@@ -99,6 +101,16 @@ def _order(recipe: Recipe) -> list[str]:
         names = error.args[1]
         recipe.fault(("steps", names[0]), f"the steps need each other: {' <- '.join(names)}")
         return list(recipe.steps)
+
+
+def _malformed(value: Any) -> list[str]:
+    """Texts that look like references and are none."""
+    items = value if isinstance(value, list) else [value]
+    return [
+        item
+        for item in items
+        if isinstance(item, str) and item.startswith("@") and not REFERENCE.fullmatch(item)
+    ]
 
 
 def _references(value: Any) -> list[tuple[str, bool]]:

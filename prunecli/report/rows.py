@@ -44,13 +44,18 @@ def _read(path: Path) -> Result:
 
 
 def method_label(result: Result) -> str:
-    """What a line in a figure is called: 'lamp', 'magnitude layer', 'snip 100 rounds'."""
+    """What a line in a figure is called: 'lamp', 'magnitude layer', 'snip 100 rounds'.
+
+    A network that was never trained under its mask is another thing: 'lamp untrained'.
+    """
     if result["method"] is None:
         return DENSE
     scope = "" if result["scope"] == "global" else f" {result['scope']}"
     rounds = result.get("rounds") or 1
     options = "".join(f" {k}={v}" for k, v in sorted((result.get("options") or {}).items()))
-    return f"{result['method']}{scope}{options}" + (f" {rounds} rounds" if rounds > 1 else "")
+    in_rounds = f" {rounds} rounds" if rounds > 1 else ""
+    untrained = " untrained" if result.get("mask_epochs") == 0 else ""
+    return f"{result['method']}{scope}{options}{in_rounds}{untrained}"
 
 
 @dataclass(frozen=True)

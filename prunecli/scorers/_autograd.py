@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prunecli.errors import BadUsage
 from prunecli.masks import prunable
 from prunecli.types import Batches, Params
 
@@ -15,8 +16,11 @@ from prunecli.types import Batches, Params
 def gradients(model: nn.Module, data: Batches, batches: int) -> Params:
     """g = mean over the first `batches` batches of dL/dw, L the mean cross-entropy of a batch.
 
-    Nothing accumulates in `.grad`. Fewer batches are used if the data has no more.
+    Nothing accumulates in `.grad`. Fewer batches are used if the data has no more. Raises BadUsage
+    for fewer than one.
     """
+    if batches < 1:
+        raise BadUsage(f"batches={batches}: at least one batch is needed")
     weights = prunable(model)
     total: dict[str, Tensor] = {name: torch.zeros_like(w) for name, w in weights.items()}
     count = 0

@@ -48,9 +48,12 @@ class Source:
     download: bool = False
 
     def resolved(self, meta: Mapping[str, Any] | None) -> Source:
-        """With the checkpoint's data set where none was named, and options of their types."""
+        """With the checkpoint's data set where none was named, and options of their types.
+
+        Without a checkpoint (`meta` is None), the data set is `digits`.
+        """
         name, given = self.dataset, dict(self.options)
-        own = (meta or {}).get("dataset") or {}
+        own: Mapping[str, Any] = {"name": "digits"} if meta is None else meta.get("dataset") or {}
         if name is None:
             name, given = own.get("name"), own.get("options", {}) | given
         if name is None:
@@ -150,11 +153,11 @@ def open_mask(path: Path, checkpoint: TensorFile) -> tuple[Mask, TensorFile]:
     return mask, file
 
 
-def mask_lineage(file: TensorFile) -> dict[str, Any]:
-    """What a checkpoint or a result says of the mask in it."""
+def mask_lineage(file: TensorFile, epochs: int = 0) -> dict[str, Any]:
+    """What a checkpoint or a result says of its mask; `epochs` were trained under it."""
     meta = file.meta or {}
     keys = ("method", "options", "scope", "rounds", "schedule", "seed", "asked", "total", "kept")
-    return {key: meta.get(key) for key in keys} | {"sha256": file.sha256}
+    return {key: meta.get(key) for key in keys} | {"sha256": file.sha256, "epochs": epochs}
 
 
 def density_facts(mask: Mask) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def evaluation(
         return output
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
         meta = file.meta or {}
-        lineage = mask_lineage(mask_file) if mask_file else meta.get("mask")
+        lineage = _mask_in_use(file, mask_file)
         result = _densities(file, kept, lineage) | _costs(model, file, kept)
         place(model, device)
         test = ImageBatches(source.load("test", meta["model"]), device, batch_size)
@@ -72,10 +72,18 @@ def evaluation(
     return output
 
 
+def _mask_in_use(file: TensorFile, mask: TensorFile | None) -> dict[str, Any] | None:
+    """The lineage of the mask that is evaluated: the one given, if it is not in the file anyway."""
+    own: dict[str, Any] | None = (file.meta or {}).get("mask")
+    if mask is None or (own and own["sha256"] == mask.sha256):
+        return own
+    return mask_lineage(mask)
+
+
 def _output_name(checkpoint: Path, file: TensorFile, mask: TensorFile | None) -> Path:
     """After the checkpoint, or after a mask that is not in it yet: 'dense.lamp.0.1.eval.json'."""
-    own = ((file.meta or {}).get("mask") or {}).get("sha256")
-    basis = checkpoint if mask is None or own == mask.sha256 else mask.path
+    own = (file.meta or {}).get("mask")
+    basis = mask.path if mask and _mask_in_use(file, mask) is not own else checkpoint
     return checkpoint.with_name(f"{stem(basis)}.eval.json")
 
 
@@ -138,6 +146,7 @@ def _lineage(file: TensorFile, source: Source, lineage: dict[str, Any] | None) -
         "options": mask.get("options"),
         "scope": mask.get("scope"),
         "rounds": mask.get("rounds"),
+        "mask_epochs": mask.get("epochs"),
         "seed": meta.get("seed"),
         "settings": meta.get("settings"),
         "history": meta.get("history"),

@@ -99,7 +99,9 @@ def _prepared(options: TrainOptions, common: Common) -> _Plan:
         common.progress.warn(
             "the checkpoint is masked but no --mask was given: its pruned weights will grow back"
         )
-    source = options.source.resolved(meta)
+    if options.model is None and not meta.get("model"):
+        raise BadUsage("which model? name it with --model")
+    source = options.source.resolved(meta if parent else None)
     output = common.output or _output_name(options, source)
     inputs = [p for p in (options.checkpoint, options.mask, options.rewind) if p is not None]
     check_output(output, inputs, force=common.force)
@@ -180,13 +182,12 @@ def _facts(plan: _Plan, data: Images) -> dict[str, Any]:
         "device": plan.device.type,
         "parent": plan.parent.sha256 if plan.parent else None,
         "rewind": rewound.sha256 if rewound else None,
-        "mask": mask_lineage(plan.mask_file) if plan.mask_file else None,
+        "mask": mask_lineage(plan.mask_file, plan.settings.epochs) if plan.mask_file else None,
     }
 
 
 def _model_facts(plan: _Plan, data: Images) -> dict[str, Any]:
     options = plan.options
-    own = ((plan.parent.meta if plan.parent else None) or {}).get("model")
     if options.model is not None:
         return {
             "name": options.model,
@@ -194,8 +195,8 @@ def _model_facts(plan: _Plan, data: Images) -> dict[str, Any]:
             "input_shape": list(data.input_shape),
             "classes": len(data.classes),
         }
-    if own is None:
-        raise BadUsage("which model? name it with --model")
+    assert plan.parent is not None and plan.parent.meta is not None, "checked in _prepared"
+    own = plan.parent.meta["model"]
     facts: dict[str, Any] = {**own, "options": {**own["options"], **options.model_options}}
     check_data_fits(facts, data)
     return facts

@@ -1,5 +1,6 @@
 """YAML without its traps: every refusal names the file and the line, and comes at once."""
 
+import math
 import time
 
 import pytest
@@ -39,6 +40,14 @@ def load(tmp_path):
         ("vgg16", "vgg16"),
         ("1e-3x", "1e-3x"),
         ("2024-01-31", "2024-01-31"),
+        ("010", "010"),
+        ("1:30", "1:30"),
+        ("no", "no"),
+        ("on", "on"),
+        ("-.5", -0.5),
+        ("0", 0),
+        ("9" * 5000, math.inf),
+        ("~", None),
         ("[1, 2e1, x]", [1, 20.0, "x"]),
     ],
 )
@@ -75,7 +84,6 @@ def test_an_empty_document_is_none(load):
         ("a:\n  b: 1\n c: 2\n", 3, "expected <block end>"),
         ("a: [1, 2\n", 2, "expected ',' or ']'"),
         ("a: 1\n---\nb: 2\n", 2, "but found another document"),
-        ("x: 1\na: 0x_\n", 2, "'0x_' has no value"),
         ("a: " + "[" * 5000 + "]" * 5000, 1, "nested too deeply"),
         ("a: " + "{a: " * 5000 + "1" + "}" * 5000, 1, "nested too deeply"),
         ("\n" + "- " * 5000 + "1", 2, "nested too deeply"),
@@ -133,7 +141,7 @@ def test_a_file_that_is_no_recipe_is_not_read_whole(load):
     assert load(b"#" * MAX_BYTES)[0] is None
 
 
-@pytest.mark.parametrize("text", ["[", "*a", "&a 1", "!!python/object:x 1", "{a: 1, a: 2}", "0x_"])
+@pytest.mark.parametrize("text", ["[", "*a", "&a 1", "!!python/object:x 1", "{a: 1, a: 2}"])
 def test_a_value_on_the_command_line_must_be_plain(text):
     with pytest.raises(BadUsage, match="is not a plain YAML value"):
         scalar(text)

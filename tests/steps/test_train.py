@@ -128,10 +128,10 @@ def test_a_foreign_state_dict_is_adopted_by_naming_its_model(dense, tmp_path):
     foreign = tmp_path / "foreign.safetensors"
     write_tensors(foreign, load_file(dense), {})
     settings = {"epochs": 0}
-    with pytest.raises(BadUsage, match="which data set"):
-        train(TrainOptions(foreign, settings=settings), Common())
     with pytest.raises(BadUsage, match="which model"):
-        train(TrainOptions(foreign, source=DIGITS, settings=settings), Common())
+        train(TrainOptions(foreign, settings=settings), Common())
+    with pytest.raises(BadUsage, match="which data set"):
+        train(TrainOptions(foreign, model="cnn", settings=settings), Common())
     with pytest.raises(Mismatch, match="foreign.*not this network's: it misses 'conv.weight'"):
         train(TrainOptions(foreign, model="resnet20", source=DIGITS, settings=settings), Common())
     adopted = train(TrainOptions(foreign, model="cnn", source=DIGITS, settings=settings), Common())
