@@ -29,8 +29,11 @@ def option_row(option: click.Option) -> list[str]:
 
 
 def command_text(name: str, command: click.Command) -> str:
-    arguments = [p.make_metavar(click.Context(command)) for p in command.params
-                 if isinstance(p, click.Argument)]  # fmt: skip
+    arguments = [
+        p.metavar or f"{str(p.name).upper()}{'...' * (p.nargs < 0)}"
+        for p in command.params
+        if isinstance(p, click.Argument)
+    ]
     body = inspect.cleandoc((command.help or "").replace("\b", ""))
     examples = "\n".join(line.strip() for line in (command.epilog or "").splitlines()[2:])
     options = [option_row(p) for p in command.params if isinstance(p, click.Option)]

@@ -38,8 +38,12 @@ class ImageBatches:
         self.shift = -torch.tensor(data.mean, device=device) / std
 
     def __len__(self) -> int:
-        """Batches in an epoch; the last one may be smaller."""
-        return -(-len(self.labels) // self.batch_size)
+        """Batches in an epoch. The last one is what is left over.
+
+        A single left-over image joins the batch before it: batch normalisation cannot train on one.
+        """
+        whole, left = divmod(len(self.labels), self.batch_size)
+        return max(1, whole + (left > 1))
 
     def epoch(self, seed: int, start: int = 0) -> Iterator[Batch]:
         """An epoch of training batches, from batch `start` on.
@@ -54,7 +58,8 @@ class ImageBatches:
         mirrored = torch.randint(0, 2, (count,), generator=draw).bool() & self.flip
         order, window, mirrored = order.to(device), window.to(device), mirrored.to(device)
         for batch in range(start, len(self)):
-            part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            end = count if batch + 1 == len(self) else (batch + 1) * self.batch_size
+            part = slice(batch * self.batch_size, end)
             index = order[part]
             top, left = window[:, part]
             yield self._pixels(index, top, left, mirrored[part]), self.labels[index]

@@ -32,6 +32,7 @@ def pick_device(name: str) -> torch.device:
         # cuBLAS repeats its results only with a fixed work space, which it reads when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.allow_tf32 = False  # so that fp32 means float32
     return device
 
 

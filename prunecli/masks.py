@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
-from prunecli.errors import BadInput, BadUsage, Mismatch, some
+from prunecli.errors import BadInput, BadUsage, Mismatch
 from prunecli.files.header import FLOATS
 from prunecli.files.tensors import TensorFile
 from prunecli.types import Mask, Params
@@ -117,13 +117,6 @@ def density(mask: Mask) -> float:
 def dead_layers(mask: Mask) -> list[str]:
     """The layers without any weight left: nothing gets through them (layer-collapse)."""
     return [name for name, kept in mask.items() if not kept.any()]
-
-
-def check_nested(mask: Mask, previous: Mask) -> None:
-    """Raise Mismatch unless `mask` keeps only what `previous` kept."""
-    revived = [name for name, kept in mask.items() if bool((kept & ~previous[name]).any())]
-    if revived:
-        raise Mismatch(f"the mask revives weights of {some(revived)} that were pruned before")
 
 
 def exact_count(fraction: float, total: int) -> int:

@@ -20,8 +20,6 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from prunecli.errors import BadUsage
 
 NOUNS = {"scorers": "method", "pruners": "pruner", "models": "model", "data": "data set"}
@@ -79,8 +77,24 @@ def summary(kind: str, name: str) -> str:
 
 def options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The keyword-only arguments: what `--opt` may set, with types and defaults."""
-    parameters = inspect.signature(function, eval_str=True).parameters
+    parameters = _parameters(function)
     return {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def takes_model(scorer: Callable[..., Any]) -> bool:
+    """Whether a scorer takes a model and data; a tensor scorer takes one weight."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    count = sum(parameter.kind in kinds for parameter in _parameters(scorer).values())
+    if count not in (1, 2):
+        raise BadUsage(f"{scorer!r}: a scorer takes (weight) or (model, data)")
+    return count == 2
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function, eval_str=True).parameters
+    except (NameError, TypeError, ValueError) as error:
+        raise BadUsage(f"the arguments of {function!r} cannot be told: {error}") from None
 
 
 def bind(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +121,7 @@ def bind(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _convert(value: Any, wanted: Any) -> Any:
-    """`value`, or the YAML scalar it spells, as an instance of the annotation `wanted`."""
+    """`value`, or what its text spells, as an instance of the annotation `wanted`."""
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if origin in (typing.Union, types.UnionType):
         for one in sorted(arguments, key=lambda one: one is not type(None)):
@@ -136,11 +150,13 @@ def _convert(value: Any, wanted: Any) -> Any:
 
 
 def _scalar(text: str) -> Any:
-    """The plain YAML value that `text` spells, else the text."""
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return text
+    """The number, truth value or null that `text` spells, else the text."""
+    words = {"true": True, "false": False, "null": None, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    with suppress(ValueError):
+        return int(text)
+    return text
 
 
 def suggest(word: str, known: list[str]) -> str:

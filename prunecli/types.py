@@ -35,10 +35,10 @@ class Batches(Protocol):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
-Scorer: TypeAlias = Callable[Concatenate[nn.Module, Batches, ...], Scores]
+Scorer: TypeAlias = "Callable[Concatenate[nn.Module, Batches, ...], Scores]"
 """Scores a model: `def snip(model, data, *, batches=1) -> Scores`."""
 
-TensorScorer: TypeAlias = Callable[Concatenate[Tensor, ...], Tensor]
+TensorScorer: TypeAlias = "Callable[Concatenate[Tensor, ...], Tensor]"
 """Scores one weight at a time, so it needs no model: `def magnitude(weight) -> Tensor`."""
 
 

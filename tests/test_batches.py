@@ -57,6 +57,16 @@ def test_an_epoch_has_every_image_once_in_an_order_of_its_seed():
     assert order(1) != order(2)
 
 
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(9, [4, 5]), (10, [4, 4, 2]), (8, [4, 4]), (1, [1]), (3, [3])]
+)
+def test_a_single_image_left_over_joins_the_batch_before(count, sizes):
+    batches = ImageBatches(images(count=count), CPU, 4)
+    assert [len(y) for _, y in batches.epoch(0)] == sizes
+    assert len(batches) == len(sizes)
+    assert sum(len(y) for _, y in batches.plain()) == count
+
+
 @pytest.mark.parametrize("start", [1, 4, 6])
 def test_an_epoch_taken_up_in_the_middle_goes_on_with_the_same_batches(start):
     batches = ImageBatches(images(count=50, pad=1, flip=True), CPU, 8)

@@ -232,3 +232,10 @@ def test_suggestions():
     assert registry.suggest("dnesity", ["density", "seed"]) == "; did you mean 'density'?"
     assert registry.suggest("zzz", ["a", "b"]) == "; there are a, b"
     assert registry.suggest("zzz", []) == "; there are none"
+
+
+def test_a_function_that_does_not_say_its_arguments_is_refused():
+    with pytest.raises(BadUsage, match="the arguments of .* cannot be told"):
+        registry.takes_model(registry.find("scorers", "torch:abs"))
+    with pytest.raises(BadUsage, match=r"a scorer takes \(weight\) or \(model, data\)"):
+        registry.takes_model(lambda one, two, three: None)

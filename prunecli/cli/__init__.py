@@ -42,8 +42,10 @@ def cli() -> None:
       prunecli finetune dense.safetensors --mask m.safetensors -o sparse.safetensors
       prunecli eval sparse.safetensors
 
-    `prunecli run RECIPE` does a whole study from YAML. Any option can also be set by an environment
-    variable, as in PRUNECLI_DATA_DIR or PRUNECLI_DEVICE. PRUNECLI_DEBUG=1 shows tracebacks.
+    `prunecli run RECIPE` does a whole study from YAML. The environment variables PRUNECLI_DATA_DIR,
+    PRUNECLI_DEVICE, PRUNECLI_PRECISION, PRUNECLI_QUIET and PRUNECLI_VERBOSE stand for the options
+    of these names, PRUNECLI_CACHE says where decoded data is kept, and PRUNECLI_DEBUG=1 shows
+    tracebacks.
     """
 
 
@@ -73,10 +75,10 @@ def _run() -> int:
         return result if isinstance(result, int) else 0
     except PruneError as error:
         return _fail(str(error), error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return 2
     except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # click has it from 8.2 on
+            error.show()
+            return 2
         hint = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
         return _fail(error.format_message() + hint, 2)
     except click.ClickException as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,12 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from prunecli import registry
-from prunecli.errors import BadUsage
+from prunecli.errors import BadEnvironment, BadUsage
 from prunecli.files.header import printable
 
 if TYPE_CHECKING:
     from prunecli.steps._common import Common, Source
     from prunecli.steps.score import Scoring
+
+    _Text = click.ParamType[str]
+    _Number = click.ParamType[float]
+    _Pair = click.ParamType[tuple[str, str]]
+else:  # click before 8.4 cannot be subscripted
+    _Text = _Number = _Pair = click.ParamType
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
@@ -25,23 +32,37 @@ FILE = click.Path(path_type=Path)
 class Command(click.Command):
     """A subcommand, with what a recipe has to know of it.
 
-    `product` names the file that a recipe's job writes, given the parameters. `plugins` maps each
-    `k=v` option to the kind of plugin whose options it sets and the option that names the plugin.
+    Given the parameters, `product` names the file that a recipe's job writes, and `reads` the
+    splits of the data set that it reads. `plugins` maps each `k=v` option to the kind of plugin
+    whose options it sets and the option that names the plugin.
     """
 
     def __init__(
         self,
         *args: Any,
         product: str | Callable[[Mapping[str, Any]], str] = "",
+        reads: Callable[[Mapping[str, Any]], list[str]] = lambda params: [],
         plugins: Mapping[str, tuple[str, str]] | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("context_settings", {}).setdefault("auto_envvar_prefix", "PRUNECLI")
-        kwargs["context_settings"]["help_option_names"] = ["-h", "--help"]
-        kwargs["context_settings"]["max_content_width"] = 100
+        kwargs["context_settings"] = {
+            "help_option_names": ["-h", "--help"],
+            "max_content_width": 100,
+        }
         super().__init__(*args, **kwargs)
         self.product = product if callable(product) else lambda params: product
+        self.reads = reads
         self.plugins = plugins or {}
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+                raise
+            raise BadEnvironment(
+                "the GPU is out of memory; lower --batch-size, or use --device cpu"
+            ) from None
 
     @property
     def resumable(self) -> bool:
@@ -61,7 +82,7 @@ def examples(text: str) -> str:
     return "\b\nExamples:\n" + "".join(f"  {line}\n" for line in text.strip().splitlines())
 
 
-class Named(click.ParamType[str]):
+class Named(_Text):
     """The name of a plugin; whether it is known is checked without importing it."""
 
     def __init__(self, kind: str) -> None:
@@ -75,13 +96,16 @@ class Named(click.ParamType[str]):
         return str(value)
 
 
-class Number(click.ParamType[float]):
-    """A finite number within (low, high], or [low, high] if `closed`."""
+class Number(_Number):
+    """A finite number between `low` and `high`, whose ends belong to it if `ends` says so.
+
+    `ends` is written as in mathematics: "(]" leaves the lower end out, "[)" the upper one.
+    """
 
     name = "number"
 
-    def __init__(self, low: float, high: float = math.inf, closed: bool = False) -> None:
-        self.low, self.high, self.closed = low, high, closed
+    def __init__(self, low: float, high: float = math.inf, ends: str = "(]") -> None:
+        self.low, self.high, self.ends = low, high, ends
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -90,15 +114,17 @@ class Number(click.ParamType[float]):
             number = float(value)
         except (TypeError, ValueError):
             self.fail(f"{value!r} is not a number", param, ctx)
-        above = number >= self.low if self.closed else number > self.low
-        if not (math.isfinite(number) and above and number <= self.high):
-            least = f"{'at least' if self.closed else 'above'} {self.low:g}"
-            most = f" and at most {self.high:g}" if math.isfinite(self.high) else ""
-            self.fail(f"{value} is not {least}{most}", param, ctx)
+        low_ok = number >= self.low if self.ends[0] == "[" else number > self.low
+        high_ok = number <= self.high if self.ends[1] == "]" else number < self.high
+        if not (math.isfinite(number) and low_ok and high_ok):
+            least = f"{'at least' if self.ends[0] == '[' else 'above'} {self.low:g}"
+            most = f" and {'at most' if self.ends[1] == ']' else 'below'} {self.high:g}"
+            limits = least + (most if math.isfinite(self.high) else "")
+            self.fail(f"{value} is not {limits}", param, ctx)
         return number
 
 
-class KeyValue(click.ParamType[tuple[str, str]]):
+class KeyValue(_Pair):
     name = "k=v"
 
     def convert(
@@ -112,7 +138,7 @@ class KeyValue(click.ParamType[tuple[str, str]]):
         return key, text
 
 
-def _as_dict(
+def as_dict(
     ctx: click.Context, param: click.Parameter, pairs: tuple[tuple[str, str], ...]
 ) -> dict[str, str]:
     table = dict(pairs)
@@ -123,7 +149,7 @@ def _as_dict(
 
 def key_values(flag: str, help_text: str) -> Callable[[F], F]:
     return click.option(
-        flag, type=KeyValue(), multiple=True, callback=_as_dict, help=help_text, metavar="K=V"
+        flag, type=KeyValue(), multiple=True, callback=as_dict, help=help_text, metavar="K=V"
     )
 
 
@@ -138,20 +164,27 @@ def stack(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     return decorate
 
 
+json_option = click.option("--json", is_flag=True, help="Print one JSON object to stdout.")
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, envvar="PRUNECLI_QUIET", help="Say nothing but errors."
+)
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, envvar="PRUNECLI_VERBOSE", help="Say more."
+)
 common_options = stack(
     click.option("-o", "--output", type=FILE, help="Where to write; derived if not given."),
     click.option("--force", is_flag=True, help="Replace an existing output."),
     click.option("--wait", is_flag=True, help="Wait for another process that writes the output."),
-    click.option("--dry-run", is_flag=True, help="Check everything, write nothing."),
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout."),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
-    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+    click.option("--dry-run", is_flag=True, help="Check options and inputs, write nothing."),
+    json_option,
+    quiet_option,
+    verbose_option,
 )
 
 
 def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    kind, _, index = value.partition(":")
-    if value not in ("auto", "cpu", "cuda") and not (kind == "cuda" and index.isdigit()):
+    # torch takes the number modulo 256: cuda:256 would be another GPU than was asked for.
+    if not re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]?))?", value, re.ASCII):
         raise click.BadParameter(f"{value!r} is not auto, cpu, cuda or cuda:N", ctx, param)
     return value
 
@@ -159,6 +192,7 @@ def _device(ctx: click.Context, param: click.Parameter, value: str) -> str:
 device_option = click.option(
     "--device",
     default="auto",
+    envvar="PRUNECLI_DEVICE",
     show_default=True,
     metavar="auto|cpu|cuda[:N]",
     callback=_device,
@@ -171,7 +205,12 @@ source_options = stack(
     click.option("--dataset", type=Named("data"), help="Data set; else the checkpoint's."),
     key_values("--dataset-opt", "Option of the data set; repeatable."),
     click.option(
-        "--data-dir", type=FILE, default="data", show_default=True, help="Where data sets are."
+        "--data-dir",
+        type=FILE,
+        default="data",
+        show_default=True,
+        envvar="PRUNECLI_DATA_DIR",
+        help="Where data sets are.",
     ),
     click.option("--download", is_flag=True, help="Download the data set if it is missing."),
 )
@@ -188,6 +227,12 @@ scoring_options = stack(
     click.option("--ignore", multiple=True, metavar="PATTERN",
                  help="Leave weights whose names match whole (shell pattern); repeatable."),
 )  # fmt: skip
+
+
+def scoring_reads(params: Mapping[str, Any]) -> list[str]:
+    """Scoring by weights alone reads no data."""
+    scorer = registry.find("scorers", params["method"]) if params["method"] else None
+    return ["train"] if scorer and registry.takes_model(scorer) else []
 
 
 def source(params: Mapping[str, Any]) -> Source:
@@ -225,17 +270,20 @@ def common(params: Mapping[str, Any]) -> Common:
     )
 
 
-def done(params: Mapping[str, Any], output: Path) -> None:
-    """Print the result: the output's path, or with `--json` what was written."""
+def done(params: Mapping[str, Any], output: Path, holds: str = "meta") -> None:
+    """Print the result: the output's path, or with `--json` what was written.
+
+    `holds` says what that is: an artifact's "meta", a "result" in JSON, or "" for neither.
+    """
     if params["dry_run"] and not params["quiet"]:
         click.echo("dry run: nothing was written", err=True)
-    if not params["as_json"]:
+    if not params["json"]:
         click.echo(printable(str(output)))
         return
     facts: dict[str, Any] = {"output": str(output), "dry_run": params["dry_run"]}
-    if not params["dry_run"] and output.suffix == ".json":
+    if holds == "result" and not params["dry_run"]:
         facts["result"] = json.loads(output.read_text())
-    elif not params["dry_run"] and output.suffix == ".safetensors":
+    elif holds == "meta" and not params["dry_run"]:
         from prunecli.files.tensors import TensorFile
 
         file = TensorFile(output)

@@ -40,16 +40,16 @@ settings_options = stack(
     click.option("--batch-size", type=click.IntRange(1), help="[default: 128]"),
     click.option("--lr", type=Number(0), help="Peak learning rate. [default: 0.05]"),
     click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="[default: sgd]"),
-    click.option("--momentum", type=Number(0, 1, closed=True),
+    click.option("--momentum", type=Number(0, 1, "[)"),
                  help="Of SGD; Adam's beta1. [default: 0.9]"),
     click.option("--nesterov/--no-nesterov", default=None, help="[default: nesterov]"),
-    click.option("--weight-decay", type=Number(0, closed=True), help="[default: 0.0005]"),
+    click.option("--weight-decay", type=Number(0, ends="[]"), help="[default: 0.0005]"),
     click.option("--schedule", type=click.Choice(LR_SCHEDULES),
                  help="Of the learning rate. [default: cosine]"),
     click.option("--lr-every", type=click.IntRange(1),
                  help="Epochs between steps or restarts. [default: 30]"),
     click.option("--lr-gamma", type=Number(0, 1), help="Factor of each step. [default: 0.1]"),
-    click.option("--precision", type=click.Choice(PRECISIONS),
+    click.option("--precision", type=click.Choice(PRECISIONS), envvar="PRUNECLI_PRECISION",
                  help="auto: bf16 where the hardware has it. [default: auto]"),
     click.option("--eval-epochs/--no-eval-epochs", default=True, show_default=True,
                  help="Evaluate on the test set after every epoch."),
@@ -58,6 +58,10 @@ settings_options = stack(
 training_options = stack(
     model_options, source_options, settings_options, seed_option, device_option
 )
+
+
+def training_reads(params: Mapping[str, Any]) -> list[str]:
+    return ["train", "test"] if params["eval_epochs"] else ["train"]
 
 
 def train_from(checkpoint: Path | None, params: Mapping[str, Any]) -> None:

@@ -27,13 +27,24 @@ prunecli eval sparse.safetensors --json | jq .result.top1
 
 
 @click.command(
-    "eval", cls=Command, product="result.json", plugins=SOURCE_PLUGIN, epilog=examples(EXAMPLES)
+    "eval",
+    cls=Command,
+    product="result.json",
+    reads=lambda params: ["test"],
+    plugins=SOURCE_PLUGIN,
+    epilog=examples(EXAMPLES),
 )
 @click.argument("checkpoint", type=FILE)
 @click.option("--mask", type=FILE, help="Apply this mask before evaluating.")
 @source_options
 @click.option("--batch-size", type=click.IntRange(1), default=500, show_default=True)
-@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    envvar="PRUNECLI_PRECISION",
+    show_default=True,
+)
 @click.option("--throughput", is_flag=True, help="Also measure images per second.")
 @device_option
 @common_options
@@ -54,4 +65,4 @@ def evaluate(checkpoint: Path, **params: Any) -> None:
         batch_size=params["batch_size"],
         throughput=params["throughput"],
     )
-    done(params, path)
+    done(params, path, "result")

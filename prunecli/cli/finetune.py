@@ -15,7 +15,7 @@ from prunecli.cli._base import (
     seed_option,
     source_options,
 )
-from prunecli.cli._training import settings_options, train_from
+from prunecli.cli._training import settings_options, train_from, training_reads
 
 EXAMPLES = """
 prunecli finetune dense.safetensors --mask m.safetensors --epochs 2
@@ -28,6 +28,7 @@ prunecli finetune dense.safetensors --mask m.safetensors --rewind init.safetenso
     "finetune",
     cls=Command,
     product="ckpt.safetensors",
+    reads=training_reads,
     plugins=SOURCE_PLUGIN,
     epilog=examples(EXAMPLES),
 )

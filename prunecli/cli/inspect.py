@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from prunecli.cli._base import FILE, Command, examples
+from prunecli.cli._base import FILE, Command, examples, json_option
 from prunecli.files.header import printable
 
 EXAMPLES = """
@@ -17,13 +17,13 @@ prunecli inspect llama/ --json | jq .parameters
 
 @click.command("inspect", cls=Command, epilog=examples(EXAMPLES))
 @click.argument("file", type=FILE)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
-def inspect(file: Path, as_json: bool) -> None:
+@json_option
+def inspect(file: Path, **params: Any) -> None:
     """Say what FILE is: kind, lineage and tensors. Nothing in it is run or followed."""
     from prunecli.steps.inspect import inspect as step
 
     facts = step(file)
-    if as_json:
+    if params["json"]:
         click.echo(json.dumps(facts))
         return
     for line in _lines(facts):

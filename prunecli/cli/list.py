@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from prunecli import registry
-from prunecli.cli._base import Command, examples
+from prunecli.cli._base import Command, examples, json_option
 
 KINDS = {"methods": "scorers", "pruners": "pruners", "models": "models", "datasets": "data"}
 EXAMPLES = """
@@ -17,11 +17,11 @@ prunecli list datasets --json
 
 @click.command("list", cls=Command, epilog=examples(EXAMPLES))
 @click.argument("kind", type=click.Choice(list(KINDS)))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
-def list_names(kind: str, as_json: bool) -> None:
+@json_option
+def list_names(kind: str, **params: Any) -> None:
     """Say which methods, pruners, models or data sets there are, with their options."""
     table = {name: _facts(KINDS[kind], name) for name in registry.names(KINDS[kind])}
-    if as_json:
+    if params["json"]:
         click.echo(json.dumps(table))
         return
     width = max(map(len, table), default=0)

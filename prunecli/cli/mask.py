@@ -20,6 +20,7 @@ from prunecli.cli._base import (
     examples,
     scoring,
     scoring_options,
+    scoring_reads,
     seed_option,
 )
 from prunecli.errors import BadUsage
@@ -44,13 +45,14 @@ class MaskCommand(Command):
     "mask",
     cls=MaskCommand,
     product="mask.safetensors",
+    reads=scoring_reads,
     plugins={**SCORER_PLUGIN, **SOURCE_PLUGIN},
     epilog=examples(EXAMPLES),
 )
 @click.argument("scores", type=FILE, metavar="SCORES|CHECKPOINT")
 @click.option("--density", type=Number(0, 1), help="Fraction of weights to keep.")
-@click.option("--sparsity", type=Number(0, 1, closed=True), help="Fraction to remove.")
-@click.option("--compression", type=Number(1, closed=True), help="All weights over kept weights.")
+@click.option("--sparsity", type=Number(0, 1, "[)"), help="Fraction to remove.")
+@click.option("--compression", type=Number(1, ends="[]"), help="All weights over kept weights.")
 @click.option(
     "--scope",
     type=click.Choice(SCOPES),
@@ -106,7 +108,5 @@ def density_asked(params: Mapping[str, Any]) -> float:
     value = float(params[given[0]])
     if given[0] == "compression":
         return 1 / value
-    if given[0] == "sparsity" and value == 1:
-        raise BadUsage("--sparsity 1 would leave no weight; lower it")
     # 1 - 0.9 is 0.09999999999999998; what was meant is 0.1.
     return round(1 - value, 15) if given[0] == "sparsity" else value

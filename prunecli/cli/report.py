@@ -20,14 +20,13 @@ ENDINGS = {"table": "txt", "csv": "csv", "json": "json", "html": "html"}
 
 
 def page_name(params: Mapping[str, Any]) -> str:
-    return f"report.{ENDINGS[params['form']]}"
+    return f"report.{ENDINGS[params['format']]}"
 
 
 @click.command("report", cls=Command, product=page_name, epilog=examples(EXAMPLES))
 @click.argument("results", type=FILE, nargs=-1, required=True)
 @click.option(
     "--format",
-    "form",
     type=click.Choice(list(ENDINGS)),
     default="table",
     show_default=True,
@@ -42,9 +41,9 @@ def report(results: tuple[Path, ...], **params: Any) -> None:  # fmt: skip
     """
     from prunecli.steps.report import report as step
 
-    output, table = step(list(results), params["form"], params["title"], common(params))
-    if output is None and params["as_json"]:
-        rows = json.loads(table) if params["form"] == "json" else table
+    output, table = step(list(results), params["format"], params["title"], common(params))
+    if output is None and params["json"]:
+        rows = json.loads(table) if params["format"] == "json" else table
         click.echo(json.dumps({"output": None, "dry_run": params["dry_run"], "result": rows}))
         return
     if output is None:
@@ -52,4 +51,4 @@ def report(results: tuple[Path, ...], **params: Any) -> None:  # fmt: skip
         return
     if not params["quiet"]:
         click.echo(table, nl=False, err=True)
-    done(params, output)
+    done(params, output, "")

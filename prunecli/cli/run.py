@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prunecli.cli._base import FILE, Command, KeyValue, _as_dict, examples
+from prunecli.cli._base import (
+    FILE,
+    Command,
+    KeyValue,
+    as_dict,
+    examples,
+    json_option,
+    quiet_option,
+    verbose_option,
+)
 from prunecli.cli._steps import STEPS, check, context
 from prunecli.errors import BadUsage
 from prunecli.files.header import printable
@@ -33,7 +42,7 @@ prunecli run study.yaml --only sparse --output /scratch/study
     "overrides",
     type=KeyValue(),
     multiple=True,
-    callback=_as_dict,
+    callback=as_dict,
     metavar="K=V",
     help="Set a variable or an axis of the recipe; repeatable.",
 )
@@ -41,9 +50,9 @@ prunecli run study.yaml --only sparse --output /scratch/study
 @click.option("--keep-going", is_flag=True, help="After a failure, do all that does not need it.")
 @click.option("-o", "--output", type=FILE, help="The study's folder. [default: runs/NAME]")
 @click.option("--dry-run", is_flag=True, help="Print every job's command, do nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@json_option
+@quiet_option
+@verbose_option
 def run(recipe: Path, **params: Any) -> None:  # fmt: skip
     """Do a whole study from a YAML RECIPE; what is done already is not done again.
 
@@ -65,7 +74,7 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
     if params["dry_run"]:
         commands = [shlex.join(["prunecli", job.command, *job.arguments]) for job in jobs]
         as_json = json.dumps({"dry_run": True, "commands": commands})
-        click.echo(as_json if params["as_json"] else "\n".join(commands))
+        click.echo(as_json if params["json"] else "\n".join(commands))
         return
     tools = Tools(lambda job: invoke(job, params["quiet"]), inputs)
     watcher = progress(params["quiet"], params["verbose"])
@@ -73,7 +82,7 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
         ran = execute(jobs, tools, watcher, params["keep_going"])
     needed = {need for job in jobs for need in job.needs}
     outputs = [str(job.output) for job in jobs if job.name not in needed]
-    if params["as_json"]:
+    if params["json"]:
         click.echo(json.dumps({"outputs": outputs, "jobs": len(jobs), "ran": ran}))
         return
     for output in outputs:
@@ -94,7 +103,8 @@ def only(jobs: list[Job], step: str) -> list[Job]:
 def inputs(job: Job) -> Mapping[str, Any]:
     from prunecli.steps.inputs import dependencies
 
-    return dependencies(context(job.command, job.arguments).params)
+    params = context(job.command, job.arguments).params
+    return dependencies(params, STEPS[job.command].reads(params))
 
 
 def invoke(job: Job, quiet: bool) -> None:

@@ -18,6 +18,7 @@ from prunecli.cli._base import (
     examples,
     scoring,
     scoring_options,
+    scoring_reads,
     seed_option,
 )
 
@@ -33,6 +34,7 @@ prunecli list methods
     "score",
     cls=Command,
     product="scores.safetensors",
+    reads=scoring_reads,
     plugins={**SCORER_PLUGIN, **SOURCE_PLUGIN},
     epilog=examples(EXAMPLES),
 )

@@ -12,7 +12,7 @@ from prunecli.cli._base import (
     common_options,
     examples,
 )
-from prunecli.cli._training import train_from, training_options
+from prunecli.cli._training import train_from, training_options, training_reads
 
 EXAMPLES = """
 prunecli train --model cnn --dataset digits --epochs 20 -o dense.safetensors
@@ -26,6 +26,7 @@ prunecli train --model resnet20 --dataset cifar10 --resume       # after a Ctrl-
     "train",
     cls=Command,
     product="ckpt.safetensors",
+    reads=training_reads,
     plugins={"model_opt": ("models", "model"), **SOURCE_PLUGIN},
     epilog=examples(EXAMPLES),
 )

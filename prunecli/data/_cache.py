@@ -15,9 +15,9 @@ from prunecli.files.tensors import TensorFile
 
 def cache_folder() -> Path:
     """`PRUNECLI_CACHE`, else `prunecli` in the user's cache folder."""
-    named = os.environ.get("PRUNECLI_CACHE")
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(named) if named else Path(home) / "prunecli"
+    if named := os.environ.get("PRUNECLI_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prunecli"
 
 
 def cached(key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -10,27 +10,42 @@ import torch
 from torch import Tensor
 
 from prunecli.data._trees import find_split, read_tree
-from prunecli.errors import BadEnvironment
+from prunecli.errors import BadEnvironment, BadInput
+from prunecli.files.header import reason
 
 
 def read_named(
-    name: str, dataset: Callable[..., Any], root: Path, split: str, mode: str, download: bool
+    name: str,
+    dataset: Callable[..., Any],
+    root: Path,
+    split: str,
+    download: bool,
+    *,
+    mode: str,
+    classes: int,
 ) -> tuple[Tensor, Tensor, list[str]]:
     """A named data set from `ROOT/NAME/{train,test}/CLASS/*`, or from torchvision's own files.
 
-    Raises BadEnvironment, with the command that mends it, if neither is there and complete.
+    Raises BadEnvironment, with the command that mends it, if neither is there and complete, and
+    BadInput if a tree does not have as many classes as the data set.
     """
     if folder := find_split(root, name, split):
-        return read_tree(folder, mode)
+        tree = read_tree(folder, mode)
+        if len(tree[2]) != classes:
+            raise BadInput(f"{folder}: {name!r} has {classes} classes, not {len(tree[2])}")
+        return tree
     try:
         source = dataset(root, train=split == "train", download=download)
-    except (RuntimeError, OSError, ValueError) as error:
-        reason = "the download failed" if download else "it is not there or not complete"
+    except Exception as error:  # whatever torchvision makes of half a download
+        what = "the download failed" if download else "it is not there or not complete"
+        why = (reason(error) or type(error).__name__).splitlines()[0]
         raise BadEnvironment(
-            f"data set {name!r} under {root}: {reason} ({str(error).splitlines()[0]}); "
+            f"data set {name!r} under {root}: {what} ({why}); "
             "get it with --download, or name its place with --data-dir"
         ) from None
     images = torch.as_tensor(source.data)
     if images.ndim == 3:
         images = images[..., None]
+    # CIFAR's are a transposed view; whoever hashes or pads them wants them laid out as they look.
+    images = images.contiguous()
     return images, torch.as_tensor(source.targets), [str(c) for c in source.classes]

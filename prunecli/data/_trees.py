@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from prunecli.data._cache import cached
@@ -27,7 +27,9 @@ def read_tree(root: Path, mode: str, size: int | None = None) -> tuple[Tensor, T
 
     Raises BadEnvironment if there is no such tree, BadInput naming an image that cannot be read.
     """
-    classes = sorted(entry.name for entry in _scan(root) if entry.is_dir())
+    classes = sorted(
+        entry.name for entry in _scan(root) if entry.is_dir() and not entry.name.startswith(".")
+    )
     files = [
         (entry, label)
         for label, name in enumerate(classes)
@@ -67,7 +69,7 @@ def _read_image(path: str, mode: str, size: int | None) -> np.ndarray:
     try:
         with Image.open(path) as file:
             image = file.convert(mode)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadInput(f"{path}: not a readable image ({error}); replace or remove it") from None
     if size is not None and image.size != (size, size):
         scale = size / min(image.size)

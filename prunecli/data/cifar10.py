@@ -13,7 +13,9 @@ def cifar10(root: Path, split: str, download: bool = False) -> Images:
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009
     """
-    images, labels, classes = read_named("cifar10", datasets.CIFAR10, root, split, "RGB", download)
+    images, labels, classes = read_named(
+        "cifar10", datasets.CIFAR10, root, split, download, mode="RGB", classes=10
+    )
     return Images(
         images,
         labels,

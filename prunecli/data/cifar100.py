@@ -14,7 +14,7 @@ def cifar100(root: Path, split: str, download: bool = False) -> Images:
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009
     """
     images, labels, classes = read_named(
-        "cifar100", datasets.CIFAR100, root, split, "RGB", download
+        "cifar100", datasets.CIFAR100, root, split, download, mode="RGB", classes=100
     )
     return Images(
         images,

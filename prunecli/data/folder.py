@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from prunecli.data._trees import read_tree
-from prunecli.errors import BadEnvironment
+from prunecli.errors import BadEnvironment, BadUsage
 from prunecli.types import Images
 
 
@@ -23,6 +23,8 @@ def folder(
     how training images are shifted and mirrored. Normalised with ImageNet's mean and deviation
     (0.5 and 0.25 for grey images).
     """
+    if pad < 0 or (size is not None and size < 1):
+        raise BadUsage("the data set 'folder' needs pad of 0 or more, and size of 1 or more")
     places = [root / name for name in ([split, "val"] if split == "test" else [split])]
     place = next((place for place in places if place.is_dir()), None)
     if place is None:

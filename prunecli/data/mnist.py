@@ -13,6 +13,8 @@ def mnist(root: Path, split: str, download: bool = False) -> Images:
 
     Source: LeCun et al., Gradient-based learning applied to document recognition, 1998
     """
-    images, labels, _ = read_named("mnist", datasets.MNIST, root, split, "L", download)
+    images, labels, _ = read_named(
+        "mnist", datasets.MNIST, root, split, download, mode="L", classes=10
+    )
     classes = [str(label) for label in range(10)]
     return Images(images, labels, classes, mean=[0.1307], std=[0.3081])

@@ -28,7 +28,6 @@ from prunecli.files.tensors import TensorFile
 from prunecli.types import Mask
 
 SCHEMA = 1
-KINDS = ("checkpoint", "scores", "mask", "state")
 
 
 def canonical(value: Any) -> str:

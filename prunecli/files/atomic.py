@@ -51,6 +51,7 @@ def claimed(
 def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
     """Hold `target` against other processes. Raises BadOutput naming the one that holds it."""
     path = target.with_name(f".{target.name}.lock")
+    made = [folder for folder in target.parents if not folder.exists()]
     lock = FileLock(path, timeout=-1 if wait else 0)
     with _refusals(label):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,6 +70,9 @@ def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()
         lock.release()
+        with suppress(OSError):  # a folder made for an output that never came is left by none
+            for folder in made:
+                folder.rmdir()
 
 
 def sweep(target: Path) -> None:

@@ -43,6 +43,11 @@ class TensorFile(Mapping[str, Tensor]):
         if places and (astray := [n for n in places if self._home.get(n) != places[n]]):
             raise BadInput(f"{self.label}: {astray[0]!r} is not in the shard that the index names")
 
+    @property
+    def places(self) -> list[Path]:
+        """Every path that must not be written while this is read: its own and its shards'."""
+        return [self.path, *self.shards]
+
     def __getitem__(self, name: str) -> Tensor:
         shard = self._home[name]
         try:
@@ -87,9 +92,29 @@ class TensorFile(Mapping[str, Tensor]):
             meta = json.loads(metadata["prunecli"])
         except (ValueError, RecursionError):
             meta = None
-        if not isinstance(meta, dict) or not isinstance(meta.get("kind"), str):
+        if not isinstance(meta, dict) or not _sound(meta):
             raise BadInput(f"{self.label}: its prunecli metadata is damaged; write the file again")
         return meta
+
+
+FORMS: dict[str, type] = {
+    "kind": str, "model": dict, "dataset": dict, "settings": dict, "density": dict,
+    "prunable": list, "classes": list, "history": list,
+}  # fmt: skip
+
+
+def _sound(meta: dict[str, Any]) -> bool:
+    """Whether what others will look into is of the form they expect; null stands for missing."""
+    return (
+        isinstance(meta.get("kind"), str)
+        and all(isinstance(meta.get(key), form | None) for key, form in FORMS.items())
+        and all(isinstance(name, str) for name in meta.get("prunable") or ())
+        and all(isinstance(table, dict) for table in _tables(meta.get("density") or {}))
+    )
+
+
+def _tables(density: dict[str, Any]) -> list[Any]:
+    return [density[key] for key in ("kept", "per_tensor") if key in density]
 
 
 def _index(path: Path) -> dict[str, Path]:

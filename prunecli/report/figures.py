@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from prunecli.report.rows import DENSE, Result, Row, method_label
+from prunecli.report.rows import Row
 
 STYLE: Any = {
     "svg.hashsalt": "prunecli",
@@ -66,7 +66,7 @@ def _compression_axis(axes: Axes, ratios: list[float]) -> None:
 def _lines(rows: list[Row]) -> dict[str, list[Row]]:
     lines: dict[str, list[Row]] = {}
     for row in rows:
-        if row.method != DENSE:
+        if not row.is_dense:
             lines.setdefault(row.method, []).append(row)
     return lines
 
@@ -75,8 +75,8 @@ def accuracy(rows: list[Row], key: str) -> str:
     """Accuracy over compression: a line per method, a bar for the spread over seeds."""
     with _canvas() as (axes, svg):
         for row in rows:
-            if row.method == DENSE:
-                axes.axhline(row.mean(key), color="grey", linestyle=":", label=DENSE)
+            if row.is_dense:
+                axes.axhline(row.mean(key), color="grey", linestyle=":", label=row.method)
         for place, (method, line) in enumerate(_lines(rows).items()):
             axes.errorbar(
                 [row.compression for row in line],
@@ -124,22 +124,19 @@ def layer_density(rows: list[Row]) -> str:
         return svg()
 
 
-def convergence(results: list[Result]) -> str:
+def convergence(rows: list[Row]) -> str:
     """Training loss over epochs, of the first seed: a colour per method, a stroke per ratio."""
-    lines: dict[tuple[str, float], list[dict[str, Any]]] = {}
-    for result in results:
-        key = (method_label(result), result["compression"])
-        lines.setdefault(key, result.get("history") or [])
-    methods = list(dict.fromkeys(method for method, _ in lines))
-    ratios = sorted({ratio for _, ratio in lines})
+    methods = list(dict.fromkeys(row.method for row in rows))
+    ratios = sorted({row.compression for row in rows})
     with _canvas() as (axes, svg):
-        for (method, ratio), history in lines.items():
+        for row in rows:
+            history = row.results[0].get("history") or []
             axes.plot(
                 [entry["epoch"] for entry in history],
                 [entry["loss"] for entry in history],
-                label=method if method == DENSE else f"{method} {ratio:g}x",
-                color=COLOURS[methods.index(method) % len(COLOURS)],
-                linestyle=STROKES[ratios.index(ratio) % len(STROKES)],
+                label=row.method if row.is_dense else f"{row.method} {row.compression:g}x",
+                color=COLOURS[methods.index(row.method) % len(COLOURS)],
+                linestyle=STROKES[ratios.index(row.compression) % len(STROKES)],
             )
         axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -10,7 +10,7 @@ import jinja2
 
 import prunecli
 from prunecli.report import figures
-from prunecli.report.rows import DENSE, HEADINGS, Result, cells, grouped
+from prunecli.report.rows import HEADINGS, Result, Row, cells, grouped
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -20,16 +20,15 @@ def as_html(results: list[Result], title: str) -> str:
     sections: list[dict[str, Any]] = []
     for (model, dataset), group in groupby(grouped(results), lambda r: (r.model, r.dataset)):
         rows = list(group)
-        inside = [result for row in rows for result in row.results]
         sections.append(
             {
                 "title": f"{model} on {dataset}",
                 "rows": [cells(row) for row in rows],
-                "figures": _figures(rows, inside),
+                "figures": _figures(rows),
             }
         )
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE.read_text()).render(
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=title,
         headings=HEADINGS,
         sections=sections,
@@ -38,15 +37,15 @@ def as_html(results: list[Result], title: str) -> str:
     )
 
 
-def _figures(rows: list[Any], results: list[Result]) -> list[tuple[str, str]]:
+def _figures(rows: list[Row]) -> list[tuple[str, str]]:
     drawn = []
-    if any(row.method != DENSE for row in rows):
+    if any(not row.is_dense for row in rows):
         drawn += [
             ("Top-1 accuracy over compression", figures.accuracy(rows, "top1")),
             ("Top-5 accuracy over compression", figures.accuracy(rows, "top5")),
             ("Compression error: reached against asked", figures.compression_error(rows)),
             ("Density of each layer", figures.layer_density(rows)),
         ]
-    if any(result.get("history") for result in results):
-        drawn.append(("Training loss over epochs", figures.convergence(results)))
+    if any(row.results[0].get("history") for row in rows):
+        drawn.append(("Training loss over epochs", figures.convergence(rows)))
     return drawn

@@ -76,6 +76,14 @@ class Row:
         values = [result[key] for result in self.results]
         return stdev(values) if len(values) > 1 else 0.0
 
+    @property
+    def is_dense(self) -> bool:
+        return self.results[0]["method"] is None
+
+    @property
+    def seeds(self) -> int:
+        return len({result["seed"] for result in self.results})
+
     def flat(self) -> dict[str, Any]:
         """The row as plain values, for CSV and JSON."""
         means = {key: self.mean(key) for key in NUMBERS if key != "compression"}
@@ -84,7 +92,7 @@ class Row:
             "dataset": self.dataset,
             "method": self.method,
             "compression": self.compression,
-            "seeds": len(self.results),
+            "seeds": self.seeds,
             **means,
             "top1_std": self.spread("top1"),
             "top5_std": self.spread("top5"),
@@ -93,13 +101,41 @@ class Row:
 
 
 def grouped(results: Iterable[Result]) -> list[Row]:
-    """Results of one model, data set, method and compression together, dense first."""
-    groups: dict[tuple[str, str, str, float], list[Result]] = {}
+    """Results that differ in nothing but the seed together, dense first; repeated ones once.
+
+    Where results of one method differ in how they were trained or pruned, that joins the label.
+    """
+    different: list[Result] = []
     for result in results:
-        key = (result["model"], result["dataset"], method_label(result), result["compression"])
+        if result not in different:
+            different.append(result)
+    labels = _labels(different)
+    groups: dict[tuple[str, str, str, float], list[Result]] = {}
+    for result, label in zip(different, labels, strict=True):
+        key = (result["model"], result["dataset"], label, result["compression"])
         groups.setdefault(key, []).append(result)
-    order = sorted(groups, key=lambda key: (key[0], key[1], key[2] != DENSE, key[2], key[3]))
-    return [Row(*key, results=groups[key]) for key in order]
+    rows = [Row(*key, results=group) for key, group in groups.items()]
+    return sorted(rows, key=lambda r: (r.model, r.dataset, not r.is_dense, r.method, r.compression))
+
+
+def _labels(results: list[Result]) -> list[str]:
+    families: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    circumstances = [_circumstances(result) for result in results]
+    keys = [(r["model"], r["dataset"], method_label(r)) for r in results]
+    for key, facts in zip(keys, circumstances, strict=True):
+        families.setdefault(key, []).append(facts)
+    labels = []
+    for key, facts in zip(keys, circumstances, strict=True):
+        varying = [n for n in facts if any(f.get(n) != facts[n] for f in families[key])]
+        labels.append(key[2] + "".join(f" {name}={facts[name]}" for name in varying))
+    return labels
+
+
+def _circumstances(result: Result) -> dict[str, Any]:
+    """What may differ between runs of one method, besides the seed."""
+    nested = {"": "settings", "model ": "model_options", "data ": "dataset_options"}
+    facts = {f"{p}{k}": v for p, of in nested.items() for k, v in (result.get(of) or {}).items()}
+    return facts | {key: result.get(key) for key in ("rounds_schedule", "rewound")}
 
 
 def as_csv(rows: list[Row]) -> str:
@@ -138,7 +174,7 @@ def cells(row: Row) -> list[str]:
         percent("top5"),
         f"{flops:.1%}",
         str(max(len(result["dead_layers"]) for result in row.results)),
-        str(len(row.results)),
+        str(row.seeds),
     ]
 
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 import prunecli
 from prunecli import registry
 from prunecli.batches import derive_seed
-from prunecli.errors import BadUsage, Mismatch, some
+from prunecli.errors import BadInput, BadUsage, Mismatch, some
 from prunecli.files.artifacts import check_mask_fits, read_mask, read_state_dict
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import kept_counts
+from prunecli.masks import kept_counts, prunable_names
 from prunecli.types import Images, Mask, Progress
 
 SUFFIX = ".safetensors"
@@ -60,23 +60,28 @@ class Source:
             raise BadUsage("which data set? name it with --dataset")
         return Source(name, registry.bind("data", name, given), self.data_dir, self.download)
 
-    def load(self, split: str, model: Mapping[str, Any] | None = None) -> Images:
-        """A split of the resolved source; it must fit `model`, if that is given."""
+    def load(self, split: str, meta: Mapping[str, Any] | None = None) -> Images:
+        """A split of the resolved source; it must fit the checkpoint with this `meta`, if given."""
         assert self.dataset is not None, "resolve the source first"
         images: Images = registry.find("data", self.dataset)(
             self.data_dir, split, self.download, **self.options
         )
-        if model is not None:
-            check_data_fits(model, images)
+        if meta is not None:
+            check_data_fits(meta, images)
         return images
 
 
 def stem(path: Path) -> str:
     """The file's name without its kind: 'a.lamp.scores.safetensors' -> 'a.lamp'."""
-    name = path.name.removesuffix(SUFFIX)
+    name = (path if path.name not in ("", "..") else path.resolve()).name.removesuffix(SUFFIX)
     for kind in ("scores", "mask"):
         name = name.removesuffix(f".{kind}")
     return name
+
+
+def sibling(path: Path, name: str) -> Path:
+    """A path beside `path`; beside the folder itself, if that is '.' or '..'."""
+    return (path if path.name not in ("", "..") else path.resolve()).with_name(name)
 
 
 def beside(path: Path, name: str) -> Path:
@@ -101,14 +106,18 @@ def build_model(model: Mapping[str, Any]) -> nn.Module:
     return build(tuple(model["input_shape"]), model["classes"], **options)
 
 
-def check_data_fits(model: Mapping[str, Any], data: Images) -> None:
-    """Raise Mismatch unless the network was built for the data's channels and classes."""
-    own, classes = tuple(model["input_shape"]), model["classes"]
+def check_data_fits(meta: Mapping[str, Any], data: Images) -> None:
+    """Raise Mismatch unless a checkpoint's network was built for images and classes like these."""
+    own, classes = tuple(meta["model"]["input_shape"]), meta["model"]["classes"]
     if (own, classes) != (data.input_shape, len(data.classes)):
         raise Mismatch(
             f"the network takes {'x'.join(map(str, own))} images of {classes} classes, but the "
             f"data has {'x'.join(map(str, data.input_shape))} images of {len(data.classes)} classes"
         )
+    names = meta.get("classes")
+    if names and names != data.classes:
+        odd = sorted(set(names) ^ set(data.classes)) or names
+        raise Mismatch(f"the data's classes are not the network's: they differ in {some(odd)}")
 
 
 def fingerprint(data: Images) -> str:
@@ -118,14 +127,17 @@ def fingerprint(data: Images) -> str:
     return digest.hexdigest()
 
 
-def load_model(checkpoint: TensorFile, mask: Mask | None = None) -> nn.Module:
+def load_model(checkpoint: TensorFile) -> nn.Module:
     """The checkpoint's network with its weights. Raises Mismatch if they do not fit each other."""
     if checkpoint.meta is None or not checkpoint.meta.get("model"):
         raise Mismatch(
             f"{checkpoint.label}: it does not say which network it holds; adopt it with "
             "'prunecli train CKPT --model NAME --dataset NAME --epochs 0 -o OUT'"
         )
-    model = build_model(checkpoint.meta["model"])
+    try:
+        model = build_model(checkpoint.meta["model"])
+    except (KeyError, TypeError):
+        raise BadInput(f"{checkpoint.label}: its description of the network is damaged") from None
     load_weights(model, read_state_dict(checkpoint), checkpoint.label)
     return model
 
@@ -162,17 +174,42 @@ def mask_lineage(file: TensorFile, epochs: int = 0) -> dict[str, Any]:
 
 def density_facts(mask: Mask) -> dict[str, Any]:
     """Kept weights and their fraction, per tensor and over all."""
-    kept = kept_counts(mask)
-    sizes = {name: bits.numel() for name, bits in mask.items()}
+    return _facts_of(kept_counts(mask), {name: bits.numel() for name, bits in mask.items()})
+
+
+def left_over(checkpoint: TensorFile, mask: Mask) -> dict[str, Any]:
+    """`density_facts` of a checkpoint's prunable weights once `mask` is applied to it.
+
+    Where an earlier mask had removed weights already, both count: a weight is kept if the mask
+    keeps it and it is not zero.
+    """
+    names = prunable_names(checkpoint)
+    sizes = {name: checkpoint.entry(name).numel for name in names}
+    before = sizes | ((checkpoint.meta or {}).get("density") or {}).get("kept", {})
+    kept = {name: before[name] for name in names}
+    for name in set(names) & set(mask):
+        bits = mask[name]
+        if before[name] < sizes[name]:
+            bits = bits & (checkpoint[name] != 0)
+        kept[name] = int(bits.sum())
+    return _facts_of(kept, sizes)
+
+
+def _facts_of(kept: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, Any]:
     return {
-        "kept": kept,
+        "kept": dict(kept),
         "overall": sum(kept.values()) / sum(sizes.values()),
-        "per_tensor": {name: kept[name] / sizes[name] for name in mask},
+        "per_tensor": {name: kept[name] / sizes[name] for name in kept},
     }
 
 
-def options_with_seed(function: Callable[..., Any], options: dict[str, Any], *seed: object) -> Any:
-    """The options, with a seed derived from `seed` if the function takes one and none was given."""
-    if "seed" in registry.options(function) and "seed" not in options:
-        return {**options, "seed": derive_seed(*seed)}
-    return options
+def options_with_seed(
+    function: Callable[..., Any], options: Mapping[str, Any], seed: int, *parts: object
+) -> dict[str, Any]:
+    """The options; a function that takes a seed gets one derived from its own, or else from `seed`.
+
+    `parts` tell apart the calls that must not draw the same numbers.
+    """
+    if "seed" not in registry.options(function):
+        return dict(options)
+    return {**options, "seed": derive_seed(options.get("seed", seed), *parts)}

@@ -19,6 +19,11 @@ from prunecli.training.state import TrainingState
 from prunecli.types import Images, Mask, Progress
 
 
+def companions(target: Path) -> tuple[Path, Path]:
+    """The training state and the log that belong to a checkpoint."""
+    return beside(target, "state.safetensors"), beside(target, "log.jsonl")
+
+
 @dataclass
 class TrainingFiles:
     """The checkpoint under way: its training state, its log, and at last itself."""
@@ -28,8 +33,7 @@ class TrainingFiles:
     state: TrainingState
 
     def __post_init__(self) -> None:
-        self.state_path = beside(self.target, "state.safetensors")
-        self.log_path = beside(self.target, "log.jsonl")
+        self.state_path, self.log_path = companions(self.target)
         for path in (self.state_path, self.log_path):
             sweep(path)  # what a killed run left; the claim on the target covers these two
 

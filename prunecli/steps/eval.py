@@ -20,10 +20,11 @@ from prunecli.masks import apply_
 from prunecli.steps._common import (
     Common,
     Source,
-    density_facts,
+    left_over,
     load_model,
     mask_lineage,
     open_mask,
+    sibling,
     stem,
     versions,
 )
@@ -53,16 +54,17 @@ def evaluation(
     model = load_model(file)
     apply_(dict(model.named_parameters()), kept)
     output = common.output or _output_name(checkpoint, file, mask_file)
-    inputs = [checkpoint, mask] if mask else [checkpoint]
+    inputs = file.places + (mask_file.places if mask_file else [])
     check_output(output, inputs, force=common.force)
     if common.dry_run:
         return output
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
         meta = file.meta or {}
         lineage = _mask_in_use(file, mask_file)
-        result = _densities(file, kept, lineage) | _costs(model, file, kept)
+        layers = _layers(file, kept)
+        result = _densities(file, layers, lineage) | _costs(model, meta, layers)
         place(model, device)
-        test = ImageBatches(source.load("test", meta["model"]), device, batch_size)
+        test = ImageBatches(source.load("test", meta), device, batch_size)
         exact = pick_precision(precision, device)
         result |= evaluate(model, test, exact, device)
         speed = _images_per_second(model, test, exact, device) if throughput else None
@@ -84,22 +86,20 @@ def _output_name(checkpoint: Path, file: TensorFile, mask: TensorFile | None) ->
     """After the checkpoint, or after a mask that is not in it yet: 'dense.lamp.0.1.eval.json'."""
     own = (file.meta or {}).get("mask")
     basis = mask.path if mask and _mask_in_use(file, mask) is not own else checkpoint
-    return checkpoint.with_name(f"{stem(basis)}.eval.json")
+    return sibling(checkpoint, f"{stem(basis)}.eval.json")
 
 
-def _layers(file: TensorFile, kept: Mask) -> list[dict[str, Any]]:
-    """Name, shape, size and kept weights of each prunable tensor: by the mask, else as recorded."""
-    meta = file.meta or {}
-    recorded = meta["density"]["kept"]
-    counts = recorded | (density_facts(kept)["kept"] if kept else {})
+def _layers(file: TensorFile, mask: Mask) -> list[dict[str, Any]]:
+    """Name, shape, size and kept weights of each prunable tensor under the mask."""
     return [
-        {"name": n, "shape": list(file.shapes[n]), "total": file.entry(n).numel, "kept": counts[n]}
-        for n in meta["prunable"]
+        {"name": n, "shape": list(file.shapes[n]), "total": file.entry(n).numel, "kept": count}
+        for n, count in left_over(file, mask)["kept"].items()
     ]
 
 
-def _densities(file: TensorFile, kept: Mask, lineage: dict[str, Any] | None) -> dict[str, Any]:
-    layers = _layers(file, kept)
+def _densities(
+    file: TensorFile, layers: list[dict[str, Any]], lineage: dict[str, Any] | None
+) -> dict[str, Any]:
     total, left = sum(x["total"] for x in layers), sum(x["kept"] for x in layers)
     asked = 1 / lineage["asked"] if lineage else 1.0
     reached = lineage["total"] / lineage["kept"] if lineage else 1.0
@@ -121,11 +121,10 @@ def _is_buffer(name: str) -> bool:
     return name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")
 
 
-def _costs(model: nn.Module, file: TensorFile, kept: Mask) -> dict[str, Any]:
-    assert file.meta is not None
-    total, layers = count_flops(model, tuple(file.meta["model"]["input_shape"]))
-    densities = {x["name"]: x["kept"] / x["total"] for x in _layers(file, kept)}
-    return {"flops_dense": total, "flops_sparse": sparse_flops(total, layers, densities)}
+def _costs(model: nn.Module, meta: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
+    total, by_layer = count_flops(model, tuple(meta["model"]["input_shape"]))
+    densities = {layer["name"]: layer["kept"] / layer["total"] for layer in layers}
+    return {"flops_dense": total, "flops_sparse": sparse_flops(total, by_layer, densities)}
 
 
 def _images_per_second(
@@ -146,6 +145,10 @@ def _lineage(file: TensorFile, source: Source, lineage: dict[str, Any] | None) -
         "options": mask.get("options"),
         "scope": mask.get("scope"),
         "rounds": mask.get("rounds"),
+        "rounds_schedule": mask.get("schedule"),
+        "rewound": meta.get("rewind") is not None,
+        "model_options": meta["model"]["options"],
+        "dataset_options": dict(source.options),
         "mask_epochs": mask.get("epochs"),
         "seed": meta.get("seed"),
         "settings": meta.get("settings"),

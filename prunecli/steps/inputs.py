@@ -2,56 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from prunecli.files.artifacts import canonical
 from prunecli.files.digest import file_sha256
-from prunecli.files.tensors import TensorFile
+from prunecli.files.tensors import INDEX, TensorFile
 from prunecli.steps._common import Source, fingerprint, versions
 
 NOT_CONTENT = {
-    "output", "force", "wait", "dry_run", "as_json", "quiet", "verbose", "resume", "data_dir",
+    "output", "force", "wait", "dry_run", "json", "quiet", "verbose", "resume", "data_dir",
     "download",
 }  # fmt: skip
 
 
-def dependencies(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Options, with every path replaced by the hash of what it holds, data and versions."""
-    facts: dict[str, Any] = {"versions": versions()}
-    for name, value in params.items():
-        if name not in NOT_CONTENT:
-            facts[name] = _content(value)
-    if "dataset" in params:
-        facts["data"] = _data(params)
-    return facts
+def dependencies(params: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:
+    """Options, with every path replaced by the hash of what it holds, versions, and the data.
+
+    `splits` are those of the data set that the command reads.
+    """
+    options = {name: _content(value) for name, value in params.items() if name not in NOT_CONTENT}
+    return {**options, "versions": versions(), "data": _data(params, splits) if splits else None}
 
 
 def _content(value: Any) -> Any:
     if isinstance(value, Path):
-        return file_sha256(value) if value.is_file() else TensorFile(value).sha256
+        sharded = value.is_dir() or value.name == INDEX
+        return TensorFile(value).sha256 if sharded else file_sha256(value)
     if isinstance(value, list | tuple):
         return [_content(item) for item in value]
     return value
 
 
-def _data(params: Mapping[str, Any]) -> list[str] | None:
+def _data(params: Mapping[str, Any], splits: Sequence[str]) -> list[str]:
     """The hashes of the data set in use: the one named, else the checkpoint's."""
     checkpoint = params.get("checkpoint") or params.get("scores")
-    meta = TensorFile(checkpoint).meta if checkpoint else None
-    if params["dataset"] is None and not (meta or {}).get("dataset"):
-        return None
-    source = Source(
-        params["dataset"], params["dataset_opt"], params["data_dir"], params["download"]
-    ).resolved(meta)
-    return _hashes(source.dataset, canonical(source.options), source.data_dir, source.download)
+    meta = TensorFile(checkpoint).meta or {} if checkpoint else None
+    named = Source(params["dataset"], params["dataset_opt"], params["data_dir"], params["download"])
+    source = named.resolved(meta)
+    options = canonical(source.options)
+    return [
+        _hash(source.dataset, options, source.data_dir, source.download, split) for split in splits
+    ]
 
 
 @cache
-def _hashes(dataset: str, options: str, data_dir: Path, download: bool) -> list[str]:
-    import json
-
-    source = Source(dataset, json.loads(options), data_dir, download)
-    return [fingerprint(source.load(split)) for split in ("train", "test")]
+def _hash(dataset: str, options: str, data_dir: Path, download: bool, split: str) -> str:
+    return fingerprint(Source(dataset, json.loads(options), data_dir, download).load(split))

@@ -24,7 +24,7 @@ from prunecli.files.tensors import TensorFile
 from prunecli.masks import dead_layers, density, kept_counts
 from prunecli.schedules import densities
 from prunecli.selection import PRUNED, select
-from prunecli.steps._common import Common, density_facts, stem, versions
+from prunecli.steps._common import Common, density_facts, sibling, stem, versions
 from prunecli.steps.score import Scored, Scoring, file_word
 from prunecli.types import Mask
 
@@ -63,9 +63,11 @@ def mask(
     if before is not None and before_file is not None:
         check_mask_fits(before, file.shapes, before_file.label, file.label)
     output = common.output or _output_name(source, selection, scoring)
-    inputs = [source, previous] if previous else [source]
+    inputs = file.places + (before_file.places if before_file else [])
     check_output(output, inputs, force=common.force)
     scorer = Scored(file, scoring.checked(), common) if scoring else None
+    if before is not None:
+        _check_same(before, scorer.names if scorer else list(file), file.label)
     if common.dry_run:
         return output
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
@@ -85,7 +87,7 @@ def _in_rounds(scorer: Scored, selection: Selection, before: Mask | None, common
     steps = densities(selection.density, selection.rounds, selection.schedule)
     for done, target in enumerate(steps, 1):
         scores = scorer(kept)
-        if kept is not None and target > density({n: kept[n] for n in scores if n in kept}):
+        if kept is not None and target > density(kept):
             continue  # the mask before is sparser than this round's target
         kept = select(scores, target, selection.scope)
         common.progress.advance("pruning rounds", done, len(steps))
@@ -96,14 +98,17 @@ def _in_rounds(scorer: Scored, selection: Selection, before: Mask | None, common
     return kept
 
 
+def _check_same(before: Mask, names: list[str], label: str) -> None:
+    """Masks nest over the same weights only: what the new one left out would grow back."""
+    if odd := sorted(before.keys() ^ set(names)):
+        raise Mismatch(f"{label}: only one of what is scored and --mask covers {some(odd)}")
+
+
 class _Scores(Mapping[str, Tensor]):
     """The scores of a file, with what an earlier mask removed set to -inf; read at each access."""
 
     def __init__(self, file: TensorFile, before: Mask | None) -> None:
         self.scores, self.before = ScoresFile(file), before or {}
-        if before is not None and before.keys() != self.scores.keys():
-            odd = sorted(before.keys() ^ self.scores.keys())
-            raise Mismatch(f"{file.label}: only one of it and --mask covers {some(odd)}")
 
     def __getitem__(self, name: str) -> Tensor:
         scores = self.scores[name]
@@ -152,4 +157,4 @@ def _output_name(source: Path, selection: Selection, scoring: Scoring | None) ->
     scope = "" if selection.scope == "global" else f".{selection.scope}"
     rounds = f".{selection.rounds}rounds" if selection.rounds > 1 else ""
     name = f"{stem(source)}{method}{scope}{rounds}.{selection.density:.6g}.mask.safetensors"
-    return source.with_name(name)
+    return sibling(source, name)

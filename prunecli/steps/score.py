@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +14,7 @@ from torch import nn
 from prunecli import registry
 from prunecli.batches import ScoringBatches
 from prunecli.device import pick_device, place
-from prunecli.errors import BadUsage, NotFinite
+from prunecli.errors import NotFinite
 from prunecli.files.artifacts import open_artifact, write_artifact
 from prunecli.files.atomic import check_output, claimed
 from prunecli.files.tensors import TensorFile
@@ -28,6 +26,7 @@ from prunecli.steps._common import (
     load_model,
     open_mask,
     options_with_seed,
+    sibling,
     stem,
     versions,
 )
@@ -59,10 +58,9 @@ def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common)
     scoring = scoring.checked()
     file = open_artifact(checkpoint, "checkpoint")
     before, mask_file = open_mask(mask, file) if mask else (None, None)
-    output = common.output or checkpoint.with_name(
-        f"{stem(checkpoint)}.{file_word(scoring.method)}.scores.safetensors"
-    )
-    inputs = [checkpoint, mask] if mask else [checkpoint]
+    method = file_word(scoring.method)
+    output = common.output or sibling(checkpoint, f"{stem(checkpoint)}.{method}.scores.safetensors")
+    inputs = file.places + (mask_file.places if mask_file else [])
     check_output(output, inputs, force=common.force)
     scorer = Scored(file, scoring, common)
     if common.dry_run:
@@ -86,11 +84,11 @@ class Scored:
         self.file, self.scoring = file, scoring
         self.names = chosen(file, scoring.ignore, scoring.exclude_classifier)
         self.function = registry.find("scorers", scoring.method)
-        self.seed = common.seed if common.seed is not None else (file.meta or {}).get("seed", 0)
+        self.seed = common.seed if common.seed is not None else (file.meta or {}).get("seed") or 0
         self.device = pick_device(common.device)
-        self.needs_model = takes_model(self.function)
+        self.needs_model = registry.takes_model(self.function)
         if self.needs_model:
-            self.model = load_model(file)
+            self.model = place(load_model(file), self.device).eval()
             self.source = scoring.source.resolved(file.meta)
 
     def facts(self) -> dict[str, Any]:
@@ -122,39 +120,28 @@ class Scored:
             if mask is not None and name in mask:
                 apply_({name: weight}, {name: mask[name]})
             _check_finite(name, weight, self.file)
-            options = options_with_seed(self.function, dict(self.scoring.options), self.seed, name)
+            options = options_with_seed(self.function, self.scoring.options, self.seed, name)
             scores[name] = self.function(weight, **options).float()
         return scores
 
     def _model_scores(self, mask: Mask | None) -> Scores:
-        model = copy.deepcopy(self.model)
-        if mask is not None:
-            apply_(dict(model.named_parameters()), mask)
-        for name, weight in model.named_parameters():
-            _check_finite(name, weight.detach(), self.file)
-        place(model, self.device).eval()
-        meta = self.file.meta or {}
+        model, meta = self.model, self.file.meta or {}
         channels, height, width = meta["model"]["input_shape"]
         batches = ScoringBatches(
             (channels, height, width),
-            lambda: self.source.load("train", meta["model"]),
+            lambda: self.source.load("train", meta),
             self.device,
             self.scoring.batch_size,
             self.seed,
         )
-        options = options_with_seed(self.function, dict(self.scoring.options), self.seed)
+        options = options_with_seed(self.function, self.scoring.options, self.seed)
         with untouched(model):
+            params = dict(model.named_parameters())
+            apply_(params, {name: kept.to(self.device) for name, kept in (mask or {}).items()})
+            for name, weight in params.items():
+                _check_finite(name, weight.detach(), self.file)
             scores = self.function(model, batches, **options)
         return {name: scores[name].detach().float().cpu() for name in self.names}
-
-
-def takes_model(function: Callable[..., Any]) -> bool:
-    """Whether a scorer takes a model and data; a tensor scorer takes one weight."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    count = sum(p.kind in kinds for p in inspect.signature(function).parameters.values())
-    if count not in (1, 2):
-        raise BadUsage(f"{function.__name__}: a scorer takes (weight) or (model, data)")
-    return count == 2
 
 
 def _check_finite(name: str, weight: torch.Tensor, file: TensorFile) -> None:
@@ -169,9 +156,9 @@ def untouched(model: nn.Module) -> Iterator[None]:
     grads = {name: p.grad for name, p in model.named_parameters()}
     modes = {module: module.training for module in model.modules()}
     needs = {p: p.requires_grad for p in model.parameters()}
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    device = next(model.parameters()).device
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             yield
     finally:
         with torch.no_grad():

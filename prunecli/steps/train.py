@@ -29,9 +29,10 @@ from prunecli.steps._common import (
     load_weights,
     mask_lineage,
     open_mask,
+    sibling,
     stem,
 )
-from prunecli.steps._training_files import TrainingFiles
+from prunecli.steps._training_files import TrainingFiles, companions
 from prunecli.training import loop
 from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
@@ -102,9 +103,13 @@ def _prepared(options: TrainOptions, common: Common) -> _Plan:
     if options.model is None and not meta.get("model"):
         raise BadUsage("which model? name it with --model")
     source = options.source.resolved(meta if parent else None)
+    if options.model is not None:
+        registry.bind("models", options.model, options.model_options)
     output = common.output or _output_name(options, source)
-    inputs = [p for p in (options.checkpoint, options.mask, options.rewind) if p is not None]
+    inputs = [path for file in (parent, start, mask_file) if file for path in file.places]
     check_output(output, inputs, force=common.force)
+    for companion in companions(output):
+        check_output(companion, inputs, force=True)
     device = pick_device(common.device)
     seed = common.seed if common.seed is not None else meta.get("seed") or 0
     settings = _settings(options.settings, meta, device)
@@ -130,7 +135,11 @@ def _train(plan: _Plan, target: Path, common: Common) -> None:
         files.resume(common.progress)
     test = None
     if plan.options.eval_every_epoch and plan.settings.epochs:
-        test = ImageBatches(plan.source.load("test", facts["model"]), plan.device, loop.EVAL_BATCH)
+        test = ImageBatches(
+            plan.source.load("test", {"model": facts["model"], "classes": data.classes}),
+            plan.device,
+            loop.EVAL_BATCH,
+        )
     with deferred_interrupts() as interrupted:
         loop.train(
             state,
@@ -197,9 +206,9 @@ def _model_facts(plan: _Plan, data: Images) -> dict[str, Any]:
         }
     assert plan.parent is not None and plan.parent.meta is not None, "checked in _prepared"
     own = plan.parent.meta["model"]
-    facts: dict[str, Any] = {**own, "options": {**own["options"], **options.model_options}}
-    check_data_fits(facts, data)
-    return facts
+    given = registry.bind("models", own["name"], {**own["options"], **options.model_options})
+    check_data_fits(plan.parent.meta, data)
+    return {**own, "options": given}
 
 
 def _output_name(options: TrainOptions, source: Source) -> Path:
@@ -207,4 +216,4 @@ def _output_name(options: TrainOptions, source: Source) -> Path:
         return Path(f"{options.model}.{source.dataset}.safetensors".replace(":", "."))
     basis = options.mask or options.checkpoint
     verb = "finetuned" if options.mask else "trained"
-    return options.checkpoint.with_name(f"{stem(basis)}.{verb}.safetensors")
+    return sibling(options.checkpoint, f"{stem(basis)}.{verb}.safetensors")

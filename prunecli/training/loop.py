@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from prunecli.batches import ImageBatches, derive_seed
 from prunecli.device import autocast
 from prunecli.errors import NotFinite
-from prunecli.masks import aligned, apply_
+from prunecli.masks import aligned
 from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState
 from prunecli.types import Clock, Mask, Progress
@@ -117,13 +117,16 @@ class _Masker:
     def __init__(self, state: TrainingState) -> None:
         self.pruner, self.params = state.pruner, state.params
         self.seen: Mask = {}
-        self.ready: Mask = {}
+        self.pruned: Mask = {}
 
     def __call__(self, clock: Clock) -> None:
         mask = self.pruner.mask(self.params, clock)
         if mask is not self.seen:
-            self.seen, self.ready = mask, aligned(mask, self.params)
-        apply_(self.params, self.ready)
+            self.seen = mask
+            self.pruned = {name: ~kept for name, kept in aligned(mask, self.params).items()}
+        with torch.no_grad():
+            for name, pruned in self.pruned.items():
+                self.params[name].masked_fill_(pruned, 0.0)
 
 
 def _check_finite(first_bad: Tensor, steps: int) -> None:

@@ -30,6 +30,10 @@ class TrainingState:
     loss_sum: Tensor | None = None
     """Sum of the losses of the steps done in the epoch under way."""
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
     @cached_property
     def params(self) -> Params:
         return prunable(self.model)
@@ -41,8 +45,8 @@ class TrainingState:
             tensors[f"optimizer/{place}/{name}"] = value
         tensors |= {f"pruner/{name}": t for name, t in self.pruner.state_dict().items()}
         tensors["random/cpu"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            tensors["random/cuda"] = torch.cuda.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
         if self.loss_sum is not None:
             tensors["loss_sum"] = self.loss_sum
         return tensors
@@ -73,14 +77,14 @@ class TrainingState:
             parameter = parameters[int(place)]
             # In the parameter's own memory format: fused kernels walk both side by side.
             same = value.shape == parameter.shape
-            buffer = torch.empty_like(parameter if same else value)
+            buffer = torch.empty_like(parameter if same else value, device=parameter.device)
             self.optimizer.state[parameter][name] = buffer.copy_(value)
         self.pruner.load_state_dict(_part(tensors, "pruner/"))
         torch.set_rng_state(tensors["random/cpu"])
-        if "random/cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random/cuda"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
         if "loss_sum" in tensors:
-            self.loss_sum = tensors["loss_sum"].to(next(self.model.parameters()).device)
+            self.loss_sum = tensors["loss_sum"].to(self.device)
 
     def _optimizer_values(self) -> Iterator[tuple[int, str, Tensor]]:
         for place, values in self.optimizer.state_dict()["state"].items():

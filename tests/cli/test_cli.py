@@ -102,7 +102,7 @@ DENSITIES = [
     ("--density -1", "-1 is not above 0"),
     ("--density 0,5", "'0,5' is not a number"),
     ("--density 1e-9", "keeps none of the 430,500 weights"),
-    ("--sparsity 1", "--sparsity 1 would leave no weight"),
+    ("--sparsity 1", "1 is not at least 0 and below 1"),
     ("--sparsity -0.1", "-0.1 is not at least 0"),
     ("--sparsity nan", "nan is not at least 0"),
     ("--compression 0.5", "0.5 is not at least 1"),

@@ -70,7 +70,9 @@ def sample(option):
         return option.type.choices[-1]
     if isinstance(option.type, Named):
         return next(iter(registry.names(option.type.kind)))
-    samples = {KeyValue: {"k": "v"}, Number: 1.0, click.IntRange: 3, click.Path: "some/path"}
+    if isinstance(option.type, Number):
+        return max(float(option.type.low), 0.5)
+    samples = {KeyValue: {"k": "v"}, click.IntRange: 3, click.Path: "some/path"}
     return samples.get(type(option.type), "cpu")
 
 

@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 
 from prunecli import registry
-from prunecli.errors import BadEnvironment, BadInput
+from prunecli.errors import BadEnvironment, BadInput, BadUsage
+from prunecli.steps._common import fingerprint
 
 
 def make_tree(root, classes=("b", "a"), size=(8, 8), colour=True):
@@ -53,6 +54,32 @@ def test_a_folder_that_is_not_there_or_empty(tmp_path):
     (tmp_path / "train" / "a").mkdir(parents=True)
     with pytest.raises(BadEnvironment, match="no images"):
         load("folder", tmp_path)
+
+
+def test_hidden_folders_are_no_classes_and_named_sets_have_all_of_theirs(tmp_path):
+    make_tree(tmp_path / "mnist", tuple("0123456789"), (28, 28), colour=False)
+    (tmp_path / "mnist" / "train" / ".ipynb_checkpoints").mkdir()
+    assert load("mnist", tmp_path).labels.max() == 9
+    (tmp_path / "mnist" / "train" / "4").rename(tmp_path / "4")
+    with pytest.raises(BadInput, match="'mnist' has 10 classes, not 9"):
+        load("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("options", [{"pad": -1}, {"size": 0}])
+def test_options_out_of_range_are_refused(tmp_path, options):
+    with pytest.raises(BadUsage, match="pad of 0 or more, and size of 1 or more"):
+        load("folder", make_tree(tmp_path), **options)
+
+
+def test_whatever_torchvision_makes_of_half_a_download_is_a_missing_data_set(tmp_path, monkeypatch):
+    from prunecli.data import mnist
+
+    def broken(root, train, download):
+        raise AssertionError
+
+    monkeypatch.setattr(mnist.datasets, "MNIST", broken)
+    with pytest.raises(BadEnvironment, match=r"not complete \(AssertionError\)"):
+        load("mnist", tmp_path)
 
 
 def test_val_stands_in_for_test(tmp_path):
@@ -117,11 +144,15 @@ def test_cifar10_from_torchvisions_own_files(tmp_path, monkeypatch):
         def __init__(self, root, train, download):
             assert (root, download) == (tmp_path, False)
             self.data = np.arange(2 * 32 * 32 * 3, dtype=np.int64).reshape(2, 32, 32, 3) % 256
-            self.data = self.data.astype(np.uint8)
+            # A transposed view, not contiguous: that is how torchvision hands CIFAR over.
+            self.data = self.data.astype(np.uint8).transpose(0, 3, 1, 2).copy()
+            self.data = self.data.transpose(0, 2, 3, 1)
             self.targets, self.classes = [3, 9], [str(i) for i in range(10)]
 
     monkeypatch.setattr(cifar10.datasets, "CIFAR10", Dataset)
     data = load("cifar10", tmp_path)
     assert data.images[0, 0, 1].tolist() == [3, 4, 5]
     assert data.labels.tolist() == [3, 9]
+    assert data.images.is_contiguous()
+    assert len(fingerprint(data)) == 64
     assert (data.pad, data.flip) == (4, True)

@@ -10,7 +10,6 @@ from torch import nn
 
 from prunecli.errors import BadInput, Mismatch
 from prunecli.files.artifacts import (
-    KINDS,
     ScoresFile,
     canonical,
     check_mask_fits,
@@ -23,6 +22,8 @@ from prunecli.files.artifacts import (
     write_mask,
 )
 from prunecli.files.tensors import TensorFile
+
+KINDS = ("checkpoint", "scores", "mask", "state")
 
 
 @pytest.fixture

@@ -246,7 +246,14 @@ def test_a_claim_holds_a_lock_that_names_the_process_and_takes_it_away_again(tmp
         assert target == path
         assert names(path.parent) == [".m.lock"]
         assert (path.parent / ".m.lock").read_text().startswith(f"process {os.getpid()} on ")
-    assert names(path.parent) == []
+        target.write_text("written")
+    assert names(path.parent) == ["m"]
+
+
+def test_folders_made_for_an_output_that_never_came_are_taken_away_again(tmp_path):
+    with pytest.raises(RuntimeError), claimed(tmp_path / "new" / "folder" / "m"):
+        raise RuntimeError
+    assert names(tmp_path) == []
 
 
 def test_an_existing_output_needs_force(path):

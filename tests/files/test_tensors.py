@@ -91,6 +91,11 @@ def test_what_only_the_library_refuses_is_bad_input_too(tmp_path):
         ('"scores"', None),
         ("{", None),
         ("", None),
+        ('{"kind": "mask", "model": null}', {"kind": "mask", "model": None}),
+        ('{"kind": "scores", "density": [1]}', None),
+        ('{"kind": "scores", "density": {"kept": 3}}', None),
+        ('{"kind": "checkpoint", "model": "cnn"}', None),
+        ('{"kind": "checkpoint", "prunable": [[1]]}', None),
         ('{"kind": ' + "[" * 5000 + "]" * 5000 + "}", None),
     ],
 )

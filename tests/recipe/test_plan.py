@@ -393,7 +393,7 @@ def test_set_is_checked_too(faults, overrides, words):
     [
         ("mask:\n  scores: x\n  densty: 0.1", 6, "no option 'densty'; did you mean 'density'?"),
         ("mask:\n  scores: x", 4, "give exactly one of --density"),
-        ("mask:\n  scores: x\n  sparsity: 1", 6, "--sparsity 1 would leave no weight"),
+        ("mask:\n  scores: x\n  sparsity: 1", 6, "1 is not at least 0 and below 1"),
         ("eval:\n  checkpoint: x\n  mask: null", 6, "'mask' needs one value"),
         ("eval:\n  checkpoint: x\n  batch_size: [1, 2]", 6, "'batch-size' needs one value"),
         ("eval:\n  checkpoint: x\n  throughput: 1", 6, "'throughput' must be true or false"),

@@ -55,6 +55,23 @@ def test_labels_say_how_methods_differ(more, label):
     assert method_label(result(**more)) == label
 
 
+def test_what_is_done_twice_counts_once():
+    [row] = grouped([result(), result(), result(seed=1, top1=80.0)])
+    assert (len(row.results), row.seeds, row.mean("top1")) == (2, 2, 85.0)
+
+
+def test_results_that_differ_in_more_than_the_seed_are_not_averaged():
+    rows = grouped([
+        result(settings={"epochs": 2, "lr": 0.1}), result(settings={"epochs": 5, "lr": 0.1}),
+        result(settings={"epochs": 5, "lr": 0.1}, seed=1), result("snip", settings={"epochs": 9}),
+    ])  # fmt: skip
+    assert [(r.method, r.seeds) for r in rows] == [
+        ("lamp epochs=2", 1), ("lamp epochs=5", 2), ("snip", 1)
+    ]  # fmt: skip
+    rows = grouped([result(rewound=True), result(rewound=False)])
+    assert [r.method for r in rows] == ["lamp rewound=False", "lamp rewound=True"]
+
+
 def test_csv_and_json_hold_the_same_numbers():
     rows = grouped([DENSE, result(top1=80.0), result(top1=90.0, seed=1)])
     from_csv = list(csv.DictReader(io.StringIO(as_csv(rows))))
@@ -99,7 +116,7 @@ def test_figures_are_the_same_bytes_each_time():
     results = [DENSE, result(), result(compression=4.0)]
     rows = grouped(results)
     for draw in (lambda: accuracy(rows, "top1"), lambda: compression_error(rows),
-                 lambda: layer_density(rows), lambda: convergence(results)):  # fmt: skip
+                 lambda: layer_density(rows), lambda: convergence(rows)):  # fmt: skip
         svg = draw()
         assert svg.startswith("<svg")
         assert svg == draw()

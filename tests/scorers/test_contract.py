@@ -6,7 +6,8 @@ from torch import nn
 
 from prunecli import registry
 from prunecli.masks import prunable
-from prunecli.steps.score import takes_model, untouched
+from prunecli.registry import takes_model
+from prunecli.steps.score import untouched
 
 
 class Data:

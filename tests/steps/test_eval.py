@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from prunecli.errors import Mismatch
-from prunecli.files.artifacts import open_artifact, write_mask
+from prunecli.errors import BadInput, Mismatch
+from prunecli.files.artifacts import open_artifact, write_artifact, write_mask
 from prunecli.steps._common import Common, Source
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
@@ -129,6 +129,50 @@ def test_apply_keeps_everything_else(dense):
     assert torch.equal(pruned["fc1.weight"][kept], before["fc1.weight"][kept])
     meta = open_artifact(Path(dense).with_name("dense.lamp.0.5.pruned.safetensors"), "checkpoint")
     assert meta.meta["mask"]["asked"] == 0.5
+
+
+def test_one_mask_after_another_both_count(dense, tmp_path):
+    """First half of fc1 goes, then half of conv1; then a mask of fc1 that overlaps the first."""
+    files = {}
+    for name, shape in (("fc1.weight", (500, 800)), ("conv1.weight", (20, 1, 5, 5))):
+        kept = torch.zeros(shape, dtype=torch.bool)
+        kept[: shape[0] // 2] = True
+        files[name] = tmp_path / f"{name}.mask.safetensors"
+        facts = {"asked": 0.5, "total": kept.numel(), "kept": kept.numel() // 2}
+        write_mask(files[name], {name: kept}, facts)
+    once = apply(Path(dense), files["fc1.weight"], Common(output=tmp_path / "1.safetensors"))
+    twice = apply(once, files["conv1.weight"], Common(output=tmp_path / "2.safetensors"))
+    counts = open_artifact(twice, "checkpoint").meta["density"]["kept"]
+    assert counts == {"conv1.weight": 250, "conv2.weight": 25_000, "fc1.weight": 200_000,
+                      "fc2.weight": 5_000}  # fmt: skip
+    other = torch.ones(500, 800, dtype=torch.bool)
+    other[:100] = False
+    write_mask(tmp_path / "o.safetensors", {"fc1.weight": other},
+               {"asked": 0.8, "total": 400_000, "kept": 320_000})  # fmt: skip
+    layers = {
+        layer["name"]: layer["kept"]
+        for layer in evaluated(twice, tmp_path / "o.safetensors")["layers"]
+    }
+    assert layers["fc1.weight"] == 150 * 800
+
+
+def test_other_class_names_are_another_data_set(dense, tmp_path):
+    from PIL import Image
+
+    for name in "abcdefghij":
+        (tmp_path / "test" / name).mkdir(parents=True)
+        Image.new("L", (28, 28)).save(tmp_path / "test" / name / "0.png")
+    source = Source("folder", {"grey": True}, data_dir=tmp_path)
+    with pytest.raises(Mismatch, match="classes are not the network's: they differ in '0', '1'"):
+        evaluation(Path(dense), None, source, Common())
+
+
+def test_a_damaged_description_of_the_network_is_bad_input(dense, tmp_path):
+    path = tmp_path / "bad.safetensors"
+    meta = open_artifact(dense, "checkpoint").meta
+    write_artifact(path, "checkpoint", load_file(dense), meta | {"model": {"name": "cnn"}})
+    with pytest.raises(BadInput, match="description of the network is damaged"):
+        evaluated(path)
 
 
 def test_density_1_leaves_the_weights_as_they_are(dense):

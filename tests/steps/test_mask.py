@@ -5,7 +5,6 @@ import torch
 
 from prunecli.errors import BadUsage, Mismatch
 from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
-from prunecli.masks import check_nested
 from prunecli.steps._common import Common
 from prunecli.steps.mask import Selection, mask
 from prunecli.steps.score import Scoring, score
@@ -83,7 +82,8 @@ def test_masks_nest(dense, tmp_path):
         method = "magnitude" if source is dense else None
         inner = masked(source, 0.1, method, outer, tmp_path / f"inner{number}.safetensors")
         assert count(inner) == round(0.1 * TOTAL)
-        check_nested(read_mask(inner)[0], read_mask(outer)[0])
+        small, large = read_mask(inner)[0], read_mask(outer)[0]
+        assert not any((small[name] & ~large[name]).any() for name in small)
 
 
 def test_a_mask_cannot_grow_back(dense, tmp_path):
@@ -93,6 +93,15 @@ def test_a_mask_cannot_grow_back(dense, tmp_path):
         masked(scores, 0.2, previous=outer)
     with pytest.raises(BadUsage, match="less than a density of 0.2 already"):
         masked(dense, 0.2, "magnitude", outer, tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("ignored", ["fc*", "fc2*"])
+def test_a_nested_mask_covers_the_same_weights(dense, tmp_path, ignored):
+    previous = masked(dense, 0.5, "magnitude", output=tmp_path / "m.safetensors")
+    with pytest.raises(Mismatch, match="--mask covers 'fc"):
+        mask(
+            Path(dense), Selection(0.1), Scoring("magnitude", ignore=(ignored,)), previous, Common()
+        )
 
 
 def test_a_mask_of_other_weights_is_refused(dense, tmp_path):

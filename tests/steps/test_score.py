@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -39,6 +40,25 @@ def test_random_scores_differ_between_tensors_and_seeds(dense):
     two = load_file(scored(dense, "random", common=Common(seed=2, force=True)))
     assert not torch.equal(one["conv1.weight"], two["conv1.weight"])
     assert one["conv1.weight"].flatten()[0] != one["fc2.weight"].flatten()[0]
+
+
+def test_a_seed_of_the_methods_own_still_differs_between_tensors(dense):
+    scores = load_file(scored(dense, "random", options={"seed": "5"}))
+    first = scores["conv1.weight"].flatten()
+    assert not torch.equal(first, scores["fc1.weight"].flatten()[: len(first)])
+
+
+def test_the_folder_one_stands_in_can_be_scored(tmp_path, monkeypatch):
+    folder = tmp_path / "llama"
+    folder.mkdir()
+    write_tensors(folder / "a.safetensors", {"a.weight": torch.rand(2, 2)}, {})
+    index = {"weight_map": {"a.weight": "a.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    monkeypatch.chdir(folder)
+    output = scored(".")
+    assert output == tmp_path / "llama.magnitude.scores.safetensors"
+    with pytest.raises(BadUsage, match="one of the inputs"):
+        scored(".", common=Common(output=folder / "a.safetensors", force=True))
 
 
 def test_a_file_prunecli_never_saw_is_scored_by_its_weights_alone(tmp_path):

@@ -208,6 +208,21 @@ def test_a_mask_on_something_else_than_weights_is_refused(dense, tmp_path):
         train(TrainOptions(dense, mask=path, settings={"epochs": 1}), Common())
 
 
+def test_options_are_checked_before_any_data_is_read(dense, monkeypatch):
+    monkeypatch.setattr(Source, "load", lambda *a: pytest.fail("data was read"))
+    with pytest.raises(BadUsage, match="no option 'width'"):
+        train(TrainOptions(model="cnn", model_options={"width": "2"}), Common())
+    with pytest.raises(BadUsage, match="which model"):
+        train(TrainOptions(source=DIGITS), Common(dry_run=True))
+
+
+def test_an_output_whose_state_would_replace_an_input_is_refused(dense, tmp_path):
+    shutil.copy(dense, tmp_path / "a.state.safetensors")
+    options = TrainOptions(tmp_path / "a.state.safetensors", settings={"epochs": 1})
+    with pytest.raises(BadUsage, match="one of the inputs"):
+        train(options, Common(output=tmp_path / "a.safetensors"))
+
+
 def test_copies_of_a_checkpoint_are_the_same_parent(dense, tmp_path):
     copy = shutil.copy(dense, tmp_path / "elsewhere.safetensors")
     one, two = (
