@@ -75,10 +75,10 @@ def _run() -> int:
         return result if isinstance(result, int) else 0
     except PruneError as error:
         return _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
     except click.UsageError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # click has it from 8.2 on
-            error.show()
-            return 2
         hint = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
         return _fail(error.format_message() + hint, 2)
     except click.ClickException as error:
