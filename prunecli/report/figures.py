@@ -126,7 +126,7 @@ def layer_density(rows: list[Row]) -> str:
 
 def convergence(rows: list[Row]) -> str:
     """Training loss over epochs, of the first seed: a colour per method, a stroke per ratio."""
-    methods = list(dict.fromkeys(row.method for row in rows))
+    methods = list(_lines(rows))
     ratios = sorted({row.compression for row in rows})
     with _canvas() as (axes, svg):
         for row in rows:
@@ -135,7 +135,7 @@ def convergence(rows: list[Row]) -> str:
                 [entry["epoch"] for entry in history],
                 [entry["loss"] for entry in history],
                 label=row.method if row.is_dense else f"{row.method} {row.compression:g}x",
-                color=COLOURS[methods.index(row.method) % len(COLOURS)],
+                color="grey" if row.is_dense else COLOURS[methods.index(row.method) % len(COLOURS)],
                 linestyle=STROKES[ratios.index(row.compression) % len(STROKES)],
             )
         axes.set_yscale("log")

@@ -95,6 +95,9 @@ class TrainingFiles:
             self.state_path.unlink()
 
     def _write_log(self) -> None:
+        if not self.state.history:
+            self.log_path.unlink(missing_ok=True)
+            return
         lines = [canonical(row) + "\n" for row in self.state.history]
         write_text(self.log_path, "".join(lines))
 

@@ -67,6 +67,7 @@ def test_the_log_holds_a_line_per_epoch(trained):
     lines = (trained / "dense.log.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
     assert not list(trained.glob("*state*"))
+    assert not (trained / "init.log.jsonl").exists()
 
 
 def test_training_again_gives_the_same_bytes(dense, tmp_path):
