@@ -103,7 +103,7 @@ def _step(
         loss = F.cross_entropy(logits, labels)
     penalty = state.pruner.penalty(params, clock)
     total = loss if penalty is None else loss + penalty
-    total.backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(total)
     state.pruner.observe(params, clock)
     state.optimizer.step()
     state.optimizer.zero_grad()
