@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from prunecli.errors import BadUsage, NotFinite
+from prunecli.files.artifacts import PRUNED
 from prunecli.masks import exact_count
 from prunecli.types import Mask
 
 Keys = np.ndarray[Any, np.dtype[np.uint32]]
 Shapes = Mapping[str, tuple[int, ...]]
 BINS = 1 << 16
-PRUNED = -math.inf  # the score of a weight that an earlier mask removed
 
 
 def select(scores: Mapping[str, Tensor], density: float, scope: str = "global") -> Mask:

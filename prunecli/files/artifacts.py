@@ -28,6 +28,7 @@ from prunecli.files.tensors import TensorFile
 from prunecli.types import Mask
 
 SCHEMA = 1
+PRUNED = -math.inf  # the score of a weight that an earlier mask removed
 
 
 def canonical(value: Any) -> str:
@@ -146,16 +147,20 @@ def check_mask_fits(
 
 
 class ScoresFile(Mapping[str, Tensor]):
-    """The scores in a file, read anew at each access: selecting needs little memory."""
+    """The scores in a file, read anew at each access: selecting needs little memory.
 
-    def __init__(self, file: TensorFile) -> None:
-        self.file = file
+    What a mask `before` removed scores `PRUNED`.
+    """
+
+    def __init__(self, file: TensorFile, before: Mask | None = None) -> None:
+        self.file, self.before = file, before or {}
         for name in file:
             if file.entry(name).dtype != "F32":
                 raise BadInput(f"{file.label}: scores {name!r} are not float32; score again")
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.file[name]
+        scores = self.file[name]
+        return torch.where(self.before[name], scores, PRUNED) if name in self.before else scores
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.file)

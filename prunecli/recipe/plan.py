@@ -103,30 +103,27 @@ def _order(recipe: Recipe) -> list[str]:
         return list(recipe.steps)
 
 
+def _texts(value: Any) -> list[str]:
+    """Every text in a value, however deep."""
+    if isinstance(value, list | dict):
+        items = value.values() if isinstance(value, dict) else value
+        return [text for item in items for text in _texts(item)]
+    return [value] if isinstance(value, str) else []
+
+
 def _malformed(value: Any) -> list[str]:
     """Texts that look like references and are none."""
-    items = value if isinstance(value, list) else [value]
-    return [
-        item
-        for item in items
-        if isinstance(item, str) and item.startswith("@") and not REFERENCE.fullmatch(item)
-    ]
+    return [t for t in _texts(value) if t.startswith("@") and not REFERENCE.fullmatch(t)]
 
 
 def _references(value: Any) -> list[tuple[str, bool]]:
     """The steps that a value refers to, and whether to all of their outputs."""
-    if isinstance(value, list | dict):
-        items = value.values() if isinstance(value, dict) else value
-        return [reference for item in items for reference in _references(item)]
-    match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
-    return [(match[1], bool(match[2]))] if match else []
+    matches = [match for text in _texts(value) if (match := REFERENCE.fullmatch(text))]
+    return [(match[1], bool(match[2])) for match in matches]
 
 
 def _variables(value: Any) -> list[str]:
-    if isinstance(value, list | dict):
-        items = value.values() if isinstance(value, dict) else value
-        return [name for item in items for name in _variables(item)]
-    return VARIABLE.findall(value) if isinstance(value, str) else []
+    return [name for text in _texts(value) for name in VARIABLE.findall(text)]
 
 
 def _axes_of(recipe: Recipe, step: Step, axes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

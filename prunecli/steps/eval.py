@@ -62,7 +62,7 @@ def evaluation(
         meta = file.meta or {}
         lineage = _mask_in_use(file, mask_file)
         layers = _layers(file, kept)
-        result = _densities(file, layers, lineage) | _costs(model, meta, layers)
+        result = _densities(layers, lineage) | _costs(model, meta, layers)
         place(model, device)
         test = ImageBatches(source.load("test", meta), device, batch_size)
         exact = pick_precision(precision, device)
@@ -97,12 +97,15 @@ def _layers(file: TensorFile, mask: Mask) -> list[dict[str, Any]]:
     ]
 
 
-def _densities(
-    file: TensorFile, layers: list[dict[str, Any]], lineage: dict[str, Any] | None
-) -> dict[str, Any]:
+def _densities(layers: list[dict[str, Any]], lineage: dict[str, Any] | None) -> dict[str, Any]:
+    """How much is left, and how that compares with what was asked of the mask.
+
+    A mask that does not say what was asked of it, because something else made it, got what it has.
+    """
     total, left = sum(x["total"] for x in layers), sum(x["kept"] for x in layers)
-    asked = 1 / lineage["asked"] if lineage else 1.0
-    reached = lineage["total"] / lineage["kept"] if lineage else 1.0
+    mask = lineage or {}
+    reached = mask["total"] / mask["kept"] if mask.get("kept") else total / max(left, 1)
+    asked = 1 / mask["asked"] if mask.get("asked") else reached
     return {
         "density": left / total,
         "sparsity": 1 - left / total,
@@ -111,20 +114,19 @@ def _densities(
         "compression_error": (reached - asked) / asked,
         "nonzero": left,
         "prunable": total,
-        "parameters": sum(file.entry(n).numel for n in file if not _is_buffer(n)),
         "dead_layers": [x["name"] for x in layers if x["kept"] == 0],
         "layers": layers,
     }
 
 
-def _is_buffer(name: str) -> bool:
-    return name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")
-
-
 def _costs(model: nn.Module, meta: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
     total, by_layer = count_flops(model, tuple(meta["model"]["input_shape"]))
     densities = {layer["name"]: layer["kept"] / layer["total"] for layer in layers}
-    return {"flops_dense": total, "flops_sparse": sparse_flops(total, by_layer, densities)}
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "flops_dense": total,
+        "flops_sparse": sparse_flops(total, by_layer, densities),
+    }
 
 
 def _images_per_second(

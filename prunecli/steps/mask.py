@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from prunecli.errors import BadUsage, Mismatch, some
 from prunecli.files.artifacts import (
@@ -23,7 +19,7 @@ from prunecli.files.atomic import check_output, claimed
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import dead_layers, density, kept_counts
 from prunecli.schedules import densities
-from prunecli.selection import PRUNED, select
+from prunecli.selection import select
 from prunecli.steps._common import Common, density_facts, sibling, stem, versions
 from prunecli.steps.score import Scored, Scoring, file_word
 from prunecli.types import Mask
@@ -72,7 +68,7 @@ def mask(
         return output
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
         if scorer is None:
-            kept = select(_Scores(file, before), selection.density, selection.scope)
+            kept = select(ScoresFile(file, before), selection.density, selection.scope)
             lineage = _lineage_of_scores(file)
         else:
             kept = _in_rounds(scorer, selection, before, common)
@@ -86,10 +82,9 @@ def _in_rounds(scorer: Scored, selection: Selection, before: Mask | None, common
     kept = before
     steps = densities(selection.density, selection.rounds, selection.schedule)
     for done, target in enumerate(steps, 1):
-        scores = scorer(kept)
         if kept is not None and target > density(kept):
             continue  # the mask before is sparser than this round's target
-        kept = select(scores, target, selection.scope)
+        kept = select(scorer(kept), target, selection.scope)
         common.progress.advance("pruning rounds", done, len(steps))
     if kept is before or kept is None:
         raise BadUsage(
@@ -102,25 +97,6 @@ def _check_same(before: Mask, names: list[str], label: str) -> None:
     """Masks nest over the same weights only: what the new one left out would grow back."""
     if odd := sorted(before.keys() ^ set(names)):
         raise Mismatch(f"{label}: only one of what is scored and --mask covers {some(odd)}")
-
-
-class _Scores(Mapping[str, Tensor]):
-    """The scores of a file, with what an earlier mask removed set to -inf; read at each access."""
-
-    def __init__(self, file: TensorFile, before: Mask | None) -> None:
-        self.scores, self.before = ScoresFile(file), before or {}
-
-    def __getitem__(self, name: str) -> Tensor:
-        scores = self.scores[name]
-        if name in self.before:
-            scores = torch.where(self.before[name], scores, PRUNED)
-        return scores
-
-    def __iter__(self) -> Any:
-        return iter(self.scores)
-
-    def __len__(self) -> int:
-        return len(self.scores)
 
 
 def _lineage_of_scores(file: TensorFile) -> dict[str, Any]:

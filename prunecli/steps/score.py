@@ -15,11 +15,10 @@ from prunecli import registry
 from prunecli.batches import ScoringBatches
 from prunecli.device import pick_device, place
 from prunecli.errors import NotFinite
-from prunecli.files.artifacts import open_artifact, write_artifact
+from prunecli.files.artifacts import PRUNED, open_artifact, write_artifact
 from prunecli.files.atomic import check_output, claimed
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import all_finite, apply_, chosen
-from prunecli.selection import PRUNED
 from prunecli.steps._common import (
     Common,
     Source,

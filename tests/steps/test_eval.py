@@ -100,6 +100,15 @@ def test_dead_layers_are_listed(dense, tmp_path):
     assert result["top1"] == pytest.approx(100 / 10, abs=2)
 
 
+def test_a_mask_that_does_not_say_what_was_asked_got_what_it_has(dense, tmp_path):
+    path, bits = tmp_path / "m.safetensors", torch.zeros(500, 800, dtype=torch.bool)
+    bits[:250] = True
+    write_mask(path, {"fc1.weight": bits}, {})
+    result = evaluated(dense, path)
+    assert result["compression"] == result["empirical_compression"] == 430_500 / 230_500
+    assert result["compression_error"] == 0
+
+
 def test_the_result_is_the_same_bytes_unless_speed_is_asked_for(dense):
     def text(**options):
         return evaluation(Path(dense), None, Source(), Common(force=True), **options).read_bytes()
