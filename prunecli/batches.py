@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from prunecli.errors import BadUsage
 from prunecli.types import Images
 
 Batch = tuple[Tensor, Tensor]
@@ -106,9 +107,34 @@ class ScoringBatches:
         return self.load()
 
     def __iter__(self) -> Iterator[Batch]:
+        for index in torch.split(self._order(), self.batch_size):
+            yield self._batch(index)
+
+    def per_class(self, count: int) -> Batch:
+        """One batch with `count` images of every class, the classes taking turns.
+
+        Raises BadUsage for a class that has fewer.
+        """
+        if count < 1:
+            raise BadUsage(f"per_class={count}: at least one image of each class is needed")
+        order = self._order()
+        labels = self.data.labels[order]
+        rows = []
+        for label, name in enumerate(self.data.classes):
+            own = order[labels == label][:count]
+            if len(own) < count:
+                raise BadUsage(
+                    f"per_class={count}: the training set has only {len(own)} images of class "
+                    f"{name!r}"
+                )
+            rows.append(own)
+        return self._batch(torch.stack(rows, dim=1).flatten())
+
+    def _order(self) -> Tensor:
         draw = torch.Generator().manual_seed(derive_seed(self.seed, "scoring"))
-        order = torch.randperm(len(self.data.labels), generator=draw)
-        for index in torch.split(order, self.batch_size):
-            images, labels = self.data.images[index], self.data.labels[index]
-            part = replace(self.data, images=images, labels=labels)
-            yield from ImageBatches(part, self.device, self.batch_size).plain()
+        return torch.randperm(len(self.data.labels), generator=draw)
+
+    def _batch(self, index: Tensor) -> Batch:
+        images, labels = self.data.images[index], self.data.labels[index]
+        part = replace(self.data, images=images, labels=labels)
+        return next(ImageBatches(part, self.device, len(index)).plain())

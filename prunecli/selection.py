@@ -1,18 +1,17 @@
 """Exact selection: which weights a number of weights kept comes to.
 
-Nothing is sorted. Scores are float32, and a float's bits, read as an integer, rise with its value
-(after a flip for negatives). Two passes that count the upper and the lower 16 bits find the k-th
-highest score exactly; a third builds the mask. Each pass reads one tensor at a time, so the same
-code serves scores in memory and scores larger than it.
+Nothing is sorted. A random sample of the scores brackets the k-th highest, one pass counts what
+lies above the bracket and gathers the few per cent inside it, where the k-th highest is then found
+exactly; another pass builds the mask. The sample decides only how much is gathered, never what is
+selected. Each pass reads one tensor at a time, so the same code serves scores in memory and scores
+larger than it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,9 +20,8 @@ from prunecli.files.artifacts import PRUNED
 from prunecli.masks import exact_count
 from prunecli.types import Mask
 
-Keys = np.ndarray[Any, np.dtype[np.uint32]]
 Shapes = Mapping[str, tuple[int, ...]]
-BINS = 1 << 16
+SAMPLE = 1 << 16
 
 
 def select(scores: Mapping[str, Tensor], density: float, scope: str = "global") -> Mask:
@@ -39,7 +37,7 @@ def select(scores: Mapping[str, Tensor], density: float, scope: str = "global") 
     keep = exact_count(density, total)
     if keep == 0:
         raise BadUsage(f"a density of {density:g} keeps none of the {total:,} weights; raise it")
-    room = {name: int(np.count_nonzero(keys != _PRUNED_KEY)) for name, keys in _keys(scores)}
+    room = {name: _room(name, flat) for name, flat in _flat(scores)}
     if keep > sum(room.values()):
         raise BadUsage(
             f"{keep:,} of {total:,} weights are to be kept, but an earlier mask left only "
@@ -54,51 +52,81 @@ def select(scores: Mapping[str, Tensor], density: float, scope: str = "global") 
     return mask
 
 
+def _room(name: str, flat: Tensor) -> int:
+    """How many weights have not been pruned yet. Raises NotFinite for NaN and +inf."""
+    if flat.numel() and not flat.max() < math.inf:  # the maximum is NaN if anything is
+        raise NotFinite(f"the scores of {name!r} hold NaN or infinity; nothing was selected")
+    return int((flat > PRUNED).count_nonzero())
+
+
+def _flat(scores: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for name, score in scores.items():
+        yield name, score.detach().cpu().reshape(-1).to(torch.float32)
+
+
 def keep_highest(scores: Mapping[str, Tensor], keep: int) -> Mask:
     """The `keep` highest scores over all tensors; ties by order. See `select`."""
-    upper = np.zeros(BINS, dtype=np.int64)
-    for _, keys in _keys(scores):
-        upper += np.bincount(keys >> 16, minlength=BINS)
-    high, above = _bin_of(upper, keep)
-    lower = np.zeros(BINS, dtype=np.int64)
-    for _, keys in _keys(scores):
-        lower += np.bincount(keys[(keys >> 16) == high] & 0xFFFF, minlength=BINS)
-    low, above_in_bin = _bin_of(lower, keep - above)
-    threshold, ties = np.uint32(high << 16 | low), keep - above - above_in_bin
+    threshold, ties = _threshold(scores, keep) if keep else (math.inf, 0)
     mask: Mask = {}
-    for name, keys in _keys(scores):
-        kept = keys > threshold
+    for name, flat in _flat(scores):
+        kept = flat > threshold
         if ties:
-            equal = np.flatnonzero(keys == threshold)[:ties]
+            equal = (flat == threshold).nonzero()[:ties, 0]
             kept[equal] = True
             ties -= len(equal)
-        mask[name] = torch.from_numpy(kept).reshape(scores[name].shape)
+        mask[name] = kept.reshape(scores[name].shape)
     return mask
 
 
-def _keys(scores: Mapping[str, Tensor]) -> Iterator[tuple[str, Keys]]:
-    """Scores as unsigned integers of the same order; +0.0 and -0.0 are one value."""
-    for name, score in scores.items():
-        flat = score.detach().cpu().reshape(-1).to(torch.float32)
-        if bool((torch.isnan(flat) | (flat == math.inf)).any()):
-            raise NotFinite(f"the scores of {name!r} hold NaN or infinity; nothing was selected")
-        bits = (flat + 0.0).numpy().view(np.uint32)
-        yield name, np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))
+def _threshold(scores: Mapping[str, Tensor], keep: int) -> tuple[float, int]:
+    """The keep-th highest score, and how many of those that equal it are kept.
+
+    Falling, the scores are: those above `high`, those at it, those inside, those at `low`, and the
+    rest. Where the keep-th is outside the bracket, the bracket moves to the side where it is.
+    """
+    low, high = _bracket(scores, keep)
+    while True:
+        above = at_high = at_low = 0
+        parts = []
+        for _, flat in _flat(scores):
+            above += int((flat > high).count_nonzero())
+            at_high += int((flat == high).count_nonzero())
+            if low < high:
+                at_low += int((flat == low).count_nonzero())
+                parts.append(flat[(flat > low) & (flat < high)])
+        inside = torch.cat(parts) if parts else torch.empty(0)
+        rank = keep - above
+        if rank <= 0:
+            low, high = high, math.inf
+        elif rank <= at_high:
+            return high, rank
+        elif (rank := rank - at_high) <= len(inside):
+            value = inside.kthvalue(len(inside) - rank + 1).values
+            return float(value), rank - int((inside > value).count_nonzero())
+        elif (rank := rank - len(inside)) <= at_low:
+            return low, rank
+        else:
+            low, high = -math.inf, low
 
 
-def _key_of(value: float) -> int:
-    return int(next(_keys({"": torch.tensor([value])}))[1][0])
-
-
-_PRUNED_KEY = _key_of(PRUNED)
-
-
-def _bin_of(counts: np.ndarray[Any, np.dtype[np.int64]], keep: int) -> tuple[int, int]:
-    """The bin that holds the keep-th highest item, and how many items lie above that bin."""
-    above = np.cumsum(counts[::-1])[::-1] - counts
-    bins = np.flatnonzero((above < max(keep, 1)) & (above + counts >= max(keep, 1)))
-    place = int(bins[0]) if len(bins) else BINS - 1
-    return place, int(above[place])
+def _bracket(scores: Mapping[str, Tensor], keep: int) -> tuple[float, float]:
+    """Two values between which the keep-th highest score lies, very likely."""
+    total = sum(math.prod(scores[name].shape) for name in scores)
+    if total <= SAMPLE:
+        return -math.inf, math.inf
+    draw = torch.Generator().manual_seed(0)
+    sample = torch.cat(
+        [
+            flat[torch.randint(flat.numel(), (-(-flat.numel() * SAMPLE // total),), generator=draw)]
+            for _, flat in _flat(scores)
+            if flat.numel()
+        ]
+    )
+    falling = sample.sort(descending=True).values
+    middle, margin = len(falling) * keep // total, 3 * math.isqrt(len(falling))
+    high = float(falling[middle - margin]) if middle >= margin else math.inf
+    low = float(falling[middle + margin]) if middle + margin < len(falling) else -math.inf
+    return low, high
 
 
 def apportion(shares: Mapping[str, float], room: Mapping[str, int], keep: int) -> dict[str, int]:

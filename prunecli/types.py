@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Concatenate, Protocol, TypeAlias
+from typing import Any, Concatenate, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
@@ -34,12 +34,28 @@ class Batches(Protocol):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
+    def per_class(self, count: int) -> tuple[Tensor, Tensor]:
+        """One batch with `count` images of every class, the classes taking turns."""
+        ...
+
 
 Scorer: TypeAlias = "Callable[Concatenate[nn.Module, Batches, ...], Scores]"
 """Scores a model: `def snip(model, data, *, batches=1) -> Scores`."""
 
 TensorScorer: TypeAlias = "Callable[Concatenate[Tensor, ...], Tensor]"
 """Scores one weight at a time, so it needs no model: `def magnitude(weight) -> Tensor`."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def iterative(rounds: int) -> Callable[[F], F]:
+    """Marks a scorer that prunes in that many rounds unless told otherwise."""
+
+    def mark(scorer: F) -> F:
+        scorer.__dict__["rounds"] = rounds
+        return scorer
+
+    return mark
 
 
 @dataclass(frozen=True)

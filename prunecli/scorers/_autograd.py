@@ -1,7 +1,8 @@
-"""Gradients for scorers."""
+"""Samples, gradients and initialisations for scorers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
 import torch
@@ -13,20 +14,45 @@ from prunecli.masks import prunable
 from prunecli.types import Batches, Params
 
 
-def gradients(model: nn.Module, data: Batches, batches: int) -> Params:
-    """g = mean over the first `batches` batches of dL/dw, L the mean cross-entropy of a batch.
+def samples(
+    data: Batches, batches: int, per_class: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first `batches` batches, or instead a single one with `per_class` images of each class.
 
-    Nothing accumulates in `.grad`. Fewer batches are used if the data has no more. Raises BadUsage
-    for fewer than one.
+    There are fewer batches if the data has no more. Raises BadUsage for fewer than one.
     """
+    if per_class is not None:
+        return iter([data.per_class(per_class)])
     if batches < 1:
         raise BadUsage(f"batches={batches}: at least one batch is needed")
+    return islice(data, batches)
+
+
+def gradients(
+    model: nn.Module, data: Batches, batches: int, per_class: int | None = None
+) -> Params:
+    """g = mean over the batches of dL/dw, L the mean cross-entropy of a batch.
+
+    Nothing accumulates in `.grad`. See `samples` for which batches.
+    """
     weights = prunable(model)
     total: dict[str, Tensor] = {name: torch.zeros_like(w) for name, w in weights.items()}
     count = 0
-    for inputs, labels in islice(data, batches):
+    for inputs, labels in samples(data, batches, per_class):
         loss = F.cross_entropy(model(inputs), labels)
         for name, g in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
             total[name] += g
         count += 1
     return {name: g / count for name, g in total.items()}
+
+
+@torch.no_grad()
+def xavier_(model: nn.Module, seed: int) -> None:
+    """Draw the prunable weights anew: normal, variance 2 / (fan_in + fan_out). Zeros stay zero.
+
+    Source: Glorot & Bengio, AISTATS 2010, eq. 16
+    """
+    draw = torch.Generator().manual_seed(seed)
+    for weight in prunable(model).values():
+        fresh = nn.init.xavier_normal_(torch.empty(weight.shape), generator=draw)
+        weight.copy_(fresh.to(weight).masked_fill(weight == 0, 0.0))

@@ -1,22 +1,35 @@
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import nn
 
 from prunecli.masks import prunable
-from prunecli.scorers._autograd import gradients
+from prunecli.scorers._autograd import gradients, xavier_
 from prunecli.types import Batches, Scores
 
 
-def snip(model: nn.Module, data: Batches, *, batches: int = 1) -> Scores:
+def snip(
+    model: nn.Module,
+    data: Batches,
+    *,
+    batches: int = 1,
+    per_class: int | None = None,
+    init: Literal["own", "xavier"] = "own",
+    seed: int = 0,
+) -> Scores:
     """Connection sensitivity, |dL/dc| at c = 1.
 
     With weights c*w, dL/dc = (dL/dw)*w, so no gate is needed:
 
         s_j = |g_j * w_j|,    g = mean over batches of dL/dw
 
-    Dividing by the sum over all weights, as the paper does, would not change their order.
+    Dividing by the sum over all weights, as the paper does, would not change their order. With
+    `init=xavier`, weights drawn anew are scored in place of the network's own.
 
     Source: Lee et al., SNIP, ICLR 2019, arXiv 1810.02340, eq. 4
     """
-    g, w = gradients(model, data, batches), prunable(model)
+    if init == "xavier":
+        xavier_(model, seed)
+    g, w = gradients(model, data, batches, per_class), prunable(model)
     return {name: (g[name] * w[name]).abs() for name in w}

@@ -1,0 +1,67 @@
+"""The diagonal of a loss's Hessian, exactly or estimated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def exact(loss: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+    """h_kk = d2L/dw_k2, one backward pass for every single weight."""
+    gradients = torch.autograd.grad(loss, weights, create_graph=True)
+    diagonal = [torch.zeros_like(w) for w in weights]
+    for gradient, weight, h in zip(gradients, weights, diagonal, strict=True):
+        if not gradient.requires_grad:  # the loss is linear in it
+            continue
+        for k, slope in enumerate(gradient.flatten()):
+            (row,) = torch.autograd.grad(slope, weight, retain_graph=True, materialize_grads=True)
+            h.view(-1)[k] = row.flatten()[k]
+    return diagonal
+
+
+def hutchinson(
+    loss: Tensor, weights: Sequence[Tensor], probes: int, draw: torch.Generator
+) -> list[Tensor]:
+    """h = E[v * Hv] over v of random signs, as the mean over `probes` of them. May be negative.
+
+    Source: Bekas, Kokiopoulou & Saad, Applied Numerical Mathematics 57, 2007
+    """
+    gradients = torch.autograd.grad(loss, weights, create_graph=True)
+    diagonal = [torch.zeros_like(w) for w in weights]
+    for _ in range(probes):
+        signs = [_signs(w, draw) for w in weights]
+        products = torch.autograd.grad(
+            gradients, weights, signs, retain_graph=True, materialize_grads=True
+        )
+        for h, v, hv in zip(diagonal, signs, products, strict=True):
+            h += v * hv / probes
+    return diagonal
+
+
+def gauss_newton(
+    logits: Tensor, weights: Sequence[Tensor], probes: int, draw: torch.Generator
+) -> list[Tensor]:
+    """The diagonal of J' (diag(p) - p p') J of the mean cross-entropy: never negative.
+
+    diag(p) - p p' is the sum over classes c of u_c u_c', u_c = sqrt(p_c) (e_c - p). With random
+    signs on every image and class, the square of one gradient, of the signed sum of the u_c'z, is
+    in the mean that diagonal. It needs no second derivative.
+    """
+    p = logits.detach().softmax(1)
+    diagonal = [torch.zeros_like(w) for w in weights]
+    for _ in range(probes):
+        signs = _signs(p, draw) * p.sqrt()
+        directions = signs - p * signs.sum(1, keepdim=True)
+        gradients = torch.autograd.grad(
+            (directions * logits).sum(), weights, retain_graph=True, materialize_grads=True
+        )
+        for h, g in zip(diagonal, gradients, strict=True):
+            h += g.square() / (probes * len(p))
+    return diagonal
+
+
+def _signs(like: Tensor, draw: torch.Generator) -> Tensor:
+    """-1 or 1, at random; drawn on the CPU so that every device sees the same."""
+    return (torch.randint(0, 2, like.shape, generator=draw) * 2 - 1).to(like)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, fx, nn
+
+from prunecli.graph import channel_axis, grouped, is_activation, is_layer, trace, ungrouped
+from prunecli.masks import prunable
+from prunecli.types import Batches, Scores
+
+
+@torch.no_grad()
+def activation(
+    model: nn.Module, data: Batches, *, batches: int = 1, side: Literal["out", "in"] = "out"
+) -> Scores:
+    """Magnitude times how active the channel is.
+
+        s_j = |w_j * a_c|,    a = m / ||m||_2 per layer
+
+    m_c is the mean, over images and space, of channel c after the activation function that follows
+    the layer (of the layer's own output where none follows), c being the output channel that w_j
+    belongs to. With `side=in`, m is the mean of the layer's inputs, and c the channel w_j reads.
+
+    Raises Mismatch for a network that torch.fx cannot trace.
+
+    Source: foresight thesis, eq. 2.3
+    """
+    means = _Means(model)
+    for inputs, _ in islice(data, batches):
+        means.run(inputs)
+    scores = {}
+    for name, w in prunable(model).items():
+        layer = model.get_submodule(name.removesuffix("weight").removesuffix("."))
+        terms = grouped(layer, w.abs())
+        groups, outputs, ins, _ = terms.shape
+        m = means.inputs[name] if side == "in" else means.outputs(name, groups * outputs)
+        a = (m / m.norm().clamp(min=1e-30)).abs()
+        a = a.reshape((groups, 1, ins, 1) if side == "in" else (groups, outputs, 1, 1))
+        scores[name] = ungrouped(layer, terms * a, w.shape)
+    return scores
+
+
+class _Means(fx.Interpreter):
+    """Runs a model and sums up, over its runs, the channel means at its layers."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.traced = trace(model)
+        super().__init__(self.traced)
+        self.inputs: dict[str, Tensor] = {}
+        self.given: dict[fx.Node, Tensor] = {}
+        self.axis: dict[fx.Node, int] = {}
+        self.calls: dict[str, list[tuple[fx.Node, fx.Node]]] = {}
+        for node in self.traced.graph.nodes:
+            if is_layer(self.traced, node):
+                follows = _activation_after(self.traced, node)
+                axis = channel_axis(self.fetch_attr(node.target))
+                self.axis |= {node: axis, follows: axis}
+                self.calls.setdefault(f"{node.target}.weight", []).append((node, follows))
+
+    def run_node(self, n: fx.Node) -> Any:
+        if is_layer(self.traced, n):
+            x, name = self.env[n.all_input_nodes[0]], f"{n.target}.weight"
+            self.inputs[name] = self.inputs.get(name, 0) + _mean(x, self.axis[n])
+        value = super().run_node(n)
+        if n in self.axis:  # now: a later node may work in place
+            self.given[n] = self.given.get(n, 0) + _mean(value, self.axis[n])
+        return value
+
+    def outputs(self, name: str, channels: int) -> Tensor:
+        """After the activation, unless that is of another shape (behind a flattening, say)."""
+        means = [self.given[follows] for _, follows in self.calls[name]]
+        if any(len(mean) != channels for mean in means):
+            means = [self.given[node] for node, _ in self.calls[name]]
+        return torch.stack(means).sum(0)
+
+
+def _mean(x: Tensor, axis: int) -> Tensor:
+    """Per channel; of an activation that has fewer dimensions than its layer, too."""
+    axis %= x.ndim
+    return x.mean([d for d in range(x.ndim) if d != axis])
+
+
+def _activation_after(graph: fx.GraphModule, layer: fx.Node) -> fx.Node:
+    """The nearest activation that the layer's output reaches before the next layer, else itself."""
+    front = [layer]
+    while front:
+        front = list(dict.fromkeys(user for node in front for user in node.users))
+        for node in front:
+            if is_activation(graph, node):
+                return node
+        front = [node for node in front if not is_layer(graph, node)]
+    return layer

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from prunecli.masks import prunable
+from prunecli.scorers._autograd import samples
+from prunecli.scorers._hessian import exact, gauss_newton, hutchinson
+from prunecli.types import Batches, Scores
+
+
+def obd(
+    model: nn.Module,
+    data: Batches,
+    *,
+    hessian: Literal["hutchinson", "exact", "ggn"] = "hutchinson",
+    batches: int = 4,
+    per_class: int | None = None,
+    probes: int = 16,
+    seed: int = 0,
+) -> Scores:
+    """Optimal brain damage: the second-order change of the loss if the weight goes.
+
+        s_k = h_kk * w_k^2 / 2,    h = mean over batches of the diagonal of the Hessian of L
+
+    `hessian=exact` takes a backward pass for every weight: for small networks. `hutchinson`
+    estimates the same with `probes` random vectors a batch, and `ggn` the Gauss-Newton part of it,
+    which is never negative. Negative curvature is kept: such weights rank last.
+
+    Source: LeCun, Denker & Solla, Optimal Brain Damage, NIPS 1989, eq. 5 (3.1 in the foresight
+    thesis)
+    """
+    w = prunable(model)
+    weights, draw = list(w.values()), torch.Generator().manual_seed(seed)
+    total = [torch.zeros_like(each) for each in weights]
+    count = 0
+    for inputs, labels in samples(data, batches, per_class):
+        logits = model(inputs)
+        if hessian == "ggn":
+            diagonal = gauss_newton(logits, weights, probes, draw)
+        else:
+            loss = F.cross_entropy(logits, labels)
+            estimated = hessian == "hutchinson"
+            diagonal = (
+                hutchinson(loss, weights, probes, draw) if estimated else exact(loss, weights)
+            )
+        for h, part in zip(total, diagonal, strict=True):
+            h += part
+        count += 1
+    return {
+        name: h / count * each.detach().square() / 2
+        for (name, each), h in zip(w.items(), total, strict=True)
+    }
