@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prunecli.errors import BadInput, BadUsage, Mismatch
+from prunecli.files.artifacts import kind_of
 from prunecli.files.header import FLOATS
 from prunecli.files.tensors import TensorFile
 from prunecli.types import Mask, Params
@@ -40,49 +41,64 @@ def classifier(model: nn.Module) -> str | None:
     return f"{linear[-1]}.weight".removeprefix(".") if linear else None
 
 
-def prunable_names(checkpoint: TensorFile) -> list[str]:
-    """The prunable weights of a checkpoint, without building its model.
+def prunable_names(file: TensorFile) -> list[str]:
+    """The prunable weights of a checkpoint, without building its model; of scores, all.
 
     prunecli's own checkpoints list them. In any other file they are the floating-point tensors of
     two or more dimensions named `...weight` that do not look like embeddings.
     """
-    if checkpoint.meta is not None:
-        listed = checkpoint.meta.get("prunable")
-        if not isinstance(listed, list) or any(name not in checkpoint for name in listed):
-            raise BadInput(f"{checkpoint.label}: its list of prunable weights is damaged")
+    if kind_of(file) == "scores":
+        return list(file)
+    if file.meta is not None:
+        listed = file.meta.get("prunable")
+        if not isinstance(listed, list) or any(name not in file for name in listed):
+            raise BadInput(f"{file.label}: its list of prunable weights is damaged")
         return listed
     return [
         name
-        for name in checkpoint
+        for name in file
         if (name == "weight" or name.endswith(".weight"))
-        and len(checkpoint.entry(name).shape) >= 2
-        and checkpoint.entry(name).dtype in FLOATS
+        and len(file.entry(name).shape) >= 2
+        and file.entry(name).dtype in FLOATS
         and not EMBEDDING.search(name)
     ]
 
 
+def parameter_count(checkpoint: TensorFile) -> int:
+    """All that training moves: the floating-point tensors but the statistics of normalisations."""
+    return sum(
+        checkpoint.entry(name).numel
+        for name in checkpoint
+        if checkpoint.entry(name).dtype in FLOATS
+        and name.rpartition(".")[2] not in ("running_mean", "running_var")
+    )
+
+
 def chosen(
-    checkpoint: TensorFile, ignore: tuple[str, ...] = (), exclude_classifier: bool = False
+    file: TensorFile, ignore: tuple[str, ...] = (), exclude_classifier: bool = False
 ) -> list[str]:
     """The prunable weights less those that match an `ignore` pattern (fnmatch on whole names).
 
     Raises BadUsage for a pattern that matches nothing: a slip that would go unseen.
     """
-    names = prunable_names(checkpoint)
-    if exclude_classifier:
-        last = (checkpoint.meta or {}).get("classifier")
-        if last is None:
-            raise BadUsage(
-                f"{checkpoint.label}: it does not say which weight is the classifier; "
-                "name it with --ignore PATTERN"
-            )
-        ignore = (*ignore, last)
+    names = prunable_names(file)
+    last = (file.meta or {}).get("classifier")
+    if exclude_classifier and last is None:
+        raise BadUsage(
+            f"{file.label}: it does not say which weight is the classifier; "
+            "name it with --ignore PATTERN"
+        )
     for pattern in ignore:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise BadUsage(f"{checkpoint.label}: no prunable weight matches {pattern!r}")
-    left = [name for name in names if not any(fnmatchcase(name, p) for p in ignore)]
+            raise BadUsage(f"{file.label}: no prunable weight matches {pattern!r}")
+    left = [
+        name
+        for name in names
+        if not (exclude_classifier and name == last)
+        and not any(fnmatchcase(name, pattern) for pattern in ignore)
+    ]
     if not left:
-        raise Mismatch(f"{checkpoint.label}: it has no weight to prune")
+        raise Mismatch(f"{file.label}: it has no weight to prune")
     return left
 
 

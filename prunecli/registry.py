@@ -90,6 +90,11 @@ def takes_model(scorer: Callable[..., Any]) -> bool:
     return count == 2
 
 
+def own_rounds(scorer: Callable[..., Any]) -> int:
+    """In how many rounds a scorer prunes unless told otherwise; see `types.iterative`."""
+    return int(getattr(scorer, "rounds", 1))
+
+
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(function, eval_str=True).parameters

@@ -27,11 +27,13 @@ from prunecli.errors import BadUsage
 
 SCOPES = ("global", "layer", "uniform", "erk")
 ROUND_SCHEDULES = ("exponential", "linear")
+PRESETS = {"thesis": {"exclude_classifier": True, "count": "model"}}
 EXAMPLES = """
 prunecli mask ckpt.lamp.scores.safetensors --compression 16
 prunecli mask $(prunecli score --method lamp ckpt.safetensors) --sparsity 0.9 --scope layer
 prunecli mask init.safetensors --method snip --rounds 10 --density 0.02   # scored every round
 prunecli mask scores.safetensors --density 0.05 --mask previous.mask.safetensors     # nested
+prunecli mask init.safetensors --method synflow --critical        # how far can it go?
 """
 
 
@@ -53,6 +55,7 @@ class MaskCommand(Command):
 @click.option("--density", type=Number(0, 1), help="Fraction of weights to keep.")
 @click.option("--sparsity", type=Number(0, 1, "[)"), help="Fraction to remove.")
 @click.option("--compression", type=Number(1, ends="[]"), help="All weights over kept weights.")
+@click.option("--critical", is_flag=True, help="The highest compression that empties no layer.")
 @click.option(
     "--scope",
     type=click.Choice(SCOPES),
@@ -64,9 +67,7 @@ class MaskCommand(Command):
 @click.option(
     "--rounds",
     type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Prune in rounds, scoring anew before each.",
+    help="Prune in rounds, scoring anew before each.  [default: 1; synflow: 100]",
 )
 @click.option(
     "--schedule",
@@ -74,6 +75,18 @@ class MaskCommand(Command):
     default="exponential",
     show_default=True,
     help="Of the density over rounds.",
+)
+@click.option(
+    "--count",
+    type=click.Choice(("scored", "model")),
+    default="scored",
+    show_default=True,
+    help="What the density counts over: the weights that are scored, or all parameters.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(tuple(PRESETS)),
+    help="thesis: --exclude-classifier --count model.",
 )
 @click.option("--mask", type=FILE, help="Keep only what this mask keeps.")
 @click.option("--no-dead-layers", is_flag=True, help="Fail if a layer is left without weights.")
@@ -84,27 +97,34 @@ class MaskCommand(Command):
 def mask(scores: Path, **params: Any) -> None:  # fmt: skip
     """Keep the highest scores: exactly round(density * n) of n weights, ties by order.
 
-    Give exactly one of --density, --sparsity and --compression. From a CHECKPOINT, --method says
-    how to score it.
+    Give exactly one of --density, --sparsity, --compression and --critical. From a CHECKPOINT,
+    --method says how to score it.
     """
     from prunecli.steps.mask import Selection
     from prunecli.steps.mask import mask as step
 
+    params |= PRESETS.get(params["preset"], {})
     selection = Selection(
         density_asked(params),
         params["scope"],
         params["rounds"],
         params["schedule"],
         allow_dead_layers=not params["no_dead_layers"],
+        count=params["count"],
     )
-    scored = scoring(params) if params["method"] else None
-    done(params, step(scores, selection, scored, params["mask"], common(params)))
+    done(params, step(scores, selection, scoring(params), params["mask"], common(params)))
 
 
-def density_asked(params: Mapping[str, Any]) -> float:
-    given = [n for n in ("density", "sparsity", "compression") if params[n] is not None]
+def density_asked(params: Mapping[str, Any]) -> float | None:
+    """The density asked for; None for the critical one."""
+    given = [n for n in ("density", "sparsity", "compression", "critical") if params[n]]
+    given += [n for n in ("sparsity",) if params[n] == 0]
     if len(given) != 1:
-        raise BadUsage("give exactly one of --density, --sparsity and --compression")
+        raise BadUsage("give exactly one of --density, --sparsity, --compression and --critical")
+    if params["critical"]:
+        if params["mask"]:
+            raise BadUsage("--critical looks at the whole network; leave --mask out")
+        return None
     value = float(params[given[0]])
     if given[0] == "compression":
         return 1 / value

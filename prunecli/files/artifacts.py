@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -149,21 +149,26 @@ def check_mask_fits(
 class ScoresFile(Mapping[str, Tensor]):
     """The scores in a file, read anew at each access: selecting needs little memory.
 
-    What a mask `before` removed scores `PRUNED`.
+    Only `names`, if they are given. What a mask `before` removed scores `PRUNED`.
     """
 
-    def __init__(self, file: TensorFile, before: Mask | None = None) -> None:
+    def __init__(
+        self, file: TensorFile, before: Mask | None = None, names: Iterable[str] | None = None
+    ) -> None:
         self.file, self.before = file, before or {}
-        for name in file:
+        self.names = dict.fromkeys(file if names is None else names)
+        for name in self.names:
             if file.entry(name).dtype != "F32":
                 raise BadInput(f"{file.label}: scores {name!r} are not float32; score again")
 
     def __getitem__(self, name: str) -> Tensor:
+        if name not in self.names:
+            raise KeyError(name)
         scores = self.file[name]
         return torch.where(self.before[name], scores, PRUNED) if name in self.before else scores
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.file)
+        return iter(self.names)
 
     def __len__(self) -> int:
-        return len(self.file)
+        return len(self.names)

@@ -131,10 +131,10 @@ def _axes_of(recipe: Recipe, step: Step, axes: Mapping[str, tuple[str, ...]]) ->
     for key, value in step.options.items():
         place = (*step.place, key)
         for name in _variables(value):
-            if name not in recipe.matrix and name not in recipe.variables:
-                known = [*recipe.variables, *recipe.matrix]
-                recipe.fault(place, f"there is no variable {name!r}{suggest(name, known)}")
-            used |= {name} & recipe.matrix.keys()
+            known = dict.fromkeys((*recipe.variables, *recipe.matrix, *recipe.set_by))
+            if name not in known:
+                recipe.fault(place, f"there is no variable {name!r}{suggest(name, list(known))}")
+            used |= {recipe.set_by.get(name, name)} & recipe.matrix.keys()
         for name, every in _references(value):
             used |= set() if every else set(axes.get(name, ()))
     if step.over is not None:
@@ -167,10 +167,11 @@ def _job(
             needs.extend(job.name for job in fitting)
             paths = [str(job.output) for job in fitting] or [value]
             return paths if every else paths[0]
-        return _substituted(value, recipe.variables | place)
+        return _substituted(value, variables)
 
     checked = Checked([], "")
-    if all(v in recipe.variables or recipe.matrix.get(v) for v in _variables(step.options)):
+    variables = recipe.variables_at({a: v for a, v in place.items() if recipe.matrix[a]})
+    if all(name in variables for name in _variables(step.options)):
         try:
             checked = check(step.command, fill(step.options))
         except BadUsage as error:

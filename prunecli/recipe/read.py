@@ -36,7 +36,23 @@ class Recipe:
     exclude: list[Axes]
     steps: dict[str, Step]
     lines: Lines
+    settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     faults: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def set_by(self) -> dict[str, str]:
+        """The axis that sets a variable, for those that an axis sets."""
+        return {
+            name: axis
+            for axis, rows in self.settings.items()
+            for row in rows.values()
+            for name in row
+        }
+
+    def variables_at(self, place: Axes) -> Axes:
+        """All variables at a place of the matrix: an axis's value, and what that value sets."""
+        rows = [self.settings[axis][place[axis]] for axis in self.settings if axis in place]
+        return self.variables | {k: v for row in rows for k, v in row.items()} | place
 
     def fault(self, place: Place, message: str) -> None:
         """Note a fault at the line of `place`, or of what it is in."""
@@ -70,6 +86,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str
     matrix = _table(recipe, document, "matrix")
     recipe.exclude = _exclude(recipe, matrix.pop("exclude", []), matrix)
     recipe.matrix = {axis: _values(recipe, axis, value) for axis, value in matrix.items()}
+    _check_settings(recipe)
     for both in [axis for axis in recipe.matrix if axis in recipe.variables]:
         recipe.fault(("matrix", both), f"{both!r} is in vars too; rename one of them")
     _override(recipe, overrides)
@@ -91,7 +108,13 @@ def _table(recipe: Recipe, document: dict[str, Any], key: str) -> dict[str, Any]
 
 
 def _values(recipe: Recipe, axis: str, value: Any) -> list[Any]:
-    """The values of an axis; none, if they are no axis's values."""
+    """The values of an axis; none, if they are no axis's values.
+
+    In place of a list, a table names the values and says which variables each of them sets.
+    """
+    if isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
+        recipe.settings[axis] = value
+        return list(value)
     if isinstance(value, list) and value and not any(isinstance(v, list | dict) for v in value):
         if len({str(v) for v in value}) == len(value):
             return value
@@ -99,6 +122,20 @@ def _values(recipe: Recipe, axis: str, value: Any) -> list[Any]:
         return value
     recipe.fault(("matrix", axis), f"the axis {axis!r} needs a list of plain values")
     return []
+
+
+def _check_settings(recipe: Recipe) -> None:
+    """What an axis sets must have a value everywhere, and only one."""
+    for name, axis in recipe.set_by.items():
+        setting = [
+            a for a, rows in recipe.settings.items() if any(name in r for r in rows.values())
+        ]
+        if name in recipe.matrix or len(setting) > 1:
+            recipe.fault(("matrix", axis), f"{name!r} is set by two axes, or is one itself")
+        for value, row in recipe.settings[axis].items():
+            if name not in row and name not in recipe.variables:
+                place = ("matrix", axis, value)
+                recipe.fault(place, f"{axis} {value!r} does not set {name!r}, nor do vars")
 
 
 def _exclude(recipe: Recipe, value: Any, matrix: dict[str, Any]) -> list[Axes]:
@@ -123,6 +160,10 @@ def _override(recipe: Recipe, overrides: Mapping[str, Any]) -> None:
         elif key in recipe.matrix:
             values = value if isinstance(value, list) else [value]
             recipe.matrix[key] = _values(recipe, key, values)
+            for odd in [v for v in values if v not in recipe.settings.get(key, values)]:
+                hint = suggest(str(odd), list(recipe.settings[key]))
+                recipe.fault((), f"--set: there is no {key} {odd!r}{hint}")
+                recipe.matrix[key] = []
         else:
             known = [*recipe.variables, *recipe.matrix]
             recipe.fault((), f"--set: there is no {key!r} in vars or matrix{suggest(key, known)}")

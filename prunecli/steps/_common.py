@@ -168,7 +168,10 @@ def open_mask(path: Path, checkpoint: TensorFile) -> tuple[Mask, TensorFile]:
 def mask_lineage(file: TensorFile, epochs: int = 0) -> dict[str, Any]:
     """What a checkpoint or a result says of its mask; `epochs` were trained under it."""
     meta = file.meta or {}
-    keys = ("method", "options", "scope", "rounds", "schedule", "seed", "asked", "total", "kept")
+    keys = (
+        "method", "options", "scope", "rounds", "schedule", "seed", "asked", "count", "total",
+        "kept",
+    )  # fmt: skip
     return {key: meta.get(key) for key in keys} | {"sha256": file.sha256, "epochs": epochs}
 
 
@@ -183,16 +186,33 @@ def left_over(checkpoint: TensorFile, mask: Mask) -> dict[str, Any]:
     Where an earlier mask had removed weights already, both count: a weight is kept if the mask
     keeps it and it is not zero.
     """
-    names = prunable_names(checkpoint)
-    sizes = {name: checkpoint.entry(name).numel for name in names}
-    before = sizes | ((checkpoint.meta or {}).get("density") or {}).get("kept", {})
-    kept = {name: before[name] for name in names}
-    for name in set(names) & set(mask):
+    sizes, before = _recorded(checkpoint)
+    kept = dict(before)
+    for name in set(before) & set(mask):
         bits = mask[name]
         if before[name] < sizes[name]:
             bits = bits & (checkpoint[name] != 0)
         kept[name] = int(bits.sum())
     return _facts_of(kept, sizes)
+
+
+def kept_bits(checkpoint: TensorFile, mask: Mask) -> Mask:
+    """Which of a checkpoint's prunable weights are left once `mask` is applied; see `left_over`."""
+    sizes, before = _recorded(checkpoint)
+    bits = {}
+    for name in before:
+        whole = torch.ones(checkpoint.shapes[name], dtype=torch.bool)
+        bits[name] = whole if before[name] == sizes[name] else checkpoint[name] != 0
+        if name in mask:
+            bits[name] = bits[name] & mask[name]
+    return bits
+
+
+def _recorded(checkpoint: TensorFile) -> tuple[dict[str, int], dict[str, int]]:
+    """Size and number of kept weights of each prunable tensor, as the file says."""
+    sizes = {name: checkpoint.entry(name).numel for name in prunable_names(checkpoint)}
+    kept = ((checkpoint.meta or {}).get("density") or {}).get("kept", {})
+    return sizes, {name: kept.get(name, size) for name, size in sizes.items()}
 
 
 def _facts_of(kept: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, Any]:

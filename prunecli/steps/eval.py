@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from prunecli.batches import ImageBatches
+from prunecli.collapse import diagnosis
 from prunecli.device import pick_device, pick_precision, place
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import check_output, claimed, write_text
@@ -20,6 +21,7 @@ from prunecli.masks import apply_
 from prunecli.steps._common import (
     Common,
     Source,
+    kept_bits,
     left_over,
     load_model,
     mask_lineage,
@@ -51,7 +53,7 @@ def evaluation(
     kept, mask_file = open_mask(mask, file) if mask else ({}, None)
     device = pick_device(common.device)
     source = source.resolved(file.meta)
-    model = load_model(file)
+    model = load_model(file).eval()
     apply_(dict(model.named_parameters()), kept)
     output = common.output or _output_name(checkpoint, file, mask_file)
     inputs = file.places + (mask_file.places if mask_file else [])
@@ -61,8 +63,11 @@ def evaluation(
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
         meta = file.meta or {}
         lineage = _mask_in_use(file, mask_file)
-        layers = _layers(file, kept)
+        bits = kept_bits(file, kept)
+        state = diagnosis(bits, model, tuple(meta["model"]["input_shape"]))
+        layers = _layers(file, kept, state)
         result = _densities(layers, lineage) | _costs(model, meta, layers)
+        result |= {key: state[key] for key in ("effective_density", "live_path")}
         place(model, device)
         test = ImageBatches(source.load("test", meta), device, batch_size)
         exact = pick_precision(precision, device)
@@ -89,11 +94,18 @@ def _output_name(checkpoint: Path, file: TensorFile, mask: TensorFile | None) ->
     return sibling(checkpoint, f"{stem(basis)}.eval.json")
 
 
-def _layers(file: TensorFile, mask: Mask) -> list[dict[str, Any]]:
-    """Name, shape, size and kept weights of each prunable tensor under the mask."""
+def _layers(file: TensorFile, mask: Mask, state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Name, shape, size, kept weights and dead channels of each prunable tensor under the mask."""
     return [
-        {"name": n, "shape": list(file.shapes[n]), "total": file.entry(n).numel, "kept": count}
-        for n, count in left_over(file, mask)["kept"].items()
+        {
+            "name": name,
+            "shape": list(file.shapes[name]),
+            "total": file.entry(name).numel,
+            "kept": count,
+            "dead_inputs": state["dead_inputs"][name],
+            "dead_outputs": state["dead_outputs"][name],
+        }
+        for name, count in left_over(file, mask)["kept"].items()
     ]
 
 

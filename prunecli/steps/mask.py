@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prunecli.errors import BadUsage, Mismatch, some
+from prunecli.collapse import diagnosis
+from prunecli.errors import BadUsage, Mismatch, PruneError, some
 from prunecli.files.artifacts import (
     ScoresFile,
     check_mask_fits,
@@ -17,23 +20,45 @@ from prunecli.files.artifacts import (
 )
 from prunecli.files.atomic import check_output, claimed
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import dead_layers, density, kept_counts
+from prunecli.masks import (
+    chosen,
+    dead_layers,
+    density,
+    exact_count,
+    kept_counts,
+    parameter_count,
+)
+from prunecli.registry import own_rounds
 from prunecli.schedules import densities
 from prunecli.selection import select
-from prunecli.steps._common import Common, density_facts, sibling, stem, versions
+from prunecli.steps._common import (
+    Common,
+    build_model,
+    density_facts,
+    sibling,
+    stem,
+    versions,
+)
 from prunecli.steps.score import Scored, Scoring, file_word
 from prunecli.types import Mask
+
+GRID = 1.01  # the step, as a ratio, in which the critical compression is sought
 
 
 @dataclass(frozen=True)
 class Selection:
-    """How many weights stay, and where they are chosen among."""
+    """How many weights stay, and where they are chosen among.
 
-    density: float
+    `density` counts over the scored weights, or with `count="model"` over all parameters of the
+    network, those that are not scored being kept. None asks for the critical compression.
+    """
+
+    density: float | None
     scope: str = "global"
-    rounds: int = 1
+    rounds: int | None = None
     schedule: str = "exponential"
     allow_dead_layers: bool = True
+    count: str = "scored"
 
 
 def mask(
@@ -43,54 +68,141 @@ def mask(
     previous: Path | None,
     common: Common,
 ) -> Path:
-    """Keep exactly round(density * n) of the n weights that are scored, and write the mask.
+    """Keep exactly round(density * n) of n weights, the highest scores, and write the mask.
 
     From a score file, the scores in it decide. From a checkpoint, `scoring` says how to score it;
     in `rounds`, each scores the network as the mask of the round before left it. A `previous` mask
     is never outgrown.
     """
+    scoring = scoring or Scoring()
     file = open_artifact(source, "scores", "checkpoint")
     from_checkpoint = kind_of(file) == "checkpoint"
-    if from_checkpoint and scoring is None:
+    if from_checkpoint and scoring.method is None:
         raise BadUsage(f"{file.label}: it is a checkpoint; say how to score it with --method")
-    if not from_checkpoint and (scoring is not None or selection.rounds > 1):
+    if not from_checkpoint and (scoring.method is not None or (selection.rounds or 1) > 1):
         raise BadUsage(f"{file.label}: it holds scores; --method and --rounds need the checkpoint")
     before, before_file = read_mask(previous) if previous else (None, None)
     if before is not None and before_file is not None:
         check_mask_fits(before, file.shapes, before_file.label, file.label)
+    scorer = Scored(file, scoring, common) if from_checkpoint else None
+    names = chosen(file, scoring.ignore, scoring.exclude_classifier)
+    if before is not None:
+        _check_same(before, names, file.label)
+    rounds = selection.rounds or (own_rounds(scorer.function) if scorer else 1)
+    selection = replace(selection, rounds=rounds)
+    budget = Budget.of(file, names, selection)
+    if before is not None and (budget.density or 1.0) > density(before):
+        raise BadUsage(
+            f"the earlier mask keeps less than a density of {budget.density or 1:g} already; "
+            "ask for a lower density"
+        )
     output = common.output or _output_name(source, selection, scoring)
     inputs = file.places + (before_file.places if before_file else [])
     check_output(output, inputs, force=common.force)
-    scorer = Scored(file, scoring.checked(), common) if scoring else None
-    if before is not None:
-        _check_same(before, scorer.names if scorer else list(file), file.label)
     if common.dry_run:
         return output
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
-        if scorer is None:
-            kept = select(ScoresFile(file, before), selection.density, selection.scope)
-            lineage = _lineage_of_scores(file)
-        else:
-            kept = _in_rounds(scorer, selection, before, common)
-            lineage = scorer.facts() | {"scores": None}
-        _report_dead_layers(kept, selection, common)
-        write_mask(target, kept, lineage | _facts(selection, kept, before_file))
+        pruned = _pruning(scorer, file, names, selection, before, common)
+        kept = pruned(budget.density) if budget.density else _critical(pruned, budget)
+        facts = _facts(selection, kept, budget, before_file) | _collapse(file, kept)
+        _report(facts, selection, common)
+        lineage = scorer.facts() | {"scores": None} if scorer else _lineage_of_scores(file)
+        write_mask(target, kept, lineage | facts)
     return output
 
 
-def _in_rounds(scorer: Scored, selection: Selection, before: Mask | None, common: Common) -> Mask:
+@dataclass(frozen=True)
+class Budget:
+    """How many weights may stay: the density over the scored ones, and what else is counted."""
+
+    density: float | None
+    scored: int
+    layers: int
+    whole: int
+
+    @classmethod
+    def of(cls, file: TensorFile, names: list[str], selection: Selection) -> Budget:
+        """Solved for the weights that are scored. Raises BadUsage where there is no solution."""
+        scored = sum(file.entry(name).numel for name in names)
+        over_model = selection.count == "model"
+        own = file.meta or {}
+        known = kind_of(file) == "scores"
+        whole = scored
+        if over_model:
+            whole = int(own.get("parameters") or 0) if known else parameter_count(file)
+        if whole < scored:
+            raise BadUsage(f"{file.label}: it does not say how many parameters the network has")
+        budget = cls(None, scored, len(names), whole)
+        if selection.density is None:
+            return budget
+        asked = exact_count(selection.density, whole)
+        if asked <= budget.others:
+            what = f"a density of {selection.density:g} keeps"
+            why = f"none of the {scored:,} weights"
+            if over_model:
+                why = (
+                    f"{asked:,} of {whole:,} parameters, of which {budget.others:,} are not pruned"
+                )
+            most = whole / (budget.others + budget.layers)
+            raise BadUsage(
+                f"{what} {why}: infeasible; the highest compression that leaves each of the "
+                f"{budget.layers} layers a weight is {most:.6g}"
+            )
+        keep = asked - budget.others
+        return replace(budget, density=keep / scored)
+
+    @property
+    def others(self) -> int:
+        """Parameters that count but are not scored."""
+        return self.whole - self.scored
+
+
+def _pruning(
+    scorer: Scored | None,
+    file: TensorFile,
+    names: list[str],
+    selection: Selection,
+    before: Mask | None,
+    common: Common,
+) -> Callable[[float], Mask]:
+    """The mask at a density of the scored weights. What is scored once is scored now."""
+    if scorer is not None and selection.rounds != 1:
+        return lambda density: _in_rounds(scorer, density, selection, before, common)
+    scores = scorer(before) if scorer else ScoresFile(file, before, names)
+    return lambda density: select(scores, density, selection.scope)
+
+
+def _in_rounds(
+    scorer: Scored, lowest: float, selection: Selection, before: Mask | None, common: Common
+) -> Mask:
     kept = before
-    steps = densities(selection.density, selection.rounds, selection.schedule)
+    steps = densities(lowest, selection.rounds or 1, selection.schedule)
     for done, target in enumerate(steps, 1):
         if kept is not None and target > density(kept):
             continue  # the mask before is sparser than this round's target
         kept = select(scorer(kept), target, selection.scope)
         common.progress.advance("pruning rounds", done, len(steps))
-    if kept is before or kept is None:
-        raise BadUsage(
-            f"the earlier mask keeps less than a density of {selection.density:g} already"
-        )
+    assert kept is not None, "the last round is at the density asked for, which `before` can give"
     return kept
+
+
+def _critical(pruned: Callable[[float], Mask], budget: Budget) -> Mask:
+    """The mask at the highest compression, on a grid of 1% steps, that empties no layer.
+
+    The grid ends at one weight per layer, beyond which no method can go. It is searched by halving,
+    which presumes that a method that empties a layer does so at higher compressions too.
+    """
+    steps = math.floor(math.log(budget.scored / budget.layers, GRID))
+    grid = [GRID**-step for step in range(steps + 1)] + [budget.layers / budget.scored]
+    fine, empty = 0, len(grid)
+    best = pruned(1.0)
+    while empty - fine > 1:
+        middle = (fine + empty) // 2
+        if dead_layers(kept := pruned(grid[middle])):
+            empty = middle
+        else:
+            fine, best = middle, kept
+    return best
 
 
 def _check_same(before: Mask, names: list[str], label: str) -> None:
@@ -101,36 +213,66 @@ def _check_same(before: Mask, names: list[str], label: str) -> None:
 
 def _lineage_of_scores(file: TensorFile) -> dict[str, Any]:
     meta = file.meta or {}
-    keys = ("method", "options", "seed", "parent")
+    keys = ("method", "options", "seed", "parent", "parameters", "classifier", "model")
     return {key: meta.get(key) for key in keys} | {"scores": file.sha256, "versions": versions()}
 
 
-def _facts(selection: Selection, kept: Mask, before: TensorFile | None) -> dict[str, Any]:
+def _facts(
+    selection: Selection, kept: Mask, budget: Budget, before: TensorFile | None
+) -> dict[str, Any]:
+    """`total`, `kept` and `asked` count as the density was asked for; `density` per tensor."""
+    left = sum(kept_counts(kept).values()) + budget.others
     return {
         "scope": selection.scope,
         "rounds": selection.rounds,
-        "schedule": selection.schedule if selection.rounds > 1 else None,
-        "asked": selection.density,
-        "total": sum(bits.numel() for bits in kept.values()),
-        "kept": sum(kept_counts(kept).values()),
+        "schedule": selection.schedule if selection.rounds != 1 else None,
+        "critical": selection.density is None,
+        "asked": selection.density or left / budget.whole,
+        "count": selection.count,
+        "total": budget.whole,
+        "kept": left,
         "density": density_facts(kept),
         "mask": before.sha256 if before else None,
     }
 
 
-def _report_dead_layers(kept: Mask, selection: Selection, common: Common) -> None:
-    dead = dead_layers(kept)
-    if not dead:
-        return
-    message = f"no weight is left in {some(dead)}: nothing gets through"
-    if not selection.allow_dead_layers:
-        raise Mismatch(f"{message}; raise the density, or choose another --scope or --method")
-    common.progress.warn(message)
+def _collapse(file: TensorFile, kept: Mask) -> dict[str, Any]:
+    """The diagnosis, with the network's part where the network is known and can be built."""
+    described = (file.meta or {}).get("model")
+    try:
+        model = build_model(described).eval() if described else None
+    except PruneError:
+        model = None
+    shape = tuple(described["input_shape"]) if described else ()
+    return {"collapse": diagnosis(kept, model, shape)}
 
 
-def _output_name(source: Path, selection: Selection, scoring: Scoring | None) -> Path:
-    method = f".{file_word(scoring.method)}" if scoring else ""
+def _report(facts: dict[str, Any], selection: Selection, common: Common) -> None:
+    """Say what was reached, and warn of what nothing gets through."""
+    collapse, total, left = facts["collapse"], facts["total"], facts["kept"]
+    ratio = total / left
+    common.progress.detail(
+        f"kept {left:,} of {total:,}: {ratio:.6g}x, compression error "
+        f"{ratio * facts['asked'] - 1:+.2g}; highest without an empty layer: "
+        f"{collapse['max_compression']:.6g}x of the scored weights"
+    )
+    if (effective := collapse["effective_density"]) is not None:
+        common.progress.detail(f"density of the weights on live paths: {effective:.6g}")
+    if selection.density is None:
+        common.progress.say(f"critical compression: {ratio:.6g}x")
+    if dead := collapse["dead_layers"]:
+        message = f"no weight is left in {some(dead)}: nothing gets through"
+        if not selection.allow_dead_layers:
+            raise Mismatch(f"{message}; raise the density, or choose another --scope or --method")
+        common.progress.warn(message)
+    elif collapse["live_path"] is False:
+        common.progress.warn("no path of kept weights leads from input to output")
+
+
+def _output_name(source: Path, selection: Selection, scoring: Scoring) -> Path:
+    method = f".{file_word(scoring.method)}" if scoring.method else ""
     scope = "" if selection.scope == "global" else f".{selection.scope}"
-    rounds = f".{selection.rounds}rounds" if selection.rounds > 1 else ""
-    name = f"{stem(source)}{method}{scope}{rounds}.{selection.density:.6g}.mask.safetensors"
+    rounds = f".{selection.rounds}rounds" if selection.rounds != 1 else ""
+    asked = "critical" if selection.density is None else f"{selection.density:.6g}"
+    name = f"{stem(source)}{method}{scope}{rounds}.{asked}.mask.safetensors"
     return sibling(source, name)

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from prunecli import registry
-from prunecli.batches import ScoringBatches
+from prunecli.batches import ScoringBatches, derive_seed
 from prunecli.device import pick_device, place
-from prunecli.errors import NotFinite
+from prunecli.errors import BadUsage, NotFinite
 from prunecli.files.artifacts import PRUNED, open_artifact, write_artifact
 from prunecli.files.atomic import check_output, claimed
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import all_finite, apply_, chosen
+from prunecli.masks import all_finite, apply_, chosen, parameter_count
 from prunecli.steps._common import (
     Common,
     Source,
@@ -34,9 +34,9 @@ from prunecli.types import Mask, Scores
 
 @dataclass(frozen=True)
 class Scoring:
-    """How weights are scored, wherever that happens."""
+    """How weights are scored, wherever that happens, and which are left out."""
 
-    method: str
+    method: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     source: Source = field(default_factory=Source)
     batch_size: int = 128
@@ -45,6 +45,8 @@ class Scoring:
 
     def checked(self) -> Scoring:
         """With the method's options of their own types. Raises BadUsage for unknown ones."""
+        if self.method is None:
+            raise BadUsage("how are the weights to be scored? say it with --method")
         options = registry.bind("scorers", self.method, self.options)
         return Scoring(**{**vars(self), "options": options})
 
@@ -54,10 +56,9 @@ def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common)
 
     With a mask, the weights it removed are zero while scoring and score -inf in the file.
     """
-    scoring = scoring.checked()
     file = open_artifact(checkpoint, "checkpoint")
     before, mask_file = open_mask(mask, file) if mask else (None, None)
-    method = file_word(scoring.method)
+    method = file_word(scoring.method or "")
     output = common.output or sibling(checkpoint, f"{stem(checkpoint)}.{method}.scores.safetensors")
     inputs = file.places + (mask_file.places if mask_file else [])
     check_output(output, inputs, force=common.force)
@@ -80,9 +81,10 @@ class Scored:
     """A checkpoint and a method, ready to be scored under one mask after another."""
 
     def __init__(self, file: TensorFile, scoring: Scoring, common: Common) -> None:
-        self.file, self.scoring = file, scoring
+        self.file, self.scoring = file, scoring.checked()
+        self.method = str(scoring.method)
         self.names = chosen(file, scoring.ignore, scoring.exclude_classifier)
-        self.function = registry.find("scorers", scoring.method)
+        self.function = registry.find("scorers", self.method)
         self.seed = common.seed if common.seed is not None else (file.meta or {}).get("seed") or 0
         self.device = pick_device(common.device)
         self.needs_model = registry.takes_model(self.function)
@@ -92,11 +94,15 @@ class Scored:
 
     def facts(self) -> dict[str, Any]:
         """What the metadata of scores and masks says of how they came about."""
+        meta = self.file.meta or {}
         return {
-            "method": self.scoring.method,
+            "method": self.method,
             "options": dict(self.scoring.options),
             "seed": self.seed,
             "parent": self.file.sha256,
+            "parameters": parameter_count(self.file),
+            "classifier": meta.get("classifier"),
+            "model": meta.get("model"),
             "versions": versions(),
         }
 
@@ -105,7 +111,7 @@ class Scored:
         for name, score in scores.items():
             if not all_finite(score):
                 raise NotFinite(
-                    f"{self.scoring.method}: the scores of {name!r} hold NaN or infinity; "
+                    f"{self.method}: the scores of {name!r} hold NaN or infinity; "
                     f"check {self.file.label} with 'inspect'"
                 )
             if mask is not None and name in mask:
@@ -135,6 +141,7 @@ class Scored:
         )
         options = options_with_seed(self.function, self.scoring.options, self.seed)
         with untouched(model):
+            torch.manual_seed(derive_seed(self.seed, "scoring"))
             params = dict(model.named_parameters())
             apply_(params, {name: kept.to(self.device) for name, kept in (mask or {}).items()})
             for name, weight in params.items():

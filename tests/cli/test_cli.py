@@ -107,9 +107,15 @@ DENSITIES = [
     ("--sparsity nan", "nan is not at least 0"),
     ("--compression 0.5", "0.5 is not at least 1"),
     ("--compression inf", "inf is not at least 1"),
-    ("", "exactly one of --density, --sparsity and --compression"),
-    ("--density 0.1 --sparsity 0.9", "exactly one of --density, --sparsity and --compression"),
-    ("--density 0.1 --compression 10", "exactly one of --density, --sparsity and --compression"),
+    ("", "exactly one of --density, --sparsity, --compression and --critical"),
+    (
+        "--density 0.1 --sparsity 0.9",
+        "exactly one of --density, --sparsity, --compression and --critical",
+    ),
+    (
+        "--density 0.1 --compression 10",
+        "exactly one of --density, --sparsity, --compression and --critical",
+    ),
 ]
 
 

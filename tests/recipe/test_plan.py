@@ -296,7 +296,7 @@ EXPECTED = [
     (58, "step 'not_a_table' must be a table with one command"),
     (59, "step 'no_options': the options of 'eval' must be a table"),
     (61, "the step name 'bad name' must be letters"),
-    (63, "give exactly one of --density, --sparsity and --compression"),
+    (63, "give exactly one of --density, --sparsity, --compression and --critical"),
 ]
 
 

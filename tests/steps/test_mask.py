@@ -91,7 +91,7 @@ def test_a_mask_cannot_grow_back(dense, tmp_path):
     scores = score(Path(dense), Scoring("magnitude"), None, Common())
     with pytest.raises(BadUsage, match="lower density"):
         masked(scores, 0.2, previous=outer)
-    with pytest.raises(BadUsage, match="less than a density of 0.2 already"):
+    with pytest.raises(BadUsage, match="lower density"):
         masked(dense, 0.2, "magnitude", outer, tmp_path / "x.safetensors")
 
 
