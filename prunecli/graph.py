@@ -59,7 +59,7 @@ def trace(model: nn.Module) -> fx.GraphModule:
     for name, module in model.named_modules(remove_duplicate=True):
         if isinstance(module, LAYERS) and name not in called:
             raise Mismatch(
-                f"{name!r} of {type(model).__name__} is not called as a module of its own, so its "
+                f"{name or 'the whole'!r} of {type(model).__name__} is not called as a module of its own, so its "
                 f"place in the network cannot be told; {NEED_IT}"
             )
     return graph
@@ -74,6 +74,16 @@ def is_activation(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 def is_layer(graph: fx.GraphModule, node: fx.Node) -> bool:
     return node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), LAYERS)
+
+
+def norm_behind(graph: fx.GraphModule, layer: fx.Node) -> Norm | None:
+    """The normalisation that takes a layer's output as it is, if there is one."""
+    for user in layer.users:
+        if user.op == "call_module":
+            module = graph.get_submodule(str(user.target))
+            if isinstance(module, NORMS):
+                return module
+    return None
 
 
 def _word(target: Any) -> str:
@@ -117,7 +127,8 @@ class Flow(fx.Interpreter):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__(trace(model))
+        self.traced = trace(model)
+        super().__init__(self.traced)
         self.parameter = next(model.parameters())
 
     def layer(self, name: str, module: Layer, x: Tensor) -> Tensor:

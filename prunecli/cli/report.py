@@ -12,7 +12,7 @@ from prunecli.cli._base import FILE, Command, common, common_options, done, exam
 EXAMPLES = """
 prunecli report *.eval.json
 prunecli report *.eval.json --format csv > results.csv
-prunecli report *.eval.json --format html -o report.html
+prunecli report *.eval.json --format html --reference paper.csv -o report.html
 """
 
 
@@ -33,6 +33,7 @@ def page_name(params: Mapping[str, Any]) -> str:
     help="html adds figures.",
 )
 @click.option("--title", help="Of the page.")
+@click.option("--reference", type=FILE, help="CSV of published results, to set beside these.")
 @common_options
 def report(results: tuple[Path, ...], **params: Any) -> None:  # fmt: skip
     """Gather RESULTS of 'prunecli eval' into one table, averaged over seeds.
@@ -41,7 +42,9 @@ def report(results: tuple[Path, ...], **params: Any) -> None:  # fmt: skip
     """
     from prunecli.steps.report import report as step
 
-    output, table = step(list(results), params["format"], params["title"], common(params))
+    output, table = step(
+        list(results), params["format"], params["title"], common(params), params["reference"]
+    )
     if output is None and params["json"]:
         rows = json.loads(table) if params["format"] == "json" else table
         click.echo(json.dumps({"output": None, "dry_run": params["dry_run"], "result": rows}))

@@ -4,19 +4,22 @@ from pathlib import Path
 
 from torchvision import datasets
 
+from prunecli.data._part import part
 from prunecli.data._torchvision import read_named
 from prunecli.types import Images
 
 
-def cifar100(root: Path, split: str, download: bool = False) -> Images:
+def cifar100(root: Path, split: str, download: bool = False, *, fraction: float = 1.0) -> Images:
     """60,000 photographs, 32x32 RGB, 100 classes; trained with 4-pixel shifts and mirroring.
+
+    `fraction` takes a part of the training set, the same of every class.
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009
     """
     images, labels, classes = read_named(
         "cifar100", datasets.CIFAR100, root, split, download, mode="RGB", classes=100
     )
-    return Images(
+    data = Images(
         images,
         labels,
         classes,
@@ -25,3 +28,4 @@ def cifar100(root: Path, split: str, download: bool = False) -> Images:
         pad=4,
         flip=True,
     )
+    return part(data, split, fraction)

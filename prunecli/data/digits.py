@@ -7,14 +7,17 @@ import torch
 from torch.nn import functional as F
 
 from prunecli.data._cache import cached
+from prunecli.data._part import part
 from prunecli.types import Images
 
 
-def digits(root: Path, split: str, download: bool = False) -> Images:
+def digits(root: Path, split: str, download: bool = False, *, fraction: float = 1.0) -> Images:
     """1,797 handwritten digits that come with scikit-learn, scaled from 8x8 to 28x28.
 
     Nothing is downloaded and `root` is not read. Every fifth image of a class is a test image:
     1,442 for training, 355 for testing.
+
+    `fraction` takes a part of the training set, the same of every class.
 
     Source: Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998
     """
@@ -35,4 +38,5 @@ def digits(root: Path, split: str, download: bool = False) -> Images:
         place[labels == label] = torch.arange(int((labels == label).sum()))
     chosen = (place % 5 == 4) if split == "test" else (place % 5 != 4)
     classes = [str(label) for label in range(10)]
-    return Images(images[chosen], labels[chosen], classes, mean=[0.3051], std=[0.3248])
+    data = Images(images[chosen], labels[chosen], classes, mean=[0.3051], std=[0.3248])
+    return part(data, split, fraction)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from prunecli.data._part import part
 from prunecli.data._trees import read_tree
 from prunecli.errors import BadEnvironment, BadUsage
 from prunecli.types import Images
@@ -16,12 +17,14 @@ def folder(
     grey: bool = False,
     pad: int = 4,
     flip: bool = True,
+    fraction: float = 1.0,
 ) -> Images:
     """Any image-folder tree, DATA-DIR/{train,test}/CLASS/*; `val` stands in for `test`.
 
     `size` scales images to size x size, `grey` reads them with one channel, `pad` and `flip` say
     how training images are shifted and mirrored. Normalised with ImageNet's mean and deviation
-    (0.5 and 0.25 for grey images).
+    (0.5 and 0.25 for grey images). `fraction` takes a part of the training set, the same of every
+    class.
     """
     if pad < 0 or (size is not None and size < 1):
         raise BadUsage("the data set 'folder' needs pad of 0 or more, and size of 1 or more")
@@ -31,4 +34,5 @@ def folder(
         raise BadEnvironment(f"{places[0]}: there is no such folder; name its parent by --data-dir")
     images, labels, classes = read_tree(place, "L" if grey else "RGB", size)
     mean, std = ([0.5], [0.25]) if grey else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    return Images(images, labels, classes, mean, std, pad=pad, flip=flip)
+    data = Images(images, labels, classes, mean, std, pad=pad, flip=flip)
+    return part(data, split, fraction)

@@ -4,12 +4,15 @@ from pathlib import Path
 
 from torchvision import datasets
 
+from prunecli.data._part import part
 from prunecli.data._torchvision import read_named
 from prunecli.types import Images
 
 
-def mnist(root: Path, split: str, download: bool = False) -> Images:
+def mnist(root: Path, split: str, download: bool = False, *, fraction: float = 1.0) -> Images:
     """70,000 handwritten digits, 28x28 grey, 10 classes.
+
+    `fraction` takes a part of the training set, the same of every class.
 
     Source: LeCun et al., Gradient-based learning applied to document recognition, 1998
     """
@@ -17,4 +20,5 @@ def mnist(root: Path, split: str, download: bool = False) -> Images:
         "mnist", datasets.MNIST, root, split, download, mode="L", classes=10
     )
     classes = [str(label) for label in range(10)]
-    return Images(images, labels, classes, mean=[0.1307], std=[0.3081])
+    data = Images(images, labels, classes, mean=[0.1307], std=[0.3081])
+    return part(data, split, fraction)

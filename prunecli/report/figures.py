@@ -63,6 +63,13 @@ def _compression_axis(axes: Axes, ratios: list[float]) -> None:
     axes.set_xlabel("compression (all weights / kept weights)")
 
 
+def _legend(axes: Axes) -> None:
+    """Beside the lines, not on them; in columns, if it would be higher than the figure."""
+    count = len(axes.get_legend_handles_labels()[0])
+    columns = 1 + count // 24
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), ncols=columns)
+
+
 def _lines(rows: list[Row]) -> dict[str, list[Row]]:
     lines: dict[str, list[Row]] = {}
     for row in rows:
@@ -72,12 +79,16 @@ def _lines(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def accuracy(rows: list[Row], key: str) -> str:
-    """Accuracy over compression: a line per method, a bar for the spread over seeds."""
+    """Accuracy over compression: a line per method, a bar for the spread over seeds.
+
+    Lines start at the unpruned network, if there is just one.
+    """
+    dense = [row for row in rows if row.is_dense]
     with _canvas() as (axes, svg):
-        for row in rows:
-            if row.is_dense:
-                axes.axhline(row.mean(key), color="grey", linestyle=":", label=row.method)
-        for place, (method, line) in enumerate(_lines(rows).items()):
+        for row in dense:
+            axes.axhline(row.mean(key), color="grey", linestyle=":", label=row.method)
+        for place, (method, pruned) in enumerate(_lines(rows).items()):
+            line = dense + pruned if len(dense) == 1 else pruned
             axes.errorbar(
                 [row.compression for row in line],
                 [row.mean(key) for row in line],
@@ -88,7 +99,7 @@ def accuracy(rows: list[Row], key: str) -> str:
             )
         _compression_axis(axes, sorted({row.compression for row in rows}))
         axes.set_ylabel("test top-1, %" if key == "top1" else "test top-5, %")
-        axes.legend(loc="lower left")
+        _legend(axes)
         return svg()
 
 
@@ -103,7 +114,7 @@ def compression_error(rows: list[Row]) -> str:
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, -1), max(high, 1))
         axes.set_ylabel("compression error, %")
-        axes.legend()
+        _legend(axes)
         return svg()
 
 
@@ -120,7 +131,7 @@ def layer_density(rows: list[Row]) -> str:
             axes.set_xticks(range(0, len(names), step), names[::step], rotation=60, ha="right")
         axes.set_yscale("log")
         axes.set_ylabel("density (kept / all)")
-        axes.legend()
+        _legend(axes)
         return svg()
 
 
@@ -142,5 +153,5 @@ def convergence(rows: list[Row]) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel("training loss")
-        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        _legend(axes)
         return svg()

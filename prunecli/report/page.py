@@ -10,12 +10,14 @@ import jinja2
 
 import prunecli
 from prunecli.report import figures
+from prunecli.report.reference import HEADINGS as COMPARED
+from prunecli.report.reference import Reference, compared
 from prunecli.report.rows import HEADINGS, Result, Row, cells, grouped
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def as_html(results: list[Result], title: str) -> str:
+def as_html(results: list[Result], title: str, reference: Reference | None = None) -> str:
     """Tables and figures, a section for every model and data set."""
     sections: list[dict[str, Any]] = []
     for (model, dataset), group in groupby(grouped(results), lambda r: (r.model, r.dataset)):
@@ -24,6 +26,7 @@ def as_html(results: list[Result], title: str) -> str:
             {
                 "title": f"{model} on {dataset}",
                 "rows": [cells(row) for row in rows],
+                "compared": compared(rows, reference or {}),
                 "figures": _figures(rows),
             }
         )
@@ -31,6 +34,7 @@ def as_html(results: list[Result], title: str) -> str:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         title=title,
         headings=HEADINGS,
+        compared_headings=COMPARED,
         sections=sections,
         versions=results[0].get("versions", {}),
         prunecli=prunecli.__version__,

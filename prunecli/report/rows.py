@@ -76,6 +76,11 @@ class Row:
         values = [result[key] for result in self.results]
         return stdev(values) if len(values) > 1 else 0.0
 
+    def percent(self, key: str) -> str:
+        """The mean as a person reads it, with the spread where there is one."""
+        spread = f" ± {self.spread(key):.2f}" if len(self.results) > 1 else ""
+        return f"{self.mean(key):.2f}{spread}"
+
     @property
     def is_dense(self) -> bool:
         return self.results[0]["method"] is None
@@ -158,11 +163,6 @@ HEADINGS = (
 
 def cells(row: Row) -> list[str]:
     """The row as a person reads it, under `HEADINGS`."""
-
-    def percent(key: str) -> str:
-        spread = f" ± {row.spread(key):.2f}" if len(row.results) > 1 else ""
-        return f"{row.mean(key):.2f}{spread}"
-
     flops = row.mean("flops_sparse") / row.mean("flops_dense")
     return [
         row.model,
@@ -170,8 +170,8 @@ def cells(row: Row) -> list[str]:
         row.method,
         f"{row.compression:g}x",
         f"{row.mean('empirical_compression'):.4g}x",
-        percent("top1"),
-        percent("top5"),
+        row.percent("top1"),
+        row.percent("top5"),
         f"{flops:.1%}",
         str(max(len(result["dead_layers"]) for result in row.results)),
         str(row.seeds),

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, fx, nn
 
 from prunecli.graph import channel_axis, grouped, is_activation, is_layer, trace, ungrouped
 from prunecli.masks import prunable
+from prunecli.scorers._autograd import samples
 from prunecli.types import Batches, Scores
 
 
@@ -28,7 +28,7 @@ def activation(
     Source: foresight thesis, eq. 2.3
     """
     means = _Means(model)
-    for inputs, _ in islice(data, batches):
+    for inputs, _ in samples(data, batches):
         means.run(inputs)
     scores = {}
     for name, w in prunable(model).items():

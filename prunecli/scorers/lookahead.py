@@ -5,7 +5,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from prunecli.graph import Flow, Layer, Norm, channel_axis, grouped, ungrouped
+from prunecli.graph import (
+    Flow,
+    Layer,
+    Norm,
+    channel_axis,
+    grouped,
+    is_layer,
+    norm_behind,
+    ungrouped,
+)
 from prunecli.masks import prunable
 from prunecli.types import Batches, Scores
 
@@ -47,7 +56,8 @@ class _Norms(Flow):
 
     The squared norms of what feeds a layer's inputs arrive there. The sum over all layers of
     (what arrives) * (squared norms of the columns) has as its derivative by what a layer gives the
-    squared norms of the columns that read it.
+    squared norms of the columns that read it. A normalisation acts on what passes through it; the
+    columns of a layer take in the one behind it.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -55,6 +65,11 @@ class _Norms(Flow):
         self.before: dict[str, Tensor] = {}
         self.given: list[tuple[str, Tensor]] = []
         self.read: list[Tensor] = []
+        self.norm_behind = {
+            f"{node.target}.weight": behind
+            for node in self.traced.graph.nodes
+            if is_layer(self.traced, node) and (behind := norm_behind(self.traced, node))
+        }
 
     def scale(self, module: Norm) -> Tensor | None:
         parts = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers())
@@ -69,12 +84,21 @@ class _Norms(Flow):
         squares = grouped(module, module.weight.detach().double().square())
         arriving = x.mean([d for d in range(x.ndim) if d != axis])
         self.before[name] = self.before.get(name, 0) + arriving.detach()
-        self.read.append((arriving * squares.sum((1, 3)).flatten()).sum())
+        columns = (squares * self._folded(name, squares)).sum((1, 3)).flatten()
+        self.read.append((arriving * columns).sum())
         gives = squares.sum((2, 3)).flatten().requires_grad_()
         self.given.append((name, gives))
         with torch.no_grad():
             shape = module(x.to(module.weight.dtype)).shape
         return gives.reshape(-1, *[1] * (len(shape) - 1 - axis)).expand(shape)
+
+    def _folded(self, name: str, squares: Tensor) -> Tensor:
+        """What the normalisation right behind a layer multiplies its rows by, squared."""
+        norm = self.norm_behind.get(name)
+        factor = None if norm is None else self.scale(norm)
+        if factor is None or factor.numel() != squares[:, :, 0, 0].numel():
+            return torch.ones((), dtype=squares.dtype, device=squares.device)
+        return factor.reshape(squares.shape[0], squares.shape[1], 1, 1)
 
     def after(self, input_shape: tuple[int, ...]) -> dict[str, Tensor]:
         total = self.total(input_shape) + torch.stack(self.read).sum()

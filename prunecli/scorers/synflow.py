@@ -29,7 +29,7 @@ def synflow(model: nn.Module, data: Batches, *, conserve: bool = False) -> Score
     """
     state: dict[str, Tensor] = {
         name: tensor.detach().abs().double() if tensor.is_floating_point() else tensor
-        for name, tensor in model.state_dict().items()
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
     }
     if conserve:
         state |= _without_biases(model, state)
@@ -39,7 +39,7 @@ def synflow(model: nn.Module, data: Batches, *, conserve: bool = False) -> Score
     )
     r = functional_call(model, state, ones).sum()
     slopes = torch.autograd.grad(r, list(theta.values()))
-    unit = r.detach() if r else torch.ones_like(r)
+    unit = r.detach().abs() if r else torch.ones_like(r)
     return {
         name: w.detach() * slope / unit
         for (name, w), slope in zip(theta.items(), slopes, strict=True)

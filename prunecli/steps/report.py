@@ -6,19 +6,27 @@ from pathlib import Path
 
 from prunecli.errors import BadUsage
 from prunecli.files.atomic import check_output, claimed, write_text
+from prunecli.report.reference import read_reference
 from prunecli.report.rows import as_csv, as_json, as_text, grouped, read_results
 from prunecli.steps._common import Common
 
 
 def report(
-    results: list[Path], form: str, title: str | None, common: Common
+    results: list[Path],
+    form: str,
+    title: str | None,
+    common: Common,
+    reference: Path | None = None,
 ) -> tuple[Path | None, str]:
     """Gather results and write them as `form`. Gives the path, if one was written, and the table.
 
-    Without an output, everything but a page is returned as text instead of the table.
+    A `reference` is a CSV of published results that a page sets beside these. Without an output,
+    everything but a page is returned as text instead of the table.
     """
     if not results:
         raise BadUsage("there are no results to report; give what 'prunecli eval' wrote")
+    if reference and form != "html":
+        raise BadUsage("--reference needs --format html")
     read = read_results(results)
     rows = grouped(read)
     output = common.output
@@ -26,7 +34,8 @@ def report(
         from prunecli.report.page import as_html
 
         output = output or results[0].with_name("report.html")
-        text = as_html(read, title or "Pruning report")
+        published = read_reference(reference) if reference else None
+        text = as_html(read, title or "Pruning report", published)
     else:
         text = {"table": as_text, "csv": as_csv, "json": as_json}[form](rows)
     if output is None:

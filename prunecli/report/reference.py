@@ -1,0 +1,71 @@
+"""Published numbers, or those of an earlier report, to set beside one's own."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prunecli.errors import BadInput
+from prunecli.files.header import printable
+from prunecli.report.rows import Row
+
+COLUMNS = ("model", "dataset", "method", "compression", "top1", "top5")
+Key = tuple[str, str, str, float]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Top-1 and top-5 accuracy in percent."""
+
+    top1: float
+    top5: float
+
+
+Reference = Mapping[Key, Published]
+
+
+def read_reference(path: Path) -> Reference:
+    """A CSV with at least `COLUMNS`, such as `report --format csv` writes. '#' starts a comment.
+
+    `method` is what a report calls it. Raises BadInput naming the line that is none of that.
+    """
+    label = printable(str(path))
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise BadInput(f"{label}: cannot be read: {error}") from None
+    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
+    if missing := [name for name in COLUMNS if name not in (rows.fieldnames or ())]:
+        raise BadInput(f"{label}: not a table of results: it has no column {missing[0]!r}")
+    reference = {}
+    for row in rows:
+        try:
+            key = (row["model"], row["dataset"], row["method"], float(row["compression"]))
+            reference[key] = Published(float(row["top1"]), float(row["top5"]))
+        except (TypeError, ValueError):
+            raise BadInput(f"{label}: {','.join(map(str, row.values()))}: not a result") from None
+    return reference
+
+
+HEADINGS = ("method", "top-1 %", "reference", "top-5 %", "reference")
+
+
+def compared(rows: list[Row], reference: Reference) -> list[tuple[float, list[list[str]]]]:
+    """For each compression that the reference has: our rows beside its, under `HEADINGS`."""
+    here = {(row.model, row.dataset) for row in rows}
+    ratios = sorted({key[3] for key in reference if key[:2] in here})
+    tables = [(r, [_cells(row, reference) for row in rows if row.compression == r]) for r in ratios]
+    return [(ratio, table) for ratio, table in tables if table]
+
+
+def _cells(row: Row, reference: Reference) -> list[str]:
+    known = reference.get((row.model, row.dataset, row.method, row.compression))
+    return [
+        row.method,
+        row.percent("top1"),
+        f"{known.top1:.2f}" if known else "",
+        row.percent("top5"),
+        f"{known.top5:.2f}" if known else "",
+    ]
