@@ -49,7 +49,7 @@ def score(checkpoint: Path, **params: Any) -> None:
     """Score how much each weight of CHECKPOINT matters; higher means keep.
 
     magnitude, lamp and random look at weights alone and take any safetensors checkpoint; the others
-    need one that prunecli trained, and its data.
+    need one that prunecli trained, and all but lookahead and synflow its data.
     """
     from prunecli.steps.score import score as step
 

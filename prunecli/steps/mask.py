@@ -261,7 +261,8 @@ def _report(facts: dict[str, Any], selection: Selection, common: Common) -> None
     if selection.density is None:
         common.progress.say(f"critical compression: {ratio:.6g}x")
     if dead := collapse["dead_layers"]:
-        message = f"no weight is left in {some(dead)}: nothing gets through"
+        through = "only shortcuts lead past" if collapse["live_path"] else "nothing gets through"
+        message = f"no weight is left in {some(dead)}: {through}"
         if not selection.allow_dead_layers:
             raise Mismatch(f"{message}; raise the density, or choose another --scope or --method")
         common.progress.warn(message)

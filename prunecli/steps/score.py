@@ -147,7 +147,8 @@ class Scored:
             for name, weight in params.items():
                 _check_finite(name, weight.detach(), self.file)
             scores = self.function(model, batches, **options)
-        return {name: scores[name].detach().float().cpu() for name in self.names}
+        # Laid out as files and selection read them, once instead of at every pass.
+        return {name: scores[name].detach().float().cpu().contiguous() for name in self.names}
 
 
 def _check_finite(name: str, weight: torch.Tensor, file: TensorFile) -> None:
