@@ -59,8 +59,8 @@ def trace(model: nn.Module) -> fx.GraphModule:
     for name, module in model.named_modules(remove_duplicate=True):
         if isinstance(module, LAYERS) and name not in called:
             raise Mismatch(
-                f"{name or 'the whole'!r} of {type(model).__name__} is not called as a module of its own, so its "
-                f"place in the network cannot be told; {NEED_IT}"
+                f"{name or 'the whole'!r} of {type(model).__name__} is not called as a module of "
+                f"its own, so its place in the network cannot be told; {NEED_IT}"
             )
     return graph
 

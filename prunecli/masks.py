@@ -122,7 +122,7 @@ def kept_counts(mask: Mask) -> dict[str, int]:
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """Whether there is no NaN and no infinity. Their sum would be one too, and is quicker to see."""
+    """Whether there is no NaN and no infinity: the sum, which is quicker to see, would be one."""
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 

@@ -12,11 +12,13 @@ from prunecli.cli._base import FILE, Command, common, common_options, done, exam
 EXAMPLES = """
 prunecli report *.eval.json
 prunecli report *.eval.json --format csv > results.csv
+prunecli report *.eval.json --format svg --figure top5 -o top5.svg
 prunecli report *.eval.json --format html --reference paper.csv -o report.html
 """
 
 
-ENDINGS = {"table": "txt", "csv": "csv", "json": "json", "html": "html"}
+ENDINGS = {"table": "txt", "csv": "csv", "json": "json", "html": "html", "svg": "svg"}
+FIGURES = ("top1", "top5", "error", "density", "loss")
 
 
 def page_name(params: Mapping[str, Any]) -> str:
@@ -30,7 +32,14 @@ def page_name(params: Mapping[str, Any]) -> str:
     type=click.Choice(list(ENDINGS)),
     default="table",
     show_default=True,
-    help="html adds figures.",
+    help="html has figures, svg is one of them.",
+)
+@click.option(
+    "--figure",
+    type=click.Choice(FIGURES),
+    default="top1",
+    show_default=True,
+    help="Which one, of --format svg.",
 )
 @click.option("--title", help="Of the page.")
 @click.option("--reference", type=FILE, help="CSV of published results, to set beside these.")
@@ -43,7 +52,12 @@ def report(results: tuple[Path, ...], **params: Any) -> None:  # fmt: skip
     from prunecli.steps.report import report as step
 
     output, table = step(
-        list(results), params["format"], params["title"], common(params), params["reference"]
+        list(results),
+        params["format"],
+        params["title"],
+        common(params),
+        params["reference"],
+        params["figure"],
     )
     if output is None and params["json"]:
         rows = json.loads(table) if params["format"] == "json" else table

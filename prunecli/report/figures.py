@@ -31,6 +31,7 @@ STYLE: Any = {
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
 MARKERS = "osv^D<>PX*"
 STROKES = ["-", "--", "-.", ":"]
+MANY = 24
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def _compression_axis(axes: Axes, ratios: list[float]) -> None:
 def _legend(axes: Axes) -> None:
     """Beside the lines, not on them; in columns, if it would be higher than the figure."""
     count = len(axes.get_legend_handles_labels()[0])
-    columns = 1 + count // 24
+    columns = 1 + count // MANY
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), ncols=columns)
 
 
@@ -136,18 +137,26 @@ def layer_density(rows: list[Row]) -> str:
 
 
 def convergence(rows: list[Row]) -> str:
-    """Training loss over epochs, of the first seed: a colour per method, a stroke per ratio."""
+    """Training loss over epochs, of the first seed: a colour per method, a stroke per ratio.
+
+    Of more than `MANY` rows, only each method's highest compression is drawn.
+    """
     methods = list(_lines(rows))
+    if len(rows) > MANY:
+        rows = [row for row in rows if row.is_dense] + [line[-1] for line in _lines(rows).values()]
     ratios = sorted({row.compression for row in rows})
     with _canvas() as (axes, svg):
         for row in rows:
             history = row.results[0].get("history") or []
+            place = 0 if row.is_dense else methods.index(row.method)
             axes.plot(
                 [entry["epoch"] for entry in history],
                 [entry["loss"] for entry in history],
                 label=row.method if row.is_dense else f"{row.method} {row.compression:g}x",
-                color="grey" if row.is_dense else COLOURS[methods.index(row.method) % len(COLOURS)],
-                linestyle=STROKES[ratios.index(row.compression) % len(STROKES)],
+                color="grey" if row.is_dense else COLOURS[place % len(COLOURS)],
+                linestyle=STROKES[
+                    (ratios.index(row.compression) + place // len(COLOURS)) % len(STROKES)
+                ],
             )
         axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

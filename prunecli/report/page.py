@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import jinja2
 
 import prunecli
+from prunecli.errors import BadUsage, some
 from prunecli.report import figures
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared
@@ -27,7 +29,7 @@ def as_html(results: list[Result], title: str, reference: Reference | None = Non
                 "title": f"{model} on {dataset}",
                 "rows": [cells(row) for row in rows],
                 "compared": compared(rows, reference or {}),
-                "figures": _figures(rows),
+                "figures": [(FIGURES[n][0], FIGURES[n][1](rows)) for n in _drawn(rows)],
             }
         )
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -41,15 +43,28 @@ def as_html(results: list[Result], title: str, reference: Reference | None = Non
     )
 
 
-def _figures(rows: list[Row]) -> list[tuple[str, str]]:
-    drawn = []
-    if any(not row.is_dense for row in rows):
-        drawn += [
-            ("Top-1 accuracy over compression", figures.accuracy(rows, "top1")),
-            ("Top-5 accuracy over compression", figures.accuracy(rows, "top5")),
-            ("Compression error: reached against asked", figures.compression_error(rows)),
-            ("Density of each layer", figures.layer_density(rows)),
-        ]
-    if any(row.results[0].get("history") for row in rows):
-        drawn.append(("Training loss over epochs", figures.convergence(rows)))
-    return drawn
+FIGURES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
+    "top1": ("Top-1 accuracy over compression", lambda rows: figures.accuracy(rows, "top1")),
+    "top5": ("Top-5 accuracy over compression", lambda rows: figures.accuracy(rows, "top5")),
+    "error": ("Compression error: reached against asked", figures.compression_error),
+    "density": ("Density of each layer", figures.layer_density),
+    "loss": ("Training loss over epochs", figures.convergence),
+}
+"""Caption and drawing by name, in the order of the page."""
+
+
+def _drawn(rows: list[Row]) -> list[str]:
+    """The figures that these rows have something to show in."""
+    names = ["top1", "top5", "error", "density"] if any(not row.is_dense for row in rows) else []
+    return names + (["loss"] if any(row.results[0].get("history") for row in rows) else [])
+
+
+def as_svg(results: list[Result], figure: str) -> str:
+    """One figure alone. Raises BadUsage for results of several models or data sets, or of none."""
+    rows = grouped(results)
+    kinds = {f"{row.model} on {row.dataset}" for row in rows}
+    if len(kinds) > 1:
+        raise BadUsage(f"a figure is of one model and data set, not of {some(sorted(kinds))}")
+    if figure not in _drawn(rows):
+        raise BadUsage(f"these results have nothing to show in the figure {figure!r}")
+    return FIGURES[figure][1](rows)

@@ -17,11 +17,13 @@ def report(
     title: str | None,
     common: Common,
     reference: Path | None = None,
+    figure: str = "top1",
 ) -> tuple[Path | None, str]:
     """Gather results and write them as `form`. Gives the path, if one was written, and the table.
 
-    A `reference` is a CSV of published results that a page sets beside these. Without an output,
-    everything but a page is returned as text instead of the table.
+    A `reference` is a CSV of published results that a page sets beside these, and `figure` the one
+    that an SVG is of. Without an output, everything but a page is returned as text instead of the
+    table.
     """
     if not results:
         raise BadUsage("there are no results to report; give what 'prunecli eval' wrote")
@@ -36,6 +38,10 @@ def report(
         output = output or results[0].with_name("report.html")
         published = read_reference(reference) if reference else None
         text = as_html(read, title or "Pruning report", published)
+    elif form == "svg":
+        from prunecli.report.page import as_svg
+
+        text = as_svg(read, figure)
     else:
         text = {"table": as_text, "csv": as_csv, "json": as_json}[form](rows)
     if output is None:
