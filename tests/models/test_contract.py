@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from prunecli import registry
-from prunecli.errors import Mismatch
+from prunecli.errors import BadUsage, Mismatch
 from prunecli.masks import classifier, prunable
 
 PARAMETERS = {  # with 10 classes, on the images in the second column; counted by hand
@@ -12,6 +12,9 @@ PARAMETERS = {  # with 10 classes, on the images in the second column; counted b
     "vgg16": ((3, 32, 32), 14_724_042),
     "resnet20": ((3, 32, 32), 269_722),
     "resnet56": ((3, 32, 32), 853_018),
+    "resnet50": ((3, 32, 32), 23_520_842),
+    "alexnet": ((3, 32, 32), 23_273_418),
+    "mobilenet": ((3, 32, 32), 3_217_226),
 }
 MODELS = list(registry.names("models"))
 
@@ -54,6 +57,25 @@ def test_all_but_biases_and_normalisation_is_prunable_and_the_classifier_is_last
 def test_cnn_says_what_it_needs():
     with pytest.raises(Mismatch, match="16x16"):
         build("cnn", (1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("alpha", "depth", "count"),
+    [
+        (1.0, 1, 3_239_114), (1.0, 2, 6_443_178), (1.0, 4, 12_851_306),
+        (0.5, 1, 834_666), (0.5, 2, 1_651_802), (0.5, 4, 3_286_074),
+    ],
+)  # fmt: skip
+def test_mobilenet_counted_with_the_statistics_of_its_normalisations(alpha, depth, count):
+    # As Keras counts: 3.24, 6.44 and 12.85 M at alpha 1, and 0.83, 1.65 and 3.29 M at alpha 0.5.
+    model = registry.find("models", "mobilenet")((3, 32, 32), 10, alpha=alpha, depth=depth)
+    assert sum(t.numel() for t in model.state_dict().values() if t.ndim) == count
+
+
+@pytest.mark.parametrize("options", [{"alpha": 0.01}, {"alpha": 1.0, "depth": 0}])
+def test_mobilenet_says_what_it_needs(options):
+    with pytest.raises(BadUsage, match="mobilenet needs"):
+        registry.find("models", "mobilenet")((3, 32, 32), 10, **options)
 
 
 def test_resnet_shortcuts_pass_the_input_on():

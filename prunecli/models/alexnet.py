@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import nn
+
+# Channels and whether a pooling follows.
+CONVOLUTIONS = [(64, True), (192, True), (384, False), (256, False), (256, True)]
+
+
+def alexnet(input_shape: tuple[int, int, int], classes: int, *, hidden: int = 4096) -> nn.Module:
+    """AlexNet for small images: five 3x3 convolutions and three linear layers.
+
+    23.3 M parameters with 10 classes on 32x32 images. Batch normalisation after the convolutions in
+    place of local response normalisation, dropout before the `hidden` units of the linear layers.
+
+    Source: Krizhevsky, Sutskever & Hinton, NIPS 2012; kernels and strides scaled to 32x32
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    channels = input_shape[0]
+    for number, (width, pooled) in enumerate(CONVOLUTIONS, 1):
+        stride = 2 if number == 1 else 1
+        layers[f"conv{number}"] = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        layers[f"bn{number}"] = nn.BatchNorm2d(width)
+        layers[f"relu{number}"] = nn.ReLU(inplace=True)
+        if pooled:
+            layers[f"pool{number}"] = nn.MaxPool2d(2, ceil_mode=True)
+        channels = width
+    layers["pool"] = nn.AdaptiveAvgPool2d(2)
+    layers["flatten"] = nn.Flatten()
+    layers["drop1"] = nn.Dropout()
+    layers["fc1"] = nn.Linear(4 * channels, hidden)
+    layers["relu6"] = nn.ReLU(inplace=True)
+    layers["drop2"] = nn.Dropout()
+    layers["fc2"] = nn.Linear(hidden, hidden)
+    layers["relu7"] = nn.ReLU(inplace=True)
+    layers["fc3"] = nn.Linear(hidden, classes)
+    return nn.Sequential(layers)
