@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,15 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
+from prunecli.seeds import derive_seed
 from prunecli.types import Images
 
 Batch = tuple[Tensor, Tensor]
-
-
-def derive_seed(*parts: object) -> int:
-    """A seed that depends on every part; equal parts give equal seeds on any machine."""
-    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 class ImageBatches:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from prunecli.errors import Mismatch
-from prunecli.graph import Flow, Layer
-from prunecli.masks import dead_layers
+from prunecli.graph import Flow, Layer, grouped
+from prunecli.masks import dead_layers, prunable
 from prunecli.types import Mask
 
 
@@ -31,11 +31,12 @@ def diagnosis(
     """
     total = sum(kept.numel() for kept in mask.values())
     left = sum(int(kept.sum()) for kept in mask.values())
+    channels = {name: _by_channel(name, kept, model) for name, kept in mask.items()}
     effective = None if model is None else _effective(mask, model, input_shape)
     return {
         "dead_layers": dead_layers(mask),
-        "dead_inputs": {name: _dead(kept, 1) for name, kept in mask.items()},
-        "dead_outputs": {name: _dead(kept, 0) for name, kept in mask.items()},
+        "dead_inputs": {name: _dead(kept, (1, 3)) for name, kept in channels.items()},
+        "dead_outputs": {name: _dead(kept, (2, 3)) for name, kept in channels.items()},
         "live_path": None if effective is None else effective > 0,
         "effective_density": None if effective is None else effective / total,
         "max_compression": total / len(mask),
@@ -43,11 +44,17 @@ def diagnosis(
     }
 
 
-def _dead(kept: Tensor, axis: int) -> int:
-    """How many channels along an axis have no weight left; none, if there is no such axis."""
-    if kept.ndim <= axis:
-        return 0
-    alive = kept.movedim(axis, 0).unsqueeze(-1).flatten(1).any(1)
+def _by_channel(name: str, kept: Tensor, model: nn.Module | None) -> Tensor:
+    """As [groups, outputs, inputs, kernel]; of an unknown layer as of one that has no groups."""
+    if model is not None:
+        return grouped(model.get_submodule(name.removesuffix("weight").rstrip(".")), kept)
+    inputs = kept.shape[1] if kept.ndim > 1 else 1
+    return kept.reshape(1, kept.shape[0], inputs, -1) if kept.numel() else kept.new_ones(1, 1, 1, 1)
+
+
+def _dead(kept: Tensor, others: tuple[int, int]) -> int:
+    """How many channels have no weight left, in all groups."""
+    alive = kept.any(others[1]).any(others[0])
     return int(alive.numel() - alive.sum())
 
 
@@ -83,10 +90,11 @@ class _Paths(Flow):
     def __init__(self, model: nn.Module, mask: Mapping[str, Tensor]) -> None:
         super().__init__(model)
         self.mask = mask
+        self.names = {weight: name for name, weight in prunable(model).items()}
         self.gates: dict[str, Tensor] = {}
 
     def layer(self, name: str, module: Layer, x: Tensor) -> Tensor:
-        name = f"{name}.weight"
+        name = self.names[module.weight]  # of several that share a weight, the first
         if name not in self.gates:
             kept = self.mask.get(name, torch.ones(module.weight.shape))
             self.gates[name] = kept.to(x).requires_grad_()

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils._pytree import tree_leaves
 
-from prunecli.errors import Mismatch
+from prunecli.errors import Mismatch, PruneError
 
 Layer: TypeAlias = _ConvNd | nn.Linear
 Norm: TypeAlias = _BatchNorm | nn.LayerNorm | nn.GroupNorm
@@ -146,6 +146,21 @@ class Flow(fx.Interpreter):
             outputs = [out for out in tree_leaves(self.run(ones)) if isinstance(out, Tensor)]
             return torch.stack([out.flatten(2).mean(2).sum() if out.ndim > 2 else out.sum()
                                 for out in outputs]).sum()  # fmt: skip
+
+    def run_node(self, n: fx.Node) -> Any:
+        try:
+            return super().run_node(n)
+        except PruneError:
+            raise
+        except Exception as error:  # other people's modules, on what they were not made for
+            why = str(error).partition("\n")[0]
+            raise Mismatch(
+                f"nothing can be said of what flows through {str(n.target)!r} ({why}); {NEED_IT}"
+            ) from None
+
+    def get_attr(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        value = super().get_attr(target, args, kwargs)
+        return value.double() if value.is_floating_point() else value
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         module = self.fetch_attr(target)

@@ -129,22 +129,25 @@ def _bracket(scores: Mapping[str, Tensor], keep: int) -> tuple[float, float]:
     return low, high
 
 
-def apportion(shares: Mapping[str, float], room: Mapping[str, int], keep: int) -> dict[str, int]:
+def apportion(
+    shares: Mapping[str, float], room: Mapping[str, int], keep: int, least: int = 0
+) -> dict[str, int]:
     """Whole numbers near `shares` that add up to exactly `keep`, each within its room.
 
     Largest remainders first (ties by order), as seats are apportioned to votes; what finds no room
-    is spread over the rest. The rooms must add up to `keep` or more.
+    is spread over the rest. The rooms must add up to `keep` or more. None is below `least`, where
+    there is room and `keep` suffices.
     """
-    quota = {name: min(room[name], math.floor(share)) for name, share in shares.items()}
+    least = min(least, keep // max(1, len(shares)))
+    quota = {n: min(room[n], max(least, math.floor(share))) for n, share in shares.items()}
     by_remainder = sorted(shares, key=lambda name: quota[name] - shares[name])
     while missing := keep - sum(quota.values()):
         sign = 1 if missing > 0 else -1
-        movable = [
-            n for n in by_remainder[::sign] if (quota[n] < room[n] if sign > 0 else quota[n])
-        ]
+        limit = room if sign > 0 else dict.fromkeys(room, least)
+        movable = [n for n in by_remainder[::sign] if sign * (limit[n] - quota[n]) > 0]
         each = max(1, abs(missing) // len(movable))
         for name in movable[: abs(missing)]:
-            quota[name] += sign * min(each, room[name] - quota[name] if sign > 0 else quota[name])
+            quota[name] += sign * min(each, abs(limit[name] - quota[name]))
     return quota
 
 
@@ -177,16 +180,22 @@ def erk(shapes: Shapes, room: Mapping[str, int], keep: int) -> dict[str, int]:
     """
     size = {name: math.prod(shape) for name, shape in shapes.items()}
     weight = {name: float(sum(shape)) for name, shape in shapes.items()}
+    return apportion(water_filled(weight, size, keep), room, keep)
+
+
+def water_filled(
+    weight: Mapping[str, float], size: Mapping[str, int], keep: int
+) -> dict[str, float]:
+    """min(size, c * weight) of each, with c such that they add up to `keep`."""
     whole: set[str] = set()
     while True:
-        thinned = [name for name in shapes if name not in whole]
+        thinned = [name for name in size if name not in whole]
         scale = (keep - sum(size[n] for n in whole)) / (sum(weight[n] for n in thinned) or 1.0)
         too_much = {name for name in thinned if scale * weight[name] > size[name]}
         if not too_much:
             break
         whole |= too_much
-    shares = {n: float(size[n]) if n in whole else scale * weight[n] for n in shapes}
-    return apportion(shares, room, keep)
+    return {n: float(size[n]) if n in whole else scale * weight[n] for n in size}
 
 
 Scope = Callable[[Shapes, Mapping[str, int], int], dict[str, int]]

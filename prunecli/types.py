@@ -99,12 +99,35 @@ class Clock:
         return self.step % self.steps_per_epoch == 0
 
 
+class HoldOut(Protocol):
+    """Gives a fraction of every class of the training set as batches, not augmented.
+
+    It is taken out of the training set, unless `keep` says to leave it there.
+    """
+
+    def __call__(self, fraction: float, *, keep: bool = False) -> Batches: ...
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a pruner may know and ask for before the training begins that it will act in."""
+
+    model: nn.Module
+    params: Params
+    """The weights that it may prune, live, in module order."""
+    epochs: int
+    seed: int
+    score: Callable[[str, Mapping[str, Any], Mask], Scores]
+    """Scores of the network as it is, by a method with options, with what a mask excludes zero."""
+    hold_out: HoldOut
+
+
 class Pruner:
     """Acts while a model trains. Every hook has a harmless default; override what you need.
 
     The training loop calls, per step: `weights` before the forward pass, `penalty` to complete
-    the loss, `observe` after backward (gradients are in `.grad`), then the optimizer, then `mask`,
-    and sets what the mask excludes to exactly zero.
+    the loss, `observe` after backward (gradients are in `.grad`), then the optimizer, and `update`.
+    Whatever `mask` excludes is set to exactly zero after the optimizer and after `update`.
     """
 
     def weights(self, params: Params, clock: Clock) -> Params:
@@ -116,10 +139,20 @@ class Pruner:
         return None
 
     def observe(self, params: Params, clock: Clock) -> None:
-        """Look at weights and gradients after backward."""
+        """Look at, or change, the gradients after backward."""
+
+    def update(self, params: Params, clock: Clock) -> None:
+        """Change the mask, once the optimizer has taken its step."""
 
     def mask(self, params: Params, clock: Clock) -> Mask:
-        """The weights kept after this step. A name that is missing is kept whole."""
+        """The weights kept now. A name that is missing is kept whole.
+
+        Changes nothing, for it is also asked when a run is resumed. A new mask is a new object.
+        """
+        return {}
+
+    def facts(self) -> dict[str, float]:
+        """What the log says of the epoch that ends."""
         return {}
 
     def parameters(self) -> Iterable[nn.Parameter]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from prunecli.batches import ImageBatches, ScoringBatches, derive_seed
+from prunecli.errors import BadUsage
 from prunecli.types import Images
 
 CPU = torch.device("cpu")
@@ -118,3 +119,65 @@ def test_derived_seeds_depend_on_every_part():
     assert derive_seed(1, "a") == derive_seed(1, "a")
     assert len({derive_seed(1, "a"), derive_seed(1, "b"), derive_seed(2, "a"), derive_seed(1)}) == 4
     assert 0 <= derive_seed("x") < 2**63
+
+
+# So many of each class
+
+
+def scoring(labels, seed=0, batch_size=4):
+    """Images of one pixel, each of its own brightness: what comes out tells which it is."""
+    labels = torch.tensor(labels)
+    pixels = torch.arange(len(labels)).to(torch.uint8).reshape(-1, 1, 1, 1)
+    data = Images(pixels, labels, ["cat", "dog", "eel"], mean=[0.0], std=[1 / 255])
+    return ScoringBatches((1, 1, 1), lambda: data, CPU, batch_size, seed)
+
+
+UNEVEN = [0] * 20 + [1] * 30 + [2] * 5
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_as_many_images_of_each_class_as_asked_the_classes_taking_turns(count):
+    x, labels = scoring(UNEVEN).per_class(count)
+    assert labels.tolist() == [0, 1, 2] * count
+    places = x.round().flatten().long().tolist()
+    assert len(set(places)) == 3 * count
+    assert [UNEVEN[place] for place in places] == labels.tolist()
+
+
+def test_images_of_each_class_are_normalised_as_all_are():
+    batches = ScoringBatches((1, 4, 4), images, CPU, 4, seed=0)
+    x, _ = batches.per_class(3)
+    known = (images().images.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+    for image in x:
+        assert sum(torch.allclose(image, one, atol=1e-5) for one in known) == 1
+
+
+def test_the_seed_alone_decides_which_images_of_a_class():
+    def places(seed, batch_size=4):
+        return scoring(UNEVEN, seed, batch_size).per_class(5)[0].round().flatten().tolist()
+
+    assert places(1) == places(1)
+    assert places(1) == places(1, batch_size=64)
+    assert places(1) != places(2)
+    again = scoring(UNEVEN, 1)
+    list(again)
+    assert again.per_class(5)[0].round().flatten().tolist() == places(1)
+
+
+def test_fewer_of_each_class_are_the_first_of_more():
+    few, many = (scoring(UNEVEN, 3).per_class(count)[0].flatten() for count in (2, 5))
+    assert torch.equal(few, many[:6])
+
+
+def test_a_class_with_too_few_images_is_named_with_its_count():
+    message = "per_class=6: the training set has only 5 images of class 'eel'"
+    with pytest.raises(BadUsage, match=message):
+        scoring(UNEVEN).per_class(6)
+    with pytest.raises(BadUsage, match="only 0 images of class 'dog'"):
+        scoring([0, 2, 0, 2]).per_class(1)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_less_than_one_of_each_class_is_refused(count):
+    with pytest.raises(BadUsage, match=f"per_class={count}: at least one image"):
+        scoring(UNEVEN).per_class(count)

@@ -21,9 +21,9 @@ LAYERS = [
     ["registry"],
     ["scorers", "pruners", "models", "data"],
     ["collapse"],
-    ["graph", "selection", "schedules", "masks"],
+    ["graph", "selection", "schedules", "masks", "untouched"],
     ["files"],
-    ["types"],
+    ["types", "seeds"],
     ["errors", "__init__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

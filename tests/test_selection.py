@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prunecli import selection
 from prunecli.errors import BadUsage, NotFinite
 from prunecli.selection import SCOPES, apportion, erk, layer, select, uniform
 
@@ -160,3 +162,119 @@ def test_selection_reads_lazily_one_tensor_at_a_time():
 
     assert kept(select(Lazy({"1": None, "2": None}), 0.5)) == {"1": [], "2": [0, 1, 2, 3]}
     assert Lazy.alive > 2
+
+
+# More scores than are sampled
+
+
+WIDE = {"conv": (64, 300, 3, 3), "fc": (400, 300), "last": (10, 720)}  # 300,000
+COUNT = sum(map(math.prod, WIDE.values()))
+
+
+def periodic(period):
+    return (torch.arange(COUNT) * 7919 % period).float()
+
+
+def partly_pruned():
+    scores = torch.randn(COUNT)
+    return scores.masked_fill(torch.rand(COUNT) < 0.3, -math.inf)
+
+
+LARGE = {
+    "normal": lambda: torch.randn(COUNT),
+    "all equal": lambda: torch.full((COUNT,), 0.5),
+    "half zeros": lambda: torch.randn(COUNT).clamp_min(0),
+    "few values": lambda: torch.randint(-3, 4, (COUNT,)).float(),
+    "one high": lambda: torch.zeros(COUNT).index_fill(0, torch.tensor([COUNT - 1]), 1.0),
+    "rising": lambda: torch.arange(COUNT).float(),
+    "period 2": lambda: periodic(2),
+    "period 1024": lambda: periodic(1024),
+    "period 65536": lambda: periodic(1 << 16),
+    "some pruned": partly_pruned,
+}
+
+
+def shaped(flat):
+    parts = torch.split(flat, [math.prod(shape) for shape in WIDE.values()])
+    return {name: part.reshape(WIDE[name]) for name, part in zip(WIDE, parts, strict=True)}
+
+
+def by_full_sorts(scores, keep, scope):
+    """As `by_full_sort`, with the number that each tensor keeps given by the scope."""
+    if SCOPES[scope] is None:
+        return by_full_sort(scores, keep)
+    room = {name: int((s > -math.inf).sum()) for name, s in scores.items()}
+    quota = SCOPES[scope](WIDE, room, keep)
+    assert sum(quota.values()) == keep
+    return {n: by_full_sort({n: s}, quota[n])[n] for n, s in scores.items()}
+
+
+def agree(mask, reference):
+    return mask.keys() == reference.keys() and all(
+        (mask[name].numpy() == reference[name]).all() for name in mask
+    )
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("kind", LARGE)
+def test_many_scores_are_selected_as_a_full_sort_does(kind, scope):
+    torch.manual_seed(0)
+    scores = shaped(LARGE[kind]())
+    for density in (0.5, 1 / 64):
+        mask = select(scores, density, scope)
+        assert agree(mask, by_full_sorts(scores, round(density * COUNT), scope))
+
+
+@pytest.mark.parametrize("keep", [1, 2, 65_535, 65_536, 65_537, 299_999, 300_000])
+def test_the_ends_and_the_size_of_the_sample_are_no_exceptions(keep):
+    assert COUNT == 300_000
+    torch.manual_seed(0)
+    scores = shaped(LARGE["few values"]() + (torch.rand(COUNT) < 0.5))
+    assert agree(select(scores, keep / COUNT), by_full_sort(scores, keep))
+
+
+BRACKETS = {
+    "too high": (5.0, 6.0),
+    "above all": (1e30, 2e30),
+    "too low": (-6.0, -5.0),
+    "below all": (-2e30, -1e30),
+    "a single value": (1.0, 1.0),
+    "a single value too high": (7.0, 7.0),
+    "a single value too low": (-7.0, -7.0),
+    "inverted": (2.0, -2.0),
+    "inverted and too high": (9.0, 8.0),
+    "inverted and too low": (-8.0, -9.0),
+    "ends at the value": (0.0, 1.0),
+    "below is open": (-math.inf, -3.0),
+    "above is open": (3.0, math.inf),
+    "nothing at all": (math.inf, -math.inf),
+    "only the top": (math.inf, math.inf),
+    "only the pruned": (-math.inf, -math.inf),
+}
+
+
+@pytest.mark.parametrize("bracket", BRACKETS.values(), ids=BRACKETS)
+def test_a_wrong_bracket_costs_time_and_not_exactness(monkeypatch, bracket):
+    torch.manual_seed(0)
+    made = {
+        "normal": torch.randn(60),
+        "few": torch.randint(-3, 4, (60,)).float(),
+        "equal": torch.ones(60),
+        "pruned": torch.randn(60).masked_fill(torch.rand(60) < 0.2, -math.inf),
+    }
+    monkeypatch.setattr(selection, "_bracket", lambda scores, keep: bracket)
+    for flat, keep in itertools.product(made.values(), (1, 2, 20, 30, 45)):
+        scores = {"a": flat[:25].reshape(5, 5), "b": flat[25:]}
+        assert agree(select(scores, keep / 60), by_full_sort(scores, keep))
+
+
+def test_the_bracket_of_many_scores_is_narrow_and_holds_the_value():
+    """What makes selecting fast: only a few per cent of the scores lie inside."""
+    torch.manual_seed(0)
+    scores = shaped(torch.randn(COUNT))
+    flat = torch.cat([score.flatten() for score in scores.values()])
+    for keep in (COUNT // 2, COUNT // 20):
+        low, high = selection._bracket(scores, keep)
+        value = float(flat.sort(descending=True).values[keep - 1])
+        assert low < value < high
+        assert int(((flat > low) & (flat < high)).sum()) < 0.05 * COUNT

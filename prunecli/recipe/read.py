@@ -150,7 +150,8 @@ def _exclude(recipe: Recipe, value: Any, matrix: dict[str, Any]) -> list[Axes]:
                 recipe.fault((*place, number), f"there is no axis {axis!r}{hint}")
             elif isinstance(excluded, list | dict):
                 recipe.fault((*place, number), f"'exclude' takes one value of {axis!r} at a time")
-    return value
+    named = {axis for axis, rows in matrix.items() if isinstance(rows, dict)}
+    return [{axis: str(v) if axis in named else v for axis, v in e.items()} for e in value]
 
 
 def _override(recipe: Recipe, overrides: Mapping[str, Any]) -> None:
@@ -159,11 +160,14 @@ def _override(recipe: Recipe, overrides: Mapping[str, Any]) -> None:
             recipe.variables[key] = value
         elif key in recipe.matrix:
             values = value if isinstance(value, list) else [value]
+            rows = recipe.settings.get(key)
+            if rows is not None:
+                values = [str(v) for v in values]
+                for odd in [v for v in values if v not in rows]:
+                    hint = suggest(odd, list(rows))
+                    recipe.fault((), f"--set: there is no {key} {odd!r}{hint}")
+                    values = list(rows)
             recipe.matrix[key] = _values(recipe, key, values)
-            for odd in [v for v in values if v not in recipe.settings.get(key, values)]:
-                hint = suggest(str(odd), list(recipe.settings[key]))
-                recipe.fault((), f"--set: there is no {key} {odd!r}{hint}")
-                recipe.matrix[key] = []
         else:
             known = [*recipe.variables, *recipe.matrix]
             recipe.fault((), f"--set: there is no {key!r} in vars or matrix{suggest(key, known)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,17 +34,29 @@ def read_reference(path: Path) -> Reference:
     """
     label = printable(str(path))
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeError) as error:
-        raise BadInput(f"{label}: cannot be read: {error}") from None
-    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise BadInput(f"{label}: cannot be read: {error.strerror}") from None
+    except UnicodeError:
+        raise BadInput(f"{label}: cannot be read: it is not text in UTF-8") from None
+    try:
+        return _table(label, [line for line in lines if not line.startswith("#")])
+    except csv.Error as error:
+        raise BadInput(f"{label}: not a table of results: {error}") from None
+
+
+def _table(label: str, lines: list[str]) -> Reference:
+    rows = csv.DictReader(lines)
     if missing := [name for name in COLUMNS if name not in (rows.fieldnames or ())]:
         raise BadInput(f"{label}: not a table of results: it has no column {missing[0]!r}")
     reference = {}
     for row in rows:
         try:
-            key = (row["model"], row["dataset"], row["method"], float(row["compression"]))
-            reference[key] = Published(float(row["top1"]), float(row["top5"]))
+            ratio, top1, top5 = (float(row[name]) for name in COLUMNS[3:])
+            if not all(map(math.isfinite, (ratio, top1, top5))):
+                raise ValueError
+            key = (row["model"], row["dataset"], row["method"], ratio)
+            reference[key] = Published(top1, top5)
         except (TypeError, ValueError):
             raise BadInput(f"{label}: {','.join(map(str, row.values()))}: not a result") from None
     return reference

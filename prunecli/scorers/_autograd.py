@@ -15,23 +15,24 @@ from prunecli.types import Batches, Params
 
 
 def samples(
-    data: Batches, batches: int, per_class: int | None = None
+    data: Batches, batches: int | None, per_class: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The first `batches` batches, or instead a single one with `per_class` images of each class.
 
-    There are fewer batches if the data has no more. Raises BadUsage for fewer than one.
+    There are fewer batches if the data has no more; None means all. Raises BadUsage for fewer than
+    one.
     """
     if per_class is not None:
         return iter([data.per_class(per_class)])
-    if batches < 1:
+    if batches is not None and batches < 1:
         raise BadUsage(f"batches={batches}: at least one batch is needed")
     return islice(data, batches)
 
 
 def gradients(
-    model: nn.Module, data: Batches, batches: int, per_class: int | None = None
+    model: nn.Module, data: Batches, batches: int | None, per_class: int | None = None
 ) -> Params:
-    """g = mean over the batches of dL/dw, L the mean cross-entropy of a batch.
+    """g = dL/dw, L the mean cross-entropy over all images of the batches.
 
     Nothing accumulates in `.grad`. See `samples` for which batches.
     """
@@ -41,8 +42,8 @@ def gradients(
     for inputs, labels in samples(data, batches, per_class):
         loss = F.cross_entropy(model(inputs), labels)
         for name, g in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
-            total[name] += g
-        count += 1
+            total[name] += g * len(labels)
+        count += len(labels)
     return {name: g / count for name, g in total.items()}
 
 

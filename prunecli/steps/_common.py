@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 import prunecli
 from prunecli import registry
-from prunecli.batches import derive_seed
 from prunecli.errors import BadInput, BadUsage, Mismatch, some
 from prunecli.files.artifacts import check_mask_fits, read_mask, read_state_dict
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import kept_counts, prunable_names
+from prunecli.seeds import derive_seed
 from prunecli.types import Images, Mask, Progress
 
 SUFFIX = ".safetensors"

@@ -117,7 +117,8 @@ def _densities(layers: list[dict[str, Any]], lineage: dict[str, Any] | None) -> 
     total, left = sum(x["total"] for x in layers), sum(x["kept"] for x in layers)
     mask = lineage or {}
     reached = mask["total"] / mask["kept"] if mask.get("kept") else total / max(left, 1)
-    asked = 1 / mask["asked"] if mask.get("asked") else reached
+    # 1 / (1 / 49) is 49.00000000000001; what was asked for is 49.
+    asked = float(f"{1 / mask['asked']:.12g}") if mask.get("asked") else reached
     return {
         "density": left / total,
         "sparsity": 1 - left / total,

@@ -46,8 +46,9 @@ def report(
         text = {"table": as_text, "csv": as_csv, "json": as_json}[form](rows)
     if output is None:
         return None, text
-    check_output(output, results, force=common.force)
+    inputs = [*results, *([reference] if reference else [])]
+    check_output(output, inputs, force=common.force)
     if not common.dry_run:
-        with claimed(output, results, force=common.force, wait=common.wait) as target:
+        with claimed(output, inputs, force=common.force, wait=common.wait) as target:
             write_text(target, text)
     return output, as_text(rows)

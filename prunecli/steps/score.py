@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from prunecli import registry
-from prunecli.batches import ScoringBatches, derive_seed
+from prunecli.batches import ScoringBatches
 from prunecli.device import pick_device, place
 from prunecli.errors import BadUsage, NotFinite
 from prunecli.files.artifacts import PRUNED, open_artifact, write_artifact
 from prunecli.files.atomic import check_output, claimed
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import all_finite, apply_, chosen, parameter_count
+from prunecli.seeds import derive_seed
 from prunecli.steps._common import (
     Common,
     Source,
@@ -30,6 +29,7 @@ from prunecli.steps._common import (
     versions,
 )
 from prunecli.types import Mask, Scores
+from prunecli.untouched import untouched
 
 
 @dataclass(frozen=True)
@@ -154,26 +154,3 @@ class Scored:
 def _check_finite(name: str, weight: torch.Tensor, file: TensorFile) -> None:
     if not all_finite(weight):
         raise NotFinite(f"{file.label}: {name!r} holds NaN or infinity; it cannot be scored")
-
-
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Whatever happens within, the model, its gradients and the random state are as before."""
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    grads = {name: p.grad for name, p in model.named_parameters()}
-    modes = {module: module.training for module in model.modules()}
-    needs = {p: p.requires_grad for p in model.parameters()}
-    device = next(model.parameters()).device
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
-    finally:
-        with torch.no_grad():
-            for name, tensor in model.state_dict().items():
-                tensor.copy_(state[name])
-        for name, parameter in model.named_parameters():
-            parameter.grad = grads[name]
-        for module, mode in modes.items():
-            module.training = mode
-        for parameter, need in needs.items():
-            parameter.requires_grad_(need)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from prunecli import registry
-from prunecli.batches import ImageBatches, derive_seed
+from prunecli.batches import ImageBatches
 from prunecli.device import pick_device, pick_precision, place
 from prunecli.errors import BadUsage, Mismatch, some
 from prunecli.files.artifacts import open_artifact, read_state_dict
@@ -20,6 +20,7 @@ from prunecli.files.tensors import TensorFile
 from prunecli.interrupts import deferred_interrupts
 from prunecli.masks import prunable
 from prunecli.pruners._fixed import Fixed
+from prunecli.seeds import derive_seed
 from prunecli.steps._common import (
     Common,
     Source,

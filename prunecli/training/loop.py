@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from prunecli.batches import ImageBatches, derive_seed
+from prunecli.batches import ImageBatches
 from prunecli.device import autocast
 from prunecli.errors import NotFinite
 from prunecli.masks import aligned
+from prunecli.seeds import derive_seed
 from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState
 from prunecli.types import Clock, Mask, Progress
@@ -58,6 +59,8 @@ def train(
             clock = Clock(state.step + 1, steps, settings.epochs)
             loss = _step(state, inputs, labels, settings, device, clock)
             masker(clock)
+            state.pruner.update(state.params, clock)
+            masker.if_new(clock)
             state.step += 1
             loss_sum += loss
             first_bad += (first_bad == 0) * ~torch.isfinite(loss) * state.step
@@ -73,6 +76,7 @@ def train(
         _check_finite(first_bad, steps)
         state.loss_sum = None
         row = {"epoch": epoch + 1, "loss": loss_sum.item() / steps, "lr": _lr(state)}
+        row |= masker.facts() | state.pruner.facts()
         if test is not None:
             result = evaluate(state.model, test, settings.precision, device)
             row |= {"top1": result["top1"], "test_loss": result["loss"]}
@@ -127,6 +131,16 @@ class _Masker:
         with torch.no_grad():
             for name, pruned in self.pruned.items():
                 self.params[name].masked_fill_(pruned, 0.0)
+
+    def if_new(self, clock: Clock) -> None:
+        if self.pruner.mask(self.params, clock) is not self.seen:
+            self(clock)
+
+    def facts(self) -> dict[str, float]:
+        """The density over all prunable weights, if there is a mask."""
+        pruned = sum(int(each.sum()) for each in self.pruned.values())
+        total = sum(weight.numel() for weight in self.params.values())
+        return {"density": 1 - pruned / total} if self.pruned else {}
 
 
 def _check_finite(first_bad: Tensor, steps: int) -> None:

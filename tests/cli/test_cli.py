@@ -14,6 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from prunecli.files.artifacts import open_artifact, write_artifact
+
 PRUNECLI = [sys.executable, "-m", "prunecli"]
 
 
@@ -147,6 +149,30 @@ USAGE = [
     ("score dense.safetensors --method snip --opt batchs=4", "did you mean 'batches'?"),
     ("score dense.safetensors --method snip --opt batches=many", "must be of type int"),
     ("score dense.safetensors --method snip --opt batches=[", "must be of type int"),
+    ("score dense.safetensors --method obd --opt hessian=exactly", "must be one of 'hutchinson'"),
+    ("score dense.safetensors --method snip --opt init=he", "'own', 'xavier', not 'he'"),
+    ("score dense.safetensors --method snip-thesis --opt init=he", "'own', 'xavier', not 'he'"),
+    ("score dense.safetensors --method activation --opt side=up", "must be one of 'out', 'in'"),
+    ("score dense.safetensors --method lookahead --opt normalize=all", "'none', 'layer', not"),
+    ("score dense.safetensors --method synflow --opt conserve=1", "must be of type bool, not '1'"),
+    (
+        "score dense.safetensors --method grasp --opt per_class=1.5",
+        "must be of type int, not '1.5'",
+    ),
+    ("score dense.safetensors --method grasp --opt temperature=nan", "must be of type float"),
+    ("score dense.safetensors --method fisher --opt probes=2", "'fisher' has no option 'probes'"),
+    ("score dense.safetensors --method fisher --opt batches=0", "batches=0: at least one batch"),
+    ("score dense.safetensors --method obd --opt per_class=0", "per_class=0: at least one image"),
+    ("score dense.safetensors --method grasp --opt per_class=200", "only 143 images of class '0'"),
+    ("mask dense.safetensors --method lamp --critical --density 0.1", "exactly one of --density"),
+    ("mask dense.safetensors --method lamp --critical --mask m", "leave --mask out"),
+    ("mask dense.safetensors --method lamp --compression 78 --preset thesis", "is 77.213"),
+    (
+        "mask dense.safetensors --method lamp --density 0.1 --preset paper",
+        "'paper' is not 'thesis'",
+    ),
+    ("mask dense.safetensors --method lamp --density 0.1 --count all", "'all' is not one of"),
+    ("report r.json --reference x.csv", "--reference needs --format html"),
     ("score dense.safetensors --method snip --opt batches", "'batches' is not of the form key="),
     ("score dense.safetensors --method snip --opt =4", "'=4' is not of the form key=value"),
     ("score dense.safetensors --method snip --opt a=1 --opt a=2", "the same key is given twice"),
@@ -248,6 +274,82 @@ def test_numbers_that_are_none_end_with_7(refused, folder):
     tensors["fc2.weight"][3, 4] = float("nan")
     save_file(tensors, "nan.safetensors")
     assert "'fc2.weight' holds NaN" in refused("score nan.safetensors --method lamp", 7)
+
+
+@pytest.mark.parametrize(
+    "method", ["snip", "gradient", "activation", "lookahead", "grasp", "synflow", "obd", "fisher"]
+)
+@pytest.mark.parametrize("name", ["conv2.weight", "fc1.bias"])
+def test_numbers_that_are_none_are_named_by_every_method_that_runs_the_network(
+    refused, folder, method, name
+):
+    file = open_artifact(folder / "dense.safetensors", "checkpoint")
+    tensors = {key: tensor.clone() for key, tensor in file.items()}
+    tensors[name].view(-1)[3] = float("nan")
+    write_artifact(folder / "nan.safetensors", "checkpoint", tensors, file.meta)
+    message = refused(f"score nan.safetensors --method {method}", 7)
+    assert f"nan.safetensors: {name!r} holds NaN or infinity" in message
+
+
+def test_the_class_with_too_few_images_is_named(refused):
+    """Digits have 174 eights, the fewest; every fifth of them is a test image."""
+    message = refused("score dense.safetensors --method grasp --opt per_class=141", 2)
+    assert "per_class=141: the training set has only 140 images of class '8'" in message
+
+
+@pytest.fixture
+def untraceable(folder, prune, monkeypatch):
+    """`odd.safetensors`, of a network that is not prunecli's and cannot be traced."""
+    (folder / "odd_networks.py").write_text(ODD)
+    monkeypatch.syspath_prepend(folder)
+    line = "train --model odd_networks:net --dataset digits --epochs 0 -q -o odd.safetensors"
+    assert prune(*line.split()).code == 0
+    yield
+    sys.modules.pop("odd_networks")
+
+
+ODD = """
+import torch
+from torch import nn
+
+
+class Deciding(nn.Module):
+    def __init__(self, inputs, classes):
+        super().__init__()
+        self.fc = nn.Linear(inputs, classes)
+
+    def forward(self, x):
+        return self.fc(x.flatten(1)) if x.sum() > 0 else self.fc(-x.flatten(1))
+
+
+def net(shape, classes):
+    return nn.Sequential(nn.Identity(), Deciding(shape[0] * shape[1] * shape[2], classes))
+"""
+
+
+@pytest.mark.parametrize("method", ["lookahead", "activation"])
+@pytest.mark.parametrize("line", ["score odd.safetensors", "mask odd.safetensors --density 0.1"])
+def test_a_network_that_cannot_be_traced_ends_with_4(untraceable, refused, line, method):
+    message = refused(f"{line} --method {method}", 4)
+    assert "torch.fx cannot trace '1' of Sequential" in message
+    assert "the methods activation and lookahead need that, the others do not" in message
+
+
+@pytest.mark.parametrize("method", ["snip", "gradient", "grasp", "synflow", "fisher", "lamp"])
+def test_the_other_methods_take_it_all_the_same(untraceable, prune, method):
+    line = (
+        f"mask odd.safetensors --method {method} --density 0.1 --rounds 1 -o m.safetensors --json"
+    )
+    if method == "fisher":
+        line += " --batch-size 8"
+    ended = prune(*line.split())
+    assert (ended.code, ended.err) == (0, "")
+    meta = json.loads(ended.out)["meta"]
+    assert meta["kept"] == 784
+    assert meta["collapse"]["live_path"] is None
+    if method == "lamp":
+        ended = prune(*"eval odd.safetensors --mask m.safetensors --json".split())
+        assert (ended.code, json.loads(ended.out)["result"]["effective_density"]) == (0, None)
 
 
 def test_a_recipe_with_faults_ends_with_2_one_line_each(folder, prune, nothing_written):

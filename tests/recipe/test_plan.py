@@ -408,3 +408,220 @@ def test_a_fault_is_shown_at_the_line_of_its_option(faults, step, line, words):
     [fault] = faults("version: 1\nsteps:\n  s:\n" + indent(step, "    "))
     assert fault.startswith(f"r.yaml:{line}: step 's': ")
     assert words in fault
+
+
+# Axes that set variables
+
+TABLE = """
+version: 1
+vars: {scope: global, options: {}, epochs: 3}
+matrix:
+  method:
+    A: {scorer: lamp}
+    B: {scorer: snip, options: {init: xavier, batches: 2}}
+    C: {scorer: magnitude, scope: layer, epochs: 1}
+  seed: [0, 1]
+steps:
+  dense: {train: {model: cnn, dataset: digits, epochs: 0, seed: "${seed}"}}
+  mask:
+    mask:
+      checkpoint: "@dense"
+      method: "${scorer}"
+      opt: "${options}"
+      scope: "${scope}"
+      density: 0.1
+  sparse: {finetune: {checkpoint: "@dense", mask: "@mask", epochs: "${epochs}"}}
+  table: {report: {results: x, title: "${method} scores by ${scorer}"}}
+  all: {report: {results: "@sparse[*]"}}
+"""
+
+
+def test_what_a_row_sets_makes_a_step_vary_on_the_axis(planned):
+    count = {}
+    for job in planned(TABLE).values():
+        count[job.step] = count.get(job.step, 0) + 1
+    # Two seeds; three rows by two seeds; three rows; one.
+    assert count == {"dense": 2, "mask": 6, "sparse": 6, "table": 3, "all": 1}
+
+
+def test_jobs_are_called_by_the_names_of_rows(planned):
+    jobs = planned(TABLE)
+    assert [name for name in jobs if name.startswith("mask/")] == [
+        f"mask/method={row},seed={seed}" for row in "ABC" for seed in (0, 1)
+    ]
+    assert jobs["sparse/method=B,seed=1"].needs == ("dense/seed=1", "mask/method=B,seed=1")
+
+
+def test_a_row_overrides_vars_and_the_rest_holds_their_defaults(given):
+    options = given(TABLE)
+    assert options["mask/method=A,seed=0"] == {
+        "checkpoint": "out/dense/seed=0/x", "method": "lamp", "opt": {}, "scope": "global",
+        "density": 0.1,
+    }  # fmt: skip
+    assert options["mask/method=B,seed=1"]["opt"] == {"init": "xavier", "batches": 2}
+    assert options["mask/method=B,seed=1"]["scope"] == "global"
+    assert options["mask/method=C,seed=1"]["scope"] == "layer"
+    assert options["mask/method=C,seed=1"]["opt"] == {}
+    epochs = [options[f"sparse/method={row},seed=0"]["epochs"] for row in "ABC"]
+    assert epochs == [3, 3, 1]
+    assert options["table/method=B"] == {"results": "x", "title": "B scores by snip"}
+
+
+def test_a_table_is_spelled_as_options_of_the_plugin(planned):
+    jobs = planned(TABLE)
+    line = jobs["mask/method=B,seed=0"].arguments
+    pairs = [line[place + 1] for place, word in enumerate(line) if word == "--opt"]
+    assert pairs == ["init=xavier", "batches=2"]
+    assert "--opt" not in jobs["mask/method=A,seed=0"].arguments
+    assert line[line.index("--method") + 1] == "snip"
+
+
+def test_options_of_a_row_are_checked_against_its_own_plugin(faults):
+    [fault] = faults(TABLE.replace("batches: 2", "batchs: 2"))
+    assert fault.startswith("r.yaml:14: step 'mask': the method 'snip' has no option 'batchs'")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rows"), [("A", "A"), (["C"], "C"), (["C", "A"], "CA"), (["A", "B", "C"], "ABC")]
+)
+def test_set_takes_one_row_or_some(given, overrides, rows):
+    options = given(TABLE, {"method": overrides, "seed": 7})
+    names = [name for name in options if name.startswith("mask/")]
+    assert names == [f"mask/method={row},seed=7" for row in rows]
+    scorers = {"A": "lamp", "B": "snip", "C": "magnitude"}
+    assert [options[name]["method"] for name in names] == [scorers[row] for row in rows]
+
+
+def test_set_of_a_default_leaves_the_rows_that_set_it(given):
+    options = given(TABLE, {"scope": "erk"})
+    assert [options[f"mask/method={row},seed=0"]["scope"] for row in "ABC"] == [
+        "erk", "erk", "layer"
+    ]  # fmt: skip
+
+
+ROWS = "version: 1\nmatrix:\n  method:\n    magnitude: {}\n    snip: {}\n" + STEPS_OF_ONE
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"method": "snipp"}, "--set: there is no method 'snipp'; did you mean 'snip'?"),
+        ({"method": ["snip", "x"]}, "--set: there is no method 'x'; there are magnitude, snip"),
+        ({"method": ["snip", "snip"]}, "the axis 'method' has a value twice"),
+        ({"method": {"snip": {}}}, "method"),
+        ({"method": []}, "the axis 'method' needs a list of plain values"),
+        ({"mehtod": "snip"}, "there is no 'mehtod' in vars or matrix; did you mean 'method'?"),
+    ],
+)
+def test_set_of_a_row_that_is_not_there(faults, overrides, words):
+    assert words in faults(ROWS, overrides)[0]
+
+
+@pytest.mark.parametrize("override", [4, "4"], ids=["number", "text"])
+def test_rows_that_look_like_numbers_are_found_all_the_same(given, override):
+    """YAML's keys are text here, and what --set reads of '4' is a number."""
+    text = """
+        version: 1
+        matrix:
+          ratio:
+            4: {density: 0.25}
+            16: {density: 0.0625}
+          seed: [0, 1]
+          exclude: [{ratio: 4, seed: 1}]
+        steps: {s: {over: [ratio, seed], eval: {checkpoint: "${density}"}}}
+    """
+    assert len(given(text)) == 3
+    assert given(text, {"ratio": override, "seed": 0}) == {"s/ratio=4,seed=0": {"checkpoint": 0.25}}
+
+
+def test_excluded_rows_go_by_their_names(planned):
+    text = TABLE.replace("seed: [0, 1]\n", "seed: [0, 1]\n  exclude: [{method: B, seed: 1}]\n")
+    names = [name for name in planned(text) if name.startswith("mask/")]
+    assert names == [f"mask/method={x}" for x in ("A,seed=0", "A,seed=1", "B,seed=0", "C,seed=0",
+                                                  "C,seed=1")]  # fmt: skip
+
+
+def test_a_step_that_uses_nothing_of_the_rows_does_not_vary_on_them(planned):
+    jobs = planned("""
+        version: 1
+        vars: {unused: 1}
+        matrix:
+          method: {A: {scorer: lamp, unused: 2}, B: {scorer: snip}}
+        steps:
+          plain: {train: {model: cnn, dataset: digits}}
+          after: {eval: {checkpoint: "@plain"}}
+          other: {score: {checkpoint: "@plain", method: "${scorer}"}}
+    """)
+    assert list(jobs) == ["plain", "after", "other/method=A", "other/method=B"]
+
+
+def test_over_counts_what_a_row_sets_as_the_axis(faults):
+    [fault] = faults("""
+        version: 1
+        matrix: {method: {A: {scorer: lamp}}, seed: [0]}
+        steps:
+          s:
+            over: [seed]
+            score: {checkpoint: x, method: "${scorer}"}
+    """)
+    assert "step 's' uses 'method'; add it to 'over'" in fault
+
+
+def test_two_axes_may_set_what_is_theirs(given):
+    options = given("""
+        version: 1
+        matrix:
+          protocol: {slow: {epochs: 9}, fast: {epochs: 1}}
+          method: {A: {scorer: lamp}, B: {scorer: snip}}
+        steps: {s: {score: {checkpoint: "${epochs}", method: "${scorer}"}}}
+    """)
+    assert options == {
+        f"s/protocol={p},method={m}": {"checkpoint": epochs, "method": scorer}
+        for p, epochs in (("slow", 9), ("fast", 1))
+        for m, scorer in (("A", "lamp"), ("B", "snip"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("head", "line", "words"),
+    [
+        ("matrix:\n  m:\n    A: {x: 1}\n    B: {}\n", 5, "m 'B' does not set 'x', nor do vars"),
+        (
+            "matrix:\n  m: {A: {x: 1}}\n  n:\n    B: {x: 2}\n",
+            4,
+            "'x' is set by two axes, or is one itself",
+        ),
+        ("matrix:\n  x: [1]\n  m:\n    A: {x: 1}\n", 4, "'x' is set by two axes, or is one"),
+        ("matrix:\n  m:\n    A: {m: 1}\n", 3, "'m' is set by two axes, or is one itself"),
+        ("vars: {m: 1}\nmatrix:\n  m: {A: {}}\n", 4, "'m' is in vars too; rename one of them"),
+        ("matrix:\n  m: {A: {x: 1}, B: 2}\n", 3, "'m' needs a list of plain values"),
+        ("matrix:\n  m: {A: {x: 1}, B: }\n", 3, "'m' needs a list of plain values"),
+        ("matrix:\n  m: {}\n", 3, "'m' needs a list of plain values"),
+        ("matrix:\n  m: {A: {}, A: {}}\n", 3, "the key 'A' is there twice"),
+        ("matrix:\n  m: {A: {}}\n  exclude: [{m: A}]\n", 4, "'exclude' leaves nothing to do"),
+    ],
+)
+def test_rows_that_are_wrong(faults, head, line, words):
+    [fault] = faults("version: 1\n" + head + STEPS_OF_ONE)
+    assert fault.startswith(f"r.yaml:{line}: "), fault
+    assert words in fault
+
+
+def test_a_variable_that_no_row_sets_is_unknown_and_the_nearest_is_said(faults):
+    [fault] = faults(TABLE.replace('${scorer}"\n', '${scorre}"\n'))
+    assert fault == "r.yaml:14: there is no variable 'scorre'; did you mean 'scorer'?"
+
+
+def test_an_axis_may_have_null_among_its_values(given):
+    options = given("""
+        version: 1
+        matrix: {init: [null, xavier], seed: [0]}
+        steps: {s: {eval: {checkpoint: "${init}", seed: "${seed}"}}}
+    """)
+    assert options == {
+        "s/init=None,seed=0": {"checkpoint": None, "seed": 0},
+        "s/init=xavier,seed=0": {"checkpoint": "xavier", "seed": 0},
+    }
+    assert list(given("version: 1\nmatrix: {x: [null]}\nsteps: {s: {eval: {c: '${x}'}}}\n")) == [
+        "s/x=None"
+    ]

@@ -1,13 +1,23 @@
+import itertools
+import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
+from torch import nn
 
 from prunecli.errors import BadUsage, Mismatch
 from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
-from prunecli.steps._common import Common
+from prunecli.masks import dead_layers
+from prunecli.selection import select
+from prunecli.steps._common import Common, Source
+from prunecli.steps.apply import apply
+from prunecli.steps.eval import evaluation
 from prunecli.steps.mask import Selection, mask
 from prunecli.steps.score import Scoring, score
+from prunecli.steps.train import TrainOptions, train
 from prunecli.types import Progress
 
 TOTAL = 430_500
@@ -138,3 +148,354 @@ def test_what_is_given_has_to_make_sense(dense, tmp_path):
         masked(scores, 0.1, rounds=2)
     with pytest.raises(BadUsage, match="keeps none of the 430,500 weights"):
         masked(scores, 1e-9)
+
+
+def test_a_mask_as_sparse_as_the_earlier_one_is_that_one(dense, tmp_path):
+    """430,500 / 16 is no whole number: the earlier density is a little below what is asked."""
+    outer = masked(dense, 1 / 16, "lamp", output=tmp_path / "outer.safetensors")
+    for name, rounds in (("one", 1), ("three", 3)):
+        inner = masked(
+            dense, 1 / 16, "lamp", outer, tmp_path / f"{name}.safetensors", rounds=rounds
+        )
+        assert same(read_mask(inner)[0], read_mask(outer)[0])
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+def test_in_rounds_too_a_mask_cannot_grow_back(dense, tmp_path, rounds, nothing_written):
+    outer = masked(dense, 0.1, "magnitude", output=tmp_path / "outer.safetensors")
+    with nothing_written(), pytest.raises(BadUsage, match="lower density"):
+        masked(dense, 0.2, "snip", outer, tmp_path / "x.safetensors", rounds=rounds)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+
+
+# Counting over the whole network
+
+
+PARAMETERS = 431_080
+CLASSIFIER = 5_000
+NOT_PRUNED = CLASSIFIER + 20 + 50 + 500 + 10  # the classifier and the biases: 5,580
+PRUNED = 425_500  # conv1 500, conv2 25,000, fc1 400,000
+
+
+def foresight(source, ratio, method=None, **options):
+    """A mask as `--preset thesis --compression RATIO` makes it."""
+    density = None if ratio is None else 1 / ratio
+    selection = Selection(density, count="model", **options)
+    scoring = Scoring(method, exclude_classifier=True)
+    return mask(Path(source), selection, scoring, None, Common(force=True))
+
+
+@pytest.fixture
+def undiagnosed(monkeypatch):
+    """Without tracing the network, which is not what the counting is about."""
+    facts = {"max_compression": 1, "effective_density": None, "dead_layers": [], "live_path": None}
+    monkeypatch.setattr("prunecli.steps.mask._collapse", lambda *_: {"collapse": facts})
+
+
+@pytest.mark.parametrize(
+    "method", ["magnitude", "lamp", "random", "snip", "gradient", "lookahead", "activation"]
+)
+def test_over_the_model_exactly_n_over_r_parameters_are_left(dense, method, undiagnosed):
+    assert PRUNED + NOT_PRUNED == PARAMETERS == 500 + 25_000 + 400_000 + 5_000 + 580
+    source = score(Path(dense), Scoring(method), None, Common())
+    for ratio in range(2, 65, 1 if method == "magnitude" else 7):
+        path = foresight(source, ratio)
+        kept, file = read_mask(path)
+        left = sum(int(bits.sum()) for bits in kept.values())
+        assert "fc2.weight" not in kept
+        assert left + NOT_PRUNED == file.meta["kept"] == round(PARAMETERS / ratio)
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "left", "pruned_to"),
+    [(2, 215_540, 209_960), (16, 26_942, 21_362), (49, 8_798, 3_218), (64, 6_736, 1_156)],
+)
+def test_the_arithmetic_by_hand(dense, ratio, left, pruned_to):
+    path = foresight(dense, ratio, "magnitude")
+    kept, file = read_mask(path)
+    meta = file.meta
+    assert sum(int(bits.sum()) for bits in kept.values()) == pruned_to == left - NOT_PRUNED
+    assert (meta["count"], meta["total"], meta["kept"]) == ("model", PARAMETERS, left)
+    assert meta["asked"] == 1 / ratio
+    # f = (N / r - N_unprunable) / N_prunable, to the nearest weight
+    f = (PARAMETERS / ratio - NOT_PRUNED) / PRUNED
+    assert abs(pruned_to - f * PRUNED) <= 0.5 + 1e-6
+    assert meta["density"]["overall"] == pruned_to / PRUNED
+    assert sum(meta["density"]["kept"].values()) == pruned_to
+
+
+@pytest.mark.parametrize("ratio", [2, 16, 49, 64])
+def test_eval_says_the_compression_over_the_model(dense, tmp_path, ratio):
+    path = foresight(dense, ratio, "magnitude")
+    pruned = apply(Path(dense), path, Common(output=tmp_path / "pruned.safetensors"))
+    left = round(PARAMETERS / ratio)
+    for source, given in ((dense, path), (pruned, None)):
+        output = evaluation(Path(source), given, Source(), Common(force=True))
+        result = json.loads(output.read_text())
+        assert result["empirical_compression"] == PARAMETERS / left
+        assert result["compression"] == ratio
+        assert result["compression_error"] == pytest.approx((PARAMETERS / left - ratio) / ratio)
+        assert abs(result["compression_error"]) <= 0.5 / left
+        assert result["nonzero"] == left - NOT_PRUNED + CLASSIFIER
+        assert result["density"] == (left - NOT_PRUNED + CLASSIFIER) / TOTAL
+
+
+def test_over_the_model_with_the_classifier_pruned_only_biases_are_left_out(dense):
+    path = masked(dense, 1 / 100, "magnitude", count="model")
+    assert count(path) == round(PARAMETERS / 100) - 580 == 3_731
+    assert open_artifact(path, "mask").meta["kept"] == 4_311
+
+
+@pytest.mark.parametrize("scope", ["global", "layer", "erk", "uniform"])
+def test_over_the_model_every_scope_is_exact(dense, scope):
+    assert count(foresight(dense, 8, "lamp", scope=scope)) == 53_885 - NOT_PRUNED
+
+
+def test_over_the_model_in_rounds_as_in_one_go(dense):
+    in_rounds, in_one = foresight(dense, 20, "snip", rounds=2), foresight(dense, 20, "snip")
+    assert count(in_rounds) == count(in_one) == 21_554 - NOT_PRUNED
+
+
+def test_scores_and_the_checkpoint_give_the_same_mask_over_the_model(dense):
+    scores = score(Path(dense), Scoring("snip"), None, Common())
+    assert same(read_mask(foresight(scores, 8))[0], read_mask(foresight(dense, 8, "snip"))[0])
+
+
+@pytest.fixture
+def no_data(monkeypatch):
+    def load(self, split, meta=None):
+        raise AssertionError("the data was read")
+
+    monkeypatch.setattr(Source, "load", load)
+
+
+def test_a_ratio_that_cannot_be_reached_names_the_highest_that_can(dense, no_data, nothing_written):
+    """At 78 there are 5,527 parameters left: fewer than the 5,580 that are not pruned."""
+    for source, method in ((dense, "snip"), (scores_of(dense), None)):
+        with nothing_written(), pytest.raises(BadUsage) as caught:
+            foresight(source, 78, method)
+        assert "5,527 of 431,080 parameters, of which 5,580 are not pruned" in str(caught.value)
+        most = PARAMETERS / (NOT_PRUNED + 3)  # one weight in each of three layers
+        assert f"each of the 3 layers a weight is {most:.6g}" in str(caught.value)
+    assert count(foresight(scores_of(dense), most)) == 3
+
+
+def scores_of(checkpoint):
+    return score(Path(checkpoint), Scoring("magnitude"), None, Common(force=True))
+
+
+def test_the_highest_over_the_scored_weights_is_said_too(dense, no_data, nothing_written):
+    with nothing_written(), pytest.raises(BadUsage) as caught:
+        masked(dense, 1e-7, "snip")
+    assert "keeps none of the 430,500 weights" in str(caught.value)
+    assert "each of the 4 layers a weight is 107625" in str(caught.value)
+
+
+def test_scores_that_do_not_know_their_network_cannot_be_counted_over_it(tmp_path):
+    scores = tmp_path / "s.scores.safetensors"
+    write_artifact(scores, "scores", {"a": torch.rand(4, 4)}, {})
+    with pytest.raises(BadUsage, match="does not say how many parameters"):
+        masked(scores, 0.5, count="model")
+
+
+@pytest.mark.parametrize(
+    ("scoring", "left_out"),
+    [
+        (Scoring(ignore=("conv*",)), {"conv1.weight", "conv2.weight"}),
+        (Scoring(ignore=("conv1.weight", "fc2*")), {"conv1.weight", "fc2.weight"}),
+        (Scoring(exclude_classifier=True), {"fc2.weight"}),
+        (Scoring(exclude_classifier=True, ignore=("fc1*",)), {"fc1.weight", "fc2.weight"}),
+    ],
+)
+def test_weights_are_left_out_of_a_score_file_too(dense, tmp_path, scoring, left_out):
+    scores = scores_of(dense)
+    sizes = {name: entry.numel() for name, entry in open_artifact(scores, "scores").items()}
+    common = Common(output=tmp_path / "m.safetensors")
+    kept, file = read_mask(mask(scores, Selection(0.1), scoring, None, common))
+    assert kept.keys() == sizes.keys() - left_out
+    total = sum(sizes[name] for name in kept)
+    assert (file.meta["total"], file.meta["kept"]) == (total, round(0.1 * total))
+    with pytest.raises(BadUsage, match="no prunable weight matches 'fc9'"):
+        mask(scores, Selection(0.1), Scoring(ignore=("fc9",)), None, Common(force=True))
+
+
+# A small network of its own: collapse and rounds
+
+
+def small(shape, classes):
+    return nn.Sequential(
+        nn.Conv2d(shape[0], 4, 5, stride=4), nn.ReLU(), nn.Flatten(),
+        nn.Linear(144, 8), nn.ReLU(), nn.Linear(8, classes),
+    )  # fmt: skip
+
+
+SMALL = {"0.weight": 100, "3.weight": 1152, "5.weight": 80}  # 1,332; with 22 biases 1,354
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """An untrained checkpoint of `small` for digits."""
+    module = ModuleType("networks_of_this_test")
+    module.small = small
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    options = TrainOptions(
+        model=f"{module.__name__}:small", source=Source("digits"), settings={"epochs": 0}
+    )
+    return train(options, Common(output=tmp_path / "tiny.safetensors", seed=3))
+
+
+@pytest.mark.parametrize("method", ["magnitude", "random", "snip"])
+@pytest.mark.parametrize("over", ["scored", "model"])
+def test_the_critical_mask_is_the_last_on_the_grid_without_a_dead_layer(tiny, method, over):
+    scores = dict(open_artifact(score(tiny, Scoring(method), None, Common()), "scores"))
+    assert {name: s.numel() for name, s in scores.items()} == SMALL
+    steps = itertools.count()
+    fine = None
+    while not dead_layers(one := select(scores, 1.01 ** -next(steps))):
+        fine = one
+    kept, file = read_mask(masked(tiny, None, method, count=over))
+    assert same(kept, fine)
+    left = sum(int(bits.sum()) for bits in fine.values()) + (22 if over == "model" else 0)
+    total = 1_354 if over == "model" else 1_332
+    facts = {"kept": left, "total": total, "asked": left / total, "critical": True}
+    assert {key: file.meta[key] for key in facts} == facts
+    assert file.meta["collapse"]["dead_layers"] == []
+
+
+def test_no_compression_is_higher_than_one_weight_a_layer(tiny):
+    """LAMP gives the largest weight of each layer the score 1: no layer dies before the others."""
+    said = []
+
+    class Notes(Progress):
+        def say(self, message):
+            said.append(message)
+
+    path = masked(tiny, None, "lamp", progress=Notes())
+    assert path.name == "tiny.lamp.critical.mask.safetensors"
+    kept, file = read_mask(path)
+    assert [int(bits.sum()) for bits in kept.values()] == [1, 1, 1]
+    assert file.meta["collapse"]["max_compression"] == 1332 / 3
+    assert said == ["critical compression: 444x"]
+
+
+def test_the_critical_compression_of_scores_in_a_file_by_hand(tmp_path):
+    scores = tmp_path / "s.scores.safetensors"
+    # The best weight of 'b' is the 42nd of all, and the grid of 1% steps has 42 of 200 weights.
+    tensors = {"a": torch.arange(200.0, 100, -1), "b": torch.arange(159.5, 59.5, -1)}
+    write_artifact(scores, "scores", tensors, {})
+    rank = 1 + int((tensors["a"] > 159.5).sum())
+    counts = [round(200 * 1.01**-step) for step in range(300)]
+    path = masked(scores, None, output=tmp_path / "m.safetensors")
+    assert rank == 42
+    assert count(path) == min(n for n in counts if n >= rank) == 42
+
+
+def test_a_method_in_rounds_has_a_critical_compression_too(tiny, tmp_path):
+    path = masked(tiny, None, "synflow", rounds=3, output=tmp_path / "critical.safetensors")
+    kept = read_mask(path)[0]
+    left = count(path)
+    assert not dead_layers(kept)
+    # The next on the grid loses a layer, or there is none: three weights are left.
+    grid = [1.01**-step for step in range(1000)]
+    after = max((d for d in grid if round(d * 1332) < left and d * 1332 >= 3), default=None)
+    if after is None:
+        assert left == 3
+    else:
+        next_ = masked(tiny, after, "synflow", rounds=3, output=tmp_path / "next.safetensors")
+        assert dead_layers(read_mask(next_)[0])
+
+
+def test_the_critical_compression_is_not_sought_within_an_earlier_mask(tiny, tmp_path):
+    outer = masked(tiny, 0.5, "magnitude", output=tmp_path / "outer.safetensors")
+    with pytest.raises(BadUsage):
+        masked(tiny, None, "magnitude", outer, tmp_path / "inner.safetensors")
+    assert not (tmp_path / "inner.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "rounds", "word"),
+    [
+        ("synflow", None, 100, ".100rounds"), ("synflow", 1, 1, ""), ("synflow", 7, 7, ".7rounds"),
+        ("magnitude", None, 1, ""), ("magnitude", 3, 3, ".3rounds"),
+    ],
+)  # fmt: skip
+def test_a_method_has_rounds_of_its_own_unless_told_otherwise(tiny, method, asked, rounds, word):
+    done = []
+
+    class Notes(Progress):
+        def advance(self, label, number, total, **facts):
+            done.append((label, number, total))
+
+    path = masked(tiny, 0.05, method, rounds=asked, progress=Notes())
+    assert path.name == f"tiny.{method}{word}.0.05.mask.safetensors"
+    meta = open_artifact(path, "mask").meta
+    assert meta["rounds"] == rounds
+    assert meta["schedule"] == (None if rounds == 1 else "exponential")
+    expected = [("pruning rounds", n, rounds) for n in range(1, rounds + 1)] if rounds > 1 else []
+    assert done == expected
+    assert count(path) == round(0.05 * 1332) == 67
+
+
+def test_a_hundred_rounds_of_synflow_are_not_one(tiny, tmp_path):
+    many = masked(tiny, 0.05, "synflow", output=tmp_path / "many.safetensors")
+    one = masked(tiny, 0.05, "synflow", rounds=1, output=tmp_path / "one.safetensors")
+    assert not same(read_mask(many)[0], read_mask(one)[0])
+    assert read_mask(many)[1].meta["collapse"]["live_path"] is True
+
+
+def test_the_mask_says_what_it_does_to_the_network(tiny, tmp_path):
+    """One weight at the middle of filter 2, one of a pixel of its channel, one of its unit."""
+    shapes = open_artifact(tiny, "checkpoint").shapes
+    kept = {name: torch.zeros(shapes[name]) for name in SMALL}
+    for name, place in (("0.weight", (2, 0, 2, 2)), ("3.weight", (5, 80)), ("5.weight", (9, 5))):
+        kept[name][place] = 3
+    kept["3.weight"][6, 0] = 2  # reads channel 0, which is dead
+    scores, facts = tmp_path / "s.scores.safetensors", open_artifact(tiny, "checkpoint").meta
+    write_artifact(scores, "scores", kept, {"model": facts["model"]})
+    path = masked(scores, 4 / 1332, output=tmp_path / "m.safetensors")
+    assert open_artifact(path, "mask").meta["collapse"] == {
+        "dead_layers": [],
+        "dead_inputs": {"0.weight": 0, "3.weight": 142, "5.weight": 7},
+        "dead_outputs": {"0.weight": 3, "3.weight": 6, "5.weight": 9},
+        "live_path": True,
+        "effective_density": 3 / 1332,
+        "max_compression": 444,
+        "feasible": True,
+    }
+
+
+def test_without_a_path_there_is_a_warning_though_no_layer_is_dead(tiny, tmp_path):
+    warnings = []
+
+    class Notes(Progress):
+        def warn(self, message):
+            warnings.append(message)
+
+    shapes = open_artifact(tiny, "checkpoint").shapes
+    kept = {name: torch.zeros(shapes[name]) for name in SMALL}
+    for name, place in (("0.weight", (2, 0, 2, 2)), ("3.weight", (5, 0)), ("5.weight", (9, 5))):
+        kept[name][place] = 3
+    scores, facts = tmp_path / "s.scores.safetensors", open_artifact(tiny, "checkpoint").meta
+    write_artifact(scores, "scores", kept, {"model": facts["model"]})
+    path = masked(scores, 3 / 1332, output=tmp_path / "m.safetensors", progress=Notes())
+    found = open_artifact(path, "mask").meta["collapse"]
+    assert (found["live_path"], found["effective_density"], found["dead_layers"]) == (False, 0, [])
+    assert warnings == ["no path of kept weights leads from input to output"]
+
+
+@pytest.mark.parametrize("meta", [{}, {"model": None}, {"model": "gone"}])
+def test_where_the_network_is_not_known_only_the_mask_is_diagnosed(tmp_path, meta):
+    if meta.get("model"):
+        described = {"name": "no_such_module:net", "options": {}, "input_shape": [1, 4, 4]}
+        meta = {"model": {**described, "classes": 2}}
+    scores = tmp_path / "s.scores.safetensors"
+    write_artifact(scores, "scores", {"a": torch.eye(3), "b": torch.eye(2)}, meta)
+    path = masked(scores, 5 / 13, output=tmp_path / "m.safetensors")
+    assert open_artifact(path, "mask").meta["collapse"] == {
+        "dead_layers": [], "dead_inputs": {"a": 0, "b": 0}, "dead_outputs": {"a": 0, "b": 0},
+        "live_path": None, "effective_density": None, "max_compression": 6.5, "feasible": True,
+    }  # fmt: skip

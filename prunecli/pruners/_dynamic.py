@@ -1,0 +1,74 @@
+"""Training with a sparse network whose connections move: drop the smallest, grow others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from prunecli.errors import BadUsage
+from prunecli.files.artifacts import PRUNED
+from prunecli.pruners._masked import Masked, check_density, check_scope
+from prunecli.selection import keep_highest, select
+from prunecli.types import Clock, Course, Mask, Params
+
+Growth = Callable[[str, Tensor, Clock], Tensor]
+"""How much each weight of a tensor wants to grow: from its name, dense gradient and the time."""
+
+
+class Dynamic(Masked):
+    """A random sparse network, of which every `every` steps a part of each layer moves.
+
+    Per layer: of its K kept weights the round(rate * K) of the lowest magnitude are dropped, and as
+    many grow where `growth` is highest, from zero. The number of weights never changes.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        growth: Growth,
+        rate: Callable[[float], float],
+        *,
+        density: float,
+        scope: str,
+        every: int,
+        until: float,
+    ) -> None:
+        check_density(density)
+        check_scope(scope)
+        if every < 1 or not 0 <= until <= 1:
+            raise BadUsage("'every' must be 1 or more, and 'until' from 0 to 1")
+        super().__init__(course)
+        self.growth, self.rate, self.every, self.until = growth, rate, every, until
+        random = {n: s for n, s in course.score("random", {}, {}).items() if n in self.params}
+        self.keep(select(random, density, scope))
+
+    def observe(self, params: Params, clock: Clock) -> None:
+        end = self.until * clock.steps_per_epoch * clock.epochs
+        if clock.step % self.every == 0 and clock.step < end:
+            rate = self.rate(clock.step / end)
+            self.keep({name: self._moved(name, params[name], rate, clock) for name in self.kept})
+        self.freeze()
+
+    @torch.no_grad()
+    def _moved(self, name: str, weight: Tensor, rate: float, clock: Clock) -> Tensor:
+        kept = self.kept[name]
+        alive = int(kept.sum())
+        moving = min(round(rate * alive), kept.numel() - alive)
+        if weight.grad is None or not moving:
+            return kept
+        strong = _top(weight.abs().cpu().masked_fill(~kept, PRUNED), alive - moving)
+        wish = self.growth(name, weight.grad, clock).cpu().float()
+        return strong | _top(wish.masked_fill(strong, PRUNED), moving)
+
+
+def _top(scores: Tensor, count: int) -> Tensor:
+    chosen: Mask = keep_highest({"": scores.contiguous()}, count)
+    return chosen[""]
+
+
+def cosine(rate: float) -> Callable[[float], float]:
+    """From `rate` to zero along half a cosine, over the time that has passed."""
+    return lambda passed: rate / 2 * (1 + math.cos(math.pi * passed))

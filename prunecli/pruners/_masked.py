@@ -1,0 +1,57 @@
+"""What pruners with a mask of their own share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from prunecli.errors import BadUsage
+from prunecli.files.artifacts import PRUNED
+from prunecli.masks import aligned
+from prunecli.selection import SCOPES
+from prunecli.types import Clock, Course, Mask, Params, Pruner, Scores
+
+
+class Masked(Pruner):
+    """Has a mask, all ones at first, that is part of the training state."""
+
+    def __init__(self, course: Course) -> None:
+        self.params = course.params
+        self.keep({name: torch.ones(w.shape, dtype=torch.bool) for name, w in self.params.items()})
+
+    def keep(self, mask: Mask) -> None:
+        """Make this the mask. It stays on the CPU, as selection does; a copy goes to the device."""
+        self.kept = mask
+        self.pruned = {name: ~kept for name, kept in aligned(mask, self.params).items()}
+
+    def freeze(self) -> None:
+        """Set the gradients of pruned weights to zero."""
+        for name, pruned in self.pruned.items():
+            gradient = self.params[name].grad
+            if gradient is not None:
+                gradient.masked_fill_(pruned, 0.0)
+
+    def left(self, scores: Scores) -> Scores:
+        """Scores in which nothing that is pruned is ever chosen again."""
+        return {n: s.cpu().float().masked_fill(~self.kept[n], PRUNED) for n, s in scores.items()}
+
+    def mask(self, params: Params, clock: Clock) -> Mask:
+        return self.kept
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {f"kept/{name}": kept for name, kept in self.kept.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.keep({name: state[f"kept/{name}"].clone() for name in self.params})
+
+
+def check_density(density: float) -> None:
+    if not 0 < density <= 1:
+        raise BadUsage(f"density={density:g}: it must be above 0 and at most 1")
+
+
+def check_scope(scope: str) -> None:
+    if scope not in SCOPES:
+        raise BadUsage(f"scope={scope!r}: it must be one of {', '.join(SCOPES)}")

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from prunecli.errors import BadUsage
+from prunecli.pruners._masked import Masked
+from prunecli.scorers._autograd import gradients
+from prunecli.types import Batches, Clock, Course, Params, Pruner
+from prunecli.untouched import untouched
+
+
+def gmp(
+    course: Course,
+    *,
+    beta: float = 0.05,
+    gamma: float = 0.001,
+    delta: int = 1,
+    grad_source: Literal["held-out", "train"] = "held-out",
+    fraction: float = 0.1,
+) -> Pruner:
+    """Gradient and magnitude pruning: what is small and has come to rest goes.
+
+    At the end of every `delta`-th epoch, for every weight that is still there:
+
+        b <- 0 and w <- 0   where |w| < beta and |g| < gamma
+
+    g is the gradient of the mean cross-entropy over a `fraction` of the training set that is held
+    out of training (`grad_source=train`: over a part of the same size that is not), in evaluation
+    mode, without augmentation. Gradients of pruned weights are zero. There is no target density:
+    the log says per event what part of the weights passed each condition, and what is left.
+
+    Raises BadUsage for thresholds that are not above 0.
+
+    Source: Belay, Gradient and Magnitude Based Pruning for Sparse Deep Neural Networks, AAAI 2022,
+    algorithm 1
+    """
+    if not (beta > 0 and gamma > 0):
+        raise BadUsage(f"beta={beta:g}, gamma={gamma:g}: both thresholds must be above 0")
+    if not 1 <= delta <= max(1, course.epochs):
+        raise BadUsage(
+            f"delta={delta}: it must be from 1 to the {course.epochs} epochs of training"
+        )
+    data = course.hold_out(fraction, keep=grad_source == "train")
+    return Gmp(course, data, beta, gamma, delta)
+
+
+class Gmp(Masked):
+    def __init__(
+        self, course: Course, data: Batches, beta: float, gamma: float, delta: int
+    ) -> None:
+        super().__init__(course)
+        self.model, self.data = course.model, data
+        self.beta, self.gamma, self.delta = beta, gamma, delta
+        self.event: dict[str, float] = {}
+
+    def observe(self, params: Params, clock: Clock) -> None:
+        self.freeze()
+
+    def update(self, params: Params, clock: Clock) -> None:
+        if not clock.epoch_ends:
+            return
+        self.event = {}
+        if clock.epoch % self.delta == 0:
+            with untouched(self.model):
+                g = gradients(self.model.eval(), self.data, batches=None)
+            self._prune(params, g)
+
+    @torch.no_grad()
+    def _prune(self, params: Params, g: Params) -> None:
+        small = {name: params[name].abs() < self.beta for name in self.kept}
+        settled = {name: g[name].abs() < self.gamma for name in self.kept}
+        alive = {name: ~pruned for name, pruned in self.pruned.items()}
+        total = max(1, sum(int(a.sum()) for a in alive.values()))
+        self.event = {
+            "below_beta": sum(int((alive[n] & small[n]).sum()) for n in alive) / total,
+            "below_gamma": sum(int((alive[n] & settled[n]).sum()) for n in alive) / total,
+        }
+        self.keep({n: (alive[n] & ~(small[n] & settled[n])).cpu().contiguous() for n in alive})
+        left = sum(int(kept.sum()) for kept in self.kept.values())
+        self.event["pruned_now"] = total - left if left < total else 0
+
+    def facts(self) -> dict[str, float]:
+        return self.event

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from prunecli.errors import BadUsage
+from prunecli.pruners._masked import Masked, check_density, check_scope
+from prunecli.selection import select
+from prunecli.types import Clock, Course, Params, Pruner
+
+
+def gradual(
+    course: Course,
+    *,
+    density: float,
+    method: str = "magnitude",
+    scope: str = "global",
+    start: float = 0.0,
+    end: float | None = None,
+    every: int = 100,
+) -> Pruner:
+    """Gradual pruning: sparsity rises fast at first and then ever slower, along a cubic.
+
+        s_t = s_f (1 - (1 - (t - t_0) / (t_1 - t_0))^3),   s_f = 1 - density
+
+    From epoch `start` to epoch `end` (three quarters of the training, if not given; both may be
+    fractions), the lowest scores go every `every` steps, and at t_1 = `end` exactly s_f is reached.
+    `method` is any scorer, asked anew each time. Weights that went do not come back.
+
+    Raises BadUsage for a schedule that does not end within the training.
+
+    Source: Zhu & Gupta, To prune, or not to prune, arXiv 1710.01878, eq. 1
+    """
+    check_density(density)
+    check_scope(scope)
+    last = 0.75 * course.epochs if end is None else end
+    if not 0 <= start < last <= course.epochs or every < 1:
+        raise BadUsage(
+            f"gradual pruning from epoch {start:g} to {last:g} every {every} steps does not fit "
+            f"into {course.epochs} epochs"
+        )
+    return Gradual(course, density, method, scope, (start, last), every)
+
+
+class Gradual(Masked):
+    def __init__(
+        self,
+        course: Course,
+        density: float,
+        method: str,
+        scope: str,
+        epochs: tuple[float, float],
+        every: int,
+    ) -> None:
+        super().__init__(course)
+        self.course, self.density, self.method, self.scope = course, density, method, scope
+        self.epochs, self.every = epochs, every
+
+    def update(self, params: Params, clock: Clock) -> None:
+        start, end = (round(epoch * clock.steps_per_epoch) for epoch in self.epochs)
+        end = max(end, 1)
+        if not start < clock.step <= end:
+            return
+        if (clock.step - start) % self.every and clock.step != end:
+            return
+        passed = (clock.step - start) / (end - start)
+        target = 1 - (1 - self.density) * (1 - (1 - passed) ** 3)
+        scores = self.left(self.course.score(self.method, {}, self.kept))
+        self.keep(select(scores, target, self.scope))

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from prunecli.pruners._dynamic import Dynamic, cosine
+from prunecli.types import Course, Pruner
+
+
+def rigl(
+    course: Course,
+    *,
+    density: float,
+    scope: str = "erk",
+    rate: float = 0.3,
+    every: int = 100,
+    until: float = 0.75,
+) -> Pruner:
+    """Rigging the lottery: drop the smallest weights, grow those of the largest gradient.
+
+    A random network of `density`, spread over layers by `scope`, trains sparsely from the start.
+    Every `every` steps, up to the part `until` of the training, each layer drops the fraction
+
+        f(t) = rate / 2 (1 + cos(pi t / T))
+
+    of its weights, those of the lowest |w|, and grows as many where |dL/dw| is highest.
+
+    Source: Evci et al., Rigging the Lottery, ICML 2020, arXiv 1911.11134, algorithm 1
+    """
+    return Dynamic(
+        course,
+        lambda name, gradient, clock: gradient.abs(),
+        cosine(rate),
+        density=density,
+        scope=scope,
+        every=every,
+        until=until,
+    )

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from prunecli.pruners._dynamic import Dynamic
+from prunecli.seeds import derive_seed
+from prunecli.types import Clock, Course, Pruner
+
+
+def set(
+    course: Course,
+    *,
+    density: float,
+    scope: str = "erk",
+    rate: float = 0.3,
+    every: int = 100,
+    until: float = 1.0,
+) -> Pruner:
+    """Sparse evolutionary training: drop the smallest weights, grow others at random.
+
+    As `rigl`, but each layer drops the same fraction `rate` every time, and as many weights grow at
+    random places.
+
+    Source: Mocanu et al., Scalable training of artificial neural networks with adaptive sparse
+    connectivity, Nature Communications 9, 2018, algorithm 1 (with magnitude in place of sign)
+    """
+
+    def anywhere(name: str, gradient: Tensor, clock: Clock) -> Tensor:
+        draw = torch.Generator().manual_seed(derive_seed(course.seed, "set", name, clock.step))
+        return torch.rand(gradient.shape, generator=draw)
+
+    return Dynamic(
+        course,
+        anywhere,
+        lambda passed: rate,
+        density=density,
+        scope=scope,
+        every=every,
+        until=until,
+    )

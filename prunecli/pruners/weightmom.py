@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from prunecli.errors import BadUsage
+from prunecli.masks import exact_count
+from prunecli.pruners._masked import Masked, check_density
+from prunecli.selection import apportion, keep_highest, water_filled
+from prunecli.types import Clock, Course, Params, Pruner, Scores
+
+Importance = Literal["printed", "mean", "none"]
+Momentum = Literal["mean", "max", "ema"]
+LEAST = 10  # snapshots before the first pruning, unless the window is shorter
+
+
+def weightmom(
+    course: Course,
+    *,
+    density: float,
+    importance: Importance = "printed",
+    momentum: Momentum = "mean",
+    window: int = 15,
+    start: int | None = None,
+    every: int = 5,
+    events: int | None = None,
+) -> Pruner:
+    """Iterative pruning by the momentum of magnitudes, a quota per layer by its importance.
+
+    Within a layer, weights rank by their magnitude over the last `window` epochs' ends:
+
+        m = mean |w_t|  (`momentum=mean`),  max |w_t|  (`max`: consistently low ones go),
+        m <- (1 - 1/window) m + |w_t| / window  (`ema`, which needs one copy only)
+
+    Layer l of L (from 1) with W_l weights keeps K_l = min(W_l, c I_l) of them, at least one, with c
+    such that the K_l add up to round(density * sum W). As the paper prints eq. 2, its sizes cancel:
+
+        I_l = sum W / l  (`importance=printed`),   W_l / (l mean W)  (`mean`, as its prose says)
+
+    `none` ranks all weights together. Pruning takes place at the end of epoch `start` and every
+    `every` epochs, `events` times; the density after the k-th is density^(k / events). Without
+    `start`, it is the window's length; without `events`, as many as fit in three quarters of the
+    training.
+
+    Raises BadUsage for a schedule that does not fit into the training.
+
+    Source: Johnson, Tang & Samudrala, WeightMom, 2024, eqs. 1 and 2
+    """
+    check_density(density)
+    if window < 1 or every < 1:
+        raise BadUsage("weightmom needs window and every of 1 or more")
+    if window > course.epochs:
+        raise BadUsage(
+            f"a window of {window} epochs is longer than the {course.epochs} of training"
+        )
+    first = window if start is None else start
+    if first < min(window, LEAST):
+        raise BadUsage(f"start={first}: the window must hold {min(window, LEAST)} epochs by then")
+    if events is None:
+        events = max(1, int(0.75 * course.epochs - first) // every + 1)
+    last = first + (events - 1) * every
+    if events < 1 or last > course.epochs:
+        raise BadUsage(
+            f"the density is reached at the end of epoch {last}, but training ends after "
+            f"{course.epochs}; lower start, every or events"
+        )
+    return WeightMom(course, density, importance, momentum, window, range(first, last + 1, every))
+
+
+class WeightMom(Masked):
+    def __init__(
+        self,
+        course: Course,
+        density: float,
+        importance: Importance,
+        momentum: Momentum,
+        window: int,
+        epochs: range,
+    ) -> None:
+        super().__init__(course)
+        self.density, self.importance, self.momentum = density, importance, momentum
+        self.window, self.epochs = window, epochs
+        copies = 1 if momentum == "ema" else window
+        self.past = {n: w.new_zeros((copies, *w.shape)) for n, w in self.params.items()}
+        self.seen = 0
+
+    def update(self, params: Params, clock: Clock) -> None:
+        if not clock.epoch_ends:
+            return
+        self._remember(params)
+        if clock.epoch in self.epochs:
+            done = self.epochs.index(clock.epoch) + 1
+            self._prune(self.density ** (done / len(self.epochs)))
+
+    @torch.no_grad()
+    def _remember(self, params: Params) -> None:
+        for name, weight in params.items():
+            if self.momentum == "ema" and self.seen:
+                self.past[name][0].lerp_(weight.abs(), 1 / self.window)
+            else:
+                self.past[name][self.seen % len(self.past[name])] = weight.abs()
+        self.seen += 1
+
+    def _prune(self, density: float) -> None:
+        scores = self.left(self._scores())
+        keep = exact_count(density, sum(kept.numel() for kept in self.kept.values()))
+        if self.importance == "none":
+            self.keep(keep_highest(scores, keep))
+            return
+        room = {name: int(kept.sum()) for name, kept in self.kept.items()}
+        quota = quotas({n: k.numel() for n, k in self.kept.items()}, room, keep, self.importance)
+        self.keep({n: keep_highest({n: scores[n]}, k)[n] for n, k in quota.items()})
+
+    def _scores(self) -> Scores:
+        full = {name: past[: self.seen] for name, past in self.past.items()}
+        if self.momentum == "max":
+            return {name: past.amax(0) for name, past in full.items()}
+        return {name: past.mean(0) for name, past in full.items()}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        past = {f"past/{name}": past for name, past in self.past.items()}
+        return super().state_dict() | past | {"seen": torch.tensor(self.seen)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        super().load_state_dict(state)
+        for name, past in self.past.items():
+            past.copy_(state[f"past/{name}"])
+        self.seen = int(state["seen"])
+
+
+def quotas(
+    sizes: Mapping[str, int], room: Mapping[str, int], keep: int, importance: Importance
+) -> dict[str, int]:
+    """K_l: how many weights each layer keeps; they add up to `keep`, and none is empty."""
+    total, count = sum(sizes.values()), len(sizes)
+    important = {
+        name: total / place if importance == "printed" else size * count / (place * total)
+        for place, (name, size) in enumerate(sizes.items(), 1)
+    }
+    return apportion(water_filled(important, sizes, keep), room, keep, least=1)

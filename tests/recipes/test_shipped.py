@@ -1,0 +1,111 @@
+"""The recipes that come with the program: each plans without a fault and says what it is."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from prunecli import registry
+from prunecli.cli._steps import STEPS
+from prunecli.recipe.parse import scalar
+from prunecli.recipe.read import read_recipe
+from prunecli.report.reference import read_reference
+from prunecli.report.rows import method_label
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+TABLES = sorted((ROOT / "recipes").glob("*.csv"))
+
+
+def header(recipe):
+    """The comment at the top, without its marks."""
+    lines = recipe.read_text().splitlines()
+    top = lines[: next(place for place, line in enumerate(lines) if not line.startswith("#"))]
+    return "\n".join(line[1:].removeprefix(" ") for line in top)
+
+
+def commands(recipe):
+    return [
+        shlex.split(line.partition("#")[0])
+        for line in re.sub(r"\\\n\s*", " ", header(recipe)).splitlines()
+        if line.strip().startswith("prunecli ")
+    ]
+
+
+def test_there_are_recipes():
+    assert {"quickstart", "foresight_mnist"} <= {path.stem for path in RECIPES}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_plans_without_a_fault_and_needs_no_data(
+    recipe, prune, tmp_path, monkeypatch, nothing_written
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("prunecli.steps._common.Source.load", None)
+    with nothing_written():
+        ended = prune("run", recipe, "--dry-run")
+    assert (ended.code, ended.err) == (0, "")
+    jobs = [shlex.split(line) for line in ended.out.splitlines()]
+    assert {job[0] for job in jobs} == {"prunecli"}
+    assert {job[1] for job in jobs} <= set(STEPS)
+    outputs = [job[job.index("--output") + 1] for job in jobs]
+    assert len(set(outputs)) == len(jobs) >= 3
+    assert [job for job in jobs if job[1] == "report"], "a study ends in a report"
+    made = set()
+    for job, output in zip(jobs, outputs, strict=True):
+        needed = {word for word in job if word.startswith("runs/")} - {output}
+        assert needed <= made, f"{output} needs what is made later"
+        made.add(output)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_says_what_for_how_to_run_it_and_how_long_it_takes(recipe):
+    text = header(recipe)
+    purpose = text.partition("\n")[0]
+    assert len(purpose.split()) >= 6, "what the study shows"
+    assert re.search(r"\b(seconds?|minutes?|hours?|days?)\b", text), "how long it takes"
+    assert commands(recipe), "the command that runs it"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_the_commands_in_the_header_are_of_this_recipe_and_set_what_it_has(recipe):
+    for command in commands(recipe):
+        assert command[:3] == ["prunecli", "run", f"recipes/{recipe.name}"]
+        more = command[3:]
+        given = [more[place + 1] for place, word in enumerate(more) if word == "--set"]
+        overrides = {key: scalar(value) for key, value in (pair.split("=", 1) for pair in given)}
+        read_recipe(recipe, overrides, STEPS).raise_faults()
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda path: path.stem)
+def test_published_results_are_a_reference_and_say_where_they_are_from(table):
+    published = read_reference(table)
+    assert len(published) >= 10
+    for (_, _, _, compression), numbers in published.items():
+        assert compression > 1
+        assert 0 < numbers.top1 <= numbers.top5 <= 100
+    lines = table.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert len(published) == sum(not line.startswith("#") for line in lines) - 1, "a row twice"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_what_a_recipe_compares_with_is_called_as_its_report_will_call_it(recipe):
+    study = read_recipe(recipe, {}, STEPS)
+    if not (reference := study.variables.get("reference")):
+        return
+    labels = set()
+    for row in study.settings["method"].values():
+        row = {"scope": "global", "options": {}, **row}
+        rounds = registry.own_rounds(registry.find("scorers", row["scorer"]))
+        labels.add(method_label({**row, "method": row["scorer"], "rounds": rounds}))
+    init = study.steps["init"].options
+    published = [
+        key
+        for key in read_reference(ROOT / reference)
+        if key[:2] == (init["model"], init["dataset"])
+    ]
+    assert {method for _, _, method, _ in published} <= labels
+    assert published
+    assert {ratio for *_, ratio in published} <= set(study.matrix["compression"])
