@@ -86,6 +86,25 @@ class ImageBatches:
         return (images * self.scale + self.shift).permute(0, 3, 1, 2)
 
 
+def split_off(data: Images, fraction: float, seed: int) -> tuple[Images, Images]:
+    """What is left, and round(fraction * n) images of every class, chosen by the seed.
+
+    Raises BadUsage for a fraction that leaves either without images.
+    """
+    draw = torch.Generator().manual_seed(derive_seed(seed, "held out"))
+    held = torch.zeros(len(data.labels), dtype=torch.bool)
+    for label in range(len(data.classes)):
+        own = (data.labels == label).nonzero()[:, 0]
+        held[own[torch.randperm(len(own), generator=draw)[: round(fraction * len(own))]]] = True
+    if not 0 < fraction < 1 or held.all() or not held.any():
+        raise BadUsage(f"fraction={fraction:g}: it must leave images to train on and to hold out")
+    rest, part = (
+        replace(data, images=data.images[chosen], labels=data.labels[chosen])
+        for chosen in (~held, held)
+    )
+    return rest, part
+
+
 @dataclass
 class ScoringBatches:
     """`types.Batches` over a training set that is opened only when a batch is asked for."""

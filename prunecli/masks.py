@@ -81,16 +81,26 @@ def chosen(
 
     Raises BadUsage for a pattern that matches nothing: a slip that would go unseen.
     """
-    names = prunable_names(file)
     last = (file.meta or {}).get("classifier")
+    return left_in(prunable_names(file), last, file.label, ignore, exclude_classifier)
+
+
+def left_in(
+    names: list[str],
+    last: str | None,
+    label: str,
+    ignore: tuple[str, ...] = (),
+    exclude_classifier: bool = False,
+) -> list[str]:
+    """`names` less those that match a pattern, and less the classifier's, `last`. See `chosen`."""
     if exclude_classifier and last is None:
         raise BadUsage(
-            f"{file.label}: it does not say which weight is the classifier; "
+            f"{label}: it does not say which weight is the classifier; "
             "name it with --ignore PATTERN"
         )
     for pattern in ignore:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise BadUsage(f"{file.label}: no prunable weight matches {pattern!r}")
+            raise BadUsage(f"{label}: no prunable weight matches {pattern!r}")
     left = [
         name
         for name in names
@@ -98,7 +108,7 @@ def chosen(
         and not any(fnmatchcase(name, pattern) for pattern in ignore)
     ]
     if not left:
-        raise Mismatch(f"{file.label}: it has no weight to prune")
+        raise Mismatch(f"{label}: it has no weight to prune")
     return left
 
 

@@ -215,6 +215,7 @@ source_options = stack(
     click.option("--download", is_flag=True, help="Download the data set if it is missing."),
 )
 SOURCE_PLUGIN = {"dataset_opt": ("data", "dataset")}
+PRUNER_PLUGIN = {"opt": ("pruners", "pruner")}
 SCORER_PLUGIN = {"opt": ("scorers", "method")}
 scoring_options = stack(
     key_values("--opt", "Option of the method; repeatable."),

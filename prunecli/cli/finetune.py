@@ -7,6 +7,7 @@ import click
 
 from prunecli.cli._base import (
     FILE,
+    PRUNER_PLUGIN,
     SOURCE_PLUGIN,
     Command,
     common_options,
@@ -21,6 +22,7 @@ EXAMPLES = """
 prunecli finetune dense.safetensors --mask m.safetensors --epochs 2
 prunecli finetune init.safetensors --mask m.safetensors --epochs 10    # pruned at birth
 prunecli finetune dense.safetensors --mask m.safetensors --rewind init.safetensors
+prunecli finetune dense.safetensors --pruner weightmom --opt density=0.05 --epochs 60
 """
 
 
@@ -29,7 +31,7 @@ prunecli finetune dense.safetensors --mask m.safetensors --rewind init.safetenso
     cls=Command,
     product="ckpt.safetensors",
     reads=training_reads,
-    plugins=SOURCE_PLUGIN,
+    plugins={**PRUNER_PLUGIN, **SOURCE_PLUGIN},
     epilog=examples(EXAMPLES),
 )
 @click.argument("checkpoint", type=FILE)
@@ -40,7 +42,9 @@ prunecli finetune dense.safetensors --mask m.safetensors --rewind init.safetenso
 @device_option
 @common_options
 def finetune(checkpoint: Path, **params: Any) -> None:
-    """Train CHECKPOINT on under a mask; masked weights stay exactly zero.
+    """Train CHECKPOINT on under a mask, or while a pruner makes one.
+
+    Masked weights stay exactly zero.
 
     Settings that are not given are those CHECKPOINT was trained with.
     """

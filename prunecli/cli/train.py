@@ -7,6 +7,7 @@ import click
 
 from prunecli.cli._base import (
     FILE,
+    PRUNER_PLUGIN,
     SOURCE_PLUGIN,
     Command,
     common_options,
@@ -19,6 +20,7 @@ prunecli train --model cnn --dataset digits --epochs 20 -o dense.safetensors
 prunecli train --model resnet20 --dataset cifar10 --data-dir ~/data --download
 prunecli train --model vgg16 --dataset cifar10 --epochs 0     # the initialisation
 prunecli train --model resnet20 --dataset cifar10 --resume       # after a Ctrl-C
+prunecli train --model resnet20 --dataset cifar10 --pruner rigl --opt density=0.1
 """
 
 
@@ -27,7 +29,7 @@ prunecli train --model resnet20 --dataset cifar10 --resume       # after a Ctrl-
     cls=Command,
     product="ckpt.safetensors",
     reads=training_reads,
-    plugins={"model_opt": ("models", "model"), **SOURCE_PLUGIN},
+    plugins={"model_opt": ("models", "model"), **PRUNER_PLUGIN, **SOURCE_PLUGIN},
     epilog=examples(EXAMPLES),
 )
 @click.argument("checkpoint", type=FILE, required=False, metavar="[CHECKPOINT]")

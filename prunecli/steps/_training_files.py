@@ -11,9 +11,16 @@ from typing import Any
 import torch
 
 from prunecli.errors import BadInput, Mismatch, NotFinite
-from prunecli.files.artifacts import canonical, open_artifact, untied, write_artifact
+from prunecli.files.artifacts import (
+    canonical,
+    open_artifact,
+    untied,
+    write_artifact,
+    write_mask,
+)
 from prunecli.files.atomic import sweep, write_text
-from prunecli.masks import aligned, all_finite, apply_, classifier
+from prunecli.files.digest import file_sha256
+from prunecli.masks import aligned, all_finite, apply_, classifier, kept_counts
 from prunecli.steps._common import beside, density_facts, versions
 from prunecli.training.state import TrainingState
 from prunecli.types import Images, Mask, Progress
@@ -22,6 +29,11 @@ from prunecli.types import Images, Mask, Progress
 def companions(target: Path) -> tuple[Path, Path]:
     """The training state and the log that belong to a checkpoint."""
     return beside(target, "state.safetensors"), beside(target, "log.jsonl")
+
+
+def mask_beside(target: Path) -> Path:
+    """Where a pruner's mask goes."""
+    return beside(target, "mask.safetensors")
 
 
 @dataclass
@@ -66,10 +78,15 @@ class TrainingFiles:
             raise BadInput(f"{file.label}: it is damaged; start afresh without --resume") from None
         progress.say(f"resumed after step {self.state.step}")
 
-    def finish(self, data: Images, kept: Mask) -> None:
-        """Write the checkpoint and drop the state. What the mask excludes is zero to the last."""
+    def finish(self, data: Images) -> None:
+        """Write the checkpoint and drop the state. What the mask excludes is zero to the last.
+
+        The mask of a pruner goes into a file of its own, beside the checkpoint.
+        """
         model, params = self.state.model, self.state.params
+        kept = self.state.pruner.mask(params, self.state.clock(self.facts["settings"]["epochs"]))
         apply_(params, aligned(kept, params))
+        own = self._write_mask(kept) if self.facts["pruner"] and kept else {}
         everything = {
             name: kept.get(name, torch.ones(weight.shape, dtype=torch.bool))
             for name, weight in params.items()
@@ -80,6 +97,7 @@ class TrainingFiles:
             raise NotFinite(f"{bad[0]!r} holds NaN or infinity after training; lower --lr")
         meta = {
             **self.facts,
+            **own,
             "classes": data.classes,
             "normalisation": {"mean": data.mean, "std": data.std},
             "prunable": list(params),
@@ -93,6 +111,29 @@ class TrainingFiles:
         self._write_log()
         with suppress(FileNotFoundError):
             self.state_path.unlink()
+
+    def _write_mask(self, kept: Mask) -> dict[str, Any]:
+        """Write the mask that a pruner made; gives the lineage for the checkpoint."""
+        pruner = self.facts["pruner"]
+        counted = sum(bits.numel() for bits in kept.values())
+        left = sum(kept_counts(kept).values())
+        lineage = {
+            "method": pruner["name"],
+            "options": {k: v for k, v in pruner["options"].items() if k != "density"},
+            "scope": "global",
+            "rounds": 1,
+            "schedule": None,
+            "seed": self.facts["seed"],
+            "asked": pruner["options"].get("density", left / counted),
+            "count": "scored",
+            "total": counted,
+            "kept": left,
+        }
+        path = mask_beside(self.target)
+        facts = {"density": density_facts(kept), "versions": versions()}
+        write_mask(path, kept, lineage | facts)
+        epochs = self.facts["settings"]["epochs"]
+        return {"mask": lineage | {"sha256": file_sha256(path), "epochs": epochs}}
 
     def _write_log(self) -> None:
         if not self.state.history:

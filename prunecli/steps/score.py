@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from prunecli import registry
 from prunecli.batches import ScoringBatches
@@ -28,7 +30,7 @@ from prunecli.steps._common import (
     stem,
     versions,
 )
-from prunecli.types import Mask, Scores
+from prunecli.types import Batches, Mask, Scores
 from prunecli.untouched import untouched
 
 
@@ -108,12 +110,8 @@ class Scored:
 
     def __call__(self, mask: Mask | None) -> Scores:
         scores = self._model_scores(mask) if self.needs_model else self._tensor_scores(mask)
+        check_scores(scores, self.method, self.file.label)
         for name, score in scores.items():
-            if not all_finite(score):
-                raise NotFinite(
-                    f"{self.method}: the scores of {name!r} hold NaN or infinity; "
-                    f"check {self.file.label} with 'inspect'"
-                )
             if mask is not None and name in mask:
                 score.masked_fill_(~mask[name], PRUNED)
         return scores
@@ -124,13 +122,13 @@ class Scored:
             weight = self.file[name].to(torch.float32, copy=True)
             if mask is not None and name in mask:
                 apply_({name: weight}, {name: mask[name]})
-            _check_finite(name, weight, self.file)
+            check_weight(name, weight, self.file.label)
             options = options_with_seed(self.function, self.scoring.options, self.seed, name)
             scores[name] = self.function(weight, **options).float()
         return scores
 
     def _model_scores(self, mask: Mask | None) -> Scores:
-        model, meta = self.model, self.file.meta or {}
+        meta = self.file.meta or {}
         channels, height, width = meta["model"]["input_shape"]
         batches = ScoringBatches(
             (channels, height, width),
@@ -140,17 +138,41 @@ class Scored:
             self.seed,
         )
         options = options_with_seed(self.function, self.scoring.options, self.seed)
-        with untouched(model):
-            torch.manual_seed(derive_seed(self.seed, "scoring"))
-            params = dict(model.named_parameters())
-            apply_(params, {name: kept.to(self.device) for name, kept in (mask or {}).items()})
-            for name, weight in params.items():
-                _check_finite(name, weight.detach(), self.file)
-            scores = self.function(model, batches, **options)
-        # Laid out as files and selection read them, once instead of at every pass.
-        return {name: scores[name].detach().float().cpu().contiguous() for name in self.names}
+        scorer = partial(self.function, **options)
+        scores = network_scores(scorer, self.model, batches, mask or {}, self.seed, self.file.label)
+        return {name: scores[name] for name in self.names}
 
 
-def _check_finite(name: str, weight: torch.Tensor, file: TensorFile) -> None:
+def network_scores(
+    scorer: Callable[[nn.Module, Batches], Scores],
+    model: nn.Module,
+    batches: Batches,
+    mask: Mask,
+    seed: int,
+    label: str,
+) -> Scores:
+    """What a scorer makes of a network in memory, with what the mask excludes zero."""
+    with untouched(model):
+        model.eval()
+        torch.manual_seed(derive_seed(seed, "scoring"))
+        params = dict(model.named_parameters())
+        apply_(params, {name: kept.to(params[name].device) for name, kept in mask.items()})
+        for name, weight in params.items():
+            check_weight(name, weight.detach(), label)
+        scores = scorer(model, batches)
+    # Laid out as files and selection read them, once instead of at every pass.
+    return {name: score.detach().float().cpu().contiguous() for name, score in scores.items()}
+
+
+def check_weight(name: str, weight: torch.Tensor, label: str) -> None:
     if not all_finite(weight):
-        raise NotFinite(f"{file.label}: {name!r} holds NaN or infinity; it cannot be scored")
+        raise NotFinite(f"{label}: {name!r} holds NaN or infinity; it cannot be scored")
+
+
+def check_scores(scores: Scores, method: str, label: str) -> None:
+    for name, score in scores.items():
+        if not all_finite(score):
+            raise NotFinite(
+                f"{method}: the scores of {name!r} hold NaN or infinity; "
+                f"check {label} with 'inspect'"
+            )

@@ -33,7 +33,8 @@ from prunecli.steps._common import (
     sibling,
     stem,
 )
-from prunecli.steps._training_files import TrainingFiles, companions
+from prunecli.steps._course import TrainingSet, build_pruner
+from prunecli.steps._training_files import TrainingFiles, companions, mask_beside
 from prunecli.training import loop
 from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
@@ -49,6 +50,10 @@ class TrainOptions:
     rewind: Path | None = None
     model: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
+    pruner: str | None = None
+    pruner_options: Mapping[str, Any] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
+    exclude_classifier: bool = False
     source: Source = field(default_factory=Source)
     settings: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = False
@@ -76,8 +81,9 @@ def train(options: TrainOptions, common: Common) -> Path:
     """Train a network and write its checkpoint, log and, while under way, its training state.
 
     Weights come from `rewind`, else `checkpoint`, else from the model's own initialisation under
-    the seed. With a mask, masked weights are exactly zero after every step and in the file. What
-    is not said is taken over from the checkpoint: model, data set, seed, settings.
+    the seed. With a mask, masked weights are exactly zero after every step and in the file; a
+    pruner makes its own while it trains, and leaves it beside the checkpoint. What is not said is
+    taken over from the checkpoint: model, data set, seed, settings.
 
     Raises BadUsage, Mismatch or BadOutput before the first batch, NotFinite if training diverges.
     """
@@ -97,6 +103,8 @@ def _prepared(options: TrainOptions, common: Common) -> _Plan:
         if start is None:
             raise BadUsage("--mask needs the checkpoint that it was made for")
         mask, mask_file = open_mask(options.mask, start)
+        if options.pruner:
+            raise BadUsage("--pruner makes its own mask; leave --mask out")
     elif meta.get("mask"):
         common.progress.warn(
             "the checkpoint is masked but no --mask was given: its pruned weights will grow back"
@@ -106,11 +114,15 @@ def _prepared(options: TrainOptions, common: Common) -> _Plan:
     source = options.source.resolved(meta if parent else None)
     if options.model is not None:
         registry.bind("models", options.model, options.model_options)
+    if options.pruner is not None:
+        registry.bind("pruners", options.pruner, options.pruner_options)
     output = common.output or _output_name(options, source)
     inputs = [path for file in (parent, start, mask_file) if file for path in file.places]
     check_output(output, inputs, force=common.force)
     for companion in companions(output):
         check_output(companion, inputs, force=True)
+    if options.pruner:
+        check_output(mask_beside(output), inputs, force=common.force)
     device = pick_device(common.device)
     seed = common.seed if common.seed is not None else meta.get("seed") or 0
     settings = _settings(options.settings, meta, device)
@@ -128,8 +140,9 @@ def _train(plan: _Plan, target: Path, common: Common) -> None:
     if plan.start is not None:
         load_weights(model, read_state_dict(plan.start), plan.start.label)
     place(model, plan.device)
-    batches = ImageBatches(data, plan.device, plan.settings.batch_size)
-    pruner = Pruner() if plan.mask is None else _fixed(plan.mask, model)
+    images = TrainingSet(data, plan.device, plan.seed)
+    pruner = _pruner(plan, model, images)
+    batches = ImageBatches(images.data, plan.device, plan.settings.batch_size)
     state = new_state(model, plan.settings, pruner, len(batches))
     files = TrainingFiles(target, facts, state)
     if plan.options.resume:
@@ -153,7 +166,24 @@ def _train(plan: _Plan, target: Path, common: Common) -> None:
             interrupted=interrupted,
             progress=common.progress,
         )
-    files.finish(data, plan.mask or {})
+    files.finish(data)
+
+
+def _pruner(plan: _Plan, model: nn.Module, data: TrainingSet) -> Pruner:
+    options = plan.options
+    if plan.mask is not None:
+        return _fixed(plan.mask, model)
+    if options.pruner is None:
+        return Pruner()
+    return build_pruner(
+        options.pruner,
+        options.pruner_options,
+        model,
+        data,
+        plan.settings.epochs,
+        options.ignore,
+        options.exclude_classifier,
+    )
 
 
 def _fixed(mask: Mask, model: nn.Module) -> Fixed:
@@ -193,6 +223,18 @@ def _facts(plan: _Plan, data: Images) -> dict[str, Any]:
         "parent": plan.parent.sha256 if plan.parent else None,
         "rewind": rewound.sha256 if rewound else None,
         "mask": mask_lineage(plan.mask_file, plan.settings.epochs) if plan.mask_file else None,
+        "pruner": _pruner_facts(plan.options),
+    }
+
+
+def _pruner_facts(options: TrainOptions) -> dict[str, Any] | None:
+    if options.pruner is None:
+        return None
+    return {
+        "name": options.pruner,
+        "options": registry.bind("pruners", options.pruner, options.pruner_options),
+        "ignore": list(options.ignore),
+        "exclude_classifier": options.exclude_classifier,
     }
 
 
@@ -213,8 +255,10 @@ def _model_facts(plan: _Plan, data: Images) -> dict[str, Any]:
 
 
 def _output_name(options: TrainOptions, source: Source) -> Path:
+    pruner = (options.pruner or "").replace(":", ".")
     if options.checkpoint is None:
-        return Path(f"{options.model}.{source.dataset}.safetensors".replace(":", "."))
+        name = f"{options.model}.{source.dataset}{pruner and f'.{pruner}'}.safetensors"
+        return Path(name.replace(":", "."))
     basis = options.mask or options.checkpoint
-    verb = "finetuned" if options.mask else "trained"
+    verb = pruner or ("finetuned" if options.mask else "trained")
     return sibling(options.checkpoint, f"{stem(basis)}.{verb}.safetensors")

@@ -47,7 +47,7 @@ def train(
     steps = len(data)
     masker = _Masker(state)
     started = time.monotonic()
-    masker(Clock(max(1, state.step), steps, settings.epochs))
+    masker(state.clock(settings.epochs))
     while state.step < settings.epochs * steps:
         epoch, start = divmod(state.step, steps)
         state.model.train()

@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler
 
 from prunecli.masks import prunable
 from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
-from prunecli.types import Params, Pruner
+from prunecli.types import Clock, Params, Pruner
 
 
 @dataclass
@@ -24,6 +24,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     scheduler: lr_scheduler.LRScheduler
     pruner: Pruner
+    steps_per_epoch: int
     step: int = 0
     """Optimizer steps done."""
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -33,6 +34,9 @@ class TrainingState:
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    def clock(self, epochs: int) -> Clock:
+        return Clock(max(1, self.step), self.steps_per_epoch, epochs)
 
     @cached_property
     def params(self) -> Params:
@@ -103,4 +107,4 @@ def new_state(
     parameters = [*model.parameters(), *pruner.parameters()]
     optimizer = OPTIMIZERS[settings.optimizer](parameters, settings)
     scheduler = SCHEDULES[settings.schedule](optimizer, settings, steps_per_epoch)
-    return TrainingState(model, optimizer, scheduler, pruner)
+    return TrainingState(model, optimizer, scheduler, pruner, steps_per_epoch)

@@ -7,7 +7,7 @@ from torch import nn
 from prunecli import registry
 from prunecli.masks import prunable
 from prunecli.registry import takes_model
-from prunecli.steps.score import untouched
+from prunecli.untouched import untouched
 
 
 class Data:

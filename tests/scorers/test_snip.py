@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from prunecli.errors import BadUsage
 from prunecli.masks import prunable
 from prunecli.scorers.snip import snip
-from prunecli.steps.score import untouched
+from prunecli.untouched import untouched
 
 
 class Data:

@@ -1,0 +1,97 @@
+"""What a pruner is told, and may ask for, before the training it acts in begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from prunecli import registry
+from prunecli.batches import ScoringBatches, split_off
+from prunecli.masks import apply_, classifier, left_in, prunable
+from prunecli.registry import takes_model
+from prunecli.steps._common import options_with_seed
+from prunecli.steps.score import check_scores, check_weight, network_scores
+from prunecli.training.loop import EVAL_BATCH
+from prunecli.types import Batches, Course, Images, Mask, Params, Pruner, Scores
+
+SCORING_BATCH = 128
+
+
+class TrainingSet:
+    """The images to train on, of which a pruner may hold out some."""
+
+    def __init__(self, data: Images, device: torch.device, seed: int) -> None:
+        self.data, self.device, self.seed = data, device, seed
+
+    def hold_out(self, fraction: float, *, keep: bool = False) -> Batches:
+        """See `types.HoldOut`."""
+        rest, held = split_off(self.data, fraction, self.seed)
+        self.data = self.data if keep else rest
+        return self._batches(lambda: held, EVAL_BATCH)
+
+    def batches(self) -> Batches:
+        """Batches to score by, of what is trained on when they are asked for."""
+        return self._batches(lambda: self.data, SCORING_BATCH)
+
+    def _batches(self, load: Callable[[], Images], size: int) -> Batches:
+        return ScoringBatches(self.data.input_shape, load, self.device, size, self.seed)
+
+
+def build_pruner(
+    name: str,
+    options: Mapping[str, Any],
+    model: nn.Module,
+    data: TrainingSet,
+    epochs: int,
+    ignore: tuple[str, ...] = (),
+    exclude_classifier: bool = False,
+) -> Pruner:
+    """The pruner of that name for this training. Raises BadUsage for options that do not fit it."""
+    params = prunable(model)
+    names = left_in(list(params), classifier(model), "the network", ignore, exclude_classifier)
+    course = Course(
+        model=model,
+        params={name: params[name] for name in names},
+        epochs=epochs,
+        seed=data.seed,
+        score=partial(_score, model, data),
+        hold_out=data.hold_out,
+    )
+    build: Callable[..., Pruner] = registry.find("pruners", name)
+    return build(course, **registry.bind("pruners", name, options))
+
+
+def _score(
+    model: nn.Module, data: TrainingSet, method: str, options: Mapping[str, Any], mask: Mask
+) -> Scores:
+    """See `types.Course`."""
+    function = registry.find("scorers", method)
+    bound = registry.bind("scorers", method, options)
+    if takes_model(function):
+        scorer = partial(function, **options_with_seed(function, bound, data.seed))
+        scores = network_scores(scorer, model, data.batches(), mask, data.seed, "the network")
+    else:
+        scores = _tensor_scores(function, bound, prunable(model), mask, data.seed)
+    check_scores(scores, method, "the network")
+    return scores
+
+
+def _tensor_scores(
+    function: Callable[..., torch.Tensor],
+    options: Mapping[str, Any],
+    params: Params,
+    mask: Mask,
+    seed: int,
+) -> Scores:
+    scores = {}
+    for name, param in params.items():
+        weight = param.detach().to("cpu", torch.float32, copy=True).contiguous()
+        if name in mask:
+            apply_({name: weight}, {name: mask[name]})
+        check_weight(name, weight, "the network")
+        scores[name] = function(weight, **options_with_seed(function, options, seed, name)).float()
+    return scores
