@@ -22,9 +22,14 @@ NOT_CONTENT = {
 def dependencies(params: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:
     """Options, with every path replaced by the hash of what it holds, versions, and the data.
 
-    `splits` are those of the data set that the command reads.
+    `splits` are those of the data set that the command reads. Options that say nothing are left
+    out, so that a command that learns a new one still knows its old work.
     """
-    options = {name: _content(value) for name, value in params.items() if name not in NOT_CONTENT}
+    options = {
+        name: _content(value)
+        for name, value in params.items()
+        if name not in NOT_CONTENT and value not in (None, False, (), [], {})
+    }
     return {**options, "versions": versions(), "data": _data(params, splits) if splits else None}
 
 
