@@ -130,6 +130,9 @@ class Pruner:
     Whatever `mask` excludes is set to exactly zero after the optimizer and after `update`.
     """
 
+    counted: int | None = None
+    """Of how many weights the density is a fraction; None for all that the mask covers."""
+
     def weights(self, params: Params, clock: Clock) -> Params:
         """What the forward pass uses in place of `params` (straight-through estimators)."""
         return params

@@ -44,10 +44,10 @@ def test_the_command_reference_is_up_to_date():
     assert (ROOT / "docs" / "cli.md").read_text() == generate.text()
 
 
-def test_the_readme_names_every_method_model_and_data_set():
+def test_the_readme_names_every_method_pruner_model_and_data_set():
     from prunecli import registry
 
-    for kind in ("scorers", "models", "data"):
+    for kind in ("scorers", "pruners", "models", "data"):
         for name in registry.names(kind):
             assert f"`{name}`" in README
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prunecli.models._thin import thinner
+
 
 class Block(nn.Module):
     """Two 3x3 convolutions around an identity; a wider block gets zero channels (option A)."""
@@ -34,24 +36,28 @@ class ResNet(nn.Module):
     Source: He et al., Deep Residual Learning, CVPR 2016, section 4.2
     """
 
-    def __init__(self, input_shape: tuple[int, int, int], classes: int, blocks: int) -> None:
+    def __init__(
+        self, input_shape: tuple[int, int, int], classes: int, blocks: int, thin: float
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(input_shape[0], 16, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(16)
+        one, two, three = map(thinner(thin), (16, 32, 64))
+        self.conv = nn.Conv2d(input_shape[0], one, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(one)
         self.relu = nn.ReLU(inplace=True)
-        self.stage1 = nn.Sequential(*(Block(16, 16, 1) for _ in range(blocks)))
-        self.stage2 = nn.Sequential(
-            *(Block(32 if i else 16, 32, 1 if i else 2) for i in range(blocks))
-        )
-        self.stage3 = nn.Sequential(
-            *(Block(64 if i else 32, 64, 1 if i else 2) for i in range(blocks))
-        )
+        self.stage1 = _stage(one, one, 1, blocks)
+        self.stage2 = _stage(one, two, 2, blocks)
+        self.stage3 = _stage(two, three, 2, blocks)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.fc = nn.Linear(64, classes)
+        self.fc = nn.Linear(three, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn(self.conv(x)))
         x = self.stage3(self.stage2(self.stage1(x)))
         logits: Tensor = self.fc(self.flatten(self.pool(x)))
         return logits
+
+
+def _stage(channels: int, width: int, stride: int, blocks: int) -> nn.Sequential:
+    first = Block(channels, width, stride)
+    return nn.Sequential(first, *(Block(width, width, 1) for _ in range(blocks - 1)))

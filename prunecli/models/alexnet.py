@@ -4,22 +4,28 @@ from collections import OrderedDict
 
 from torch import nn
 
+from prunecli.models._thin import thinner
+
 # Channels and whether a pooling follows.
 CONVOLUTIONS = [(64, True), (192, True), (384, False), (256, False), (256, True)]
+HIDDEN = 4096
 
 
-def alexnet(input_shape: tuple[int, int, int], classes: int, *, hidden: int = 4096) -> nn.Module:
+def alexnet(input_shape: tuple[int, int, int], classes: int, *, thin: float = 1.0) -> nn.Module:
     """AlexNet for small images: five 3x3 convolutions and three linear layers.
 
     23.3 M parameters with 10 classes on 32x32 images. Batch normalisation after the convolutions in
-    place of local response normalisation, dropout before the `hidden` units of the linear layers.
+    place of local response normalisation, dropout before the linear layers but the last. `thin`:
+    floor(sqrt(thin) C) channels in place of C.
 
     Source: Krizhevsky, Sutskever & Hinton, NIPS 2012; kernels and strides scaled to 32x32
     """
+    thinned = thinner(thin)
+    hidden = thinned(HIDDEN)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels = input_shape[0]
-    for number, (width, pooled) in enumerate(CONVOLUTIONS, 1):
-        stride = 2 if number == 1 else 1
+    for number, (full, pooled) in enumerate(CONVOLUTIONS, 1):
+        width, stride = thinned(full), 2 if number == 1 else 1
         layers[f"conv{number}"] = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
         layers[f"bn{number}"] = nn.BatchNorm2d(width)
         layers[f"relu{number}"] = nn.ReLU(inplace=True)

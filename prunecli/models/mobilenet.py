@@ -5,6 +5,7 @@ from collections import OrderedDict
 from torch import nn
 
 from prunecli.errors import BadUsage
+from prunecli.models._thin import thinner
 
 # Channels and stride of each separable block, before the width multiplier.
 BLOCKS = [
@@ -14,13 +15,19 @@ BLOCKS = [
 
 
 def mobilenet(
-    input_shape: tuple[int, int, int], classes: int, *, alpha: float = 1.0, depth: int = 1
+    input_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    alpha: float = 1.0,
+    depth: int = 1,
+    thin: float = 1.0,
 ) -> nn.Module:
     """MobileNet (v1) for small images: a 3x3 convolution and 13 depthwise separable ones.
 
     3.2 M parameters with 10 classes. `alpha` is the width multiplier: every layer's channels times
     alpha. `depth` is the depth multiplier of the depthwise convolutions: how many maps each gives
     per channel (6.4 M at 2, 12.8 M at 4). The first convolution has stride 1, as usual for 32x32.
+    `thin`: floor(sqrt(thin) C) channels in place of C.
 
     Raises BadUsage for an alpha that leaves a layer without channels.
 
@@ -30,10 +37,11 @@ def mobilenet(
     if not 1 / 32 <= alpha <= 16 or depth < 1:
         raise BadUsage("mobilenet needs alpha between 1/32 and 16, and depth of 1 or more")
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    channels = int(32 * alpha)
+    thinned = thinner(thin)
+    channels = thinned(int(32 * alpha))
     layers["conv"] = _normalised(nn.Conv2d(input_shape[0], channels, 3, padding=1, bias=False))
     for number, (width, stride) in enumerate(BLOCKS, 1):
-        out, maps = int(width * alpha), channels * depth
+        out, maps = thinned(int(width * alpha)), channels * depth
         depthwise = nn.Conv2d(channels, maps, 3, stride, padding=1, groups=channels, bias=False)
         layers[f"depthwise{number}"] = _normalised(depthwise)
         layers[f"pointwise{number}"] = _normalised(nn.Conv2d(maps, out, 1, bias=False))

@@ -2,18 +2,21 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from prunecli.models._thin import thinner
+
 STAGES = [(64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)]  # width, blocks, stride of the first
 EXPANSION = 4
 
 
-def resnet50(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+def resnet50(input_shape: tuple[int, int, int], classes: int, *, thin: float = 1.0) -> nn.Module:
     """ResNet-50 for small images: a 3x3 convolution for a stem, no pooling before the blocks.
 
-    23.5 M parameters with 10 classes. Shortcuts that change shape are 1x1 convolutions.
+    23.5 M parameters with 10 classes. Shortcuts that change shape are 1x1 convolutions. `thin`:
+    floor(sqrt(thin) C) channels in place of C.
 
     Source: He et al., Deep Residual Learning, CVPR 2016, table 1 (the stem as usual for CIFAR)
     """
-    return ResNet50(input_shape, classes)
+    return ResNet50(input_shape, classes, thin)
 
 
 class Bottleneck(nn.Module):
@@ -45,13 +48,15 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    def __init__(self, input_shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, input_shape: tuple[int, int, int], classes: int, thin: float) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(input_shape[0], 64, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(64)
+        thinned = thinner(thin)
+        channels, blocks = thinned(64), []
+        self.conv = nn.Conv2d(input_shape[0], channels, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
-        channels, blocks = 64, []
-        for width, count, stride in STAGES:
+        for full, count, stride in STAGES:
+            width = thinned(full)
             for number in range(count):
                 blocks.append(Bottleneck(channels, width, 1 if number else stride))
                 channels = EXPANSION * width

@@ -115,7 +115,7 @@ class TrainingFiles:
     def _write_mask(self, kept: Mask) -> dict[str, Any]:
         """Write the mask that a pruner made; gives the lineage for the checkpoint."""
         pruner = self.facts["pruner"]
-        counted = sum(bits.numel() for bits in kept.values())
+        counted = self.state.pruner.counted or sum(bits.numel() for bits in kept.values())
         left = sum(kept_counts(kept).values())
         lineage = {
             "method": pruner["name"],

@@ -6,6 +6,7 @@ import torch
 from prunecli import registry
 from prunecli.errors import BadUsage, Mismatch
 from prunecli.masks import classifier, prunable
+from prunecli.models._thin import thinner
 
 PARAMETERS = {  # with 10 classes, on the images in the second column; counted by hand
     "cnn": ((1, 28, 28), 431_080),
@@ -15,6 +16,7 @@ PARAMETERS = {  # with 10 classes, on the images in the second column; counted b
     "resnet50": ((3, 32, 32), 23_520_842),
     "alexnet": ((3, 32, 32), 23_273_418),
     "mobilenet": ((3, 32, 32), 3_217_226),
+    "n2nskip": ((3, 32, 32), 27_855_818),  # vgg16, 13,123,584 in skips, 8,192 in their bn
 }
 MODELS = list(registry.names("models"))
 
@@ -76,6 +78,30 @@ def test_mobilenet_counted_with_the_statistics_of_its_normalisations(alpha, dept
 def test_mobilenet_says_what_it_needs(options):
     with pytest.raises(BadUsage, match="mobilenet needs"):
         registry.find("models", "mobilenet")((3, 32, 32), 10, **options)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_thin_leaves_a_quarter_of_the_weights_between_layers(name):
+    shape, _ = PARAMETERS[name]
+    full = prunable(build(name, shape))
+    thin = prunable(registry.find("models", name)(shape, 10, thin=0.25))
+    assert list(thin) == list(full)
+    for weight in list(full)[1:-1]:  # the first has the image's channels, the last the classes
+        grouped = "depthwise" in weight
+        assert thin[weight].numel() * (2 if grouped else 4) == full[weight].numel(), weight
+    assert thin[list(full)[-1]].numel() * 2 == full[list(full)[-1]].numel()
+
+
+def test_thin_rounds_down_and_keeps_a_channel():
+    thinned = thinner(0.15)  # sqrt(0.15) = 0.3873
+    assert [thinned(channels) for channels in (1, 16, 128, 512)] == [1, 6, 49, 198]
+    assert [thinner(1 / 9)(3), thinner(0.01)(100)] == [1, 10]
+
+
+@pytest.mark.parametrize("thin", [0.0, -1.0, 1.5, float("nan")])
+def test_thin_says_what_it_needs(thin):
+    with pytest.raises(BadUsage, match="above 0"):
+        thinner(thin)
 
 
 def test_resnet_shortcuts_pass_the_input_on():

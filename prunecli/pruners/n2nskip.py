@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import Literal
+
+from prunecli.errors import BadUsage
+from prunecli.masks import exact_count
+from prunecli.models.n2nskip import Skip
+from prunecli.pruners._masked import Masked, check_density
+from prunecli.selection import keep_highest
+from prunecli.types import Course, Mask, Pruner
+
+
+def n2nskip(
+    course: Course, *, density: float, sequential: Literal["snip", "random"] = "snip"
+) -> Pruner:
+    """Sparse skip convolutions: half of the weights along the network, half in the skips.
+
+        K_seq = K_skip = round(density N / 2)
+
+    N is the number of weights of the network without its skips. Before training, the skips keep
+    K_skip weights at random, and the network keeps the K_seq of the highest connection sensitivity
+    (`sequential=snip`), found with those skips in place, or a random K_seq. Needs the model
+    `n2nskip`.
+
+    Raises BadUsage for another model, or if the skips have fewer than K_skip weights.
+
+    Source: Subramaniam & Sharma, N2NSkip, BMVC 2020, section 3
+    """
+    check_density(density)
+    return N2NSkip(course, density, sequential)
+
+
+class N2NSkip(Masked):
+    def __init__(self, course: Course, density: float, sequential: str) -> None:
+        super().__init__(course)
+        skips = tuple(
+            f"{name}." for name, module in course.model.named_modules() if isinstance(module, Skip)
+        )
+        skipping = [name for name in self.params if name.startswith(skips)]
+        along = [name for name in self.params if not name.startswith(skips)]
+        if not skips:
+            raise BadUsage("the pruner 'n2nskip' needs skips to prune; use --model n2nskip")
+        room = sum(self.params[name].numel() for name in skipping)
+        self.counted = sum(self.params[name].numel() for name in along)
+        keep = exact_count(density / 2, self.counted)
+        if not 0 < keep <= room:
+            raise BadUsage(
+                f"density={density:g} keeps {keep:,} weights of the skips, which have {room:,}"
+            )
+        random = course.score("random", {}, {})
+        mask: Mask = keep_highest({name: random[name] for name in skipping}, keep)
+        scores = random if sequential == "random" else course.score(sequential, {}, mask)
+        self.keep(mask | keep_highest({name: scores[name] for name in along}, keep))
