@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 import torch
 
-from prunecli.batches import ImageBatches, ScoringBatches, derive_seed
+from prunecli.batches import ImageBatches, ScoringBatches, derive_seed, split_off
 from prunecli.errors import BadUsage
 from prunecli.types import Images
 
@@ -181,3 +181,71 @@ def test_a_class_with_too_few_images_is_named_with_its_count():
 def test_less_than_one_of_each_class_is_refused(count):
     with pytest.raises(BadUsage, match=f"per_class={count}: at least one image"):
         scoring(UNEVEN).per_class(count)
+
+
+# A part held out
+
+
+def numbered(labels, **options):
+    """Images of one pixel, each of its own brightness."""
+    pixels = torch.arange(len(labels)).to(torch.uint8).reshape(-1, 1, 1, 1)
+    classes = ["cat", "dog", "eel"]
+    return Images(pixels, torch.tensor(labels), classes, [0.0], [1 / 255], **options)
+
+
+MIXED = [0, 1, 1, 0, 1, 2, 0, 1, 1, 2, 1, 0, 1, 1, 2, 0, 0, 1, 1, 0, 2, 1, 0]  # 8, 11 and 4
+
+
+def brightness(data):
+    return data.images.flatten().tolist()
+
+
+@pytest.mark.parametrize(
+    ("fraction", "counts"),
+    [
+        (0.25, [2, 3, 1]),  # of 2, 2.75 and 1
+        (0.5, [4, 6, 2]),  # of 4, 5.5 and 2
+        (0.1, [1, 1, 0]),  # of 0.8, 1.1 and 0.4
+        (0.9, [7, 10, 4]),  # of 7.2, 9.9 and 3.6
+    ],
+)
+def test_the_same_fraction_of_every_class_is_held_out(fraction, counts):
+    rest, held = split_off(numbered(MIXED), fraction, seed=3)
+    assert torch.bincount(held.labels, minlength=3).tolist() == counts
+    assert torch.bincount(rest.labels, minlength=3).tolist() == [
+        all_of - out for all_of, out in zip([8, 11, 4], counts, strict=True)
+    ]
+
+
+def test_what_is_held_out_and_what_is_left_are_all_images_once_each_in_order():
+    rest, held = split_off(numbered(MIXED), 0.3, seed=1)
+    one, two = brightness(rest), brightness(held)
+    assert sorted([*one, *two]) == list(range(len(MIXED)))
+    assert (one, two) == (sorted(one), sorted(two))
+    for data in (rest, held):
+        assert [MIXED[place] for place in brightness(data)] == data.labels.tolist()
+
+
+def test_the_seed_alone_decides_what_is_held_out():
+    zero, again, one = (brightness(split_off(numbered(MIXED), 0.3, seed)[1]) for seed in (0, 0, 1))
+    assert zero == again
+    assert zero != one
+
+
+def test_both_parts_keep_what_else_is_known_of_the_images():
+    data = numbered(MIXED, pad=2, flip=True)
+    for part in split_off(data, 0.3, seed=0):
+        assert (part.classes, part.mean, part.std) == (data.classes, data.mean, data.std)
+        assert (part.pad, part.flip) == (2, True)
+
+
+def test_the_images_themselves_stay_as_they_were():
+    data = numbered(MIXED)
+    split_off(data, 0.3, seed=0)
+    assert brightness(data) == list(range(len(MIXED)))
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.3, 1.3, 0.01, 0.99, float("nan")])
+def test_a_fraction_that_leaves_one_part_empty_is_refused(fraction):
+    with pytest.raises(BadUsage, match=f"fraction={fraction:g}: it must leave images to train on"):
+        split_off(numbered(MIXED), fraction, seed=0)

@@ -18,7 +18,10 @@ prunecli report *.eval.json --format html --reference paper.csv -o report.html
 
 
 ENDINGS = {"table": "txt", "csv": "csv", "json": "json", "html": "html", "svg": "svg"}
-FIGURES = ("top1", "top5", "error", "density", "loss")
+FIGURES = (
+    "top1", "top5", "degradation", "options", "options-sparsity", "error", "density", "loss",
+    "sparsity", "pruned",
+)  # fmt: skip
 
 
 def page_name(params: Mapping[str, Any]) -> str:

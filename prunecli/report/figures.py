@@ -1,60 +1,14 @@
-"""The figures of a report, as SVG text. The same results give the same bytes."""
+"""Figures of what methods reach at each compression, as SVG text."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from statistics import fmean, stdev
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from prunecli.report.rows import Row
-
-STYLE: Any = {
-    "svg.hashsalt": "prunecli",
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.grid": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-}
-# Told apart by colour-blind readers (Okabe & Ito); past eight lines the markers go on telling.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
-MARKERS = "osv^D<>PX*"
-STROKES = ["-", "--", "-.", ":"]
-MANY = 24
-
-
-@contextmanager
-def _canvas(width: float = 7.2, height: float = 4.2) -> Iterator[tuple[Axes, Callable[[], str]]]:
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.add_subplot()
-
-        def svg() -> str:
-            buffer = io.StringIO()
-            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-            text = buffer.getvalue()
-            return text[text.index("<svg") :]
-
-        yield axes, svg
-
-
-def _look(place: int) -> dict[str, Any]:
-    return {
-        "color": COLOURS[place % len(COLOURS)],
-        "marker": MARKERS[place % len(MARKERS)],
-        "linestyle": "-" if place < len(COLOURS) else "--",
-    }
+from prunecli.report.canvas import canvas, legend, look
+from prunecli.report.rows import Row, lines_of
 
 
 def _compression_axis(axes: Axes, ratios: list[float]) -> None:
@@ -64,31 +18,16 @@ def _compression_axis(axes: Axes, ratios: list[float]) -> None:
     axes.set_xlabel("compression (all weights / kept weights)")
 
 
-def _legend(axes: Axes) -> None:
-    """Beside the lines, not on them; in columns, if it would be higher than the figure."""
-    count = len(axes.get_legend_handles_labels()[0])
-    columns = 1 + count // MANY
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), ncols=columns)
-
-
-def _lines(rows: list[Row]) -> dict[str, list[Row]]:
-    lines: dict[str, list[Row]] = {}
-    for row in rows:
-        if not row.is_dense:
-            lines.setdefault(row.method, []).append(row)
-    return lines
-
-
 def accuracy(rows: list[Row], key: str) -> str:
     """Accuracy over compression: a line per method, a bar for the spread over seeds.
 
     Lines start at the unpruned network, if there is just one.
     """
     dense = [row for row in rows if row.is_dense]
-    with _canvas() as (axes, svg):
+    with canvas() as (axes, svg):
         for row in dense:
             axes.axhline(row.mean(key), color="grey", linestyle=":", label=row.method)
-        for place, (method, pruned) in enumerate(_lines(rows).items()):
+        for place, (method, pruned) in enumerate(lines_of(rows).items()):
             line = dense + pruned if len(dense) == 1 else pruned
             axes.errorbar(
                 [row.compression for row in line],
@@ -96,71 +35,113 @@ def accuracy(rows: list[Row], key: str) -> str:
                 yerr=[row.spread(key) for row in line],
                 capsize=3,
                 label=method,
-                **_look(place),
+                **look(place),
             )
         _compression_axis(axes, sorted({row.compression for row in rows}))
         axes.set_ylabel("test top-1, %" if key == "top1" else "test top-5, %")
-        _legend(axes)
+        legend(axes)
         return svg()
+
+
+def degradation(rows: list[Row]) -> str:
+    """Points of top-1 that the unpruned network of the same seed has more, over sparsity."""
+    [dense] = [row for row in rows if row.is_dense]
+    whole = {result["seed"]: result["top1"] for result in dense.results}
+    with canvas() as (axes, svg):
+        axes.axhline(0, color="grey", linestyle=":", label=dense.method)
+        for place, (method, line) in enumerate(lines_of(rows).items()):
+            lost = [
+                [whole.get(r["seed"], dense.mean("top1")) - r["top1"] for r in row.results]
+                for row in line
+            ]
+            axes.errorbar(
+                [100 - 100 / row.compression for row in line],
+                [fmean(points) for points in lost],
+                yerr=[stdev(points) if len(points) > 1 else 0 for points in lost],
+                capsize=3,
+                label=method,
+                **look(place),
+            )
+        axes.set_xlabel("sparsity, %")
+        axes.set_ylabel("top-1 lost, points")
+        axes.invert_yaxis()
+        legend(axes)
+        return svg()
+
+
+def by_option(rows: list[Row], value: Callable[[Row], list[float]], label: str) -> str:
+    """What a method reaches by its options: the one with most values across, a line for the rest.
+
+    `value` gives a row's values, one per seed, that `label` names.
+    """
+    method, option = varied(rows) or ("", "")
+    lines: dict[str, list[tuple[float, Row]]] = {}
+    for row in rows:
+        if row.results[0]["method"] == method:
+            at = row.results[0]["options"][option]
+            lines.setdefault(row.method.replace(f" {option}={at}", ""), []).append((at, row))
+    with canvas() as (axes, svg):
+        for place, (name, points) in enumerate(lines.items()):
+            points.sort(key=lambda point: point[0])
+            values = [value(row) for _, row in points]
+            axes.errorbar(
+                [f"{at:g}" for at, _ in points],
+                [fmean(each) for each in values],
+                yerr=[stdev(each) if len(each) > 1 else 0 for each in values],
+                capsize=3,
+                label=name,
+                **look(place),
+            )
+        axes.set_xlabel(option)
+        axes.set_ylabel(label)
+        legend(axes)
+        return svg()
+
+
+def varied(rows: list[Row]) -> tuple[str, str] | None:
+    """The first method, if any, of which a number among the options varies, and which does most."""
+    for method in dict.fromkeys(row.results[0]["method"] for row in rows if not row.is_dense):
+        own = [row.results[0] for row in rows if row.results[0]["method"] == method]
+        options = [result.get("options") or {} for result in own]
+        shared = set.intersection(*(set(each) for each in options))
+        counts = {
+            name: len({each[name] for each in options})
+            for name in sorted(shared)
+            if all(type(each[name]) in (int, float) for each in options)
+        }
+        most = max(counts, key=lambda name: counts[name], default=None)
+        if most is not None and counts[most] > 1:
+            return method, most
+    return None
 
 
 def compression_error(rows: list[Row]) -> str:
     """(reached - asked) / asked over compression: how exactly a mask meets what was asked."""
-    with _canvas(height=3.0) as (axes, svg):
-        for place, (method, line) in enumerate(_lines(rows).items()):
+    with canvas(height=3.0) as (axes, svg):
+        for place, (method, line) in enumerate(lines_of(rows).items()):
             ratios = [row.compression for row in line]
             errors = [100 * row.mean("compression_error") for row in line]
-            axes.plot(ratios, errors, label=method, **_look(place))
+            axes.plot(ratios, errors, label=method, **look(place))
         _compression_axis(axes, sorted({row.compression for row in rows}))
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, -1), max(high, 1))
         axes.set_ylabel("compression error, %")
-        _legend(axes)
+        legend(axes)
         return svg()
 
 
 def layer_density(rows: list[Row]) -> str:
     """The density that each method leaves each layer, at its highest compression."""
-    with _canvas() as (axes, svg):
-        for place, (method, line) in enumerate(_lines(rows).items()):
+    with canvas() as (axes, svg):
+        for place, (method, line) in enumerate(lines_of(rows).items()):
             layers = line[-1].results[0]["layers"]
             kept = [layer["kept"] / layer["total"] for layer in layers]
             label = f"{method} at {line[-1].compression:g}x"
-            axes.plot(range(len(layers)), kept, label=label, **_look(place))
+            axes.plot(range(len(layers)), kept, label=label, **look(place))
             names = [layer["name"].removesuffix(".weight") for layer in layers]
             step = -(-len(names) // 24)
             axes.set_xticks(range(0, len(names), step), names[::step], rotation=60, ha="right")
         axes.set_yscale("log")
         axes.set_ylabel("density (kept / all)")
-        _legend(axes)
-        return svg()
-
-
-def convergence(rows: list[Row]) -> str:
-    """Training loss over epochs, of the first seed: a colour per method, a stroke per ratio.
-
-    Of more than `MANY` rows, only each method's highest compression is drawn.
-    """
-    methods = list(_lines(rows))
-    if len(rows) > MANY:
-        rows = [row for row in rows if row.is_dense] + [line[-1] for line in _lines(rows).values()]
-    ratios = sorted({row.compression for row in rows})
-    with _canvas() as (axes, svg):
-        for row in rows:
-            history = row.results[0].get("history") or []
-            place = 0 if row.is_dense else methods.index(row.method)
-            axes.plot(
-                [entry["epoch"] for entry in history],
-                [entry["loss"] for entry in history],
-                label=row.method if row.is_dense else f"{row.method} {row.compression:g}x",
-                color="grey" if row.is_dense else COLOURS[place % len(COLOURS)],
-                linestyle=STROKES[
-                    (ratios.index(row.compression) + place // len(COLOURS)) % len(STROKES)
-                ],
-            )
-        axes.set_yscale("log")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("training loss")
-        _legend(axes)
+        legend(axes)
         return svg()

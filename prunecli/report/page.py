@@ -11,10 +11,10 @@ import jinja2
 
 import prunecli
 from prunecli.errors import BadUsage, some
-from prunecli.report import figures
+from prunecli.report import courses, figures
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared
-from prunecli.report.rows import HEADINGS, Result, Row, cells, grouped
+from prunecli.report.rows import HEADINGS, Result, Row, cells, grouped, is_free
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -46,17 +46,44 @@ def as_html(results: list[Result], title: str, reference: Reference | None = Non
 FIGURES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "top1": ("Top-1 accuracy over compression", lambda rows: figures.accuracy(rows, "top1")),
     "top5": ("Top-5 accuracy over compression", lambda rows: figures.accuracy(rows, "top5")),
+    "degradation": ("Top-1 lost to pruning, over sparsity", figures.degradation),
+    "options": (
+        "Top-1 accuracy by option",
+        lambda rows: figures.by_option(rows, _top1, "test top-1, %"),
+    ),
+    "options-sparsity": (
+        "Sparsity by option",
+        lambda rows: figures.by_option(rows, _sparsity, "sparsity reached, %"),
+    ),
     "error": ("Compression error: reached against asked", figures.compression_error),
     "density": ("Density of each layer", figures.layer_density),
-    "loss": ("Training loss over epochs", figures.convergence),
+    "loss": ("Training loss over epochs", courses.convergence),
+    "sparsity": ("Sparsity over epochs", courses.sparsity),
+    "pruned": ("Weights pruned over epochs", courses.pruned),
 }
 """Caption and drawing by name, in the order of the page."""
 
 
 def _drawn(rows: list[Row]) -> list[str]:
     """The figures that these rows have something to show in."""
-    names = ["top1", "top5", "error", "density"] if any(not row.is_dense for row in rows) else []
-    return names + (["loss"] if any(row.results[0].get("history") for row in rows) else [])
+    pruned, dense = any(not row.is_dense for row in rows), sum(row.is_dense for row in rows)
+    optional = {
+        "degradation": pruned and dense == 1,
+        "options": figures.varied(rows),
+        "options-sparsity": figures.varied(rows) and any(is_free(row.results[0]) for row in rows),
+        "loss": any(row.results[0].get("history") for row in rows),
+        "sparsity": courses.pruned_in_training(rows),
+        "pruned": courses.pruned_in_training(rows),
+    }
+    return [name for name in FIGURES if optional.get(name, pruned)]
+
+
+def _top1(row: Row) -> list[float]:
+    return [result["top1"] for result in row.results]
+
+
+def _sparsity(row: Row) -> list[float]:
+    return [100 * (1 - result["density"]) for result in row.results]
 
 
 def as_svg(results: list[Result], figure: str) -> str:

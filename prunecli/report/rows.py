@@ -108,25 +108,30 @@ class Row:
 def grouped(results: Iterable[Result]) -> list[Row]:
     """Results that differ in nothing but the seed together, dense first; repeated ones once.
 
-    Where results of one method differ in how they were trained or pruned, that joins the label.
+    Where results of one method differ in how they were trained or pruned, that joins the label. A
+    method that was asked for no density has one row, at the mean compression that it reached.
     """
     different: list[Result] = []
     for result in results:
         if result not in different:
             different.append(result)
     labels = _labels(different)
-    groups: dict[tuple[str, str, str, float], list[Result]] = {}
+    groups: dict[tuple[str, str, str, float | None], list[Result]] = {}
     for result, label in zip(different, labels, strict=True):
-        key = (result["model"], result["dataset"], label, result["compression"])
+        asked = None if is_free(result) else result["compression"]
+        key = (network(result), result["dataset"], label, asked)
         groups.setdefault(key, []).append(result)
-    rows = [Row(*key, results=group) for key, group in groups.items()]
+    rows = [
+        Row(model, data, label, asked or fmean(r["compression"] for r in group), group)
+        for (model, data, label, asked), group in groups.items()
+    ]
     return sorted(rows, key=lambda r: (r.model, r.dataset, not r.is_dense, r.method, r.compression))
 
 
 def _labels(results: list[Result]) -> list[str]:
     families: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     circumstances = [_circumstances(result) for result in results]
-    keys = [(r["model"], r["dataset"], method_label(r)) for r in results]
+    keys = [(network(r), r["dataset"], method_label(r)) for r in results]
     for key, facts in zip(keys, circumstances, strict=True):
         families.setdefault(key, []).append(facts)
     labels = []
@@ -141,6 +146,25 @@ def _circumstances(result: Result) -> dict[str, Any]:
     nested = {"": "settings", "model ": "model_options", "data ": "dataset_options"}
     facts = {f"{p}{k}": v for p, of in nested.items() for k, v in (result.get(of) or {}).items()}
     return facts | {key: result.get(key) for key in ("rounds_schedule", "rewound")}
+
+
+def network(result: Result) -> str:
+    """What is compared under one heading: the model, or what it is a variant of."""
+    return str((result.get("model_options") or {}).get("base", result["model"]))
+
+
+def is_free(result: Result) -> bool:
+    """Whether the method decided how much goes, so that each seed reaches another compression."""
+    return result["method"] is not None and not result.get("asked", True)
+
+
+def lines_of(rows: list[Row]) -> dict[str, list[Row]]:
+    """The pruned rows of each method, by rising compression: a line in a figure."""
+    lines: dict[str, list[Row]] = {}
+    for row in rows:
+        if not row.is_dense:
+            lines.setdefault(row.method, []).append(row)
+    return lines
 
 
 def as_csv(rows: list[Row]) -> str:

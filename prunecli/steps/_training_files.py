@@ -124,7 +124,7 @@ class TrainingFiles:
             "rounds": 1,
             "schedule": None,
             "seed": self.facts["seed"],
-            "asked": pruner["options"].get("density", left / counted),
+            "asked": pruner["options"].get("density"),
             "count": "scored",
             "total": counted,
             "kept": left,

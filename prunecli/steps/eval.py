@@ -112,7 +112,8 @@ def _layers(file: TensorFile, mask: Mask, state: dict[str, Any]) -> list[dict[st
 def _densities(layers: list[dict[str, Any]], lineage: dict[str, Any] | None) -> dict[str, Any]:
     """How much is left, and how that compares with what was asked of the mask.
 
-    A mask that does not say what was asked of it, because something else made it, got what it has.
+    A mask of which nothing was asked, because its method decides that, or something else made it,
+    got what it has.
     """
     total, left = sum(x["total"] for x in layers), sum(x["kept"] for x in layers)
     mask = lineage or {}
@@ -122,6 +123,7 @@ def _densities(layers: list[dict[str, Any]], lineage: dict[str, Any] | None) -> 
     return {
         "density": left / total,
         "sparsity": 1 - left / total,
+        "asked": mask.get("asked"),
         "compression": asked,
         "empirical_compression": reached,
         "compression_error": (reached - asked) / asked,

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from prunecli.errors import BadInput
-from prunecli.report.figures import accuracy, compression_error, convergence, layer_density
+from prunecli.report.courses import convergence
+from prunecli.report.figures import accuracy, compression_error, layer_density
 from prunecli.report.page import as_html
 from prunecli.report.rows import as_csv, as_json, as_text, grouped, method_label, read_results
 

@@ -1,0 +1,61 @@
+"""What all figures share: size, colours, legend. The same results give the same bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+STYLE: Any = {
+    "svg.hashsalt": "prunecli",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+}
+# Told apart by colour-blind readers (Okabe & Ito); past eight lines the markers go on telling.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
+MARKERS = "osv^D<>PX*"
+STROKES = ["-", "--", "-.", ":"]
+MANY = 24
+
+
+@contextmanager
+def canvas(width: float = 7.2, height: float = 4.2) -> Iterator[tuple[Axes, Callable[[], str]]]:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.add_subplot()
+
+        def svg() -> str:
+            buffer = io.StringIO()
+            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+            text = buffer.getvalue()
+            return text[text.index("<svg") :]
+
+        yield axes, svg
+
+
+def look(place: int) -> dict[str, Any]:
+    return {
+        "color": COLOURS[place % len(COLOURS)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "linestyle": "-" if place < len(COLOURS) else "--",
+    }
+
+
+def legend(axes: Axes) -> None:
+    """Beside the lines, not on them; in columns, if it would be higher than the figure."""
+    count = len(axes.get_legend_handles_labels()[0])
+    columns = 1 + count // MANY
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), ncols=columns)

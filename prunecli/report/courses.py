@@ -1,0 +1,100 @@
+"""Figures of what happens in the course of a training, as SVG text."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from prunecli.report.canvas import COLOURS, MANY, STROKES, canvas, legend, look
+from prunecli.report.rows import Row, lines_of
+
+
+def convergence(rows: list[Row]) -> str:
+    """Training loss over epochs, of the first seed: a colour per method, a stroke per ratio.
+
+    Of more than `MANY` rows, only each method's highest compression is drawn.
+    """
+    methods = list(lines_of(rows))
+    if len(rows) > MANY:
+        rows = [row for row in rows if row.is_dense] + [
+            line[-1] for line in lines_of(rows).values()
+        ]
+    ratios = sorted({row.compression for row in rows})
+    with canvas() as (axes, svg):
+        for row in rows:
+            history = _history(row)
+            place = 0 if row.is_dense else methods.index(row.method)
+            axes.plot(
+                [entry["epoch"] for entry in history],
+                [entry["loss"] for entry in history],
+                label=_name(row),
+                color="grey" if row.is_dense else COLOURS[place % len(COLOURS)],
+                linestyle=STROKES[
+                    (ratios.index(row.compression) + place // len(COLOURS)) % len(STROKES)
+                ],
+            )
+        axes.set_yscale("log")
+        _epochs(axes)
+        axes.set_ylabel("training loss")
+        legend(axes)
+        return svg()
+
+
+def sparsity(rows: list[Row]) -> str:
+    """Sparsity over epochs, of the first seed, where it changes while training."""
+    with canvas() as (axes, svg):
+        for place, row in enumerate(pruned_in_training(rows)):
+            history = _history(row)
+            axes.plot(
+                [entry["epoch"] for entry in history],
+                [100 * (1 - entry["density"]) for entry in history],
+                label=_name(row),
+                **look(place),
+            )
+        _epochs(axes)
+        axes.set_ylabel("sparsity, %")
+        legend(axes)
+        return svg()
+
+
+def pruned(rows: list[Row]) -> str:
+    """Weights pruned in each epoch, of the first seed, where that is done while training."""
+    with canvas() as (axes, svg):
+        for place, row in enumerate(pruned_in_training(rows)):
+            history, total = _history(row), row.results[0]["prunable"]
+            densities = [1.0, *(entry["density"] for entry in history)]
+            axes.plot(
+                [entry["epoch"] for entry in history],
+                [total * (before - after) for before, after in pairwise(densities)],
+                label=_name(row),
+                **look(place),
+            )
+        axes.set_yscale("symlog", linthresh=10)
+        _epochs(axes)
+        axes.set_ylabel("weights pruned in the epoch")
+        legend(axes)
+        return svg()
+
+
+def pruned_in_training(rows: list[Row]) -> list[Row]:
+    """The highest compression of each method whose density changes from epoch to epoch."""
+    return [
+        line[-1]
+        for line in lines_of(rows).values()
+        if len({entry.get("density") for entry in _history(line[-1])}) > 1
+    ]
+
+
+def _history(row: Row) -> list[dict[str, float]]:
+    return row.results[0].get("history") or []
+
+
+def _name(row: Row) -> str:
+    return row.method if row.is_dense else f"{row.method} {row.compression:.4g}x"
+
+
+def _epochs(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")

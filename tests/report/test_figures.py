@@ -1,0 +1,114 @@
+"""What the figures draw, read back from the picture's own numbers."""
+
+import re
+
+import pytest
+
+from prunecli.errors import BadUsage
+from prunecli.report import courses, figures
+from prunecli.report.page import as_html, as_svg
+from prunecli.report.rows import NUMBERS, grouped
+
+
+def result(method="lamp", compression=16.0, top1=90.0, seed=0, **more):
+    numbers = dict.fromkeys(NUMBERS, 1.0) | {"top1": top1, "compression": compression}
+    layers = [{"name": "a.weight", "total": 4, "kept": 1}]
+    return numbers | {
+        "density": 1 / compression, "prunable": 1600, "dead_layers": [], "layers": layers,
+        "model": "cnn", "dataset": "digits", "method": method, "scope": "global", "seed": seed,
+        **more,
+    }  # fmt: skip
+
+
+DENSE = result(None, 1.0, top1=95.0)
+
+
+def drawn(svg):
+    """Labels of the axes and the legend, in order."""
+    return re.findall(r"<text[^>]*>([^<]+)</text>", svg)
+
+
+def lines(monkeypatch):
+    """Records what is plotted, by label, instead of trusting pixels."""
+    from matplotlib.axes import Axes
+
+    seen = {}
+    plain, bars = Axes.plot, Axes.errorbar
+
+    def plot(axes, x, y, **more):
+        seen[more["label"]] = (list(x), list(y))
+        return plain(axes, x, y, **more)
+
+    def errorbar(axes, x, y, yerr, **more):
+        seen[more["label"]] = (list(x), list(y), list(yerr))
+        return bars(axes, x, y, yerr=yerr, **more)
+
+    monkeypatch.setattr(Axes, "errorbar", errorbar)
+    monkeypatch.setattr(Axes, "plot", plot)
+    return seen
+
+
+def during(densities, **more):
+    history = [{"epoch": e, "loss": 1.0, "density": d} for e, d in enumerate(densities, 1)]
+    return result("weightmom", compression=1 / densities[-1], history=history, **more)
+
+
+def test_degradation_is_against_the_dense_network_of_the_same_seed(monkeypatch):
+    seen = lines(monkeypatch)
+    dense = [result(None, 1.0, top1=t, seed=s, scope=None) for s, t in enumerate([90.0, 94.0])]
+    pruned = [result(top1=t, seed=s, compression=20.0) for s, t in enumerate([85.0, 91.0])]
+    figures.degradation(grouped([*dense, *pruned]))
+    [x], [lost], [spread] = seen["lamp"]
+    assert (x, lost) == (95, 4)  # 5 and 3 points
+    assert spread == pytest.approx(2**0.5)
+
+
+def test_sparsity_and_weights_pruned_by_epoch(monkeypatch):
+    seen = lines(monkeypatch)
+    rows = grouped([DENSE, during([1.0, 0.5, 0.25]), result("snip")])
+    courses.sparsity(rows)
+    assert seen == {"weightmom 4x": ([1, 2, 3], [0, 50, 75])}
+    courses.pruned(rows)
+    assert seen["weightmom 4x"] == ([1, 2, 3], [0, 800, 400])
+
+
+def gmp(beta, gamma, top1, compression, seed=0):
+    options = {"beta": beta, "gamma": gamma}
+    return result("gmp", compression, top1=top1, seed=seed, options=options, asked=None)
+
+
+def test_a_method_without_a_target_has_a_row_for_each_of_its_options():
+    rows = grouped([gmp(0.05, 0.01, 80, 4, 0), gmp(0.05, 0.01, 90, 8, 1), gmp(0.1, 0.01, 70, 9)])
+    assert [(r.method, r.compression, r.seeds) for r in rows] == [
+        ("gmp beta=0.05 gamma=0.01", 6, 2), ("gmp beta=0.1 gamma=0.01", 9, 1)
+    ]  # fmt: skip
+
+
+def test_accuracy_by_option_has_the_option_with_most_values_across(monkeypatch):
+    seen = lines(monkeypatch)
+    results = [
+        gmp(beta, gamma, 100 * beta + gamma, 4)
+        for beta in (0.1, 0.05) for gamma in (0.05, 0.001, 0.01)
+    ]  # fmt: skip
+    figures.by_option(grouped(results), lambda row: [r["top1"] for r in row.results], "top-1")
+    assert seen["gmp beta=0.1"][:2] == (["0.001", "0.01", "0.05"], [10.001, 10.01, 10.05])
+    assert list(seen) == ["gmp beta=0.05", "gmp beta=0.1"]
+
+
+def test_variants_of_a_network_stand_with_it():
+    skips = result("n2nskip", model="n2nskip", model_options={"base": "cnn", "span": 2})
+    rows = grouped([DENSE, skips])
+    assert [(row.model, row.method) for row in rows] == [("cnn", "dense"), ("cnn", "n2nskip")]
+
+
+def test_a_page_has_the_figures_that_its_results_can_fill():
+    page = as_html([DENSE, result()], "t")
+    assert "Top-1 lost to pruning" in page
+    assert "by option" not in page
+    assert "Sparsity over epochs" not in page
+    page = as_html([DENSE, during([1.0, 0.1]), gmp(0.1, 0.1, 1, 2), gmp(0.1, 0.2, 1, 2)], "t")
+    for caption in ("accuracy by option", "Sparsity by option", "Weights pruned over epochs"):
+        assert caption in page
+    with pytest.raises(BadUsage, match="nothing to show in the figure 'sparsity'"):
+        as_svg([DENSE, result()], "sparsity")
+    assert "sparsity, %" in drawn(as_svg([DENSE, result()], "degradation"))
