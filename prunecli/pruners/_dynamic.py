@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED
-from prunecli.pruners._masked import Masked, check_density, check_scope
+from prunecli.pruners._masked import Masked, check_density, check_scope, interval
 from prunecli.selection import keep_highest, select
 from prunecli.types import Clock, Course, Mask, Params
 
@@ -33,12 +33,12 @@ class Dynamic(Masked):
         *,
         density: float,
         scope: str,
-        every: int,
+        every: int | None,
         until: float,
     ) -> None:
         check_density(density)
         check_scope(scope)
-        if every < 1 or not 0 <= until <= 1:
+        if (every is not None and every < 1) or not 0 <= until <= 1:
             raise BadUsage("'every' must be 1 or more, and 'until' from 0 to 1")
         super().__init__(course)
         self.growth, self.rate, self.every, self.until = growth, rate, every, until
@@ -47,7 +47,7 @@ class Dynamic(Masked):
 
     def observe(self, params: Params, clock: Clock) -> None:
         end = self.until * clock.steps_per_epoch * clock.epochs
-        if clock.step % self.every == 0 and clock.step < end:
+        if clock.step % interval(self.every, int(end)) == 0 and clock.step < end:
             rate = self.rate(clock.step / end)
             self.keep({name: self._moved(name, params[name], rate, clock) for name in self.kept})
         self.freeze()

@@ -47,6 +47,11 @@ class Masked(Pruner):
         self.keep({name: state[f"kept/{name}"].clone() for name in self.params})
 
 
+def interval(every: int | None, steps: int) -> int:
+    """Steps between two changes: as told; else 100, or a twentieth of all `steps`."""
+    return every or max(1, min(100, steps // 20))
+
+
 def check_density(density: float) -> None:
     if not 0 < density <= 1:
         raise BadUsage(f"density={density:g}: it must be above 0 and at most 1")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from prunecli.errors import BadUsage
-from prunecli.pruners._masked import Masked, check_density, check_scope
+from prunecli.pruners._masked import Masked, check_density, check_scope, interval
 from prunecli.selection import select
 from prunecli.types import Clock, Course, Params, Pruner
 
@@ -14,15 +14,16 @@ def gradual(
     scope: str = "global",
     start: float = 0.0,
     end: float | None = None,
-    every: int = 100,
+    every: int | None = None,
 ) -> Pruner:
     """Gradual pruning: sparsity rises fast at first and then ever slower, along a cubic.
 
         s_t = s_f (1 - (1 - (t - t_0) / (t_1 - t_0))^3),   s_f = 1 - density
 
     From epoch `start` to epoch `end` (three quarters of the training, if not given; both may be
-    fractions), the lowest scores go every `every` steps, and at t_1 = `end` exactly s_f is reached.
-    `method` is any scorer, asked anew each time. Weights that went do not come back.
+    fractions), the lowest scores go every `every` steps (100, or a twentieth of that time), and at
+    t_1 = `end` exactly s_f is reached. `method` is any scorer, asked anew each time. Weights that
+    went do not come back.
 
     Raises BadUsage for a schedule that does not end within the training.
 
@@ -31,10 +32,10 @@ def gradual(
     check_density(density)
     check_scope(scope)
     last = 0.75 * course.epochs if end is None else end
-    if not 0 <= start < last <= course.epochs or every < 1:
+    if not 0 <= start < last <= course.epochs or (every is not None and every < 1):
         raise BadUsage(
-            f"gradual pruning from epoch {start:g} to {last:g} every {every} steps does not fit "
-            f"into {course.epochs} epochs"
+            f"gradual pruning from epoch {start:g} to {last:g} every {100 if every is None else every} steps does not "
+            f"fit into {course.epochs} epochs"
         )
     return Gradual(course, density, method, scope, (start, last), every)
 
@@ -47,7 +48,7 @@ class Gradual(Masked):
         method: str,
         scope: str,
         epochs: tuple[float, float],
-        every: int,
+        every: int | None,
     ) -> None:
         super().__init__(course)
         self.course, self.density, self.method, self.scope = course, density, method, scope
@@ -58,7 +59,7 @@ class Gradual(Masked):
         end = max(end, 1)
         if not start < clock.step <= end:
             return
-        if (clock.step - start) % self.every and clock.step != end:
+        if (clock.step - start) % interval(self.every, end - start) and clock.step != end:
             return
         passed = (clock.step - start) / (end - start)
         target = 1 - (1 - self.density) * (1 - (1 - passed) ** 3)

@@ -10,13 +10,14 @@ def rigl(
     density: float,
     scope: str = "erk",
     rate: float = 0.3,
-    every: int = 100,
+    every: int | None = None,
     until: float = 0.75,
 ) -> Pruner:
     """Rigging the lottery: drop the smallest weights, grow those of the largest gradient.
 
     A random network of `density`, spread over layers by `scope`, trains sparsely from the start.
-    Every `every` steps, up to the part `until` of the training, each layer drops the fraction
+    Up to the part `until` of the training, every `every` steps (100, or a twentieth of that time),
+    each layer drops the fraction
 
         f(t) = rate / 2 (1 + cos(pi t / T))
 

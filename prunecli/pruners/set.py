@@ -14,7 +14,7 @@ def set(
     density: float,
     scope: str = "erk",
     rate: float = 0.3,
-    every: int = 100,
+    every: int | None = None,
     until: float = 1.0,
 ) -> Pruner:
     """Sparse evolutionary training: drop the smallest weights, grow others at random.

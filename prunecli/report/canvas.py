@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -29,6 +30,7 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osv^D<>PX*"
 STROKES = ["-", "--", "-.", ":"]
 MANY = 24
+WIDE = 30
 
 
 @contextmanager
@@ -56,6 +58,9 @@ def look(place: int) -> dict[str, Any]:
 
 def legend(axes: Axes) -> None:
     """Beside the lines, not on them; in columns, if it would be higher than the figure."""
-    count = len(axes.get_legend_handles_labels()[0])
-    columns = 1 + count // MANY
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), ncols=columns)
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 1 + len(labels) // MANY
+    wrapped = [fill(label, WIDE) for label in labels]
+    axes.legend(
+        handles, wrapped, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), ncols=columns
+    )

@@ -132,15 +132,21 @@ def compression_error(rows: list[Row]) -> str:
 
 def layer_density(rows: list[Row]) -> str:
     """The density that each method leaves each layer, at its highest compression."""
+    last = {method: line[-1] for method, line in lines_of(rows).items()}
+    layers = {method: row.results[0]["layers"] for method, row in last.items()}
+    names = list(dict.fromkeys(layer["name"] for own in layers.values() for layer in own))
     with canvas() as (axes, svg):
-        for place, (method, line) in enumerate(lines_of(rows).items()):
-            layers = line[-1].results[0]["layers"]
-            kept = [layer["kept"] / layer["total"] for layer in layers]
-            label = f"{method} at {line[-1].compression:g}x"
-            axes.plot(range(len(layers)), kept, label=label, **look(place))
-            names = [layer["name"].removesuffix(".weight") for layer in layers]
-            step = -(-len(names) // 24)
-            axes.set_xticks(range(0, len(names), step), names[::step], rotation=60, ha="right")
+        for place, (method, own) in enumerate(layers.items()):
+            kept = {names.index(layer["name"]): layer["kept"] / layer["total"] for layer in own}
+            axes.plot(
+                sorted(kept),
+                [kept[layer] for layer in sorted(kept)],
+                label=f"{method} at {last[method].compression:.4g}x",
+                **look(place),
+            )
+        step = -(-len(names) // 24)
+        shown = [name.removesuffix(".weight") for name in names[::step]]
+        axes.set_xticks(range(0, len(names), step), shown, rotation=60, ha="right")
         axes.set_yscale("log")
         axes.set_ylabel("density (kept / all)")
         legend(axes)

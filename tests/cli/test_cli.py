@@ -191,11 +191,47 @@ USAGE = [
     ("list method", "'method' is not one of"),
     ("report", "Missing argument"),
 ]
+PRUNING = [
+    ("--pruner weigtmom --opt density=0.1", "no pruner 'weigtmom'; did you mean 'weightmom'?"),
+    ("--pruner xyzzy --opt density=0.1", "no pruner 'xyzzy'; there are gmp, "),
+    ("--pruner rigl --opt densty=0.1", "'rigl' has no option 'densty'; did you mean 'density'?"),
+    ("--pruner rigl", "the pruner 'rigl' needs the option 'density'"),
+    ("--pruner rigl --opt density=2", "density=2: it must be above 0 and at most 1"),
+    ("--pruner rigl --opt density=0", "density=0: it must be above 0"),
+    ("--pruner rigl --opt density=nan", "'density' must be of type float, not 'nan'"),
+    ("--pruner rigl --opt density=0.1 --opt scope=ekr", "scope='ekr': it must be one of global"),
+    ("--pruner set --opt density=0.1 --opt every=1.5", "'every' must be of type int, not '1.5'"),
+    ("--pruner set --opt density=0.1 --opt rate=2", "rate"),
+    ("--pruner gmp --opt beta=0", "both thresholds must be above 0"),
+    ("--pruner gmp --opt fraction=1", "fraction=1: it must leave images to train on"),
+    ("--pruner gmp --opt grad_source=test", "must be one of 'held-out', 'train', not 'test'"),
+    ("--pruner gradual --opt density=0.1 --opt end=9", "does not fit into 2 epochs"),
+    ("--pruner gradual --opt density=0.1 --opt method=snpi", "'snpi'; did you mean 'snip'?"),
+    ("--pruner weightmom --opt density=0.1", "a window of 15 epochs is longer than the 2"),
+    ("--pruner rigl --opt density=0.1 --ignore conv9", "no prunable weight matches 'conv9'"),
+    ("--opt density=0.1", "--opt needs --pruner"),
+    ("--ignore conv1*", "--ignore needs --pruner"),
+    ("--exclude-classifier", "--exclude-classifier needs --pruner"),
+]
 
 
 @pytest.mark.parametrize(("line", "words"), USAGE)
 def test_wrong_usage_ends_with_2(refused, folder, line, words):
     assert words in refused(line.format(folder.name), 2)
+
+
+@pytest.mark.parametrize(("options", "words"), PRUNING)
+@pytest.mark.parametrize(
+    "command",
+    ["train --model cnn --dataset digits", "finetune dense.safetensors"],
+    ids=["train", "finetune"],
+)
+def test_pruning_that_cannot_be_ends_with_2_before_the_first_step(
+    refused, monkeypatch, command, options, words
+):
+    monkeypatch.setattr("prunecli.training.loop.train", lambda *a, **k: pytest.fail("it began"))
+    line = f"{command} --dataset-opt fraction=0.1 --epochs 2 -q -o t.safetensors {options}"
+    assert words in refused(line, 2)
 
 
 @pytest.mark.parametrize(
@@ -467,6 +503,42 @@ def test_messages_go_to_stderr_and_quiet_silences_them(folder, prune):
     assert Path("t.safetensors").read_bytes() == first
 
 
+def test_training_under_a_pruner_writes_its_mask_beside_the_checkpoint(folder, prune):
+    line = (
+        "train --model cnn --dataset digits --dataset-opt fraction=0.1 --epochs 2 -o t.safetensors"
+        " --pruner gradual --opt density=0.1 --opt every=1 --opt method=random --ignore conv*"
+    )
+    ended = prune(*line.split(), "--json")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["meta"]["mask"]["kept"] == 40_500
+    assert {path.name for path in folder.iterdir()} == {
+        "dense.safetensors", "t.safetensors", "t.mask.safetensors", "t.log.jsonl",
+    }  # fmt: skip
+    ended = prune(*"eval dense.safetensors --mask t.mask.safetensors --json".split())
+    assert (ended.code, ended.err) == (0, "")
+    assert json.loads(ended.out)["result"]["nonzero"] == 40_500 + 25_500
+    ended = prune(*line.split())
+    assert (ended.code, ended.out) == (5, "")
+    assert "it exists; replace it with --force" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("train --model cnn --dataset digits", "cnn.digits.rigl.safetensors"),
+        ("finetune dense.safetensors", "dense.rigl.safetensors"),
+    ],
+)
+def test_a_dry_run_under_a_pruner_names_the_checkpoint_and_writes_nothing(
+    folder, prune, nothing_written, line, name
+):
+    with nothing_written():
+        ended = prune(*line.split(), *"--pruner rigl --opt density=0.1 --dry-run".split())
+    assert (ended.code, ended.out) == (0, f"{name}\n")
+    with nothing_written():
+        assert prune(*line.split(), *"--pruner rigl --opt densty=0.1 --dry-run".split()).code == 2
+
+
 def test_list_says_names_options_and_summaries(prune):
     lines = prune("list", "methods").out.splitlines()
     [snip] = [line for line in lines if line.startswith("snip ")]
@@ -474,6 +546,15 @@ def test_list_says_names_options_and_summaries(prune):
     table = json.loads(prune("list", "methods", "--json").out)
     assert table["snip"]["options"]["batches"] == 1
     assert list(table) == sorted(table)
+
+
+def test_list_tells_an_option_that_is_needed_from_one_that_may_be_left_out(prune):
+    table = json.loads(prune("list", "pruners", "--json").out)
+    assert table["weightmom"]["options"]["events"] is None
+    assert table["weightmom"]["options"].get("density", "needed") is not None
+    [line] = [one for one in prune("list", "pruners").out.splitlines() if "weightmom" in one]
+    assert "density=None" not in line
+    assert "events=None" in line
 
 
 def test_inspect_says_what_a_file_is(folder, mask, prune):
