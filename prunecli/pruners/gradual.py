@@ -33,9 +33,10 @@ def gradual(
     check_scope(scope)
     last = 0.75 * course.epochs if end is None else end
     if not 0 <= start < last <= course.epochs or (every is not None and every < 1):
+        pace = "" if every is None else f" every {every} steps"
         raise BadUsage(
-            f"gradual pruning from epoch {start:g} to {last:g} every {100 if every is None else every} steps does not "
-            f"fit into {course.epochs} epochs"
+            f"gradual pruning from epoch {start:g} to {last:g}{pace} does not fit into "
+            f"{course.epochs} epochs"
         )
     return Gradual(course, density, method, scope, (start, last), every)
 
