@@ -8,12 +8,17 @@ from statistics import fmean, stdev
 from matplotlib.axes import Axes
 
 from prunecli.report.canvas import canvas, legend, look
-from prunecli.report.rows import Row, lines_of
+from prunecli.report.rows import Row, is_free, lines_of
 
 
-def _compression_axis(axes: Axes, ratios: list[float]) -> None:
+def _compression_axis(axes: Axes, rows: list[Row]) -> None:
+    """In powers of two, marked at what was asked for."""
     axes.set_xscale("log", base=2)
-    axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
+    ratios = sorted({row.compression for row in rows if not is_free(row.results[0])})
+    if any(not row.is_dense for row in rows if not is_free(row.results[0])):
+        axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
+    else:
+        axes.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
     axes.minorticks_off()
     axes.set_xlabel("compression (all weights / kept weights)")
 
@@ -37,7 +42,7 @@ def accuracy(rows: list[Row], key: str) -> str:
                 label=method,
                 **look(place),
             )
-        _compression_axis(axes, sorted({row.compression for row in rows}))
+        _compression_axis(axes, rows)
         axes.set_ylabel("test top-1, %" if key == "top1" else "test top-5, %")
         legend(axes)
         return svg()
@@ -122,7 +127,7 @@ def compression_error(rows: list[Row]) -> str:
             ratios = [row.compression for row in line]
             errors = [100 * row.mean("compression_error") for row in line]
             axes.plot(ratios, errors, label=method, **look(place))
-        _compression_axis(axes, sorted({row.compression for row in rows}))
+        _compression_axis(axes, rows)
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, -1), max(high, 1))
         axes.set_ylabel("compression error, %")

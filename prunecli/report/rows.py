@@ -46,7 +46,8 @@ def _read(path: Path) -> Result:
 def method_label(result: Result) -> str:
     """What a line in a figure is called: 'lamp', 'magnitude layer', 'snip 100 rounds'.
 
-    A network that was never trained under its mask is another thing: 'lamp untrained'.
+    A mask made within an earlier one is 'magnitude iterative'. A network that was never trained
+    under its mask is another thing: 'lamp untrained'.
     """
     if result["method"] is None:
         return DENSE
@@ -54,8 +55,9 @@ def method_label(result: Result) -> str:
     rounds = result.get("rounds") or 1
     options = "".join(f" {k}={v}" for k, v in sorted((result.get("options") or {}).items()))
     in_rounds = f" {rounds} rounds" if rounds > 1 else ""
+    iterative = " iterative" if result.get("nested") else ""
     untrained = " untrained" if result.get("mask_epochs") == 0 else ""
-    return f"{result['method']}{scope}{options}{in_rounds}{untrained}"
+    return f"{result['method']}{scope}{options}{in_rounds}{iterative}{untrained}"
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def cells(row: Row) -> list[str]:
         row.model,
         row.dataset,
         row.method,
-        f"{row.compression:g}x",
+        "" if is_free(row.results[0]) else f"{row.compression:g}x",
         f"{row.mean('empirical_compression'):.4g}x",
         row.percent("top1"),
         row.percent("top5"),

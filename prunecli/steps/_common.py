@@ -172,7 +172,8 @@ def mask_lineage(file: TensorFile, epochs: int = 0) -> dict[str, Any]:
         "method", "options", "scope", "rounds", "schedule", "seed", "asked", "count", "total",
         "kept",
     )  # fmt: skip
-    return {key: meta.get(key) for key in keys} | {"sha256": file.sha256, "epochs": epochs}
+    own = {"nested": meta.get("mask") is not None, "sha256": file.sha256, "epochs": epochs}
+    return {key: meta.get(key) for key in keys} | own
 
 
 def density_facts(mask: Mask) -> dict[str, Any]:

@@ -162,6 +162,7 @@ def _lineage(file: TensorFile, source: Source, lineage: dict[str, Any] | None) -
         "options": mask.get("options"),
         "scope": mask.get("scope"),
         "rounds": mask.get("rounds"),
+        "nested": mask.get("nested", False),
         "rounds_schedule": mask.get("schedule"),
         "rewound": meta.get("rewind") is not None,
         "model_options": meta["model"]["options"],

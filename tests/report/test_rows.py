@@ -49,6 +49,8 @@ def test_one_row_per_method_and_compression_dense_first():
         ({"rounds": 100}, "lamp 100 rounds"),
         ({"options": {"batches": 4}, "scope": "erk"}, "lamp erk batches=4"),
         ({"mask_epochs": 2}, "lamp"),
+        ({"nested": True}, "lamp iterative"),
+        ({"nested": False}, "lamp"),
         ({"mask_epochs": 0, "scope": "layer"}, "lamp layer untrained"),
     ],
 )
