@@ -47,7 +47,7 @@ def plugin_text(noun: str, kind: str) -> str:
     rows = []
     for name in registry.names(kind):
         options = registry.options(registry.find(kind, name))
-        shown = ", ".join(f"`{option}={p.default}`" for option, p in options.items())
+        shown = ", ".join(f"`{option}={registry.default(p)}`" for option, p in options.items())
         rows.append([f"`{name}`", shown, registry.summary(kind, name)])
     return f"## {noun}\n\n" + table([noun[:-1], "options", ""], rows)
 

@@ -81,6 +81,11 @@ def options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
+def default(option: inspect.Parameter) -> Any:
+    """The option's default; 'REQUIRED' where it has none."""
+    return "REQUIRED" if option.default is option.empty else option.default
+
+
 def takes_model(scorer: Callable[..., Any]) -> bool:
     """Whether a scorer takes a model and data; a tensor scorer takes one weight."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -54,9 +54,13 @@ def select(scores: Mapping[str, Tensor], density: float, scope: str = "global") 
 
 def _room(name: str, flat: Tensor) -> int:
     """How many weights have not been pruned yet. Raises NotFinite for NaN and +inf."""
+    _check(name, flat)
+    return int((flat > PRUNED).count_nonzero())
+
+
+def _check(name: str, flat: Tensor) -> None:
     if flat.numel() and not flat.max() < math.inf:  # the maximum is NaN if anything is
         raise NotFinite(f"the scores of {name!r} hold NaN or infinity; nothing was selected")
-    return int((flat > PRUNED).count_nonzero())
 
 
 def _flat(scores: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -65,7 +69,12 @@ def _flat(scores: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def keep_highest(scores: Mapping[str, Tensor], keep: int) -> Mask:
-    """The `keep` highest scores over all tensors; ties by order. See `select`."""
+    """The `keep` highest scores over all tensors; ties by order. See `select`.
+
+    Raises NotFinite for NaN or +inf.
+    """
+    for name, flat in _flat(scores):
+        _check(name, flat)
     threshold, ties = _threshold(scores, keep) if keep else (math.inf, 0)
     mask: Mask = {}
     for name, flat in _flat(scores):
@@ -164,7 +173,7 @@ def uniform(shapes: Shapes, room: Mapping[str, int], keep: int) -> dict[str, int
     Source: Evci et al., Rigging the Lottery, ICML 2020, arXiv 1911.11134, section 3 ("Uniform")
     """
     first, *others = shapes
-    if room[first] > keep or not others:
+    if math.prod(shapes[first]) > keep or not others:
         return layer(shapes, room, keep)
     rest = layer({name: shapes[name] for name in others}, room, keep - room[first])
     return {first: room[first]} | rest

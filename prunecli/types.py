@@ -117,8 +117,8 @@ class Course:
     """The weights that it may prune, live, in module order."""
     epochs: int
     seed: int
-    score: Callable[[str, Mapping[str, Any], Mask], Scores]
-    """Scores of the network as it is, by a method with options, with what a mask excludes zero."""
+    scorer: Callable[[str], Callable[[Mask], Scores]]
+    """A method by its name; it scores `params` as they are, with what a mask excludes zero."""
     hold_out: HoldOut
 
 

@@ -34,5 +34,5 @@ def _facts(kind: str, name: str) -> dict[str, Any]:
     options = registry.options(registry.find(kind, name))
     return {
         "summary": registry.summary(kind, name),
-        "options": {o: None if p.default is p.empty else p.default for o, p in options.items()},
+        "options": {o: registry.default(p) for o, p in options.items()},
     }

@@ -12,7 +12,7 @@ from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED
 from prunecli.pruners._masked import Masked, check_density, check_scope, interval
 from prunecli.selection import keep_highest, select
-from prunecli.types import Clock, Course, Mask, Params
+from prunecli.types import Clock, Course, Params
 
 Growth = Callable[[str, Tensor, Clock], Tensor]
 """How much each weight of a tensor wants to grow: from its name, dense gradient and the time."""
@@ -22,7 +22,8 @@ class Dynamic(Masked):
     """A random sparse network, of which every `every` steps a part of each layer moves.
 
     Per layer: of its K kept weights the round(rate * K) of the lowest magnitude are dropped, and as
-    many grow where `growth` is highest, from zero. The number of weights never changes.
+    many grow where `growth` is highest. What was pruned grows from zero, what was dropped just now
+    from where it was. The number of weights never changes.
     """
 
     def __init__(
@@ -36,14 +37,15 @@ class Dynamic(Masked):
         every: int | None,
         until: float,
     ) -> None:
-        check_density(density)
+        check_density(density, course.params)
         check_scope(scope)
         if (every is not None and every < 1) or not 0 <= until <= 1:
             raise BadUsage("'every' must be 1 or more, and 'until' from 0 to 1")
+        if not 0 <= rate(0) <= 1:
+            raise BadUsage(f"rate={rate(0):g}: it must be from 0 to 1")
         super().__init__(course)
         self.growth, self.rate, self.every, self.until = growth, rate, every, until
-        random = {n: s for n, s in course.score("random", {}, {}).items() if n in self.params}
-        self.keep(select(random, density, scope))
+        self.keep(select(course.scorer("random")({}), density, scope))
 
     def observe(self, params: Params, clock: Clock) -> None:
         end = self.until * clock.steps_per_epoch * clock.epochs
@@ -59,14 +61,10 @@ class Dynamic(Masked):
         moving = min(round(rate * alive), kept.numel() - alive)
         if weight.grad is None or not moving:
             return kept
-        strong = _top(weight.abs().cpu().masked_fill(~kept, PRUNED), alive - moving)
-        wish = self.growth(name, weight.grad, clock).cpu().float()
-        return strong | _top(wish.masked_fill(strong, PRUNED), moving)
-
-
-def _top(scores: Tensor, count: int) -> Tensor:
-    chosen: Mask = keep_highest({"": scores.contiguous()}, count)
-    return chosen[""]
+        size = weight.abs().cpu().masked_fill(~kept, PRUNED).contiguous()
+        strong = keep_highest({name: size}, alive - moving)[name]
+        wish = self.growth(name, weight.grad, clock).cpu().float().contiguous()
+        return strong | keep_highest({name: wish.masked_fill(strong, PRUNED)}, moving)[name]
 
 
 def cosine(rate: float) -> Callable[[float], float]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED
-from prunecli.masks import aligned
+from prunecli.masks import aligned, exact_count
 from prunecli.selection import SCOPES
 from prunecli.types import Clock, Course, Mask, Params, Pruner, Scores
 
@@ -23,8 +23,8 @@ class Masked(Pruner):
 
     def keep(self, mask: Mask) -> None:
         """Make this the mask. It stays on the CPU, as selection does; a copy goes to the device."""
-        self.kept = mask
-        self.pruned = {name: ~kept for name, kept in aligned(mask, self.params).items()}
+        self.kept = {name: mask[name] for name in self.params}
+        self.pruned = {name: ~kept for name, kept in aligned(self.kept, self.params).items()}
 
     def freeze(self) -> None:
         """Set the gradients of pruned weights to zero."""
@@ -52,9 +52,15 @@ def interval(every: int | None, steps: int) -> int:
     return every or max(1, min(100, steps // 20))
 
 
-def check_density(density: float) -> None:
+def check_density(density: float, params: Params, least: int = 1) -> None:
+    """Raise BadUsage unless the density keeps `least` of the weights or more."""
     if not 0 < density <= 1:
         raise BadUsage(f"density={density:g}: it must be above 0 and at most 1")
+    total = sum(weight.numel() for weight in params.values())
+    if exact_count(density, total) < least:
+        raise BadUsage(
+            f"density={density:g}: it keeps fewer than {least} of {total:,} weights; raise it"
+        )
 
 
 def check_scope(scope: str) -> None:

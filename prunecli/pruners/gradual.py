@@ -29,7 +29,7 @@ def gradual(
 
     Source: Zhu & Gupta, To prune, or not to prune, arXiv 1710.01878, eq. 1
     """
-    check_density(density)
+    check_density(density, course.params)
     check_scope(scope)
     last = 0.75 * course.epochs if end is None else end
     if not 0 <= start < last <= course.epochs or (every is not None and every < 1):
@@ -52,17 +52,18 @@ class Gradual(Masked):
         every: int | None,
     ) -> None:
         super().__init__(course)
-        self.course, self.density, self.method, self.scope = course, density, method, scope
+        self.score, self.density, self.scope = course.scorer(method), density, scope
         self.epochs, self.every = epochs, every
 
     def update(self, params: Params, clock: Clock) -> None:
         start, end = (round(epoch * clock.steps_per_epoch) for epoch in self.epochs)
         end = max(end, 1)
+        start = min(start, end - 1)  # at least the step in which the density is reached
         if not start < clock.step <= end:
             return
         if (clock.step - start) % interval(self.every, end - start) and clock.step != end:
             return
         passed = (clock.step - start) / (end - start)
-        target = 1 - (1 - self.density) * (1 - (1 - passed) ** 3)
-        scores = self.left(self.course.score(self.method, {}, self.kept))
-        self.keep(select(scores, target, self.scope))
+        sparsity = (1 - self.density) * (1 - (1 - passed) ** 3)
+        target = self.density if clock.step == end else 1 - sparsity
+        self.keep(select(self.left(self.score(self.kept)), target, self.scope))

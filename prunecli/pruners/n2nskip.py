@@ -26,7 +26,7 @@ def n2nskip(
 
     Source: Subramaniam & Sharma, N2NSkip, BMVC 2020, section 3
     """
-    check_density(density)
+    check_density(density, course.params)
     return N2NSkip(course, density, sequential)
 
 
@@ -47,7 +47,7 @@ class N2NSkip(Masked):
             raise BadUsage(
                 f"density={density:g} keeps {keep:,} weights of the skips, which have {room:,}"
             )
-        random = course.score("random", {}, {})
+        random = course.scorer("random")({})
         mask: Mask = keep_highest({name: random[name] for name in skipping}, keep)
-        scores = random if sequential == "random" else course.score(sequential, {}, mask)
+        scores = random if sequential == "random" else course.scorer(sequential)(mask)
         self.keep(mask | keep_highest({name: scores[name] for name in along}, keep))

@@ -49,9 +49,9 @@ def weightmom(
 
     Source: Johnson, Tang & Samudrala, WeightMom, 2024, eqs. 1 and 2
     """
-    check_density(density)
-    if window < 1 or every < 1:
-        raise BadUsage("weightmom needs window and every of 1 or more")
+    check_density(density, course.params, 1 if importance == "none" else len(course.params))
+    if window < 1 or every < 1 or (events is not None and events < 1):
+        raise BadUsage("weightmom needs window, every and events of 1 or more")
     if window > course.epochs:
         raise BadUsage(
             f"a window of {window} epochs is longer than the {course.epochs} of training"
@@ -62,7 +62,7 @@ def weightmom(
     if events is None:
         events = max(1, int(0.75 * course.epochs - first) // every + 1)
     last = first + (events - 1) * every
-    if events < 1 or last > course.epochs:
+    if last > course.epochs:
         raise BadUsage(
             f"the density is reached at the end of epoch {last}, but training ends after "
             f"{course.epochs}; lower start, every or events"
@@ -90,14 +90,14 @@ class WeightMom(Masked):
     def update(self, params: Params, clock: Clock) -> None:
         if not clock.epoch_ends:
             return
-        self._remember(params)
+        self._remember()
         if clock.epoch in self.epochs:
             done = self.epochs.index(clock.epoch) + 1
             self._prune(self.density ** (done / len(self.epochs)))
 
     @torch.no_grad()
-    def _remember(self, params: Params) -> None:
-        for name, weight in params.items():
+    def _remember(self) -> None:
+        for name, weight in self.params.items():
             if self.momentum == "ema" and self.seen:
                 self.past[name][0].lerp_(weight.abs(), 1 / self.window)
             else:

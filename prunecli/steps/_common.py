@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 import prunecli
 from prunecli import registry
-from prunecli.errors import BadInput, BadUsage, Mismatch, some
+from prunecli.collapse import diagnosis
+from prunecli.errors import BadInput, BadUsage, Mismatch, PruneError, some
 from prunecli.files.artifacts import check_mask_fits, read_mask, read_state_dict
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import kept_counts, prunable_names
@@ -179,6 +180,15 @@ def mask_lineage(file: TensorFile, epochs: int = 0) -> dict[str, Any]:
 def density_facts(mask: Mask) -> dict[str, Any]:
     """Kept weights and their fraction, per tensor and over all."""
     return _facts_of(kept_counts(mask), {name: bits.numel() for name, bits in mask.items()})
+
+
+def collapse_facts(mask: Mask, described: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The diagnosis, with the network's part where the network is known and can be built."""
+    try:
+        model = build_model(described).eval() if described else None
+    except PruneError:
+        model = None
+    return diagnosis(mask, model, tuple(described["input_shape"]) if described else ())
 
 
 def left_over(checkpoint: TensorFile, mask: Mask) -> dict[str, Any]:

@@ -58,26 +58,30 @@ def build_pruner(
         params={name: params[name] for name in names},
         epochs=epochs,
         seed=data.seed,
-        score=partial(_score, model, data),
+        scorer=partial(_scorer, model, data, names),
         hold_out=data.hold_out,
     )
     build: Callable[..., Pruner] = registry.find("pruners", name)
     return build(course, **registry.bind("pruners", name, options))
 
 
-def _score(
-    model: nn.Module, data: TrainingSet, method: str, options: Mapping[str, Any], mask: Mask
-) -> Scores:
-    """See `types.Course`."""
+def _scorer(
+    model: nn.Module, data: TrainingSet, names: list[str], method: str
+) -> Callable[[Mask], Scores]:
+    """See `types.Course`. Raises BadUsage for a method that is not there."""
     function = registry.find("scorers", method)
-    bound = registry.bind("scorers", method, options)
-    if takes_model(function):
-        scorer = partial(function, **options_with_seed(function, bound, data.seed))
-        scores = network_scores(scorer, model, data.batches(), mask, data.seed, "the network")
-    else:
-        scores = _tensor_scores(function, bound, prunable(model), mask, data.seed)
-    check_scores(scores, method, "the network")
-    return scores
+    bound = registry.bind("scorers", method, {})
+
+    def score(mask: Mask) -> Scores:
+        if takes_model(function):
+            scorer = partial(function, **options_with_seed(function, bound, data.seed))
+            scores = network_scores(scorer, model, data.batches(), mask, data.seed, "the network")
+        else:
+            scores = _tensor_scores(function, bound, prunable(model), mask, data.seed)
+        check_scores(scores, method, "the network")
+        return {name: scores[name] for name in names}
+
+    return score
 
 
 def _tensor_scores(

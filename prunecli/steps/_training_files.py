@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from prunecli import registry
 from prunecli.errors import BadInput, Mismatch, NotFinite
 from prunecli.files.artifacts import (
     canonical,
@@ -21,7 +22,7 @@ from prunecli.files.artifacts import (
 from prunecli.files.atomic import sweep, write_text
 from prunecli.files.digest import file_sha256
 from prunecli.masks import aligned, all_finite, apply_, classifier, kept_counts
-from prunecli.steps._common import beside, density_facts, versions
+from prunecli.steps._common import beside, collapse_facts, density_facts, versions
 from prunecli.training.state import TrainingState
 from prunecli.types import Images, Mask, Progress
 
@@ -86,7 +87,6 @@ class TrainingFiles:
         model, params = self.state.model, self.state.params
         kept = self.state.pruner.mask(params, self.state.clock(self.facts["settings"]["epochs"]))
         apply_(params, aligned(kept, params))
-        own = self._write_mask(kept) if self.facts["pruner"] and kept else {}
         everything = {
             name: kept.get(name, torch.ones(weight.shape, dtype=torch.bool))
             for name, weight in params.items()
@@ -95,6 +95,7 @@ class TrainingFiles:
         bad = [name for name, t in tensors.items() if t.is_floating_point() and not all_finite(t)]
         if bad:
             raise NotFinite(f"{bad[0]!r} holds NaN or infinity after training; lower --lr")
+        own = self._write_mask(kept) if self.facts["pruner"] and kept else {}
         meta = {
             **self.facts,
             **own,
@@ -114,23 +115,25 @@ class TrainingFiles:
 
     def _write_mask(self, kept: Mask) -> dict[str, Any]:
         """Write the mask that a pruner made; gives the lineage for the checkpoint."""
-        pruner = self.facts["pruner"]
+        pruner, options = self.facts["pruner"], self.facts["pruner"]["options"]
+        known = registry.options(registry.find("pruners", pruner["name"]))
         counted = self.state.pruner.counted or sum(bits.numel() for bits in kept.values())
         left = sum(kept_counts(kept).values())
         lineage = {
             "method": pruner["name"],
-            "options": {k: v for k, v in pruner["options"].items() if k != "density"},
-            "scope": "global",
+            "options": {k: v for k, v in options.items() if k not in ("density", "scope")},
+            "scope": options.get("scope", known["scope"].default if "scope" in known else "global"),
             "rounds": 1,
             "schedule": None,
             "seed": self.facts["seed"],
-            "asked": pruner["options"].get("density"),
+            "asked": options.get("density"),
             "count": "scored",
             "total": counted,
             "kept": left,
         }
         path = mask_beside(self.target)
-        facts = {"density": density_facts(kept), "versions": versions()}
+        collapse = collapse_facts(kept, self.facts["model"])
+        facts = {"density": density_facts(kept), "collapse": collapse, "versions": versions()}
         write_mask(path, kept, lineage | facts)
         epochs = self.facts["settings"]["epochs"]
         return {"mask": lineage | {"sha256": file_sha256(path), "epochs": epochs}}

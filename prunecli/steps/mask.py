@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prunecli.collapse import diagnosis
-from prunecli.errors import BadUsage, Mismatch, PruneError, some
+from prunecli.errors import BadUsage, Mismatch, some
 from prunecli.files.artifacts import (
     ScoresFile,
     check_mask_fits,
@@ -33,7 +32,7 @@ from prunecli.schedules import densities
 from prunecli.selection import select
 from prunecli.steps._common import (
     Common,
-    build_model,
+    collapse_facts,
     density_facts,
     sibling,
     stem,
@@ -104,7 +103,8 @@ def mask(
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
         pruned = _pruning(scorer, file, names, selection, before, common)
         kept = pruned(budget.density) if budget.density else _critical(pruned, budget)
-        facts = _facts(selection, kept, budget, before_file) | _collapse(file, kept)
+        facts = _facts(selection, kept, budget, before_file)
+        facts["collapse"] = collapse_facts(kept, (file.meta or {}).get("model"))
         _report(facts, selection, common)
         lineage = scorer.facts() | {"scores": None} if scorer else _lineage_of_scores(file)
         write_mask(target, kept, lineage | facts)
@@ -234,17 +234,6 @@ def _facts(
         "density": density_facts(kept),
         "mask": before.sha256 if before else None,
     }
-
-
-def _collapse(file: TensorFile, kept: Mask) -> dict[str, Any]:
-    """The diagnosis, with the network's part where the network is known and can be built."""
-    described = (file.meta or {}).get("model")
-    try:
-        model = build_model(described).eval() if described else None
-    except PruneError:
-        model = None
-    shape = tuple(described["input_shape"]) if described else ()
-    return {"collapse": diagnosis(kept, model, shape)}
 
 
 def _report(facts: dict[str, Any], selection: Selection, common: Common) -> None:

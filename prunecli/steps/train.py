@@ -109,6 +109,11 @@ def _prepared(options: TrainOptions, common: Common) -> _Plan:
         common.progress.warn(
             "the checkpoint is masked but no --mask was given: its pruned weights will grow back"
         )
+    if options.pruner is None:
+        given = {"opt": options.pruner_options, "ignore": options.ignore,
+                 "exclude-classifier": options.exclude_classifier}  # fmt: skip
+        if idle := [name for name, value in given.items() if value]:
+            raise BadUsage(f"--{idle[0]} needs --pruner")
     if options.model is None and not meta.get("model"):
         raise BadUsage("which model? name it with --model")
     source = options.source.resolved(meta if parent else None)

@@ -1,5 +1,7 @@
 """N2NSkip: half of the weights along the network, half in its skips."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -15,13 +17,18 @@ def course_of(model, asked):
     """A course whose scores are random, and that notes what was asked of it."""
     params = prunable(model)
 
-    def score(method, options, mask):
+    def score(method, mask):
         asked.append((method, sorted(mask)))
         draw = torch.Generator().manual_seed(len(asked))
         return {name: torch.rand(w.shape, generator=draw) for name, w in params.items()}
 
     return Course(
-        model=model, params=params, epochs=1, seed=0, score=score, hold_out=lambda *a, **k: None
+        model=model,
+        params=params,
+        epochs=1,
+        seed=0,
+        scorer=partial(partial, score),
+        hold_out=lambda *a, **k: None,
     )
 
 

@@ -192,7 +192,7 @@ def foresight(source, ratio, method=None, **options):
 def undiagnosed(monkeypatch):
     """Without tracing the network, which is not what the counting is about."""
     facts = {"max_compression": 1, "effective_density": None, "dead_layers": [], "live_path": None}
-    monkeypatch.setattr("prunecli.steps.mask._collapse", lambda *_: {"collapse": facts})
+    monkeypatch.setattr("prunecli.steps.mask.collapse_facts", lambda *_: facts)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,286 @@
+"""What every pruner promises, run on each of them by name."""
+
+import shutil
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from prunecli import registry
+from prunecli.errors import BadUsage, NotFinite
+from prunecli.files.artifacts import open_artifact, read_mask
+from prunecli.steps._common import Common, Source
+from prunecli.steps.train import TrainOptions, train
+from prunecli.training import loop
+
+NAMES = list(registry.names("pruners"))
+EPOCHS = 4  # of four steps each
+DENSITY = 0.3
+
+OPTIONS = {
+    "weightmom": {"window": 2, "every": 1, "events": 2},
+    "gradual": {"every": 3},
+    "gmp": {"beta": 0.05, "gamma": 0.02, "fraction": 0.25},
+    "n2nskip": {"density": 0.1},
+    "rigl": {"every": 3},
+    "set": {"every": 3},
+}
+"""What a pruner needs to act within so short a training. All that take a density are given one."""
+
+MODELS = {"n2nskip": ("n2nskip", {"base": "alexnet", "thin": 0.002})}
+"""Name and options of the network, for a pruner that needs one of its own."""
+
+TAKES_DENSITY = [
+    name for name in NAMES if "density" in registry.options(registry.find("pruners", name))
+]
+REACHES_DENSITY = [name for name in TAKES_DENSITY if name not in MODELS]
+NEVER_REVIVES = ["weightmom", "gradual", "gmp"]
+
+SETTINGS = {
+    "sgd": {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01},
+    "adam": {"optimizer": "adam", "lr": 0.003, "weight_decay": 0.01},
+    "adamw": {"optimizer": "adamw", "lr": 0.003, "weight_decay": 0.1},
+}
+
+
+def options_of(name, density=DENSITY):
+    return ({"density": density} if name in TAKES_DENSITY else {}) | OPTIONS.get(name, {})
+
+
+@pytest.fixture
+def how(tiny):
+    """`how(pruner, **changes)`: the options of a training."""
+
+    def make(name, *, options=None, settings=None, **changes):
+        model, model_options = model_of(name, tiny)
+        return TrainOptions(
+            model=model,
+            model_options=model_options,
+            source=Source("digits", {"fraction": 0.1}),
+            pruner=name,
+            pruner_options=options_of(name) if options is None else options,
+            settings={"epochs": EPOCHS, "batch_size": 36, "precision": "fp32"} | (settings or {}),
+            eval_every_epoch=False,
+            **changes,
+        )
+
+    return make
+
+
+def model_of(name, tiny):
+    return MODELS.get(name, (tiny, {}))
+
+
+def start(begin, tiny, name):
+    """A training of the pruner's network, set up and not begun."""
+    model, options = model_of(name, tiny)
+    build = partial(registry.find("models", model), **options)
+    return begin(name, EPOCHS, build=build, **options_of(name))
+
+
+def files(checkpoint):
+    """What a training leaves: the bytes by the end of the name."""
+    stem = checkpoint.name.removesuffix("safetensors")
+    return {
+        path.name.removeprefix(stem): path.read_bytes()
+        for path in checkpoint.parent.glob(f"{stem}*")
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """`whole(options)`: a training that nothing interrupted; done once per pruner. Read-only."""
+    folder, done = tmp_path_factory.mktemp("whole"), {}
+
+    def run(options):
+        if options.pruner not in done:
+            output = folder / options.pruner / "t.safetensors"
+            done[options.pruner] = train(options, Common(output=output, seed=3))
+        return done[options.pruner]
+
+    return run
+
+
+@pytest.mark.parametrize("optimizer", SETTINGS)
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_mask_excludes_is_plus_zero_to_the_bit_in_the_checkpoint(
+    how, tmp_path, name, optimizer
+):
+    output = tmp_path / "t.safetensors"
+    train(how(name, settings=SETTINGS[optimizer]), Common(output=output, seed=1))
+    tensors, meta = load_file(output), open_artifact(output, "checkpoint").meta
+    mask, _ = read_mask(tmp_path / "t.mask.safetensors")
+    assert any(kept.any() for kept in mask.values())
+    assert not all(kept.all() for kept in mask.values())
+    for weight, kept in mask.items():
+        assert not tensors[weight][~kept].view(torch.int32).any()
+        if name in NEVER_REVIVES:
+            assert torch.equal(tensors[weight] != 0, kept)
+    assert meta["density"]["kept"] == {weight: int(kept.sum()) for weight, kept in mask.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_mask_holds_after_every_step(begin, tiny, name):
+    run = start(begin, tiny, name)
+    pruned = []
+
+    def look(step):
+        pruned.append(0)
+        for weight, kept in run.mask().items():
+            masked = run.state.params[weight].detach()[~kept]
+            assert not masked.view(torch.int32).any(), (step, weight)
+            pruned[-1] += int((~kept).sum())
+
+    run.go(look)
+    assert len(pruned) == run.state.step >= 12
+    assert pruned[-1] > 0
+
+
+@pytest.mark.parametrize("name", REACHES_DENSITY)
+def test_the_density_asked_for_is_reached_exactly(whole, how, name):
+    output = whole(how(name))
+    mask, file = read_mask(output.with_name("t.mask.safetensors"))
+    assert sum(kept.numel() for kept in mask.values()) == file.meta["total"] == 1340
+    assert sum(int(kept.sum()) for kept in mask.values()) == file.meta["kept"] == 402
+    meta = open_artifact(output, "checkpoint").meta
+    assert meta["density"]["overall"] == DENSITY
+    assert meta["history"][-1]["density"] == pytest.approx(DENSITY, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", NEVER_REVIVES)
+def test_what_is_pruned_never_comes_back(begin, tiny, name):
+    run = start(begin, tiny, name)
+    seen = []
+    run.go(lambda step: seen.append(run.mask()))
+    for before, after in pairwise(seen):
+        assert all(not (after[n] & ~before[n]).any() for n in after)
+    counts = [sum(int(kept.sum()) for kept in mask.values()) for mask in seen]
+    assert len(set(counts)) > 2  # it went down in more than one go
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mask_is_never_changed_once_it_was_given(begin, tiny, name):
+    run = start(begin, tiny, name)
+    seen = []
+
+    def look(step):
+        mask = run.mask()
+        assert run.mask() is mask
+        seen.append((mask, {weight: kept.clone() for weight, kept in mask.items()}))
+
+    run.go(look)
+    for mask, copy in seen:
+        assert all(torch.equal(mask[weight], copy[weight]) for weight in copy)
+
+
+@pytest.mark.parametrize("step", [1, 6, 8, 11])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_stopped_anywhere_ends_in_the_same_files(
+    whole, how, tmp_path, monkeypatch, name, step
+):
+    options, output, real = how(name), tmp_path / "t.safetensors", loop.train
+
+    def stop_early(state, *args, **kwargs):
+        real(state, *args, **kwargs | {"interrupted": lambda: state.step >= step})
+
+    monkeypatch.setattr(loop, "train", stop_early)
+    with pytest.raises(KeyboardInterrupt):
+        train(options, Common(output=output, seed=3))
+    monkeypatch.undo()
+    assert not output.exists()
+    assert not (tmp_path / "t.mask.safetensors").exists()
+    train(how(name, resume=True), Common(output=output, seed=3))
+    ours, expected = files(output), files(whole(options))
+    assert ours.keys() == expected.keys() == {"safetensors", "mask.safetensors", "log.jsonl"}
+    assert [kind for kind in expected if ours[kind] != expected[kind]] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_it_is_told_to_leave_alone_stays_whole(how, whole, tmp_path, name):
+    built = open_artifact(whole(how(name)), "checkpoint").meta
+    names, first, classifier = built["prunable"], built["prunable"][0], built["classifier"]
+    output = tmp_path / "t.safetensors"
+    train(how(name, ignore=(first,), exclude_classifier=True), Common(output=output, seed=1))
+    mask, file = read_mask(tmp_path / "t.mask.safetensors")
+    assert set(mask) == set(names) - {first, classifier}
+    tensors, meta = load_file(output), open_artifact(output, "checkpoint").meta
+    assert tensors[first].all()
+    assert tensors[classifier].all()
+    assert meta["history"][-1]["density"] == pytest.approx(meta["density"]["overall"], abs=1e-12)
+    if name in REACHES_DENSITY:
+        assert file.meta["kept"] == round(DENSITY * (216 + 864))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_option_that_it_has_not_is_refused_before_any_data_is_read(how, monkeypatch, name):
+    monkeypatch.setattr(Source, "load", lambda *a: pytest.fail("data was read"))
+    known = list(registry.options(registry.find("pruners", name)))
+    for option in known:
+        slip = option[:-1] + "_"
+        if slip in known:
+            continue
+        with pytest.raises(BadUsage, match=f"{name!r} has no option {slip!r}; did you mean "):
+            train(how(name, options=options_of(name) | {slip: "1"}), Common())
+    with pytest.raises(BadUsage, match="has no option 'xyzzy'; there are "):
+        train(how(name, options=options_of(name) | {"xyzzy": "1"}), Common())
+
+
+@pytest.mark.parametrize("name", TAKES_DENSITY)
+def test_a_density_is_needed(how, monkeypatch, name):
+    monkeypatch.setattr(Source, "load", lambda *a: pytest.fail("data was read"))
+    options = {k: v for k, v in options_of(name).items() if k != "density"}
+    with pytest.raises(BadUsage, match=f"{name!r} needs the option 'density'"):
+        train(how(name, options=options), Common())
+
+
+@pytest.mark.parametrize("density", [0.0, -0.1, 1.5, float("nan"), 1e-9])
+@pytest.mark.parametrize("name", TAKES_DENSITY)
+def test_a_density_that_leaves_no_network_is_refused_before_the_training(
+    how, tmp_path, monkeypatch, nothing_written, name, density
+):
+    monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("training began"))
+    with nothing_written(), pytest.raises(BadUsage, match="density"):
+        train(
+            how(name, options=options_of(name) | {"density": density}),
+            Common(output=tmp_path / "t.safetensors"),
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_that_diverges_says_so_and_writes_nothing(
+    how, tmp_path, within, nothing_written, name
+):
+    # Pruned as often as it can be, with most weights kept: selection meets the NaN.
+    often = {"window": 1, "every": 1, "events": 4, "until": 1.0, "end": 4.0}
+    takes = registry.options(registry.find("pruners", name))
+    options = options_of(name, 0.9) | {k: v for k, v in often.items() if k in takes}
+    settings = {"lr": 1e30, "momentum": 0, "schedule": "constant"}
+    output = tmp_path / "t.safetensors"
+    with within(3), nothing_written(), pytest.raises(NotFinite):
+        train(how(name, options=options, settings=settings), Common(output=output))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_mask_serves_every_command_that_takes_one(whole, how, tmp_path, name):
+    output = whole(how(name))
+    mask = Path(shutil.copy(output.with_name("t.mask.safetensors"), tmp_path))
+    copy = Path(shutil.copy(output, tmp_path))
+    options = TrainOptions(copy, mask=mask, settings={"epochs": 1}, eval_every_epoch=False)
+    again = train(options, Common(output=tmp_path / "again.safetensors"))
+    kept, _ = read_mask(mask)
+    tensors, before = load_file(again), load_file(output)
+    for weight, bits in kept.items():
+        assert not tensors[weight][~bits].any()
+        assert not torch.equal(tensors[weight], before[weight])
+    meta = open_artifact(again, "checkpoint").meta
+    assert meta["mask"]["method"] == name
+    assert meta["mask"]["kept"] == sum(int(bits.sum()) for bits in kept.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pruner_says_what_it_is_and_where_it_is_from(name):
+    assert registry.summary("pruners", name).endswith(".")
+    assert "Source:" in registry.find("pruners", name).__doc__
