@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from prunecli.errors import BadUsage
 
+KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
 NOUNS = {"scorers": "method", "pruners": "pruner", "models": "model", "data": "data set"}
 
 
@@ -156,7 +157,8 @@ def _convert(value: Any, wanted: Any) -> Any:
                 return number
     elif type(scalar) is wanted:
         return scalar
-    raise ValueError(f"must be of type {getattr(wanted, '__name__', wanted)}, not {value!r}")
+    noun = KINDS.get(wanted, f"of type {getattr(wanted, '__name__', wanted)}")
+    raise ValueError(f"must be {noun}, not {value!r}")
 
 
 def _scalar(text: str) -> Any:
