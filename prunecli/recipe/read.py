@@ -14,6 +14,7 @@ from prunecli.recipe.parse import Lines, Place, load_yaml
 from prunecli.registry import suggest
 
 KEYS = {"version", "name", "description", "vars", "matrix", "steps"}
+DERIVED_KEYS = {"version", "name", "description", "base", "set"}
 NAME = re.compile(r"[A-Za-z_][\w-]*")
 Axes = dict[str, Any]
 
@@ -68,20 +69,47 @@ class Recipe:
 
 
 def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str]) -> Recipe:
-    """Read a recipe and set `overrides` in its vars or matrix. Faults are noted, not yet raised."""
+    """Read a recipe and set `overrides` in its vars or matrix. Faults are noted, not yet raised.
+
+    One with a `base` is the recipe of that path beside it, with what `set` sets.
+    """
     document, lines = load_yaml(path)
     if not isinstance(document, dict):
         raise BadUsage(f"{printable(str(path))}: a recipe is a table with the keys name and steps")
     recipe = Recipe(path.stem, path, {}, {}, [], {}, lines)
-    for key in [key for key in document if key not in KEYS]:
-        recipe.fault((key,), f"there is no key {key!r}{suggest(key, sorted(KEYS))}")
+    _head(recipe, document, DERIVED_KEYS if "base" in document else KEYS)
+    if "base" not in document:
+        return _read(recipe, document, overrides, commands)
+    settings = _table(recipe, document, "set")
+    recipe.raise_faults()
+    base = path.parent / str(document["base"])
+    document, lines = load_yaml(base)
+    if not isinstance(document, dict) or "base" in document:
+        raise BadUsage(f"{printable(str(base))}: a base is a recipe with steps of its own")
+    derived = Recipe(recipe.name, base, {}, {}, [], {}, lines)
+    _head(derived, document, KEYS)
+    derived.name = recipe.name
+    return _read(derived, document, {**settings, **overrides}, commands)
+
+
+def _head(recipe: Recipe, document: dict[str, Any], keys: set[str]) -> None:
+    for key in [key for key in document if key not in keys]:
+        recipe.fault((key,), f"there is no key {key!r}{suggest(key, sorted(keys))}")
     if document.get("version") != 1:
         recipe.fault(("version",), "a recipe needs 'version: 1'")
-    name = document.get("name", path.stem)
+    name = document.get("name", recipe.path.stem)
     if isinstance(name, str) and NAME.fullmatch(name):
         recipe.name = name
     else:
         recipe.fault(("name",), "a name is letters, digits, '-' and '_'")
+
+
+def _read(
+    recipe: Recipe,
+    document: dict[str, Any],
+    overrides: Mapping[str, Any],
+    commands: Iterable[str],
+) -> Recipe:
     recipe.variables = _table(recipe, document, "vars")
     matrix = _table(recipe, document, "matrix")
     recipe.exclude = _exclude(recipe, matrix.pop("exclude", []), matrix)
