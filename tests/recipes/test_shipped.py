@@ -100,12 +100,8 @@ def test_what_a_recipe_compares_with_is_called_as_its_report_will_call_it(recipe
         row = {"scope": "global", "options": {}, **row}
         rounds = registry.own_rounds(registry.find("scorers", row["scorer"]))
         labels.add(method_label({**row, "method": row["scorer"], "rounds": rounds}))
-    init = study.steps["init"].options
-    published = [
-        key
-        for key in read_reference(ROOT / reference)
-        if key[:2] == (init["model"], init["dataset"])
-    ]
+    own = (study.variables["model"], study.variables["dataset"])
+    published = [key for key in read_reference(ROOT / reference) if key[:2] == own]
     assert {method for _, _, method, _ in published} <= labels
     assert published
     assert {ratio for *_, ratio in published} <= set(study.matrix["compression"])
