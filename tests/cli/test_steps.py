@@ -120,7 +120,7 @@ def test_a_checked_step_names_its_product(command, options, product):
         ("train", {"dataset": "digits", "dataset_opt": {"size": 2}}, "has no option 'size'"),
         ("score", {"checkpoint": "c"}, "Missing option '--method'"),
         ("score", {"checkpoint": ["c", "d"], "method": "lamp"}, "unexpected extra argument"),
-        ("score", {"checkpoint": "c", "method": "snip", "batches": "x"}, "must be of type int"),
+        ("score", {"checkpoint": "c", "method": "snip", "batches": "x"}, "must be a whole number"),
         ("mask", {"scores": "s", "density": 0.1, "opt": {"a": 1}}, "--opt needs --method"),
         ("mask", {"scores": "s"}, "exactly one of --density"),
         ("mask", {"scores": "s", "density": 0.1, "compression": 10}, "exactly one of --density"),

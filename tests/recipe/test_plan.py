@@ -284,7 +284,7 @@ EXPECTED = [
     (15, "there is no command 'trian'; did you mean 'train'?"),
     (20, "'unknown_option': there is no option 'epoch'; did you mean 'epochs'?"),
     (25, "the method 'snip' has no option 'batchs'; did you mean 'batches'?"),
-    (31, "method 'snip': option 'batches' must be of type int, not 'many'"),
+    (31, "method 'snip': option 'batches' must be a whole number, not 'many'"),
     (34, "there is no variable 'modle'; did you mean 'model'?"),
     (37, "there is no step 'denes'"),
     (41, "Invalid value for '--seed': 'one' is not a valid integer"),
@@ -315,7 +315,7 @@ def test_a_reference_within_a_table_is_found(faults, planned):
           b: {score: {checkpoint: x, method: random, opt: {seed: "@%s"}}}
     """
     assert "r.yaml:4: there is no step 'nowhere'" in faults(steps % "nowhere")[0]
-    assert "'seed' must be of type int, not 'out/a/ckpt.safetensors'" in faults(steps % "a")[0]
+    assert "'seed' must be a whole number, not 'out/a/ckpt.safetensors'" in faults(steps % "a")[0]
 
 
 def test_a_cycle_is_named(faults):
