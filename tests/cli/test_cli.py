@@ -154,7 +154,7 @@ USAGE = [
     ("score dense.safetensors --method snip-thesis --opt init=he", "'own', 'xavier', not 'he'"),
     ("score dense.safetensors --method activation --opt side=up", "must be one of 'out', 'in'"),
     ("score dense.safetensors --method lookahead --opt normalize=all", "'none', 'layer', not"),
-    ("score dense.safetensors --method synflow --opt conserve=1", "must be of type bool, not '1'"),
+    ("score dense.safetensors --method synflow --opt conserve=1", "must be true or false, not '1'"),
     (
         "score dense.safetensors --method grasp --opt per_class=1.5",
         "must be a whole number, not '1.5'",
