@@ -91,13 +91,12 @@ def split_off(data: Images, fraction: float, seed: int) -> tuple[Images, Images]
 
     Raises BadUsage for a fraction that leaves either without images.
     """
-    if not 0 < fraction < 1:
-        raise BadUsage(f"fraction={fraction:g}: it must leave images to train on and to hold out")
     draw = torch.Generator().manual_seed(derive_seed(seed, "held out"))
     held = torch.zeros(len(data.labels), dtype=torch.bool)
     for label in range(len(data.classes)):
         own = (data.labels == label).nonzero()[:, 0]
-        held[own[torch.randperm(len(own), generator=draw)[: round(fraction * len(own))]]] = True
+        count = round(fraction * len(own)) if 0 < fraction < 1 else 0
+        held[own[torch.randperm(len(own), generator=draw)[:count]]] = True
     if held.all() or not held.any():
         raise BadUsage(f"fraction={fraction:g}: it must leave images to train on and to hold out")
     rest, part = (

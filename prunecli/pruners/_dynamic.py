@@ -10,7 +10,13 @@ from torch import Tensor
 
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED
-from prunecli.pruners._masked import Masked, check_density, check_scope, interval
+from prunecli.pruners._masked import (
+    Masked,
+    check_density,
+    check_interval,
+    check_scope,
+    interval,
+)
 from prunecli.selection import keep_highest, select
 from prunecli.types import Clock, Course, Params
 
@@ -39,10 +45,10 @@ class Dynamic(Masked):
     ) -> None:
         check_density(density, course.params)
         check_scope(scope)
-        if (every is not None and every < 1) or not 0 <= until <= 1:
-            raise BadUsage("'every' must be 1 or more, and 'until' from 0 to 1")
-        if not 0 <= rate(0) <= 1:
-            raise BadUsage(f"rate={rate(0):g}: it must be from 0 to 1")
+        check_interval(every)
+        for name, value in (("until", until), ("rate", rate(0))):
+            if not 0 <= value <= 1:
+                raise BadUsage(f"{name}={value:g}: it must be from 0 to 1")
         super().__init__(course)
         self.growth, self.rate, self.every, self.until = growth, rate, every, until
         self.keep(select(course.scorer("random")({}), density, scope))

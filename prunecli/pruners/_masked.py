@@ -47,6 +47,11 @@ class Masked(Pruner):
         self.keep({name: state[f"kept/{name}"].clone() for name in self.params})
 
 
+def check_interval(every: int | None) -> None:
+    if every is not None and every < 1:
+        raise BadUsage(f"every={every}: it must be 1 or more")
+
+
 def interval(every: int | None, steps: int) -> int:
     """Steps between two changes: as told; else 100, or a twentieth of all `steps`."""
     return every or max(1, min(100, steps // 20))

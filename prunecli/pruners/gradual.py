@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 from prunecli.errors import BadUsage
-from prunecli.pruners._masked import Masked, check_density, check_scope, interval
+from prunecli.pruners._masked import (
+    Masked,
+    check_density,
+    check_interval,
+    check_scope,
+    interval,
+)
 from prunecli.selection import select
 from prunecli.types import Clock, Course, Params, Pruner
 
@@ -31,11 +37,11 @@ def gradual(
     """
     check_density(density, course.params)
     check_scope(scope)
+    check_interval(every)
     last = 0.75 * course.epochs if end is None else end
-    if not 0 <= start < last <= course.epochs or (every is not None and every < 1):
-        pace = "" if every is None else f" every {every} steps"
+    if not 0 <= start < last <= course.epochs:
         raise BadUsage(
-            f"gradual pruning from epoch {start:g} to {last:g}{pace} does not fit into "
+            f"gradual pruning from epoch {start:g} to {last:g} does not fit into "
             f"{course.epochs} epochs"
         )
     return Gradual(course, density, method, scope, (start, last), every)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from statistics import fmean, stdev
 from textwrap import fill
 from typing import Any
 
@@ -54,6 +55,21 @@ def look(place: int) -> dict[str, Any]:
         "marker": MARKERS[place % len(MARKERS)],
         "linestyle": "-" if place < len(COLOURS) else "--",
     }
+
+
+def means(
+    axes: Axes, across: Sequence[float | str], values: list[list[float]], label: str, place: int
+) -> None:
+    """A line through the means of each point's values, with a bar where they spread."""
+    spreads = [stdev(each) if len(each) > 1 else 0.0 for each in values]
+    axes.errorbar(
+        across,
+        [fmean(each) for each in values],
+        yerr=spreads if any(spreads) else None,
+        capsize=3,
+        label=label,
+        **look(place),
+    )
 
 
 def legend(axes: Axes) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from statistics import fmean, stdev
 
 from matplotlib.axes import Axes
 
-from prunecli.report.canvas import canvas, legend, look
+from prunecli.report.canvas import canvas, legend, look, means
 from prunecli.report.rows import Row, is_free, lines_of
 
 
 def _compression_axis(axes: Axes, rows: list[Row]) -> None:
     """In powers of two, marked at what was asked for."""
     axes.set_xscale("log", base=2)
-    ratios = sorted({row.compression for row in rows if not is_free(row.results[0])})
-    if any(not row.is_dense for row in rows if not is_free(row.results[0])):
+    asked = [row for row in rows if not is_free(row.results[0])]
+    if any(not row.is_dense for row in asked):
+        ratios = sorted({row.compression for row in asked})
         axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
     else:
         axes.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
@@ -34,14 +34,8 @@ def accuracy(rows: list[Row], key: str) -> str:
             axes.axhline(row.mean(key), color="grey", linestyle=":", label=row.method)
         for place, (method, pruned) in enumerate(lines_of(rows).items()):
             line = dense + pruned if len(dense) == 1 else pruned
-            axes.errorbar(
-                [row.compression for row in line],
-                [row.mean(key) for row in line],
-                yerr=[row.spread(key) for row in line],
-                capsize=3,
-                label=method,
-                **look(place),
-            )
+            values = [[result[key] for result in row.results] for row in line]
+            means(axes, [row.compression for row in line], values, method, place)
         _compression_axis(axes, rows)
         axes.set_ylabel("test top-1, %" if key == "top1" else "test top-5, %")
         legend(axes)
@@ -59,14 +53,7 @@ def degradation(rows: list[Row]) -> str:
                 [whole.get(r["seed"], dense.mean("top1")) - r["top1"] for r in row.results]
                 for row in line
             ]
-            axes.errorbar(
-                [100 - 100 / row.compression for row in line],
-                [fmean(points) for points in lost],
-                yerr=[stdev(points) if len(points) > 1 else 0 for points in lost],
-                capsize=3,
-                label=method,
-                **look(place),
-            )
+            means(axes, [100 - 100 / row.compression for row in line], lost, method, place)
         axes.set_xlabel("sparsity, %")
         axes.set_ylabel("top-1 lost, points")
         axes.invert_yaxis()
@@ -89,14 +76,7 @@ def by_option(rows: list[Row], value: Callable[[Row], list[float]], label: str) 
         for place, (name, points) in enumerate(lines.items()):
             points.sort(key=lambda point: point[0])
             values = [value(row) for _, row in points]
-            axes.errorbar(
-                [f"{at:g}" for at, _ in points],
-                [fmean(each) for each in values],
-                yerr=[stdev(each) if len(each) > 1 else 0 for each in values],
-                capsize=3,
-                label=name,
-                **look(place),
-            )
+            means(axes, [f"{at:g}" for at, _ in points], values, name, place)
         axes.set_xlabel(option)
         axes.set_ylabel(label)
         legend(axes)

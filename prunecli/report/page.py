@@ -71,7 +71,7 @@ def _drawn(rows: list[Row]) -> list[str]:
         "degradation": pruned and dense == 1,
         "options": figures.varied(rows),
         "options-sparsity": figures.varied(rows) and any(is_free(row.results[0]) for row in rows),
-        "loss": any(row.results[0].get("history") for row in rows),
+        "loss": any(len(row.results[0].get("history") or []) > 1 for row in rows),
         "sparsity": courses.pruned_in_training(rows),
         "pruned": courses.pruned_in_training(rows),
     }

@@ -214,8 +214,8 @@ def test_scoring_in_between_leaves_no_trace_in_the_training(begin):
         ({"end": 0.0}, "from epoch 0 to 0"),
         ({"end": math.nan}, "nan"),
         ({"start": 2.0, "end": 1.0}, "from epoch 2 to 1"),
-        ({"every": 0}, "every 0 steps"),
-        ({"every": -3}, "every -3 steps"),
+        ({"every": 0}, "every=0"),
+        ({"every": -3}, "every=-3"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_training(begun, options, words):

@@ -40,7 +40,7 @@ def lines(monkeypatch):
         return plain(axes, x, y, **more)
 
     def errorbar(axes, x, y, yerr, **more):
-        seen[more["label"]] = (list(x), list(y), list(yerr))
+        seen[more["label"]] = (list(x), list(y), list(yerr or [0.0] * len(y)))
         return bars(axes, x, y, yerr=yerr, **more)
 
     monkeypatch.setattr(Axes, "errorbar", errorbar)
@@ -112,3 +112,12 @@ def test_a_page_has_the_figures_that_its_results_can_fill():
     with pytest.raises(BadUsage, match="nothing to show in the figure 'sparsity'"):
         as_svg([DENSE, result()], "sparsity")
     assert "sparsity, %" in drawn(as_svg([DENSE, result()], "degradation"))
+
+
+def test_a_loss_over_epochs_takes_two_epochs_to_show():
+    def page(epochs):
+        history = [{"epoch": e, "loss": 1.0} for e in range(1, epochs + 1)]
+        return as_html([result(history=history)], "one epoch, or two")
+
+    assert "Training loss over epochs" not in page(1)
+    assert "Training loss over epochs" in page(2)
