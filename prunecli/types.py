@@ -120,6 +120,10 @@ class Course:
     scorer: Callable[[str], Callable[[Mask], Scores]]
     """A method by its name; it scores `params` as they are, with what a mask excludes zero."""
     hold_out: HoldOut
+    flops: Callable[[], tuple[int, Mapping[str, int]]]
+    """Operations of one image: in all, and by the name of the weight."""
+    warn: Callable[[str], None]
+    """Tells the person watching what is probably not wanted."""
 
 
 class Pruner:
@@ -132,10 +136,12 @@ class Pruner:
 
     counted: int | None = None
     """Of how many weights the density is a fraction; None for all that the mask covers."""
+    relative_lr: float = 1.0
+    """Learning rate of `parameters`, as a multiple of the network's."""
 
     def weights(self, params: Params, clock: Clock) -> Params:
-        """What the forward pass uses in place of `params` (straight-through estimators)."""
-        return params
+        """What the forward pass, of an evaluation too, uses in place of weights of these names."""
+        return {}
 
     def penalty(self, params: Params, clock: Clock) -> Tensor | None:
         """A scalar added to the task loss, or None."""
@@ -154,12 +160,12 @@ class Pruner:
         """
         return {}
 
-    def facts(self) -> dict[str, float]:
-        """What the log says of the epoch that ends."""
+    def facts(self) -> dict[str, Any]:
+        """What the log says of the epoch that ends: values that JSON has."""
         return {}
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """Trainable parameters of the pruner's own."""
+        """Trainable parameters of the pruner's own; weight decay leaves them alone."""
         return ()
 
     def state_dict(self) -> dict[str, Tensor]:

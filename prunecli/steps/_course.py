@@ -11,12 +11,13 @@ from torch import nn
 
 from prunecli import registry
 from prunecli.batches import ScoringBatches, split_off
+from prunecli.flops import count_flops
 from prunecli.masks import apply_, classifier, left_in, prunable
 from prunecli.registry import takes_model
 from prunecli.steps._common import options_with_seed
 from prunecli.steps.score import check_scores, check_weight, network_scores
 from prunecli.training.loop import EVAL_BATCH
-from prunecli.types import Batches, Course, Images, Mask, Params, Pruner, Scores
+from prunecli.types import Batches, Course, Images, Mask, Params, Progress, Pruner, Scores
 
 SCORING_BATCH = 128
 
@@ -49,6 +50,7 @@ def build_pruner(
     epochs: int,
     ignore: tuple[str, ...] = (),
     exclude_classifier: bool = False,
+    progress: Progress | None = None,
 ) -> Pruner:
     """The pruner of that name for this training. Raises BadUsage for options that do not fit it."""
     params = prunable(model)
@@ -60,6 +62,8 @@ def build_pruner(
         seed=data.seed,
         scorer=partial(_scorer, model, data, names),
         hold_out=data.hold_out,
+        flops=lambda: count_flops(model, data.data.input_shape),
+        warn=(progress or Progress()).warn,
     )
     build: Callable[..., Pruner] = registry.find("pruners", name)
     return build(course, **registry.bind("pruners", name, options))

@@ -146,7 +146,7 @@ def _train(plan: _Plan, target: Path, common: Common) -> None:
         load_weights(model, read_state_dict(plan.start), plan.start.label)
     place(model, plan.device)
     images = TrainingSet(data, plan.device, plan.seed)
-    pruner = _pruner(plan, model, images)
+    pruner = _pruner(plan, model, images, common)
     batches = ImageBatches(images.data, plan.device, plan.settings.batch_size)
     state = new_state(model, plan.settings, pruner, len(batches))
     files = TrainingFiles(target, facts, state)
@@ -174,7 +174,7 @@ def _train(plan: _Plan, target: Path, common: Common) -> None:
     files.finish(data)
 
 
-def _pruner(plan: _Plan, model: nn.Module, data: TrainingSet) -> Pruner:
+def _pruner(plan: _Plan, model: nn.Module, data: TrainingSet, common: Common) -> Pruner:
     options = plan.options
     if plan.mask is not None:
         return _fixed(plan.mask, model)
@@ -188,6 +188,7 @@ def _pruner(plan: _Plan, model: nn.Module, data: TrainingSet) -> Pruner:
         plan.settings.epochs,
         options.ignore,
         options.exclude_classifier,
+        common.progress,
     )
 
 

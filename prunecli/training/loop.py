@@ -18,7 +18,7 @@ from prunecli.masks import aligned
 from prunecli.seeds import derive_seed
 from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState
-from prunecli.types import Clock, Mask, Progress
+from prunecli.types import Clock, Mask, Params, Progress
 
 EVAL_BATCH = 500
 
@@ -57,13 +57,13 @@ def train(
         began = time.monotonic()
         for inputs, labels in data.epoch(derive_seed(seed, "epoch", epoch), start):
             clock = Clock(state.step + 1, steps, settings.epochs)
-            loss = _step(state, inputs, labels, settings, device, clock)
+            loss, total = _step(state, inputs, labels, settings, device, clock)
             masker(clock)
             state.pruner.update(state.params, clock)
             masker.if_new(clock)
             state.step += 1
             loss_sum += loss
-            first_bad += (first_bad == 0) * ~torch.isfinite(loss) * state.step
+            first_bad += (first_bad == 0) * ~torch.isfinite(total) * state.step
             if interrupted():
                 _check_finite(first_bad, steps)
                 state.loss_sum = None if clock.epoch_ends else loss_sum
@@ -78,7 +78,9 @@ def train(
         row = {"epoch": epoch + 1, "loss": loss_sum.item() / steps, "lr": _lr(state)}
         row |= masker.facts() | state.pruner.facts()
         if test is not None:
-            result = evaluate(state.model, test, settings.precision, device)
+            with torch.no_grad():
+                weights = state.pruner.weights(state.params, clock)
+            result = evaluate(state.model, test, settings.precision, device, weights)
             row |= {"top1": result["top1"], "test_loss": result["loss"]}
         state.history.append(row)
         save()
@@ -96,15 +98,12 @@ def _step(
     settings: Settings,
     device: torch.device,
     clock: Clock,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
+    """Gives the loss of the task, and that with the pruner's penalty."""
     params = state.params
     weights = state.pruner.weights(params, clock)
     with autocast(settings.precision, device):
-        if weights is params:
-            logits = state.model(inputs)
-        else:
-            logits = functional_call(state.model, weights, (inputs,))
-        loss = F.cross_entropy(logits, labels)
+        loss = F.cross_entropy(_logits(state.model, weights, inputs), labels)
     penalty = state.pruner.penalty(params, clock)
     total = loss if penalty is None else loss + penalty
     torch.autograd.backward(total)
@@ -112,7 +111,12 @@ def _step(
     state.optimizer.step()
     state.optimizer.zero_grad()
     state.scheduler.step()
-    return total.detach()
+    return loss.detach(), total.detach()
+
+
+def _logits(model: nn.Module, weights: Params, inputs: Tensor) -> Tensor:
+    logits: Tensor = functional_call(model, weights, (inputs,)) if weights else model(inputs)
+    return logits
 
 
 class _Masker:
@@ -162,11 +166,16 @@ def _line(row: Mapping[str, Any], seconds: float) -> str:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, data: ImageBatches, precision: str, device: torch.device
+    model: nn.Module,
+    data: ImageBatches,
+    precision: str,
+    device: torch.device,
+    weights: Params | None = None,
 ) -> dict[str, float]:
     """Top-1 and top-5 accuracy in percent and mean cross-entropy, over every image once.
 
-    Counts are divided by the number of images, so a smaller last batch weighs what it should.
+    `weights` stand in for the model's own of these names. Counts are divided by the number of
+    images, so a smaller last batch weighs what it should.
     Raises NotFinite if the model's outputs are not finite.
     """
     model.eval()
@@ -174,8 +183,7 @@ def evaluate(
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     for inputs, labels in data.plain():
         with autocast(precision, device):
-            logits = model(inputs)
-        logits = logits.float()
+            logits = _logits(model, weights or {}, inputs).float()
         loss_sum += F.cross_entropy(logits, labels, reduction="sum")
         ranked = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
         hits += torch.stack([ranked[:, 0].sum(), ranked.sum()])

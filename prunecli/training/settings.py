@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
-from torch import nn
 from torch.optim import lr_scheduler
 
 
@@ -27,7 +27,8 @@ class Settings:
     precision: str = "auto"
 
 
-OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], Settings], torch.optim.Optimizer]] = {
+Groups: TypeAlias = list[dict[str, Any]]
+OPTIMIZERS: dict[str, Callable[[Groups, Settings], torch.optim.Optimizer]] = {
     "sgd": lambda p, s: torch.optim.SGD(
         p,
         s.lr,
@@ -52,7 +53,10 @@ SCHEDULES: dict[str, LrSchedule] = {
     "step": lambda o, s, n: lr_scheduler.StepLR(o, s.lr_every * n, s.lr_gamma),
     "restarts": lambda o, s, n: lr_scheduler.CosineAnnealingWarmRestarts(o, s.lr_every * n),
     "onecycle": lambda o, s, n: lr_scheduler.OneCycleLR(
-        o, s.lr, total_steps=s.epochs * n + 1, cycle_momentum=False
+        o,
+        [group["lr"] for group in o.param_groups],
+        total_steps=s.epochs * n + 1,
+        cycle_momentum=False,
     ),
 }
 """From an optimizer, the settings and the steps per epoch; stepped after every step."""

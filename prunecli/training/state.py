@@ -104,7 +104,9 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def new_state(
     model: nn.Module, settings: Settings, pruner: Pruner, steps_per_epoch: int
 ) -> TrainingState:
-    parameters = [*model.parameters(), *pruner.parameters()]
-    optimizer = OPTIMIZERS[settings.optimizer](parameters, settings)
+    groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
+    if own := list(pruner.parameters()):
+        groups.append({"params": own, "lr": settings.lr * pruner.relative_lr, "weight_decay": 0.0})
+    optimizer = OPTIMIZERS[settings.optimizer](groups, settings)
     scheduler = SCHEDULES[settings.schedule](optimizer, settings, steps_per_epoch)
     return TrainingState(model, optimizer, scheduler, pruner, steps_per_epoch)

@@ -16,6 +16,7 @@ PARAMETERS = {  # with 10 classes, on the images in the second column; counted b
     "resnet50": ((3, 32, 32), 23_520_842),
     "alexnet": ((3, 32, 32), 23_273_418),
     "mobilenet": ((3, 32, 32), 3_217_226),
+    "wrn": ((3, 32, 32), 10_961_370),
     "n2nskip": ((3, 32, 32), 27_855_818),  # vgg16, 13,123,584 in skips, 8,192 in their bn
 }
 MODELS = list(registry.names("models"))

@@ -104,7 +104,7 @@ def _never(*arguments, **options):
 def course():
     """`course(weights, epochs)`: one for a pruner that is driven by hand, without a network."""
 
-    def make(weights, epochs, *, seed=0, score=_never, hold_out=_never):
+    def make(weights, epochs, *, seed=0, score=_never, hold_out=_never, flops=_never, warn=_never):
         params = {
             name: nn.Parameter(torch.as_tensor(weight, dtype=torch.float32).clone())
             for name, weight in weights.items()
@@ -114,7 +114,11 @@ def course():
             check_name("scorers", method)
             return partial(score, method)
 
-        return Course(nn.Module(), params, epochs, seed, scorer, hold_out)
+        model = nn.ModuleDict()
+        for name, weight in params.items():
+            model[name.removesuffix(".weight")] = holder = nn.Linear(1, 1, bias=False)
+            holder.weight = weight
+        return Course(model, params, epochs, seed, scorer, hold_out, flops, warn)
 
     return make
 

@@ -1,0 +1,92 @@
+"""How much may be left of a network: shares of layers, budgets, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from prunecli.errors import BadUsage
+from prunecli.types import Course, Params
+
+Mode = Literal["budget", "hinge", "unconstr"]
+Estimate = Literal["count", "gauss"]
+Weighting = Literal["wavg", "avg", "flops"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """What one term of the loss adds up: L = 1 - sum_i c_i s_i, and what it must come to."""
+
+    name: str
+    shares: dict[str, float]
+    """c_i by the layer's name; they add up to less than 1 where a part is never pruned."""
+    budget: float | None
+    lam: float
+
+    def left(self, sparsity: Mapping[str, float]) -> float:
+        return 1 - sum(share * sparsity[name] for name, share in self.shares.items())
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is asked of all layers together, and of each."""
+
+    mode: Mode
+    estimate: Estimate
+    terms: list[Term]
+    lower: dict[str, float]
+    """The least sparsity of each layer."""
+    upper: dict[str, float]
+
+    def check(self) -> None:
+        """Raise BadUsage where limits contradict each other or a budget."""
+        for name, low in self.lower.items():
+            if low > self.upper[name]:
+                raise BadUsage(f"lower={low:g} is above upper={self.upper[name]:g} for {name!r}")
+        for term in self.terms:
+            least, most = term.left(self.upper), term.left(self.lower)
+            budget = term.budget
+            if budget and (budget < least or (self.mode == "budget" and budget > most)):
+                raise BadUsage(
+                    f"{term.name}={budget:g} cannot be met: lower, upper and least allow "
+                    f"{least:.4g} to {most:.4g}"
+                )
+
+
+def shares(weighting: Weighting, params: Params, course: Course) -> dict[str, float]:
+    """c_i: each layer's part of the weights (`wavg`), layers (`avg`), or operations (`flops`).
+
+    Weights and layers are those in `params`, operations those of the whole network.
+    """
+    if weighting == "flops":
+        total, operations = course.flops()
+        return {name: operations.get(name, 0) / total for name in params}
+    if weighting == "avg":
+        return {name: 1 / len(params) for name in params}
+    total = sum(weight.numel() for weight in params.values())
+    return {name: weight.numel() / total for name, weight in params.items()}
+
+
+def limits(option: str, text: str, params: Params, otherwise: float) -> dict[str, float]:
+    """Sparsities by layer from 'LIMIT' or 'PATTERN:LIMIT,...'; `otherwise` where nothing matches.
+
+    Raises BadUsage for what is not a sparsity, or a pattern that matches no layer.
+    """
+    found = dict.fromkeys(params, otherwise)
+    for part in text.split(","):
+        pattern, _, limit = part.rpartition(":")
+        try:
+            value = float(limit)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1:
+            raise BadUsage(
+                f"{option}={text}: give a sparsity from 0 to 1, or PATTERN:SPARSITY,... of them"
+            )
+        names = [name for name in params if fnmatchcase(name, pattern.strip() or "*")]
+        if not names:
+            raise BadUsage(f"{option}={text}: no layer that is pruned matches {pattern.strip()!r}")
+        found |= dict.fromkeys(names, value)
+    return found

@@ -1,0 +1,131 @@
+"""Straight-through pruning: all weights train, the forward pass sees those above a threshold."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from prunecli.errors import BadUsage
+from prunecli.masks import prunable
+from prunecli.types import Clock, Course, Mask, Params, Pruner
+
+BINS, REACH = 80, 4.0
+"""Of the histogram of weights: this many, from -REACH to REACH standard deviations."""
+
+
+class Thresholded(Function):
+    """w~ = w where |w| >= t, else 0, with gradients that pass straight through.
+
+        dL/dw = dL/dw~              for all weights (not straight: only for those that are left)
+        dL/dt = sum over pruned of (w~ - w)/t * dL/dw~
+
+    Source: adaptive sparsity loss, eqs. 1, 16 and 18 (with t = b sigma)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, t: Tensor, straight: bool) -> Tensor:
+        pruned = w.abs() < t
+        ctx.straight = straight
+        ctx.save_for_backward(pruned, w, t)
+        return w.masked_fill(pruned, 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        (g,) = gradients
+        pruned, w, t = ctx.saved_tensors
+        left = g.masked_fill(pruned, 0.0) if not ctx.straight or ctx.needs_input_grad[1] else g
+        dt = None
+        if ctx.needs_input_grad[1]:  # 0/0 where t = 0, where nothing is pruned
+            dt = ((left - g) * w).sum() / t.clamp_min(torch.finfo(t.dtype).tiny)
+        return (g if ctx.straight else left), dt, None
+
+
+def large(course: Course, least: int) -> Params:
+    """The layers of `least` weights or more. Raises BadUsage if there is none."""
+    params = {name: w for name, w in course.params.items() if w.numel() >= least}
+    if not params:
+        most = max(w.numel() for w in course.params.values())
+        raise BadUsage(f"least={least}: the largest layer has {most:,} weights; lower it")
+    return params
+
+
+def in_sigmas(sparsity: float) -> float:
+    """sqrt(2) erfinv(s): within how many standard deviations a part s of a Gaussian lies."""
+    return math.sqrt(2) * float(torch.special.erfinv(torch.tensor(sparsity, dtype=torch.float64)))
+
+
+class StraightThrough(Pruner):
+    """Prunes in the forward pass by a threshold per layer, which a pruner gives.
+
+    Once the last step is taken, what the forward pass would not see is the mask; so the network
+    that is saved is the one that was trained.
+    """
+
+    def __init__(
+        self, course: Course, params: Params, *, straight: bool, recenter: bool = False
+    ) -> None:
+        self.params = params
+        self.all = sum(weight.numel() for weight in prunable(course.model).values())
+        self.straight, self.recenter = straight, recenter
+        self.final: Mask = {}
+        self.histogram: Tensor | None = None
+
+    @abstractmethod
+    def thresholds(self) -> dict[str, Tensor]:
+        """The magnitude below which the weights of a layer are pruned, in absolute units."""
+
+    def weights(self, params: Params, clock: Clock) -> Params:
+        if self.final:
+            return {}
+        thresholds = self.thresholds()
+        return {
+            name: Thresholded.apply(weight, thresholds[name], self.straight)
+            for name, weight in self.params.items()
+        }
+
+    @torch.no_grad()
+    def update(self, params: Params, clock: Clock) -> None:
+        if self.recenter:
+            for weight in self.params.values():
+                weight -= weight.mean()
+        if clock.step == clock.steps_per_epoch * clock.epochs:
+            self.histogram = self._histogram()
+            self.final = self.final_mask()
+
+    @torch.no_grad()
+    def kept(self) -> Mask:
+        """What the thresholds leave."""
+        thresholds = self.thresholds()
+        return {n: (w.abs() >= thresholds[n]).cpu() for n, w in self.params.items()}
+
+    def final_mask(self) -> Mask:
+        return {name: kept.contiguous() for name, kept in self.kept().items()}
+
+    def mask(self, params: Params, clock: Clock) -> Mask:
+        return self.final
+
+    def facts(self) -> dict[str, Any]:
+        """The density over all prunable weights; at the end also how the weights are spread."""
+        pruned = sum(int((~kept).sum()) for kept in (self.final or self.kept()).values())
+        spread = {} if self.histogram is None else {"weights": self.histogram.tolist()}
+        return {"density": 1 - pruned / self.all} | spread
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {f"kept/{name}": kept for name, kept in self.final.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.final = {n: state[f"kept/{n}"].clone() for n in self.params if f"kept/{n}" in state}
+
+    def _histogram(self) -> Tensor:
+        """How many weights of all layers lie in each bin, in standard deviations of their layer."""
+        counts = torch.zeros(BINS)
+        for weight in self.params.values():
+            scaled = (weight / weight.std()).float().cpu()
+            counts += torch.histc(scaled, BINS, -REACH, REACH)
+        return counts.long()

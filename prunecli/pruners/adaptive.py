@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from prunecli.errors import BadUsage
+from prunecli.masks import kept_counts
+from prunecli.pruners._budget import (
+    Budget,
+    Estimate,
+    Mode,
+    Term,
+    Weighting,
+    limits,
+    shares,
+)
+from prunecli.pruners._masked import check_density
+from prunecli.pruners._straight import StraightThrough, in_sigmas, large
+from prunecli.types import Clock, Course, Mask, Params, Pruner
+
+HIGHEST = 5.0  # sigmas
+RAISE = 1.002
+MISSED = 0.01
+
+PENALTIES: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "budget": lambda left, budget: (left - budget).square(),
+    "hinge": lambda left, budget: (left - budget).clamp_min(0),
+    "unconstr": lambda left, _: left,
+}
+
+
+def adaptive(
+    course: Course,
+    *,
+    density: float | None = None,
+    flops: float | None = None,
+    mode: Mode = "budget",
+    estimate: Estimate = "count",
+    weighting: Weighting = "wavg",
+    lam: float = 10.0,
+    lam_flops: float | None = None,
+    lower: str = "0",
+    upper: str = "1",
+    start: float | None = None,
+    rate: float = 0.01,
+    least: int = 1000,
+    ste: bool = True,
+    recenter: bool = False,
+) -> Pruner:
+    """Adaptive sparsity: each layer learns its own threshold, under a budget for all of them.
+
+    The forward pass uses w of layer i where |w| >= b_i sigma_i; all weights train on, those below
+    as well (without `ste`: only those that are used), and so does b_i. What is left,
+
+        L_s = 1 - sum_i c_i s_i,   ds_i/db_i = d/db_i erf(b_i / sqrt 2)
+
+    is counted, with the slope that it has for Gaussian weights; under `estimate=gauss`, as printed,
+    s_i = erf(b_i / sqrt 2) itself, which misses what is really left as far as weights are not
+    Gaussian. c_i is the layer's part of the weights (`weighting=wavg`), of the layers (`avg`), or
+    of the network's operations (`flops`). To the loss is added, with B the `density` asked for,
+
+        lam (L_s - B)^2        (`mode=budget`)
+        lam max(L_s - B, 0)    (`hinge`: what is left never exceeds B; the last step sees to that)
+        lam L_s                (`unconstr`: as sparse as the loss allows)
+
+    `flops` is a budget of operations, alone or beside `density`, with `lam_flops` (`lam` if not
+    given). `lower` and `upper` limit the sparsity of layers: a number for all, or
+    `PATTERN:LIMIT,...` for those whose names match. Every b_i starts where s_i = `start` (0.6 of
+    the sparsity asked for; 0.3 if none is), and trains at `rate` times the learning rate. Layers of
+    fewer than `least` weights stay whole. `recenter` takes their mean from the weights of a layer
+    after every step.
+
+    Raises BadUsage for budgets outside 0 to 1, or that the limits rule out.
+
+    Source: Retsinas et al., Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, eqs. 5-11
+    (without the stray 1/N of eq. 8) and section 3.4.4
+    """
+    _check(density, flops, mode, weighting)
+    params = large(course, least)
+    check_density(density or 1.0, params)
+    terms = []
+    if density is not None or flops is None:
+        terms.append(Term("density", shares(weighting, params, course), density, lam))
+    if flops is not None:
+        own = lam if lam_flops is None else lam_flops
+        terms.append(Term("flops", shares("flops", params, course), flops, own))
+    low, high = limits("lower", lower, params, 0.0), limits("upper", upper, params, 1.0)
+    budget = Budget(mode, estimate, terms, low, high)
+    budget.check()
+    if start is None:
+        start = 0.6 * (1 - (density or flops or 0.5))
+    if not (0 < start < 1 and rate > 0):
+        raise BadUsage(f"start={start:g}, rate={rate:g}: start is from 0 to 1, rate above 0")
+    return Adaptive(course, params, budget, start, rate, straight=ste, recenter=recenter)
+
+
+def _check(density: float | None, flops: float | None, mode: Mode, weighting: Weighting) -> None:
+    for name, budget in (("density", density), ("flops", flops)):
+        if budget is not None and not 0 < budget < 1:
+            raise BadUsage(f"{name}={budget:g}: a budget is above 0 and below 1")
+    unlimited = density is None and flops is None
+    if mode == "unconstr" and not unlimited:
+        raise BadUsage("mode=unconstr has no budget; leave density and flops out")
+    if mode != "unconstr" and unlimited:
+        raise BadUsage(f"mode={mode} needs a budget: density, flops, or both")
+    if weighting == "flops" and mode != "unconstr":
+        raise BadUsage("weighting=flops is for mode=unconstr; give a budget of operations as flops")
+
+
+class Adaptive(StraightThrough):
+    def __init__(
+        self,
+        course: Course,
+        params: Params,
+        budget: Budget,
+        start: float,
+        rate: float,
+        *,
+        straight: bool,
+        recenter: bool,
+    ) -> None:
+        super().__init__(course, params, straight=straight, recenter=recenter)
+        self.budget, self.relative_lr, self.warn = budget, rate, course.warn
+        like = torch.empty(0, device=next(iter(params.values())).device)
+        self.low, self.high = (
+            like.new_tensor([min(in_sigmas(limit[name]), HIGHEST) for name in params])
+            for limit in (budget.lower, budget.upper)
+        )
+        b = torch.full_like(self.low, in_sigmas(start))
+        self.b = nn.Parameter(b.clamp(self.low, self.high))
+        self.shares = [b.new_tensor([term.shares[n] for n in params]) for term in budget.terms]
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        return [self.b]
+
+    def thresholds(self) -> dict[str, Tensor]:
+        b = self.b.unbind()
+        return {n: b[i] * w.detach().std() for i, (n, w) in enumerate(self.params.items())}
+
+    def weights(self, params: Params, clock: Clock) -> Params:
+        used = super().weights(params, clock)
+        if used and self.budget.estimate == "count":
+            left = [w.detach().count_nonzero() / w.numel() for w in used.values()]
+            self.sparsities = 1 - torch.stack(left)
+        return used
+
+    def penalty(self, params: Params, clock: Clock) -> Tensor:
+        """Sum over the terms of lam f(L_s)."""
+        s = torch.erf(self.b / math.sqrt(2))
+        if self.budget.estimate == "count":
+            s = s + (self.sparsities - s).detach()
+        f = PENALTIES[self.budget.mode]
+        terms = [
+            term.lam * f(1 - (c * s).sum(), term.budget or 0.0)
+            for term, c in zip(self.budget.terms, self.shares, strict=True)
+        ]
+        return torch.stack(terms).sum()
+
+    @torch.no_grad()
+    def update(self, params: Params, clock: Clock) -> None:
+        self.b.clamp_(self.low, self.high)
+        super().update(params, clock)
+
+    def final_mask(self) -> Mask:
+        """What the thresholds leave; under `hinge` they are raised until the budgets are met."""
+        mask = super().final_mask()
+        for name, asked, reached in self._reached(mask):
+            over = reached - asked
+            if (over if self.budget.mode == "hinge" else abs(over)) > MISSED:
+                self.warn(
+                    f"{name}={asked:g} was asked for, {reached:.4g} reached: give it more epochs, "
+                    "a higher lam or a higher rate"
+                )
+        if self.budget.mode == "hinge":
+            while any(reached > asked for _, asked, reached in self._reached(mask)):
+                self.b.data.mul_(RAISE)
+                mask = super().final_mask()
+        return mask
+
+    def _reached(self, mask: Mask) -> list[tuple[str, float, float]]:
+        """Name, what was asked for, and what a mask leaves, of each budget."""
+        kept = kept_counts(mask)
+        sparsity = {name: 1 - kept[name] / bits.numel() for name, bits in mask.items()}
+        terms = [(term.name, term.budget, term.left(sparsity)) for term in self.budget.terms]
+        return [(name, asked, reached) for name, asked, reached in terms if asked is not None]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return super().state_dict() | {"b": self.b.detach()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        super().load_state_dict(state)
+        self.b.data.copy_(state["b"])

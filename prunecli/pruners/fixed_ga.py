@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from prunecli.pruners._masked import check_density
+from prunecli.pruners._straight import StraightThrough, in_sigmas, large
+from prunecli.types import Course, Params, Pruner
+
+
+def fixed_ga(
+    course: Course,
+    *,
+    density: float,
+    least: int = 1000,
+    ste: bool = True,
+    recenter: bool = False,
+) -> Pruner:
+    """The same sparsity in every layer, by a threshold that takes weights for Gaussian.
+
+        b = sigma sqrt(2) erfinv(s),   s = 1 - density
+
+    sigma is the standard deviation of the layer's weights now. The forward pass uses w where
+    |w| >= b; all weights train on, those below as well, as if they were used (without `ste`: only
+    those that are used). What is left is the density as far as the weights are Gaussian.
+
+    Layers of fewer than `least` weights stay whole. `recenter` takes their mean from the weights of
+    a layer after every step.
+
+    Source: Retsinas et al., Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, eq. 3
+    """
+    check_density(density, course.params)
+    return FixedGA(course, density, large(course, least), ste, recenter)
+
+
+class FixedGA(StraightThrough):
+    def __init__(
+        self, course: Course, density: float, params: Params, straight: bool, recenter: bool
+    ) -> None:
+        super().__init__(course, params, straight=straight, recenter=recenter)
+        self.b = in_sigmas(1 - density)
+
+    @torch.no_grad()
+    def thresholds(self) -> dict[str, Tensor]:
+        return {name: self.b * weight.std() for name, weight in self.params.items()}
