@@ -193,7 +193,7 @@ USAGE = [
 ]
 PRUNING = [
     ("--pruner weigtmom --opt density=0.1", "no pruner 'weigtmom'; did you mean 'weightmom'?"),
-    ("--pruner xyzzy --opt density=0.1", "no pruner 'xyzzy'; there are gmp, "),
+    ("--pruner xyzzy --opt density=0.1", "no pruner 'xyzzy'; there are adaptive, "),
     ("--pruner rigl --opt densty=0.1", "'rigl' has no option 'densty'; did you mean 'density'?"),
     ("--pruner rigl", "the pruner 'rigl' needs the option 'density'"),
     ("--pruner rigl --opt density=2", "density=2: it must be above 0 and at most 1"),
