@@ -1,4 +1,4 @@
-"""Batches from images in memory: shuffled, shifted and mirrored in one indexing, on the device."""
+"""Batches of images: shuffled, shifted and mirrored in one indexing, on the device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
 from prunecli.seeds import derive_seed
-from prunecli.types import Images
+from prunecli.streaming import decoded
+from prunecli.types import Images, Stream
 
 Batch = tuple[Tensor, Tensor]
 
@@ -24,10 +25,12 @@ class ImageBatches:
         self.batch_size = batch_size
         self.labels = data.labels.to(device)
         self.flip, self.pad = data.flip, data.pad
-        self.height, self.width = data.images.shape[1:3]
-        # Padded once, not per batch: a shifted image is then a window, found by indexing.
-        images = data.images.to(device)
-        self.images = F.pad(images, (0, 0, self.pad, self.pad, self.pad, self.pad))
+        _, self.height, self.width, _ = data.images.shape
+        self.padded = (
+            _streamed(data.images, self.pad, device)
+            if isinstance(data.images, Stream)
+            else _held(data.images, self.pad, device)
+        )
         std = torch.tensor(data.std, device=device)
         self.scale = 1 / (255 * std)
         self.shift = -torch.tensor(data.mean, device=device) / std
@@ -51,39 +54,54 @@ class ImageBatches:
         order = torch.randperm(count, generator=draw)
         window = torch.randint(0, 2 * self.pad + 1, (2, count), generator=draw)
         mirrored = torch.randint(0, 2, (count,), generator=draw).bool() & self.flip
+        ends = [*range(self.batch_size, len(self) * self.batch_size, self.batch_size), count]
+        parts = [
+            slice(batch * self.batch_size, end) for batch, end in enumerate(ends) if batch >= start
+        ]
+        images = self.padded([order[part] for part in parts])
         order, window, mirrored = order.to(device), window.to(device), mirrored.to(device)
-        for batch in range(start, len(self)):
-            end = count if batch + 1 == len(self) else (batch + 1) * self.batch_size
-            part = slice(batch * self.batch_size, end)
-            index = order[part]
-            top, left = window[:, part]
-            yield self._pixels(index, top, left, mirrored[part]), self.labels[index]
+        for part, (padded, index) in zip(parts, images, strict=True):
+            pixels = self._shifted(padded, index, window[:, part], mirrored[part])
+            yield self._normalised(pixels), self.labels[order[part]]
 
     def plain(self) -> Iterator[Batch]:
         """Every image once, in order, not augmented."""
-        for images, labels in zip(
-            torch.split(self._inside(), self.batch_size),
-            torch.split(self.labels, self.batch_size),
-            strict=True,
-        ):
-            yield self._normalised(images), labels
+        places = torch.split(torch.arange(len(self.labels)), self.batch_size)
+        labels = torch.split(self.labels, self.batch_size)
+        rows, columns = (slice(self.pad, self.pad + side) for side in (self.height, self.width))
+        for own, (padded, index) in zip(labels, self.padded(list(places)), strict=True):
+            yield self._normalised(padded[index, rows, columns]), own
 
-    def _inside(self) -> Tensor:
-        pad = self.pad
-        return self.images[:, pad : pad + self.height, pad : pad + self.width]
-
-    def _pixels(self, index: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+    def _shifted(self, padded: Tensor, index: Tensor, window: Tensor, mirrored: Tensor) -> Tensor:
         if not self.pad and not self.flip:
-            return self._normalised(self.images[index])
+            return padded[index]
+        top, left = window
         rows = torch.arange(self.height, device=index.device) + top[:, None]
         columns = torch.arange(self.width, device=index.device).repeat(len(index), 1)
         columns = torch.where(mirrored[:, None], self.width - 1 - columns, columns) + left[:, None]
-        return self._normalised(
-            self.images[index[:, None, None], rows[:, :, None], columns[:, None, :]]
-        )
+        return padded[index[:, None, None], rows[:, :, None], columns[:, None, :]]
 
     def _normalised(self, images: Tensor) -> Tensor:
         return (images * self.scale + self.shift).permute(0, 3, 1, 2)
+
+
+Padded = Callable[[list[Tensor]], Iterator[tuple[Tensor, Tensor]]]
+"""From the places of each batch's images to images with a border, and where in them those are."""
+
+
+def _held(images: Tensor, pad: int, device: torch.device) -> Padded:
+    # Padded once, not per batch: a shifted image is then a window, found by indexing.
+    padded = F.pad(images.to(device), (0, 0, pad, pad, pad, pad))
+    return lambda places: ((padded, index.to(device)) for index in places)
+
+
+def _streamed(images: Stream, pad: int, device: torch.device) -> Padded:
+    def batches(places: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in decoded(images, places, device.type == "cuda"):
+            padded = F.pad(batch.to(device, non_blocking=True), (0, 0, pad, pad, pad, pad))
+            yield padded, torch.arange(len(batch), device=device)
+
+    return batches
 
 
 def split_off(data: Images, fraction: float, seed: int) -> tuple[Images, Images]:

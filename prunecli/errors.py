@@ -12,6 +12,13 @@
 The message is one line: what, where, and the mend. Only `prunecli.cli` turns these into exit codes.
 """
 
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+MANY = 30
+"""Names that are too many to be listed in a message."""
+
 
 class PruneError(Exception):
     exit_code = 1
@@ -49,3 +56,13 @@ def some(names: list[str], most: int = 3) -> str:
     """The first few names, and how many more there are: 'a, b, c and 4 more'."""
     shown = ", ".join(repr(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """'; did you mean "x"?', or what there is to choose from, if that is not long."""
+    near = get_close_matches(word, known, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    if len(known) > MANY:
+        return ""
+    return f"; there are {', '.join(known)}" if known else "; there are none"

@@ -14,15 +14,16 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-from prunecli.errors import BadUsage
+from prunecli.errors import BadUsage, suggest
 
 KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
+FAMILIES = {"models": {"torchvision": "prunecli.models._torchvision"}}
+"""Names of the form FAMILY:NAME, which the module's `family(NAME)` finds, not an import path."""
 NOUNS = {"scorers": "method", "pruners": "pruner", "models": "model", "data": "data set"}
 
 
@@ -55,6 +56,10 @@ def check_name(kind: str, name: str) -> None:
 def find(kind: str, name: str) -> Callable[..., Any]:
     """The function or class of that name. Raises BadUsage for one that is not there."""
     check_name(kind, name)
+    prefix, _, rest = name.partition(":")
+    if rest and prefix in FAMILIES.get(kind, {}):
+        family = importlib.import_module(FAMILIES[kind][prefix]).family
+        return typing.cast(Callable[..., Any], family(rest))
     point = names(kind).get(name)
     if point is None and ":" not in name:
         symbol = name.replace("-", "_")
@@ -169,11 +174,3 @@ def _scalar(text: str) -> Any:
     with suppress(ValueError):
         return int(text)
     return text
-
-
-def suggest(word: str, known: list[str]) -> str:
-    """'; did you mean "x"?', or what there is to choose from."""
-    near = get_close_matches(word, known, n=1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; there are {', '.join(known)}" if known else "; there are none"

@@ -7,9 +7,11 @@ while a model trains. Everything else moves these between files.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Concatenate, Protocol, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 Scores: TypeAlias = dict[str, Tensor]
@@ -59,15 +61,38 @@ def iterative(rounds: int) -> Callable[[F], F]:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """Images that are decoded when a batch needs them. Indexed, it gives those of these places."""
+
+    files: list[Path]
+    sizes: list[int]
+    """Bytes of each file: what tells one version of it from another, short of reading it."""
+    one: tuple[int, int, int]
+    """Height, width and channels of every image."""
+    read: Callable[[Path], Tensor]
+    """Decodes a file to uint8 [H, W, C]. Raises BadInput for one that it cannot."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self.files), *self.one
+
+    def __getitem__(self, index: Tensor) -> Stream:
+        """Of places, or of a truth value for each."""
+        places = (index.nonzero()[:, 0] if index.dtype == torch.bool else index).tolist()
+        files, sizes = [self.files[i] for i in places], [self.sizes[i] for i in places]
+        return replace(self, files=files, sizes=sizes)
+
+
+@dataclass(frozen=True)
 class Images:
-    """A labelled image set in memory.
+    """A labelled image set, in memory or streamed from its files.
 
     `images` is uint8 [N, H, W, C]: channels last, so that a batch is a view in the memory format
     convolutions are fastest in. `mean` and `std` are per channel, of pixels scaled to [0, 1].
     Training images are shifted by up to `pad` pixels, and mirrored if `flip`.
     """
 
-    images: Tensor
+    images: Tensor | Stream
     labels: Tensor
     classes: list[str]
     mean: list[float]

@@ -9,7 +9,7 @@ import pytest
 
 import prunecli
 from prunecli import registry
-from prunecli.errors import BadUsage
+from prunecli.errors import BadUsage, suggest
 
 PLUGIN = '''
 def scorer(weight, *, power: int = 2, name: str = "x"):
@@ -229,9 +229,9 @@ def test_options_are_the_keyword_only_arguments(monkeypatch):
 
 
 def test_suggestions():
-    assert registry.suggest("dnesity", ["density", "seed"]) == "; did you mean 'density'?"
-    assert registry.suggest("zzz", ["a", "b"]) == "; there are a, b"
-    assert registry.suggest("zzz", []) == "; there are none"
+    assert suggest("dnesity", ["density", "seed"]) == "; did you mean 'density'?"
+    assert suggest("zzz", ["a", "b"]) == "; there are a, b"
+    assert suggest("zzz", []) == "; there are none"
 
 
 def test_a_function_that_does_not_say_its_arguments_is_refused():

@@ -33,8 +33,8 @@ class Command(click.Command):
     """A subcommand, with what a recipe has to know of it.
 
     Given the parameters, `product` names the file that a recipe's job writes, and `reads` the
-    splits of the data set that it reads. `plugins` maps each `k=v` option to the kind of plugin
-    whose options it sets and the option that names the plugin.
+    splits of the data set that it reads. `plugins` maps each `k=v` option, or one that is short for
+    `k=v`, to the kind of plugin whose options it sets and the option that names the plugin.
     """
 
     def __init__(
@@ -71,9 +71,11 @@ class Command(click.Command):
     def verify(self, params: Mapping[str, Any]) -> None:
         """Check plugin options against the plugins' own. Raises BadUsage. May import torch."""
         for option, (kind, named_by) in self.plugins.items():
+            given = params.get(option) or {}
             if params.get(named_by):
-                registry.bind(kind, params[named_by], params.get(option) or {})
-            elif params.get(option) and named_by != "dataset":
+                own = given if isinstance(given, Mapping) else {option: given}
+                registry.bind(kind, params[named_by], own)
+            elif given and named_by != "dataset":
                 raise BadUsage(f"--{option.replace('_', '-')} needs --{named_by}")
 
 
@@ -214,6 +216,7 @@ source_options = stack(
     ),
     click.option("--download", is_flag=True, help="Download the data set if it is missing."),
 )
+MODEL_PLUGIN = {"model_opt": ("models", "model"), "thin": ("models", "model")}
 SOURCE_PLUGIN = {"dataset_opt": ("data", "dataset")}
 PRUNER_PLUGIN = {"opt": ("pruners", "pruner")}
 SCORER_PLUGIN = {"opt": ("scorers", "method")}

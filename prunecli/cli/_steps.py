@@ -15,9 +15,8 @@ from prunecli.cli.mask import mask
 from prunecli.cli.report import report
 from prunecli.cli.score import score
 from prunecli.cli.train import train
-from prunecli.errors import BadUsage, PruneError
+from prunecli.errors import BadUsage, PruneError, suggest
 from prunecli.recipe.plan import Checked
-from prunecli.registry import suggest
 
 STEPS: dict[str, Command] = {
     str(command.name): command

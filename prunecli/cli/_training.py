@@ -21,6 +21,7 @@ from prunecli.cli._base import (
     source_options,
     stack,
 )
+from prunecli.errors import BadUsage
 
 SETTINGS = (
     "epochs", "batch_size", "lr", "optimizer", "momentum", "nesterov", "weight_decay", "schedule",
@@ -33,7 +34,12 @@ PRECISIONS = ("auto", "bf16", "fp32")
 model_options = stack(
     click.option("--model", type=Named("models"), help="Architecture; else the checkpoint's."),
     key_values("--model-opt", "Option of the model; repeatable."),
-)
+    click.option("--thin", type=Number(0, 1), metavar="PART",
+                 help="Narrow the layers to so much of their weights: the dense equivalent of a "
+                 "density."),
+    click.option("--pretrained", is_flag=True,
+                 help="Start from published weights; for --model torchvision:NAME."),
+)  # fmt: skip
 settings_options = stack(
     click.option("--mask", type=FILE, help="Keep the weights this mask removes at exactly zero."),
     click.option("--pruner", type=Named("pruners"),
@@ -71,6 +77,15 @@ def training_reads(params: Mapping[str, Any]) -> list[str]:
     return ["train", "test"] if params["eval_epochs"] else ["train"]
 
 
+def _model_options(params: Mapping[str, Any]) -> dict[str, Any]:
+    options = dict(params.get("model_opt") or {})
+    if params.get("thin") is not None:
+        if "thin" in options:
+            raise BadUsage("thin is given twice: by --thin and by --model-opt")
+        options["thin"] = params["thin"]
+    return options
+
+
 def train_from(checkpoint: Path | None, params: Mapping[str, Any]) -> None:
     """Do what `train` and `finetune` have in common, which is all but their options."""
     from prunecli.steps.train import TrainOptions, train
@@ -80,7 +95,8 @@ def train_from(checkpoint: Path | None, params: Mapping[str, Any]) -> None:
         mask=params["mask"],
         rewind=params.get("rewind"),
         model=params.get("model"),
-        model_options=params.get("model_opt", {}),
+        model_options=_model_options(params),
+        pretrained=params.get("pretrained", False),
         source=source(params),
         pruner=params["pruner"],
         pruner_options=params["opt"],

@@ -21,9 +21,8 @@ from prunecli.cli._base import (
     verbose_option,
 )
 from prunecli.cli._steps import STEPS, check, context
-from prunecli.errors import BadUsage
+from prunecli.errors import BadUsage, suggest
 from prunecli.files.header import printable
-from prunecli.registry import suggest
 
 if TYPE_CHECKING:
     from prunecli.recipe.plan import Job

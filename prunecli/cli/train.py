@@ -7,6 +7,7 @@ import click
 
 from prunecli.cli._base import (
     FILE,
+    MODEL_PLUGIN,
     PRUNER_PLUGIN,
     SOURCE_PLUGIN,
     Command,
@@ -21,6 +22,8 @@ prunecli train --model resnet20 --dataset cifar10 --data-dir ~/data --download
 prunecli train --model vgg16 --dataset cifar10 --epochs 0     # the initialisation
 prunecli train --model resnet20 --dataset cifar10 --resume       # after a Ctrl-C
 prunecli train --model resnet20 --dataset cifar10 --pruner rigl --opt density=0.1
+prunecli train --model wrn --dataset cifar100 --thin 0.15        # the dense equivalent of 15%
+prunecli train --model torchvision:alexnet --pretrained --dataset folder --data-dir imagenet
 """
 
 
@@ -29,7 +32,7 @@ prunecli train --model resnet20 --dataset cifar10 --pruner rigl --opt density=0.
     cls=Command,
     product="ckpt.safetensors",
     reads=training_reads,
-    plugins={"model_opt": ("models", "model"), **PRUNER_PLUGIN, **SOURCE_PLUGIN},
+    plugins={**MODEL_PLUGIN, **PRUNER_PLUGIN, **SOURCE_PLUGIN},
     epilog=examples(EXAMPLES),
 )
 @click.argument("checkpoint", type=FILE, required=False, metavar="[CHECKPOINT]")

@@ -12,6 +12,7 @@ from torch import Tensor
 from prunecli.data._trees import find_split, read_tree
 from prunecli.errors import BadEnvironment, BadInput
 from prunecli.files.header import reason
+from prunecli.types import Stream
 
 
 def read_named(
@@ -23,7 +24,7 @@ def read_named(
     *,
     mode: str,
     classes: int,
-) -> tuple[Tensor, Tensor, list[str]]:
+) -> tuple[Tensor | Stream, Tensor, list[str]]:
     """A named data set from `ROOT/NAME/{train,test}/CLASS/*`, or from torchvision's own files.
 
     Raises BadEnvironment, with the command that mends it, if neither is there and complete, and

@@ -1,10 +1,12 @@
-"""Image-folder trees (`ROOT/CLASS/*`) decoded into memory, once."""
+"""Image-folder trees (`ROOT/CLASS/*`), decoded into memory once, or batch by batch."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +16,20 @@ from torch import Tensor
 
 from prunecli.data._cache import cached
 from prunecli.errors import BadEnvironment, BadInput
+from prunecli.types import Stream
 
 EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
-def read_tree(root: Path, mode: str, size: int | None = None) -> tuple[Tensor, Tensor, list[str]]:
+def read_tree(
+    root: Path, mode: str, size: int | None = None, stream: bool | None = False
+) -> tuple[Tensor | Stream, Tensor, list[str]]:
     """Images [N, H, W, C] uint8, labels [N] int64 and class names of `ROOT/CLASS/*`.
 
     Classes and files come in alphabetical order. `mode` is Pillow's, "L" or "RGB". With `size`,
     the shorter side is scaled to it and the middle is cut out square; without, all images must be
-    of one size. Decoded images are cached on disk, keyed by every file's name, size and time.
+    of one size. Decoded images are cached on disk, keyed by every file's name, size and time; with
+    `stream` they are neither cached nor held in memory, which None leaves to how many there are.
 
     Raises BadEnvironment if there is no such tree, BadInput naming an image that cannot be read.
     """
@@ -38,23 +44,52 @@ def read_tree(root: Path, mode: str, size: int | None = None) -> tuple[Tensor, T
     ]
     if not files:
         raise BadEnvironment(f"{root}: there are no images in {root}/CLASS/")
+    paths = [Path(entry.path) for entry, _ in files]
+    labels = torch.tensor([label for _, label in files])
+    read = partial(_read_image, mode=mode, size=size)
+    if stream is None:
+        stream = _least_bytes(paths, mode, size) > memory() / 2
+    if stream:
+        return _stream(paths, read), labels, classes
     digest = hashlib.sha256(f"{root.resolve()}|{mode}|{size}".encode())
     for entry, label in files:
         status = entry.stat()
         digest.update(f"|{label}/{entry.name}|{status.st_size}|{status.st_mtime_ns}".encode())
 
     def decode() -> dict[str, Tensor]:
-        def read(file: tuple[os.DirEntry[str], int]) -> np.ndarray:
-            return _read_image(file[0].path, mode, size)
-
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            arrays = list(pool.map(read, files))
-        _check_one_size(arrays, files)
-        images = torch.from_numpy(np.stack(arrays))
-        return {"images": images, "labels": torch.tensor([label for _, label in files])}
+            images = list(pool.map(read, paths))
+        for path, image in zip(paths, images, strict=True):
+            _check_size(path, image, images[0])
+        return {"images": torch.stack(images), "labels": labels}
 
     tensors = cached(digest.hexdigest(), decode)
     return tensors["images"], tensors["labels"], classes
+
+
+def _stream(paths: list[Path], read: Callable[[Path], Tensor]) -> Stream:
+    first = read(paths[0])
+
+    def checked(path: Path) -> Tensor:
+        image = read(path)
+        _check_size(path, image, first)
+        return image
+
+    height, width, channels = first.shape
+    sizes = [path.stat().st_size for path in paths]
+    return Stream(paths, sizes, (height, width, channels), checked)
+
+
+def _least_bytes(paths: list[Path], mode: str, size: int | None) -> int:
+    """Of the decoded images; of those that are not scaled, what their files take."""
+    if size is None:
+        return sum(path.stat().st_size for path in paths)
+    return len(paths) * size * size * len(Image.new(mode, (1, 1)).getbands())
+
+
+def memory() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:
@@ -65,7 +100,7 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
         raise BadEnvironment(f"{folder}: cannot be read: {error.strerror}") from None
 
 
-def _read_image(path: str, mode: str, size: int | None) -> np.ndarray:
+def _read_image(path: Path, mode: str, size: int | None) -> Tensor:
     try:
         with Image.open(path) as file:
             image = file.convert(mode)
@@ -77,17 +112,16 @@ def _read_image(path: str, mode: str, size: int | None) -> np.ndarray:
         left, top = (width - size) // 2, (height - size) // 2
         image = image.resize((width, height), Image.Resampling.BILINEAR)
         image = image.crop((left, top, left + size, top + size))
-    array = np.asarray(image, dtype=np.uint8)
-    return array[:, :, None] if array.ndim == 2 else array
+    pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
-def _check_one_size(arrays: list[np.ndarray], files: list[tuple[os.DirEntry[str], int]]) -> None:
-    for array, (entry, _) in zip(arrays, files, strict=True):
-        if array.shape != arrays[0].shape:
-            raise BadInput(
-                f"{entry.path}: its size {array.shape[:2]} is not that of the first image, "
-                f"{arrays[0].shape[:2]}; give one to scale to, as in --dataset-opt size=64"
-            )
+def _check_size(path: Path, image: Tensor, first: Tensor) -> None:
+    if image.shape != first.shape:
+        raise BadInput(
+            f"{path}: its size {tuple(image.shape[:2])} is not that of the first image, "
+            f"{tuple(first.shape[:2])}; give one to scale to, as in --dataset-opt size=64"
+        )
 
 
 def find_split(root: Path, name: str, split: str) -> Path | None:

@@ -18,13 +18,15 @@ def folder(
     pad: int = 4,
     flip: bool = True,
     fraction: float = 1.0,
+    stream: bool | None = None,
 ) -> Images:
     """Any image-folder tree, DATA-DIR/{train,test}/CLASS/*; `val` stands in for `test`.
 
     `size` scales images to size x size, `grey` reads them with one channel, `pad` and `flip` say
     how training images are shifted and mirrored. Normalised with ImageNet's mean and deviation
     (0.5 and 0.25 for grey images). `fraction` takes a part of the training set, the same of every
-    class.
+    class. `stream` decodes images batch by batch in place of once into memory, with the same
+    result; if not given, that is done for what would fill more than half of the memory.
     """
     if pad < 0 or (size is not None and size < 1):
         raise BadUsage("the data set 'folder' needs pad of 0 or more, and size of 1 or more")
@@ -32,7 +34,7 @@ def folder(
     place = next((place for place in places if place.is_dir()), None)
     if place is None:
         raise BadEnvironment(f"{places[0]}: there is no such folder; name its parent by --data-dir")
-    images, labels, classes = read_tree(place, "L" if grey else "RGB", size)
+    images, labels, classes = read_tree(place, "L" if grey else "RGB", size, stream)
     mean, std = ([0.5], [0.25]) if grey else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     data = Images(images, labels, classes, mean, std, pad=pad, flip=flip)
     return part(data, split, fraction)

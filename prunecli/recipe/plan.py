@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from prunecli.errors import BadUsage
+from prunecli.errors import BadUsage, suggest
 from prunecli.recipe.parse import Place
 from prunecli.recipe.read import Axes, Recipe, Step
-from prunecli.registry import suggest
 
 VARIABLE = re.compile(r"\$\{([^}]*)\}")
 REFERENCE = re.compile(r"@([A-Za-z_][\w-]*)(\[\*\])?")

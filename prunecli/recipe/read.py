@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prunecli.errors import BadUsage
+from prunecli.errors import BadUsage, suggest
 from prunecli.files.header import printable
 from prunecli.recipe.parse import Lines, Place, load_yaml
-from prunecli.registry import suggest
 
 KEYS = {"version", "name", "description", "vars", "matrix", "steps"}
 DERIVED_KEYS = {"version", "name", "description", "base", "set"}

@@ -21,7 +21,7 @@ from prunecli.files.artifacts import check_mask_fits, read_mask, read_state_dict
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import kept_counts, prunable_names
 from prunecli.seeds import derive_seed
-from prunecli.types import Images, Mask, Progress
+from prunecli.types import Images, Mask, Progress, Stream
 
 SUFFIX = ".safetensors"
 
@@ -122,8 +122,17 @@ def check_data_fits(meta: Mapping[str, Any], data: Images) -> None:
 
 
 def fingerprint(data: Images) -> str:
-    """The hash of the decoded images and labels: the same however they are stored."""
-    digest = hashlib.sha256(data.images.numpy().data)
+    """The hash of the decoded images and labels: the same however they are stored.
+
+    Of streamed images it is that of their files' names and sizes, since reading all takes too long.
+    """
+    digest = hashlib.sha256()
+    if isinstance(data.images, Stream):
+        for path, size in zip(data.images.files, data.images.sizes, strict=True):
+            digest.update(f"{path.parent.name}/{path.name}|{size}|".encode())
+        digest.update(repr(data.images.one).encode())
+    else:
+        digest.update(data.images.numpy().data)
     digest.update(data.labels.numpy().data)
     return digest.hexdigest()
 

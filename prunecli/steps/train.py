@@ -34,6 +34,7 @@ from prunecli.steps._common import (
     stem,
 )
 from prunecli.steps._course import TrainingSet, build_pruner
+from prunecli.steps._pretrained import adopt, has_pretrained, pretrained
 from prunecli.steps._training_files import TrainingFiles, companions, mask_beside
 from prunecli.training import loop
 from prunecli.training.settings import Settings
@@ -50,6 +51,7 @@ class TrainOptions:
     rewind: Path | None = None
     model: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: bool = False
     pruner: str | None = None
     pruner_options: Mapping[str, Any] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
@@ -81,9 +83,10 @@ def train(options: TrainOptions, common: Common) -> Path:
     """Train a network and write its checkpoint, log and, while under way, its training state.
 
     Weights come from `rewind`, else `checkpoint`, else from the model's own initialisation under
-    the seed. With a mask, masked weights are exactly zero after every step and in the file; a
-    pruner makes its own while it trains, and leaves it beside the checkpoint. What is not said is
-    taken over from the checkpoint: model, data set, seed, settings.
+    the seed, or from those that were published with it (`pretrained`). With a mask, masked weights
+    are exactly zero after every step and in the file; a pruner makes its own while it trains, and
+    leaves it beside the checkpoint. What is not said is taken over from the checkpoint: model, data
+    set, seed, settings.
 
     Raises BadUsage, Mismatch or BadOutput before the first batch, NotFinite if training diverges.
     """
@@ -119,6 +122,10 @@ def _prepared(options: TrainOptions, common: Common) -> _Plan:
     source = options.source.resolved(meta if parent else None)
     if options.model is not None:
         registry.bind("models", options.model, options.model_options)
+    if options.pretrained and options.checkpoint:
+        raise BadUsage("--pretrained starts afresh; leave the checkpoint out")
+    if options.pretrained and not has_pretrained(options.model or ""):
+        raise BadUsage("--pretrained is for --model torchvision:NAME")
     if options.pruner is not None:
         registry.bind("pruners", options.pruner, options.pruner_options)
     output = common.output or _output_name(options, source)
@@ -133,17 +140,30 @@ def _prepared(options: TrainOptions, common: Common) -> _Plan:
     settings = _settings(options.settings, meta, device)
     common.progress.detail(f"on {device}: {settings}")
     return _Plan(
-        options, parent, start, mask, mask_file, seed, device, settings, source, output, inputs
+        options,
+        parent,
+        start,
+        mask,
+        mask_file,
+        seed,
+        device,
+        settings,
+        source,
+        output,
+        inputs,
     )
 
 
 def _train(plan: _Plan, target: Path, common: Common) -> None:
+    published = pretrained(plan.options.model or "") if plan.options.pretrained else None
     data = plan.source.load("train")
-    facts = _facts(plan, data)
+    facts = _facts(plan, data) | {"pretrained": published.name if published else None}
     torch.manual_seed(derive_seed(plan.seed, "init"))
     model = build_model(facts["model"])
     if plan.start is not None:
         load_weights(model, read_state_dict(plan.start), plan.start.label)
+    if published is not None:
+        adopt(model, published, common.progress)
     place(model, plan.device)
     images = TrainingSet(data, plan.device, plan.seed)
     pruner = _pruner(plan, model, images, common)

@@ -1,0 +1,179 @@
+"""torchvision's classifiers by name, with weights from a cache that the test fills."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torchvision import models
+
+from prunecli import registry
+from prunecli.errors import BadEnvironment, BadUsage, Mismatch
+from prunecli.files.artifacts import open_artifact
+from prunecli.masks import classifier, prunable
+from prunecli.models import _torchvision
+from prunecli.steps._common import Common, Source
+from prunecli.steps._pretrained import Pretrained, adopt
+from prunecli.steps.train import TrainOptions, train
+from prunecli.types import Progress
+
+NAME = "shufflenet_v2_x0_5"
+
+
+class Listener(Progress):
+    def __init__(self):
+        self.said = []
+
+    def say(self, message):
+        self.said.append(message)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A folder of coloured noise in three classes."""
+    draw = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for label in "abc":
+            folder = tmp_path / split / label
+            folder.mkdir(parents=True)
+            for number in range(4):
+                pixels = draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return Source("folder", data_dir=tmp_path)
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """`published(classes)`: makes up the weights that torchvision has for NAME."""
+
+    def publish(classes):
+        torch.manual_seed(1)
+        tensors = models.get_model(NAME, weights=None, num_classes=classes).state_dict()
+        weights = type(models.get_model_weights(NAME)["DEFAULT"])
+        monkeypatch.setattr(weights, "get_state_dict", lambda self, **k: dict(tensors))
+        return tensors
+
+    return publish
+
+
+def options(**changes):
+    given = {"model": f"torchvision:{NAME}", "source": Source("digits"), "pretrained": True}
+    return TrainOptions(**given | changes, settings={"epochs": 0})
+
+
+def test_a_name_builds_torchvisions_network_for_the_data():
+    torch.manual_seed(0)
+    ours = registry.find("models", "torchvision:resnet18")((3, 64, 64), 7)
+    torch.manual_seed(0)
+    theirs = models.resnet18(num_classes=7)
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], tensor)
+    assert classifier(ours) == "fc.weight"
+    assert len(prunable(ours)) == 21
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_networks_with_side_exits_give_plain_logits_in_training(name):
+    model = registry.find("models", f"torchvision:{name}")((3, 299, 299), 5)
+    assert not any(key.startswith(("aux", "AuxLogits")) for key in model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("torchvision:resnet5O", "no classifier 'resnet5O'; did you mean 'resnet50'"),
+        ("torchvision:fasterrcnn_resnet50_fpn", "no classifier"),
+        ("torchvision:", "there is no|cannot be imported"),
+        ("torchvisio:resnet50", "cannot be imported"),
+    ],
+)
+def test_a_name_that_is_none_is_refused(name, message):
+    with pytest.raises(BadUsage, match=message):
+        registry.find("models", name)
+
+
+def test_grey_images_are_refused():
+    with pytest.raises(Mismatch, match="three channels, not of 1"):
+        registry.find("models", "torchvision:alexnet")((1, 28, 28), 10)
+
+
+def test_pretrained_weights_are_the_published_ones(published, tree):
+    tensors = published(classes=3)
+    output = train(options(source=tree), Common(output=tree.data_dir / "c.safetensors"))
+    saved, meta = load_file(output), open_artifact(output, "checkpoint").meta
+    assert saved.keys() == tensors.keys()
+    assert all(torch.equal(saved[name], tensors[name]) for name in tensors)
+    assert meta["pretrained"] == "ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"
+
+
+def test_without_them_the_lineage_says_so(tree):
+    output = train(
+        options(source=tree, pretrained=False), Common(output=tree.data_dir / "c.safetensors")
+    )
+    assert open_artifact(output, "checkpoint").meta["pretrained"] is None
+
+
+def test_a_classifier_for_other_classes_starts_anew():
+    network = registry.find("models", "torchvision:resnet18")((3, 32, 32), 3)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    torch.manual_seed(5)
+    given = models.resnet18(num_classes=1000).state_dict()
+    listener = Listener()
+    adopt(network, Pretrained("W", given), listener)
+    assert listener.said == ["W: 'fc' starts anew, for the data's own classes"]
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name] if name.startswith("fc.") else given[name])
+
+
+def test_weights_of_another_network_are_refused():
+    network = registry.find("models", "torchvision:resnet18")((3, 32, 32), 3)
+    given = models.resnet34(num_classes=1000).state_dict()
+    given["layer1.0.conv1.weight"] = torch.zeros(1)
+    with pytest.raises(Mismatch, match=r"W: 'layer1\.0\.conv1\.weight' do not fit"):
+        adopt(network, Pretrained("W", given), Listener())
+
+
+def test_weights_that_cannot_be_had_name_the_command_that_gets_them(monkeypatch, tmp_path):
+    def offline(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    with pytest.raises(BadEnvironment, match="no route to host") as caught:
+        _torchvision.pretrained(NAME)
+    url = models.get_model_weights(NAME)["DEFAULT"].url
+    place = tmp_path / "hub" / "checkpoints" / url.rpartition("/")[2]
+    assert str(caught.value).endswith(f"curl --create-dirs -o {place} {url}")
+
+
+def test_weights_from_torchvisions_cache_need_no_network(monkeypatch, tmp_path):
+    import hashlib
+
+    state = models.get_model(NAME, weights=None).state_dict()
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(state, folder / "weights.pth")
+    digest = hashlib.sha256((folder / "weights.pth").read_bytes()).hexdigest()[:8]
+    (folder / "weights.pth").rename(folder / f"shufflenet-{digest}.pth")
+    weights = models.get_model_weights(NAME)["DEFAULT"]
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    value = weights.value
+    changed = type(value)(f"https://nowhere.invalid/shufflenet-{digest}.pth", value.transforms, {})
+    monkeypatch.setattr(weights, "_value_", changed)
+    name, tensors = _torchvision.pretrained(NAME)
+    assert name == "ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"
+    assert all(torch.equal(tensors[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "cnn"}, "--pretrained is for --model torchvision:NAME"),
+        ({"model": None}, "--pretrained is for --model|which model"),
+        ({"model_options": {"thin": 0.5}}, "has no option 'thin'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_fetched(monkeypatch, changes, message):
+    monkeypatch.setattr(_torchvision, "pretrained", lambda name: pytest.fail("fetched"))
+    with pytest.raises(BadUsage, match=message):
+        train(options(source=Source("digits"), **changes), Common())

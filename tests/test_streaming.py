@@ -1,0 +1,148 @@
+"""Images decoded batch by batch: the very same batches as from memory."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from prunecli.batches import ImageBatches, ScoringBatches, split_off
+from prunecli.data import _trees
+from prunecli.data.folder import folder
+from prunecli.errors import BadInput
+from prunecli.steps._common import Common, Source, fingerprint
+from prunecli.steps.score import Scoring, score
+from prunecli.steps.train import TrainOptions, train
+from prunecli.types import Stream
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Noise in three classes: 7, 8 and 9 images to train on, 4 of each to test."""
+    draw = np.random.default_rng(0)
+    for split, counts in (("train", (7, 8, 9)), ("val", (4, 4, 4))):
+        for label, count in zip("abc", counts, strict=True):
+            place = tmp_path / split / label
+            place.mkdir(parents=True)
+            for number in range(count):
+                pixels = draw.integers(0, 256, (20 + number, 24, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{number}.png")
+    return tmp_path
+
+
+def both(root, split="train", **options):
+    return [folder(root, split, size=16, stream=stream, **options) for stream in (False, True)]
+
+
+def same(one, two):
+    pairs = list(zip(one, two, strict=True))
+    assert pairs
+    for (x, labels), (y, others) in pairs:
+        assert torch.equal(x, y)
+        assert torch.equal(labels, others)
+        assert x.stride() == y.stride()
+
+
+@pytest.mark.parametrize("options", [{}, {"pad": 0}, {"pad": 0, "flip": False}, {"grey": True}])
+@pytest.mark.parametrize("start", [0, 3])
+def test_training_batches_are_those_from_memory(tree, options, start):
+    held, streamed = (ImageBatches(data, CPU, 5) for data in both(tree, **options))
+    same(held.epoch(3, start), streamed.epoch(3, start))
+
+
+@pytest.mark.parametrize("size", [5, 24, 100])
+def test_plain_batches_are_those_from_memory(tree, size):
+    held, streamed = (ImageBatches(data, CPU, size) for data in both(tree))
+    same(held.plain(), streamed.plain())
+    assert sum(len(labels) for _, labels in streamed.plain()) == 24
+
+
+def test_parts_of_a_stream_are_those_of_memory(tree):
+    held, streamed = both(tree, fraction=0.5)
+    same(ImageBatches(held, CPU, 5).plain(), ImageBatches(streamed, CPU, 5).plain())
+    held, streamed = both(tree)
+    for one, two in zip(split_off(held, 0.3, 1), split_off(streamed, 0.3, 1), strict=True):
+        same(ImageBatches(one, CPU, 5).plain(), ImageBatches(two, CPU, 5).plain())
+
+
+def test_scoring_batches_are_those_from_memory(tree):
+    held, streamed = (
+        ScoringBatches(data.input_shape, lambda data=data: data, CPU, 7, 2) for data in both(tree)
+    )
+    same(held, streamed)
+    same([held.per_class(2)], [streamed.per_class(2)])
+
+
+@pytest.mark.parametrize("pruner", [None, "gmp"])
+def test_a_streamed_training_ends_in_the_same_weights(tree, pruner):
+    ends = []
+    for stream in (False, True):
+        options = TrainOptions(
+            model="resnet20",
+            model_options={"thin": 0.05},
+            source=Source("folder", {"size": 16, "stream": stream}, tree),
+            pruner=pruner,
+            settings={"epochs": 2, "batch_size": 5, "precision": "fp32"},
+        )
+        ends.append(train(options, Common(output=tree / f"{stream}.safetensors")))
+    one, two = map(load_file, ends)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_scores_are_those_from_memory(tree):
+    start = TrainOptions(
+        model="resnet20", source=Source("folder", {"size": 16}, tree), settings={"epochs": 0}
+    )
+    checkpoint = train(start, Common(output=tree / "c.safetensors"))
+    one, two = (
+        score(
+            checkpoint,
+            Scoring("snip", {}, Source("folder", {"size": 16, "stream": stream}, tree)),
+            None,
+            Common(output=tree / f"{stream}.scores.safetensors"),
+        )
+        for stream in (False, True)
+    )
+    ours, theirs = load_file(one), load_file(two)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_what_would_fill_the_memory_is_streamed(tree, monkeypatch):
+    assert isinstance(folder(tree, "train", size=16).images, torch.Tensor)
+    monkeypatch.setattr(_trees, "memory", lambda: 2 * 24 * 16 * 16 * 3)
+    assert isinstance(folder(tree, "train", size=16).images, torch.Tensor)
+    monkeypatch.setattr(_trees, "memory", lambda: 2 * 24 * 16 * 16 * 3 - 2)
+    assert isinstance(folder(tree, "train", size=16).images, Stream)
+    assert isinstance(folder(tree, "train", size=16, grey=True).images, torch.Tensor)
+    assert isinstance(folder(tree, "train", size=16, stream=False).images, torch.Tensor)
+
+
+def test_an_image_that_cannot_be_read_is_named_when_its_turn_comes(tree):
+    bad = tree / "train" / "b" / "3.png"
+    bad.write_bytes(bad.read_bytes()[:50])
+    streamed = folder(tree, "train", size=16, stream=True)
+    with pytest.raises(BadInput, match=r"b/3\.png: not a readable image.*replace") as caught:
+        list(ImageBatches(streamed, CPU, 5).plain())
+    assert "\n" not in str(caught.value)
+
+
+def test_images_of_different_sizes_need_a_size(tree):
+    streamed = folder(tree, "train", stream=True)
+    with pytest.raises(BadInput, match=r"a/1\.png: its size \(21, 24\) .*\(20, 24\)"):
+        list(ImageBatches(streamed, CPU, 24).plain())
+
+
+def test_a_stream_is_recognised_by_names_and_sizes_of_its_files(tree):
+    before = fingerprint(folder(tree, "train", size=16, stream=True))
+    assert before == fingerprint(folder(Path(str(tree) + "/."), "train", size=16, stream=True))
+    assert before != fingerprint(folder(tree, "train", size=15, stream=True))
+    (tree / "train" / "a" / "0.png").rename(tree / "train" / "a" / "00.png")
+    renamed = fingerprint(folder(tree, "train", size=16, stream=True))
+    assert renamed != before
+    with (tree / "train" / "a" / "00.png").open("ab") as file:
+        file.write(b"x")
+    assert fingerprint(folder(tree, "train", size=16, stream=True)) != renamed
