@@ -44,6 +44,9 @@ class Batches(Protocol):
 Scorer: TypeAlias = "Callable[Concatenate[nn.Module, Batches, ...], Scores]"
 """Scores a model: `def snip(model, data, *, batches=1) -> Scores`."""
 
+REACH = 4.0
+"""Standard deviations to either side that a histogram of weights covers."""
+
 TensorScorer: TypeAlias = "Callable[Concatenate[Tensor, ...], Tensor]"
 """Scores one weight at a time, so it needs no model: `def magnitude(weight) -> Tensor`."""
 

@@ -13,10 +13,10 @@ from torch.autograd import Function
 
 from prunecli.errors import BadUsage
 from prunecli.masks import prunable
-from prunecli.types import Clock, Course, Mask, Params, Pruner
+from prunecli.types import REACH, Clock, Course, Mask, Params, Pruner
 
-BINS, REACH = 80, 4.0
-"""Of the histogram of weights: this many, from -REACH to REACH standard deviations."""
+BINS = 80
+"""Of the histogram of weights, from -REACH to REACH standard deviations."""
 
 
 class Thresholded(Function):

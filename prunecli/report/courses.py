@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from prunecli.report.canvas import COLOURS, MANY, STROKES, canvas, legend, look
 from prunecli.report.rows import Row, lines_of
+from prunecli.types import REACH
 
 
 def convergence(rows: list[Row]) -> str:
@@ -40,6 +42,52 @@ def convergence(rows: list[Row]) -> str:
         axes.set_ylabel("training loss")
         legend(axes)
         return svg()
+
+
+def accuracy(rows: list[Row]) -> str:
+    """Test accuracy over epochs, of the first seed, where it was measured."""
+    with canvas() as (axes, svg):
+        for place, row in enumerate(evaluated_in_training(rows)):
+            history = _history(row)
+            axes.plot(
+                [entry["epoch"] for entry in history],
+                [entry["top1"] for entry in history],
+                label=_name(row),
+                **look(place) | {"marker": ""},
+            )
+        _epochs(axes)
+        axes.set_ylabel("test top-1, %")
+        legend(axes)
+        return svg()
+
+
+def weights(rows: list[Row]) -> str:
+    """How the weights were spread before the last threshold, in standard deviations of a layer."""
+    with canvas() as (axes, svg):
+        for place, row in enumerate(with_weights(rows)):
+            spread = _history(row)[-1]["weights"]
+            edges = [-REACH + 2 * REACH * bin / len(spread) for bin in range(len(spread) + 1)]
+            share = [100 * count / sum(spread) for count in spread]
+            axes.stairs(share, edges, label=_name(row), color=look(place)["color"])
+        axes.set_yscale("log")
+        axes.set_xlabel("weight, in standard deviations of its layer")
+        axes.set_ylabel("share of the weights, %")
+        legend(axes)
+        return svg()
+
+
+def evaluated_in_training(rows: list[Row]) -> list[Row]:
+    """Dense networks, and the highest compression of each method, with an accuracy per epoch."""
+    last = [row for row in rows if row.is_dense] + [line[-1] for line in lines_of(rows).values()]
+    return [
+        row for row in last if len(_history(row)) > 1 and all("top1" in e for e in _history(row))
+    ]
+
+
+def with_weights(rows: list[Row]) -> list[Row]:
+    """The highest compression of each method that says how its weights were spread."""
+    last = [line[-1] for line in lines_of(rows).values()]
+    return [row for row in last if _history(row) and "weights" in _history(row)[-1]]
 
 
 def sparsity(rows: list[Row]) -> str:
@@ -87,7 +135,7 @@ def pruned_in_training(rows: list[Row]) -> list[Row]:
     ]
 
 
-def _history(row: Row) -> list[dict[str, float]]:
+def _history(row: Row) -> list[dict[str, Any]]:
     return row.results[0].get("history") or []
 
 

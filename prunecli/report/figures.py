@@ -7,7 +7,7 @@ from collections.abc import Callable
 from matplotlib.axes import Axes
 
 from prunecli.report.canvas import canvas, legend, look, means
-from prunecli.report.rows import Row, is_free, lines_of
+from prunecli.report.rows import DENSE, Row, is_free, lines_of, unpruned
 
 
 def _compression_axis(axes: Axes, rows: list[Row]) -> None:
@@ -28,7 +28,7 @@ def accuracy(rows: list[Row], key: str) -> str:
 
     Lines start at the unpruned network, if there is just one.
     """
-    dense = [row for row in rows if row.is_dense]
+    dense = unpruned(rows)
     with canvas() as (axes, svg):
         for row in dense:
             axes.axhline(row.mean(key), color="grey", linestyle=":", label=row.method)
@@ -42,9 +42,37 @@ def accuracy(rows: list[Row], key: str) -> str:
         return svg()
 
 
+def parameters(rows: list[Row]) -> str:
+    """Error over the weights that are left, beside dense networks that have so many.
+
+    A line per method: what differs in a number among its options lies on one line.
+    """
+    lines: dict[str, list[Row]] = {}
+    for row in rows:
+        lines.setdefault(DENSE if row.is_dense else _without_numbers(row), []).append(row)
+    with canvas() as (axes, svg):
+        for place, (name, line) in enumerate(lines.items()):
+            line.sort(key=lambda row: row.mean("nonzero"))
+            values = [[100 - result["top1"] for result in row.results] for row in line]
+            means(axes, [row.mean("nonzero") for row in line], values, name, place)
+        axes.set_xscale("log")
+        axes.set_xlabel("weights left")
+        axes.set_ylabel("test error, %")
+        legend(axes)
+        return svg()
+
+
+def _without_numbers(row: Row) -> str:
+    label = row.method
+    for name, value in (row.results[0].get("options") or {}).items():
+        if type(value) in (int, float):
+            label = label.replace(f" {name}={value}", "")
+    return label
+
+
 def degradation(rows: list[Row]) -> str:
     """Points of top-1 that the unpruned network of the same seed has more, over sparsity."""
-    [dense] = [row for row in rows if row.is_dense]
+    [dense] = unpruned(rows)
     whole = {result["seed"]: result["top1"] for result in dense.results}
     with canvas() as (axes, svg):
         axes.axhline(0, color="grey", linestyle=":", label=dense.method)

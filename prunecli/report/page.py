@@ -14,7 +14,7 @@ from prunecli.errors import BadUsage, some
 from prunecli.report import courses, figures
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared
-from prunecli.report.rows import HEADINGS, Result, Row, cells, grouped, is_free
+from prunecli.report.rows import HEADINGS, Result, Row, cells, grouped, is_free, unpruned
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -47,6 +47,7 @@ FIGURES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "top1": ("Top-1 accuracy over compression", lambda rows: figures.accuracy(rows, "top1")),
     "top5": ("Top-5 accuracy over compression", lambda rows: figures.accuracy(rows, "top5")),
     "degradation": ("Top-1 lost to pruning, over sparsity", figures.degradation),
+    "parameters": ("Error over the weights left", figures.parameters),
     "options": (
         "Top-1 accuracy by option",
         lambda rows: figures.by_option(rows, _top1, "test top-1, %"),
@@ -58,22 +59,27 @@ FIGURES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
     "error": ("Compression error: reached against asked", figures.compression_error),
     "density": ("Density of each layer", figures.layer_density),
     "loss": ("Training loss over epochs", courses.convergence),
+    "top1-epochs": ("Test accuracy over epochs", courses.accuracy),
     "sparsity": ("Sparsity over epochs", courses.sparsity),
     "pruned": ("Weights pruned over epochs", courses.pruned),
+    "weights": ("Spread of the weights before the last threshold", courses.weights),
 }
 """Caption and drawing by name, in the order of the page."""
 
 
 def _drawn(rows: list[Row]) -> list[str]:
     """The figures that these rows have something to show in."""
-    pruned, dense = any(not row.is_dense for row in rows), sum(row.is_dense for row in rows)
+    pruned, dense = any(not row.is_dense for row in rows), len(unpruned(rows))
     optional = {
         "degradation": pruned and dense == 1,
+        "parameters": pruned and sum(row.is_dense for row in rows) > dense,
         "options": figures.varied(rows),
         "options-sparsity": figures.varied(rows) and any(is_free(row.results[0]) for row in rows),
         "loss": any(len(row.results[0].get("history") or []) > 1 for row in rows),
+        "top1-epochs": courses.evaluated_in_training(rows),
         "sparsity": courses.pruned_in_training(rows),
         "pruned": courses.pruned_in_training(rows),
+        "weights": courses.with_weights(rows),
     }
     return [name for name in FIGURES if optional.get(name, pruned)]
 

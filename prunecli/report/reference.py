@@ -18,17 +18,18 @@ Key = tuple[str, str, str, float]
 
 @dataclass(frozen=True)
 class Published:
-    """Top-1 and top-5 accuracy in percent."""
+    """Accuracy in percent; top-5 is not always told."""
 
     top1: float
-    top5: float
+    top5: float | None
 
 
 Reference = Mapping[Key, Published]
 
 
 def read_reference(path: Path) -> Reference:
-    """A CSV with at least `COLUMNS`, such as `report --format csv` writes. '#' starts a comment.
+    """A CSV with at least `COLUMNS`, such as `report --format csv` writes. '#' starts a comment;
+    top5 may be empty.
 
     `method` is what a report calls it. Raises BadInput naming the line that is none of that.
     """
@@ -52,8 +53,9 @@ def _table(label: str, lines: list[str]) -> Reference:
     reference = {}
     for row in rows:
         try:
-            ratio, top1, top5 = (float(row[name]) for name in COLUMNS[3:])
-            if not all(map(math.isfinite, (ratio, top1, top5))):
+            ratio, top1 = float(row["compression"]), float(row["top1"])
+            top5 = None if row["top5"] == "" else float(row["top5"])
+            if not all(map(math.isfinite, (ratio, top1, top5 or 0.0))):
                 raise ValueError
             key = (row["model"], row["dataset"], row["method"], ratio)
             reference[key] = Published(top1, top5)
@@ -80,5 +82,5 @@ def _cells(row: Row, reference: Reference) -> list[str]:
         row.percent("top1"),
         f"{known.top1:.2f}" if known else "",
         row.percent("top5"),
-        f"{known.top5:.2f}" if known else "",
+        f"{known.top5:.2f}" if known and known.top5 is not None else "",
     ]

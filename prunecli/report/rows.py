@@ -160,6 +160,13 @@ def is_free(result: Result) -> bool:
     return result["method"] is not None and not result.get("asked", True)
 
 
+def unpruned(rows: list[Row]) -> list[Row]:
+    """The dense rows that pruned ones compare with: not those of narrower networks."""
+    dense = [row for row in rows if row.is_dense]
+    networks = [row.results[0].get("model_options") for row in rows if not row.is_dense]
+    return [row for row in dense if row.results[0].get("model_options") in networks] or dense
+
+
 def lines_of(rows: list[Row]) -> dict[str, list[Row]]:
     """The pruned rows of each method, by rising compression: a line in a figure."""
     lines: dict[str, list[Row]] = {}

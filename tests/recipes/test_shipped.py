@@ -81,27 +81,45 @@ def test_the_commands_in_the_header_are_of_this_recipe_and_set_what_it_has(recip
 @pytest.mark.parametrize("table", TABLES, ids=lambda path: path.stem)
 def test_published_results_are_a_reference_and_say_where_they_are_from(table):
     published = read_reference(table)
-    assert len(published) >= 10
+    assert len(published) >= 5
     for (_, _, _, compression), numbers in published.items():
-        assert compression > 1
-        assert 0 < numbers.top1 <= numbers.top5 <= 100
+        assert compression >= 1
+        assert 0 < numbers.top1 <= (numbers.top5 or 100) <= 100
     lines = table.read_text().splitlines()
     assert lines[0].startswith("# ")
     assert len(published) == sum(not line.startswith("#") for line in lines) - 1, "a row twice"
 
 
+def method_of(job):
+    """What a report will call the method of a `mask` or `train` command, and its compression."""
+    values = [(word, job[place + 1]) for place, word in enumerate(job[:-1])]
+    given = dict(values)
+    own = dict(value.split("=", 1) for word, value in values if word == "--opt")
+    if "--pruner" in given:
+        name, rounds, kind = given["--pruner"], 1, "pruners"
+    else:
+        name, kind = given["--method"], "scorers"
+        rounds = registry.own_rounds(registry.find(kind, name))
+    options = registry.bind(kind, name, own)
+    ratio = given.get("--compression") or f"{1 / options.pop('density', 1):.12g}"
+    scope = options.pop("scope", given.get("--scope", "global"))
+    facts = {"method": name, "options": options, "scope": scope, "rounds": rounds}
+    return method_label(facts), float(ratio)
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_what_a_recipe_compares_with_is_called_as_its_report_will_call_it(recipe):
+def test_what_a_recipe_compares_with_is_called_as_its_report_will_call_it(
+    recipe, prune, tmp_path, monkeypatch
+):
     study = read_recipe(recipe, {}, STEPS)
-    if not (reference := study.variables.get("reference")):
+    facts = study.variables
+    if not (reference := facts.get("reference")) or "quick" in recipe.stem:
         return
-    labels = set()
-    for row in study.settings["method"].values():
-        row = {"scope": "global", "options": {}, **row}
-        rounds = registry.own_rounds(registry.find("scorers", row["scorer"]))
-        labels.add(method_label({**row, "method": row["scorer"], "rounds": rounds}))
-    own = (study.variables["model"], study.variables["dataset"])
-    published = [key for key in read_reference(ROOT / reference) if key[:2] == own]
-    assert {method for _, _, method, _ in published} <= labels
+    monkeypatch.chdir(ROOT)
+    jobs = [shlex.split(line) for line in prune("run", recipe, "--dry-run").out.splitlines()]
+    pruned = [job for job in jobs if job[1] == "mask" or "--pruner" in job]
+    asked = {method_of(job) for job in pruned} | {("dense", 1.0)}
+    own = (facts.get("model", "wrn"), facts["dataset"])
+    published = [key[2:] for key in read_reference(ROOT / reference) if key[:2] == own]
     assert published
-    assert {ratio for *_, ratio in published} <= set(study.matrix["compression"])
+    assert set(published) <= asked

@@ -121,3 +121,65 @@ def test_a_loss_over_epochs_takes_two_epochs_to_show():
 
     assert "Training loss over epochs" not in page(1)
     assert "Training loss over epochs" in page(2)
+
+
+def narrow(thin, nonzero, top1, seed=0):
+    return result(
+        None, 1.0, top1=top1, seed=seed, nonzero=nonzero, model_options={"thin": thin}, scope=None
+    )
+
+
+def test_error_over_the_weights_left_beside_dense_networks_of_the_same_size(monkeypatch):
+    seen = lines(monkeypatch)
+    whole = [result(None, 1.0, top1=t, nonzero=1000, seed=s) for s, t in enumerate([95.0, 93.0])]
+    pruned = [
+        result("fixed-ga", 10.0, top1=90.0, nonzero=110),
+        result("fixed-ga", 4.0, top1=92.0, nonzero=240),
+        result("adaptive", 5.0, top1=80.0, nonzero=200, options={"mode": "unconstr", "lam": 1.0}),
+        result("adaptive", 9.0, top1=70.0, nonzero=100, options={"mode": "unconstr", "lam": 9.0}),
+    ]
+    figures.parameters(grouped([*whole, narrow(0.1, 100, 60.0), *pruned]))
+    assert seen["dense"][:2] == ([100, 1000], [40, 6])
+    assert seen["dense"][2] == [0, pytest.approx(2**0.5)]
+    assert seen["fixed-ga"][:2] == ([110, 240], [10, 8])
+    assert seen["adaptive mode=unconstr"][:2] == ([100, 200], [30, 20])
+
+
+def test_narrow_networks_are_no_baseline_of_the_pruned_ones(monkeypatch):
+    seen = lines(monkeypatch)
+    results = [DENSE, narrow(0.1, 160, 50.0), result(top1=90.0)]
+    figures.degradation(grouped(results))
+    assert seen["lamp"][1] == [5]
+    seen.clear()
+    figures.accuracy(grouped(results), "top1")
+    assert seen["lamp"][1] == [95.0, 90.0]
+    page = as_html(results, "t")
+    assert "Error over the weights left" in page
+    assert "Error over the weights left" not in as_html([DENSE, result()], "t")
+
+
+def test_accuracy_over_epochs_where_it_was_measured(monkeypatch):
+    seen = lines(monkeypatch)
+    history = [{"epoch": e, "loss": 1.0, "top1": t} for e, t in enumerate([50.0, 70.0], 1)]
+    blind = result("snip", history=[{"epoch": e, "loss": 1.0} for e in (1, 2)])
+    results = [result(None, 1.0, history=history), blind, result(history=history)]
+    courses.accuracy(grouped(results))
+    assert seen == {name: ([1, 2], [50, 70]) for name in ("dense", "lamp 16x")}
+    assert "Test accuracy over epochs" in as_html(results, "t")
+    assert "Test accuracy over epochs" not in as_html([DENSE, blind], "t")
+
+
+def test_the_spread_of_weights_is_a_share_of_them(monkeypatch):
+    from matplotlib.axes import Axes
+
+    seen = {}
+    monkeypatch.setattr(
+        Axes, "stairs", lambda axes, y, x, **more: seen.update({more["label"]: (y, x)})
+    )
+    bell = [{"epoch": 1, "loss": 1.0, "weights": [1, 3, 4, 2]}]
+    results = [DENSE, result("fixed-ga", history=bell), result("lamp")]
+    courses.weights(grouped(results))
+    assert seen == {"fixed-ga 16x": ([10, 30, 40, 20], [-4, -2, 0, 2, 4])}
+    monkeypatch.undo()
+    assert "Spread of the weights" in as_html(results, "t")
+    assert "Spread of the weights" not in as_html([DENSE, result()], "t")

@@ -74,13 +74,23 @@ def test_what_is_no_table_has_no_columns(reading, text):
         reading(text)
 
 
+def test_top_5_need_not_be_told(reading):
+    assert reading(f"{HEAD}cnn,digits,lamp,16,88.5,\n") == {
+        ("cnn", "digits", "lamp", 16.0): Published(88.5, None)
+    }
+    row = grouped([result("lamp", 16.0, model="cnn", dataset="digits", top1=90.0)])
+    [(_, [cells])] = compared(row, {("cnn", "digits", "lamp", 16.0): Published(88.5, None)})
+    assert cells[2] == "88.50"
+    assert cells[4] == ""
+
+
 def test_a_table_without_rows_is_empty(reading):
     assert reading(HEAD) == {}
 
 
 @pytest.mark.parametrize(
     "row", ["cnn,digits,lamp,16,high,2", "cnn,digits,lamp,,1,2", "cnn,digits,lamp,16,1", "cnn",
-            "cnn,digits,lamp,16,1,", "cnn,digits,lamp,16,nan,2", "cnn,digits,lamp,16,1,inf"],
+            "cnn,digits,lamp,16,,1", "cnn,digits,lamp,16,nan,2", "cnn,digits,lamp,16,1,inf"],
 )  # fmt: skip
 def test_a_row_that_is_no_result_is_shown(reading, row):
     with pytest.raises(BadInput) as caught:
