@@ -164,6 +164,8 @@ class Pruner:
 
     counted: int | None = None
     """Of how many weights the density is a fraction; None for all that the mask covers."""
+    scope: str = "global"
+    """Among which weights it chooses: all, those of a layer, or by an allocation to layers."""
     relative_lr: float = 1.0
     """Learning rate of `parameters`, as a multiple of the network's."""
 

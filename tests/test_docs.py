@@ -59,7 +59,7 @@ def test_every_recipe_plans(path, tmp_path):
     from prunecli.recipe.read import read_recipe
 
     jobs = plan(read_recipe(path, {}, STEPS), tmp_path, check)
-    assert len(jobs) > 5
+    assert len(jobs) >= 5
     assert path.read_text().startswith("#")
 
 

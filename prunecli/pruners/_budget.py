@@ -15,6 +15,9 @@ Estimate = Literal["count", "gauss"]
 Weighting = Literal["wavg", "avg", "flops"]
 
 
+ROUNDING = 1e-9
+
+
 @dataclass(frozen=True)
 class Term:
     """What one term of the loss adds up: L = 1 - sum_i c_i s_i, and what it must come to."""
@@ -48,7 +51,9 @@ class Budget:
         for term in self.terms:
             least, most = term.left(self.upper), term.left(self.lower)
             budget = term.budget
-            if budget and (budget < least or (self.mode == "budget" and budget > most)):
+            if budget is None:
+                continue
+            if budget < least - ROUNDING or (self.mode == "budget" and budget > most + ROUNDING):
                 raise BadUsage(
                     f"{term.name}={budget:g} cannot be met: lower, upper and least allow "
                     f"{least:.4g} to {most:.4g}"
@@ -76,7 +81,8 @@ def limits(option: str, text: str, params: Params, otherwise: float) -> dict[str
     """
     found = dict.fromkeys(params, otherwise)
     for part in text.split(","):
-        pattern, _, limit = part.rpartition(":")
+        pattern, colon, limit = part.rpartition(":")
+        pattern = pattern.strip() if colon else "*"
         try:
             value = float(limit)
         except ValueError:
@@ -85,8 +91,8 @@ def limits(option: str, text: str, params: Params, otherwise: float) -> dict[str
             raise BadUsage(
                 f"{option}={text}: give a sparsity from 0 to 1, or PATTERN:SPARSITY,... of them"
             )
-        names = [name for name in params if fnmatchcase(name, pattern.strip() or "*")]
+        names = [name for name in params if fnmatchcase(name, pattern)]
         if not names:
-            raise BadUsage(f"{option}={text}: no layer that is pruned matches {pattern.strip()!r}")
+            raise BadUsage(f"{option}={text}: no layer that is pruned matches {pattern!r}")
         found |= dict.fromkeys(names, value)
     return found

@@ -51,6 +51,7 @@ class Dynamic(Masked):
                 raise BadUsage(f"{name}={value:g}: it must be from 0 to 1")
         super().__init__(course)
         self.growth, self.rate, self.every, self.until = growth, rate, every, until
+        self.scope = scope
         self.keep(select(course.scorer("random")({}), density, scope))
 
     def observe(self, params: Params, clock: Clock) -> None:

@@ -20,35 +20,41 @@ BINS = 80
 
 
 class Thresholded(Function):
-    """w~ = w where |w| >= t, else 0, with gradients that pass straight through.
+    """w~ = w where |w| >= t, else 0, with gradients that pass straight through; and what is pruned.
 
         dL/dw = dL/dw~              for all weights (not straight: only for those that are left)
-        dL/dt = sum over pruned of (w~ - w)/t * dL/dw~
+        dL/dt = sum over pruned of (w~ - w)/t * dL/dw~                      (not straight: 0)
 
     Source: adaptive sparsity loss, eqs. 1, 16 and 18 (with t = b sigma)
     """
 
     @staticmethod
-    def forward(ctx: Any, w: Tensor, t: Tensor, straight: bool) -> Tensor:
+    def forward(ctx: Any, w: Tensor, t: Tensor, straight: bool) -> tuple[Tensor, Tensor]:
         pruned = w.abs() < t
         ctx.straight = straight
-        ctx.save_for_backward(pruned, w, t)
-        return w.masked_fill(pruned, 0.0)
+        ctx.mark_non_differentiable(pruned)
+        if straight and ctx.needs_input_grad[1]:
+            ctx.save_for_backward(pruned, w, t)
+        elif not straight:
+            ctx.save_for_backward(pruned)
+        return w.masked_fill(pruned, 0.0), pruned
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        (g,) = gradients
+        g = gradients[0]
+        if not ctx.straight:
+            return g.masked_fill(ctx.saved_tensors[0], 0.0), None, None
+        if not ctx.needs_input_grad[1]:
+            return g, None, None
         pruned, w, t = ctx.saved_tensors
-        left = g.masked_fill(pruned, 0.0) if not ctx.straight or ctx.needs_input_grad[1] else g
-        dt = None
-        if ctx.needs_input_grad[1]:  # 0/0 where t = 0, where nothing is pruned
-            dt = ((left - g) * w).sum() / t.clamp_min(torch.finfo(t.dtype).tiny)
-        return (g if ctx.straight else left), dt, None
+        least = torch.finfo(t.dtype).tiny  # 0/0 where t = 0, where nothing is pruned
+        return g, -(g * w).masked_fill(~pruned, 0.0).sum() / t.clamp_min(least), None
 
 
 def large(course: Course, least: int) -> Params:
     """The layers of `least` weights or more. Raises BadUsage if there is none."""
-    params = {name: w for name, w in course.params.items() if w.numel() >= least}
+    # One weight has no standard deviation.
+    params = {name: w for name, w in course.params.items() if w.numel() >= max(least, 2)}
     if not params:
         most = max(w.numel() for w in course.params.values())
         raise BadUsage(f"least={least}: the largest layer has {most:,} weights; lower it")
@@ -70,10 +76,13 @@ class StraightThrough(Pruner):
     def __init__(
         self, course: Course, params: Params, *, straight: bool, recenter: bool = False
     ) -> None:
+        if course.epochs < 1:
+            raise BadUsage("the mask is made with the last step; train for an epoch or more")
         self.params = params
         self.all = sum(weight.numel() for weight in prunable(course.model).values())
         self.straight, self.recenter = straight, recenter
         self.final: Mask = {}
+        self.pruned: dict[str, Tensor] = {}
         self.histogram: Tensor | None = None
 
     @abstractmethod
@@ -83,11 +92,12 @@ class StraightThrough(Pruner):
     def weights(self, params: Params, clock: Clock) -> Params:
         if self.final:
             return {}
-        thresholds = self.thresholds()
-        return {
-            name: Thresholded.apply(weight, thresholds[name], self.straight)
-            for name, weight in self.params.items()
-        }
+        used = {}
+        for name, threshold in self.thresholds().items():
+            used[name], self.pruned[name] = Thresholded.apply(
+                self.params[name], threshold, self.straight
+            )
+        return used
 
     @torch.no_grad()
     def update(self, params: Params, clock: Clock) -> None:
@@ -102,10 +112,10 @@ class StraightThrough(Pruner):
     def kept(self) -> Mask:
         """What the thresholds leave."""
         thresholds = self.thresholds()
-        return {n: (w.abs() >= thresholds[n]).cpu() for n, w in self.params.items()}
+        return {n: ~(w.abs() < thresholds[n]).cpu() for n, w in self.params.items()}
 
     def final_mask(self) -> Mask:
-        return {name: kept.contiguous() for name, kept in self.kept().items()}
+        return self.kept()
 
     def mask(self, params: Params, clock: Clock) -> Mask:
         return self.final

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from prunecli.errors import BadUsage
-from prunecli.masks import kept_counts
 from prunecli.pruners._budget import (
     Budget,
     Estimate,
@@ -21,8 +20,8 @@ from prunecli.pruners._masked import check_density
 from prunecli.pruners._straight import StraightThrough, in_sigmas, large
 from prunecli.types import Clock, Course, Mask, Params, Pruner
 
-HIGHEST = 5.0  # sigmas
-RAISE = 1.002
+HIGHEST, LOWEST = 5.0, 0.01  # sigmas: no threshold is above, and none that is raised below
+HALVINGS = 30
 MISSED = 0.01
 
 PENALTIES: dict[str, Callable[[Tensor, float], Tensor]] = {
@@ -67,8 +66,9 @@ def adaptive(
         lam L_s                (`unconstr`: as sparse as the loss allows)
 
     `flops` is a budget of operations, alone or beside `density`, with `lam_flops` (`lam` if not
-    given). `lower` and `upper` limit the sparsity of layers: a number for all, or
-    `PATTERN:LIMIT,...` for those whose names match. Every b_i starts where s_i = `start` (0.6 of
+    given) and of the whole network, while `density` is of the layers that are pruned. `lower` and
+    `upper` limit the sparsity erf(b_i / sqrt 2) of layers: a number for all, or `PATTERN:LIMIT,...`
+    for those whose names match. Every b_i starts where s_i = `start` (0.6 of
     the sparsity asked for; 0.3 if none is), and trains at `rate` times the learning rate. Layers of
     fewer than `least` weights stay whole. `recenter` takes their mean from the weights of a layer
     after every step.
@@ -78,7 +78,7 @@ def adaptive(
     Source: Retsinas et al., Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, eqs. 5-11
     (without the stray 1/N of eq. 8) and section 3.4.4
     """
-    _check(density, flops, mode, weighting)
+    _check(density, flops, mode, weighting, lam, lam_flops)
     params = large(course, least)
     check_density(density or 1.0, params)
     terms = []
@@ -97,10 +97,20 @@ def adaptive(
     return Adaptive(course, params, budget, start, rate, straight=ste, recenter=recenter)
 
 
-def _check(density: float | None, flops: float | None, mode: Mode, weighting: Weighting) -> None:
+def _check(
+    density: float | None,
+    flops: float | None,
+    mode: Mode,
+    weighting: Weighting,
+    lam: float,
+    lam_flops: float | None,
+) -> None:
     for name, budget in (("density", density), ("flops", flops)):
         if budget is not None and not 0 < budget < 1:
             raise BadUsage(f"{name}={budget:g}: a budget is above 0 and below 1")
+    for name, factor in (("lam", lam), ("lam_flops", lam_flops)):
+        if factor is not None and not factor >= 0:
+            raise BadUsage(f"{name}={factor:g}: it must be 0 or more")
     unlimited = density is None and flops is None
     if mode == "unconstr" and not unlimited:
         raise BadUsage("mode=unconstr has no budget; leave density and flops out")
@@ -108,6 +118,10 @@ def _check(density: float | None, flops: float | None, mode: Mode, weighting: We
         raise BadUsage(f"mode={mode} needs a budget: density, flops, or both")
     if weighting == "flops" and mode != "unconstr":
         raise BadUsage("weighting=flops is for mode=unconstr; give a budget of operations as flops")
+    if lam_flops is not None and flops is None:
+        raise BadUsage("lam_flops is for the budget of operations; give that as flops")
+    if weighting == "avg" and density is None and mode != "unconstr":
+        raise BadUsage("weighting=avg is for the budget of weights; give that as density")
 
 
 class Adaptive(StraightThrough):
@@ -140,18 +154,11 @@ class Adaptive(StraightThrough):
         b = self.b.unbind()
         return {n: b[i] * w.detach().std() for i, (n, w) in enumerate(self.params.items())}
 
-    def weights(self, params: Params, clock: Clock) -> Params:
-        used = super().weights(params, clock)
-        if used and self.budget.estimate == "count":
-            left = [w.detach().count_nonzero() / w.numel() for w in used.values()]
-            self.sparsities = 1 - torch.stack(left)
-        return used
-
     def penalty(self, params: Params, clock: Clock) -> Tensor:
         """Sum over the terms of lam f(L_s)."""
         s = torch.erf(self.b / math.sqrt(2))
         if self.budget.estimate == "count":
-            s = s + (self.sparsities - s).detach()
+            s = s + (self._counted(self.pruned).to(s) - s).detach()
         f = PENALTIES[self.budget.mode]
         terms = [
             term.lam * f(1 - (c * s).sum(), term.budget or 0.0)
@@ -166,26 +173,42 @@ class Adaptive(StraightThrough):
 
     def final_mask(self) -> Mask:
         """What the thresholds leave; under `hinge` they are raised until the budgets are met."""
-        mask = super().final_mask()
-        for name, asked, reached in self._reached(mask):
+        for name, asked, reached in self._reached():
             over = reached - asked
             if (over if self.budget.mode == "hinge" else abs(over)) > MISSED:
                 self.warn(
-                    f"{name}={asked:g} was asked for, {reached:.4g} reached: give it more epochs, "
-                    "a higher lam or a higher rate"
+                    f"{name}={asked:g} was asked for, the training reached {reached:.4g}: give it "
+                    "more epochs, a higher lam or a higher rate"
                 )
-        if self.budget.mode == "hinge":
-            while any(reached > asked for _, asked, reached in self._reached(mask)):
-                self.b.data.mul_(RAISE)
-                mask = super().final_mask()
-        return mask
+        if self.budget.mode == "hinge" and self._over():
+            self._raise()
+        return super().final_mask()
 
-    def _reached(self, mask: Mask) -> list[tuple[str, float, float]]:
-        """Name, what was asked for, and what a mask leaves, of each budget."""
-        kept = kept_counts(mask)
-        sparsity = {name: 1 - kept[name] / bits.numel() for name, bits in mask.items()}
+    def _raise(self) -> None:
+        """Raise all thresholds by the smallest common factor that meets the budgets."""
+        first, low, high = self.b.clamp_min(LOWEST), 1.0, HIGHEST / LOWEST
+        for _ in range(HALVINGS):
+            factor = math.sqrt(low * high)
+            self.b.copy_((first * factor).clamp(self.low, self.high))
+            low, high = (factor, high) if self._over() else (low, factor)
+        self.b.copy_((first * high).clamp(self.low, self.high))
+        if self._over():
+            self.warn("the limits of the layers leave more than the budget; raise upper")
+
+    def _over(self) -> bool:
+        return any(reached > asked for _, asked, reached in self._reached())
+
+    def _reached(self) -> list[tuple[str, float, float]]:
+        """Name, what was asked for, and what is left, of each budget."""
+        pruned = {n: self.params[n].abs() < t for n, t in self.thresholds().items()}
+        sparsity = dict(zip(pruned, self._counted(pruned).tolist(), strict=True))
         terms = [(term.name, term.budget, term.left(sparsity)) for term in self.budget.terms]
         return [(name, asked, reached) for name, asked, reached in terms if asked is not None]
+
+    @staticmethod
+    def _counted(pruned: Mapping[str, Tensor]) -> Tensor:
+        """s_i of each layer, counted."""
+        return torch.stack([p.count_nonzero().double() / p.numel() for p in pruned.values()])
 
     def state_dict(self) -> dict[str, Tensor]:
         return super().state_dict() | {"b": self.b.detach()}

@@ -40,21 +40,21 @@ def fixed_bs(
 
 
 class FixedBS(StraightThrough):
+    scope = "layer"
+
     def __init__(
         self, course: Course, density: float, eps: float, params: Params, straight: bool
     ) -> None:
         super().__init__(course, params, straight=straight)
         self.sparsity, self.eps, self.warn = 1 - density, eps, course.warn
-        self.found = {name: weight.new_zeros(()) for name, weight in self.params.items()}
+        self.found = torch.zeros(len(params), device=next(iter(params.values())).device)
 
     @torch.no_grad()
     def thresholds(self) -> dict[str, Tensor]:
-        """Those of the step before, where they still hold."""
-        self.found = {
-            name: bisected(weight.abs(), self.sparsity, self.eps, self.found[name])
-            for name, weight in self.params.items()
-        }
-        return self.found
+        """Those of the step before, where they still hold; the others are bisected anew."""
+        sizes = [weight.abs() for weight in self.params.values()]
+        self.found = bisected(sizes, self.sparsity, self.eps, self.found)
+        return dict(zip(self.params, self.found.unbind(), strict=True))
 
     def final_mask(self) -> Mask:
         mask = super().final_mask()
@@ -68,21 +68,34 @@ class FixedBS(StraightThrough):
         return mask
 
     def state_dict(self) -> dict[str, Tensor]:
-        return super().state_dict() | {f"found/{name}": b for name, b in self.found.items()}
+        return super().state_dict() | {"found": self.found}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         super().load_state_dict(state)
-        for name, b in self.found.items():
-            self.found[name] = state[f"found/{name}"].to(b)
+        self.found = state["found"].to(self.found)
 
 
-def bisected(size: Tensor, sparsity: float, eps: float, first: Tensor) -> Tensor:
-    """b with |#{size < b}/# - sparsity| < eps, or where `HALVINGS` lead; `first` is tried first."""
-    low, high, b = torch.zeros_like(first), size.max(), first
-    for _ in range(HALVINGS):
-        part = int((size < b).sum()) / size.numel()
-        if abs(part - sparsity) < eps:
+def bisected(sizes: list[Tensor], sparsity: float, eps: float, first: Tensor) -> Tensor:
+    """b_i with |#{size_i < b_i}/# - sparsity| < eps, or where `HALVINGS` lead.
+
+    `first` is only tried. What comes of a layer depends on its sizes alone where that fails. One
+    look at the device serves all layers.
+    """
+    b = list(first.unbind())
+    low, high = [torch.zeros_like(x) for x in b], [torch.zeros_like(x) for x in b]
+    left = list(range(len(sizes)))
+    for halving in range(HALVINGS + 1):
+        counts = torch.stack([torch.count_nonzero(sizes[i] < b[i]) for i in left]).tolist()
+        off = {i: n / sizes[i].numel() - sparsity for i, n in zip(left, counts, strict=True)}
+        left = [i for i in left if abs(off[i]) >= eps]
+        if not left:
             break
-        low, high = (b, high) if part < sparsity else (low, b)
-        b = (low + high) / 2
-    return b
+        for i in left:
+            if halving == 0:
+                high[i] = sizes[i].max()
+            elif off[i] < 0:
+                low[i] = b[i]
+            else:
+                high[i] = b[i]
+            b[i] = (low[i] + high[i]) / 2
+    return torch.stack(b)

@@ -34,6 +34,8 @@ def fixed_ga(
 
 
 class FixedGA(StraightThrough):
+    scope = "layer"
+
     def __init__(
         self, course: Course, density: float, params: Params, straight: bool, recenter: bool
     ) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from prunecli import registry
 from prunecli.errors import BadInput, Mismatch, NotFinite
 from prunecli.files.artifacts import (
     canonical,
@@ -116,13 +115,12 @@ class TrainingFiles:
     def _write_mask(self, kept: Mask) -> dict[str, Any]:
         """Write the mask that a pruner made; gives the lineage for the checkpoint."""
         pruner, options = self.facts["pruner"], self.facts["pruner"]["options"]
-        known = registry.options(registry.find("pruners", pruner["name"]))
         counted = self.state.pruner.counted or sum(bits.numel() for bits in kept.values())
         left = sum(kept_counts(kept).values())
         lineage = {
             "method": pruner["name"],
             "options": {k: v for k, v in options.items() if k not in ("density", "scope")},
-            "scope": options.get("scope", known["scope"].default if "scope" in known else "global"),
+            "scope": self.state.pruner.scope,
             "rounds": 1,
             "schedule": None,
             "seed": self.facts["seed"],

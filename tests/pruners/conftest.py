@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import skip_init
 
 from prunecli.batches import ImageBatches
 from prunecli.data.digits import digits
@@ -116,7 +117,7 @@ def course():
 
         model = nn.ModuleDict()
         for name, weight in params.items():
-            model[name.removesuffix(".weight")] = holder = nn.Linear(1, 1, bias=False)
+            model[name.removesuffix(".weight")] = holder = skip_init(nn.Linear, 1, 1, bias=False)
             holder.weight = weight
         return Course(model, params, epochs, seed, scorer, hold_out, flops, warn)
 

@@ -8,7 +8,7 @@ import torch
 from prunecli.pruners.adaptive import adaptive
 from prunecli.types import Clock
 
-FIRST = Clock(1, 4, 2)
+FIRST, LAST = Clock(1, 4, 2), Clock(8, 4, 2)
 SIZES = {"a.weight": (30, 100), "b.weight": (1000,)}
 FLOPS = {"a.weight": 600, "b.weight": 300}  # of 1000
 
@@ -18,14 +18,18 @@ def z(sparsity):
     return NormalDist().inv_cdf((1 + sparsity) / 2)
 
 
+def quiet(message):
+    """Whoever watches is not told."""
+
+
 @pytest.fixture
 def made(course):
     """`made(**options)`: a pruner of two layers of Gaussian weights."""
 
-    def make(**options):
+    def make(warn=pytest.fail, **options):
         draw = torch.Generator().manual_seed(0)
         weights = {name: torch.randn(size, generator=draw) for name, size in SIZES.items()}
-        return adaptive(course(weights, 2, flops=lambda: (1000, FLOPS)), **options)
+        return adaptive(course(weights, 2, flops=lambda: (1000, FLOPS), warn=warn), **options)
 
     return make
 
@@ -71,6 +75,27 @@ def test_a_threshold_is_held_between_its_layers_limits(made):
     pruner.b.data.fill_(0)
     pruner.update(pruner.params, FIRST)
     assert pruner.b.tolist() == pytest.approx([z(0.1), z(0.4)], rel=1e-5)
+
+
+def test_the_mask_is_that_of_thresholds_within_their_limits(made):
+    pruner = made(density=0.5, upper="0.5,b.*:0.6", warn=quiet)
+    pruner.b.data.fill_(9)
+    pruner.update(pruner.params, LAST)
+    mask = pruner.mask(pruner.params, LAST)
+    assert {name: bits.float().mean().item() for name, bits in mask.items()} == pytest.approx(
+        {"a.weight": 0.5, "b.weight": 0.4}, abs=0.03
+    )
+
+
+def test_recentred_its_layers_lose_their_mean_after_every_step(made):
+    centred, plain = (made(density=0.5, recenter=each) for each in (True, False))
+    for pruner in (centred, plain):
+        for weight in pruner.params.values():
+            weight.data.add_(2)
+        pruner.update(pruner.params, FIRST)
+    means = [[w.mean().item() for w in p.params.values()] for p in (centred, plain)]
+    assert means[0] == pytest.approx([0, 0], abs=1e-5)
+    assert min(means[1]) > 1.9
 
 
 def test_a_layer_held_whole_by_a_limit_trains_as_if_it_were_not_pruned(made):

@@ -50,7 +50,7 @@ def begun(model=None, data=None, epochs=4, seed=0, **options):
     """The pruner, its network and the images that are left to train on."""
     model = model or Network()
     held = TrainingSet(data or images(LABELS), CPU, seed)
-    made = Course(model, prunable(model), epochs, seed, _no_scores, held.hold_out)
+    made = Course(model, prunable(model), epochs, seed, _no_scores, held.hold_out, dict, print)
     return gmp(made, **options), model, held
 
 

@@ -102,7 +102,8 @@ def method_of(job):
         rounds = registry.own_rounds(registry.find(kind, name))
     options = registry.bind(kind, name, own)
     ratio = given.get("--compression") or f"{1 / options.pop('density', 1):.12g}"
-    scope = options.pop("scope", given.get("--scope", "global"))
+    fixed = "layer" if name.startswith("fixed-") else "global"
+    scope = options.pop("scope", given.get("--scope", fixed))
     facts = {"method": name, "options": options, "scope": scope, "rounds": rounds}
     return method_label(facts), float(ratio)
 
