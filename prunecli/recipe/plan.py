@@ -2,7 +2,8 @@
 
 A step varies on the axes that it uses: those whose `${axis}` stands in its options, and those of
 the steps it refers to. `over` names them explicitly. `@step` is the output of that step's job with
-the same place on the axes they share; `@step[*]` is all such outputs.
+the same place on the axes they share; `@step[*]` is all of its outputs, `@step[axis=value,...]`
+those at such values, which may be shell patterns.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from prunecli.recipe.parse import Place
 from prunecli.recipe.read import Axes, Recipe, Step
 
 VARIABLE = re.compile(r"\$\{([^}]*)\}")
-REFERENCE = re.compile(r"@([A-Za-z_][\w-]*)(\[\*\])?")
+REFERENCE = re.compile(r"@([A-Za-z_][\w-]*)(?:\[([^\[\]]+)\])?")
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def _order(recipe: Recipe) -> list[str]:
         graph[step.name] = []
         for key, value in step.options.items():
             for text in _malformed(value):
-                recipe.fault((*step.place, key), f"{text!r} is not of the form @step or @step[*]")
+                form = "@step, @step[*] or @step[axis=value,...]"
+                recipe.fault((*step.place, key), f"{text!r} is not of the form {form}")
             for name, _ in _references(value):
                 if name in recipe.steps:
                     graph[step.name].append(name)
@@ -112,13 +115,26 @@ def _texts(value: Any) -> list[str]:
 
 def _malformed(value: Any) -> list[str]:
     """Texts that look like references and are none."""
-    return [t for t in _texts(value) if t.startswith("@") and not REFERENCE.fullmatch(t)]
+    return [t for t in _texts(value) if t.startswith("@") and not _is_reference(t)]
 
 
-def _references(value: Any) -> list[tuple[str, bool]]:
-    """The steps that a value refers to, and whether to all of their outputs."""
+def _is_reference(text: str) -> bool:
+    match = REFERENCE.fullmatch(text)
+    if match is None or match[2] in (None, "*"):
+        return match is not None
+    return all("=" in part for part in match[2].split(","))
+
+
+def _references(value: Any) -> list[tuple[str, str | None]]:
+    """The steps that a value refers to, and which outputs of each: None for one, '*' for all."""
     matches = [match for text in _texts(value) if (match := REFERENCE.fullmatch(text))]
-    return [(match[1], bool(match[2])) for match in matches]
+    return [(match[1], match[2]) for match in matches]
+
+
+def _wanted(which: str | None) -> dict[str, str]:
+    """The patterns by axis of 'axis=value,...'; none for '*'."""
+    pairs = [] if which in (None, "*") else str(which).split(",")
+    return {axis.strip(): value.strip() for axis, _, value in (p.partition("=") for p in pairs)}
 
 
 def _variables(value: Any) -> list[str]:
@@ -134,8 +150,12 @@ def _axes_of(recipe: Recipe, step: Step, axes: Mapping[str, tuple[str, ...]]) ->
             if name not in known:
                 recipe.fault(place, f"there is no variable {name!r}{suggest(name, list(known))}")
             used |= {recipe.set_by.get(name, name)} & recipe.matrix.keys()
-        for name, every in _references(value):
-            used |= set() if every else set(axes.get(name, ()))
+        for name, which in _references(value):
+            used |= set(axes.get(name, ())) if which is None else set()
+            for axis in _wanted(which):
+                if name in axes and axis not in axes[name]:
+                    hint = suggest(axis, list(axes[name]))
+                    recipe.fault(place, f"step {name!r} does not vary on {axis!r}{hint}")
     if step.over is not None:
         if missing := sorted(used - set(step.over)):
             recipe.fault(step.place, f"step {step.name!r} uses {missing[0]!r}; add it to 'over'")
@@ -161,11 +181,16 @@ def _job(
         if isinstance(value, dict):
             return {key: fill(item) for key, item in value.items()}
         if references := _references(value):
-            name, every = references[0]
-            fitting = [job for at, job in jobs.get(name, ()) if _agree(at, place)]
+            name, which = references[0]
+            wanted = _wanted(_substituted(which, variables))
+            fitting = [
+                job for at, job in jobs.get(name, ()) if _agree(at, place) and _fits(at, wanted)
+            ]
             needs.extend(job.name for job in fitting)
+            if wanted and not fitting:
+                recipe.fault(step.place, f"{value!r} is the output of no job")
             paths = [str(job.output) for job in fitting] or [value]
-            return paths if every else paths[0]
+            return paths[0] if which is None else paths
         return _substituted(value, variables)
 
     checked = Checked([], "")
@@ -184,6 +209,10 @@ def _job(
 
 def _agree(one: Axes, other: Axes) -> bool:
     return all(other[axis] == value for axis, value in one.items() if axis in other)
+
+
+def _fits(at: Axes, wanted: Mapping[str, str]) -> bool:
+    return all(fnmatchcase(str(at.get(axis)), value) for axis, value in wanted.items())
 
 
 def _substituted(value: Any, variables: Mapping[str, Any]) -> Any:

@@ -625,3 +625,44 @@ def test_an_axis_may_have_null_among_its_values(given):
     assert list(given("version: 1\nmatrix: {x: [null]}\nsteps: {s: {eval: {c: '${x}'}}}\n")) == [
         "s/x=None"
     ]
+
+
+def chosen(given, which, **overrides):
+    text = GRID + f'  some: {{over: [], report: {{results: "@result[{which}]"}}}}\n'
+    [results] = [o["results"] for name, o in given(text, overrides).items() if name == "some"]
+    return [path.split("/")[2] for path in results]
+
+
+def test_a_reference_may_choose_by_the_values_of_axes(given):
+    assert chosen(given, "density=0.05") == [
+        f"method=snip,density=0.05,seed={seed}" for seed in (0, 1)
+    ]
+    assert chosen(given, "method=r*, seed=1") == ["method=random,density=0.1,seed=1"]
+    assert len(chosen(given, "method=*")) == len(chosen(given, "*")) == 6
+
+
+def test_what_it_chooses_may_be_a_variable(given):
+    text = GRID.replace("model: cnn", "model: cnn, left: 0.05")
+    text += '  some: {over: [], report: {results: "@result[density=${left}]"}}\n'
+    assert all("density=0.05" in path for path in given(text)["some"]["results"])
+    assert all("density=0.1" in path for path in given(text, {"left": 0.1})["some"]["results"])
+    text = text.replace("over: [], ", "").replace("${left}", "${density}")
+    some = {name: o["results"] for name, o in given(text).items() if name.startswith("some")}
+    assert {name: len(paths) for name, paths in some.items()} == {
+        "some/density=0.1": 4, "some/density=0.05": 2
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        ("dnsity=0.1", r"'result' does not vary on 'dnsity'; did you mean 'density'\?"),
+        ("density=0.7", r"'@result\[density=0.7\]' is the output of no job"),
+        ("density", r"'@result\[density\]' is not of the form @step, @step\[\*\] or @step\[axis="),
+        ("density=0.1,*", "is not of the form"),
+        ("density=${lft}", "there is no variable 'lft'"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_a_fault_at_its_line(given, which, message):
+    with pytest.raises(BadUsage, match=rf"r\.yaml:16: .*{message}"):
+        chosen(given, which)
