@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
 from prunecli.masks import prunable
@@ -20,7 +21,7 @@ BINS = 80
 
 
 class Thresholded(Function):
-    """w~ = w where |w| >= t, else 0, with gradients that pass straight through; and what is pruned.
+    """w~ = w where |w| >= t, else 0, with gradients that pass straight through.
 
         dL/dw = dL/dw~              for all weights (not straight: only for those that are left)
         dL/dt = sum over pruned of (w~ - w)/t * dL/dw~                      (not straight: 0)
@@ -29,26 +30,31 @@ class Thresholded(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, w: Tensor, t: Tensor, straight: bool) -> tuple[Tensor, Tensor]:
-        pruned = w.abs() < t
+    def forward(ctx: Any, w: Tensor, t: Tensor, straight: bool) -> Tensor:
+        used = shrunk(w, t)
         ctx.straight = straight
-        ctx.mark_non_differentiable(pruned)
-        if straight and ctx.needs_input_grad[1]:
-            ctx.save_for_backward(pruned, w, t)
-        elif not straight:
-            ctx.save_for_backward(pruned)
-        return w.masked_fill(pruned, 0.0), pruned
+        if not straight or ctx.needs_input_grad[1]:
+            ctx.save_for_backward(w, used, t)
+        return used
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        g = gradients[0]
-        if not ctx.straight:
-            return g.masked_fill(ctx.saved_tensors[0], 0.0), None, None
-        if not ctx.needs_input_grad[1]:
+        (g,) = gradients
+        if ctx.straight and not ctx.needs_input_grad[1]:
             return g, None, None
-        pruned, w, t = ctx.saved_tensors
+        w, used, t = ctx.saved_tensors
+        if not ctx.straight:
+            return g.masked_fill(w.abs() < t, 0.0), None, None
         least = torch.finfo(t.dtype).tiny  # 0/0 where t = 0, where nothing is pruned
-        return g, -(g * w).masked_fill(~pruned, 0.0).sum() / t.clamp_min(least), None
+        return g, (used - w).mul_(g).sum() / t.clamp_min(least), None
+
+
+def shrunk(w: Tensor, t: Tensor) -> Tensor:
+    """w where |w| >= t, else 0."""
+    if w.device.type == "cpu":
+        # In one pass; a number costs no wait here. It zeroes what is at the number as well.
+        return F.hardshrink(w, torch.nextafter(t, t.new_tensor(-math.inf)).item())
+    return w.masked_fill(w.abs() < t, 0.0)
 
 
 def large(course: Course, least: int) -> Params:
@@ -82,7 +88,8 @@ class StraightThrough(Pruner):
         self.all = sum(weight.numel() for weight in prunable(course.model).values())
         self.straight, self.recenter = straight, recenter
         self.final: Mask = {}
-        self.pruned: dict[str, Tensor] = {}
+        self.used: Params = {}
+        self.applied: dict[str, Tensor] = {}
         self.histogram: Tensor | None = None
 
     @abstractmethod
@@ -92,12 +99,13 @@ class StraightThrough(Pruner):
     def weights(self, params: Params, clock: Clock) -> Params:
         if self.final:
             return {}
-        used = {}
-        for name, threshold in self.thresholds().items():
-            used[name], self.pruned[name] = Thresholded.apply(
-                self.params[name], threshold, self.straight
-            )
-        return used
+        self.used = {}  # those of the step before: their memory serves this one
+        self.applied = self.thresholds()
+        self.used = {
+            name: Thresholded.apply(weight, self.applied[name], self.straight)
+            for name, weight in self.params.items()
+        }
+        return self.used
 
     @torch.no_grad()
     def update(self, params: Params, clock: Clock) -> None:

@@ -17,7 +17,7 @@ from prunecli.pruners._budget import (
     shares,
 )
 from prunecli.pruners._masked import check_density
-from prunecli.pruners._straight import StraightThrough, in_sigmas, large
+from prunecli.pruners._straight import StraightThrough, in_sigmas, large, shrunk
 from prunecli.types import Clock, Course, Mask, Params, Pruner
 
 HIGHEST, LOWEST = 5.0, 0.01  # sigmas: no threshold is above, and none that is raised below
@@ -158,7 +158,7 @@ class Adaptive(StraightThrough):
         """Sum over the terms of lam f(L_s)."""
         s = torch.erf(self.b / math.sqrt(2))
         if self.budget.estimate == "count":
-            s = s + (self._counted(self.pruned).to(s) - s).detach()
+            s = s + (_counted(self.used, self.applied).to(s) - s).detach()
         f = PENALTIES[self.budget.mode]
         terms = [
             term.lam * f(1 - (c * s).sum(), term.budget or 0.0)
@@ -200,15 +200,12 @@ class Adaptive(StraightThrough):
 
     def _reached(self) -> list[tuple[str, float, float]]:
         """Name, what was asked for, and what is left, of each budget."""
-        pruned = {n: self.params[n].abs() < t for n, t in self.thresholds().items()}
-        sparsity = dict(zip(pruned, self._counted(pruned).tolist(), strict=True))
+        thresholds = self.thresholds()
+        used = {name: shrunk(self.params[name], t) for name, t in thresholds.items()}
+        counts = _counted(used, thresholds).tolist()
+        sparsity = dict(zip(used, counts, strict=True))
         terms = [(term.name, term.budget, term.left(sparsity)) for term in self.budget.terms]
         return [(name, asked, reached) for name, asked, reached in terms if asked is not None]
-
-    @staticmethod
-    def _counted(pruned: Mapping[str, Tensor]) -> Tensor:
-        """s_i of each layer, counted."""
-        return torch.stack([p.count_nonzero().double() / p.numel() for p in pruned.values()])
 
     def state_dict(self) -> dict[str, Tensor]:
         return super().state_dict() | {"b": self.b.detach()}
@@ -216,3 +213,14 @@ class Adaptive(StraightThrough):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         super().load_state_dict(state)
         self.b.data.copy_(state["b"])
+
+
+@torch.no_grad()
+def _counted(used: Params, thresholds: Params) -> Tensor:
+    """s_i of each layer by what its threshold left: a zero is pruned, unless nothing is."""
+    return torch.stack(
+        [
+            (1 - w.count_nonzero().double() / w.numel()) * (thresholds[name] > 0)
+            for name, w in used.items()
+        ]
+    )

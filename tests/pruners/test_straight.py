@@ -34,15 +34,8 @@ def left(pruner):
         return pruner.weights(pruner.params, FIRST)
 
 
-def thresholded(weight, threshold, straight):
-    """What is used, having checked what is said to be pruned."""
-    used, pruned = Thresholded.apply(weight, threshold, straight)
-    assert torch.equal(pruned, weight.abs() < threshold)
-    return used
-
-
 def through(weight, threshold, straight=True):
-    return thresholded(torch.tensor(weight), torch.tensor(threshold), straight)
+    return Thresholded.apply(torch.tensor(weight), torch.tensor(threshold), straight)
 
 
 # The estimator
@@ -59,7 +52,7 @@ def test_a_weight_at_the_threshold_is_kept_and_one_below_it_is_plus_zero():
 @pytest.mark.parametrize("straight", [True, False])
 def test_a_threshold_of_zero_prunes_nothing_and_has_no_gradient(straight):
     w, t = torch.tensor(W, requires_grad=True), torch.tensor(0.0, requires_grad=True)
-    seen = thresholded(w, t, straight)
+    seen = Thresholded.apply(w, t, straight)
     (seen * torch.arange(9.0)).sum().backward()
     assert torch.equal(seen, w)
     assert w.grad.tolist() == [*range(9)]  # that of the weight 0 as well: it is not pruned
@@ -78,7 +71,7 @@ def test_the_gradient_of_a_convolution_is_that_by_what_it_used(straight):
     draw = torch.Generator().manual_seed(0)
     w = torch.randn(5, 3, 3, 3, generator=draw, requires_grad=True)
     x = torch.randn(2, 3, 6, 6, generator=draw, requires_grad=True)
-    convolved(thresholded(w, torch.tensor(0.8), straight), x).backward()
+    convolved(Thresholded.apply(w, torch.tensor(0.8), straight), x).backward()
     small = w.detach().abs() < 0.8
     sparse = torch.where(small, 0.0, w.detach()).requires_grad_()
     same = x.detach().clone().requires_grad_()
@@ -99,7 +92,7 @@ def test_the_thresholds_gradient_is_eq_18_and_that_of_the_papers_own_formulation
     draw = torch.Generator().manual_seed(1)
     w, slope = torch.randn(2, 4, 50, generator=draw, dtype=torch.float64)
     ours, theirs = (torch.tensor(0.7, dtype=torch.float64, requires_grad=True) for _ in "ab")
-    (thresholded(w, ours, True).sin() * slope).sum().backward()
+    (Thresholded.apply(w, ours, True).sin() * slope).sum().backward()
     (as_in_footnote_2(w, theirs).sin() * slope).sum().backward()
     rows = zip(w.flatten().tolist(), slope.flatten().tolist(), strict=True)
     eq_18 = sum((0 - each) / 0.7 * by for each, by in rows if abs(each) < 0.7)  # cos 0 = 1
@@ -110,7 +103,7 @@ def test_the_thresholds_gradient_is_eq_18_and_that_of_the_papers_own_formulation
 
 def test_without_the_estimator_the_thresholds_gradient_is_zero():
     w, t = torch.tensor(W), torch.tensor(0.7, requires_grad=True)
-    (thresholded(w, t, False) * torch.arange(9.0)).sum().backward()
+    (Thresholded.apply(w, t, False) * torch.arange(9.0)).sum().backward()
     assert t.grad is None or t.grad.item() == 0.0
 
 
