@@ -66,13 +66,20 @@ def plan(recipe: Recipe, folder: Path, check: Check) -> list[Job]:
 
 
 def _points(recipe: Recipe) -> list[Axes]:
-    """Every combination of the axes' values that is not excluded."""
-    axes = [[(axis, value) for value in values or [None]] for axis, values in recipe.matrix.items()]
-    points = [dict(point) for point in itertools.product(*axes)]
-    left = [p for p in points if not any(_within(p, hole) for hole in recipe.exclude)]
+    """Every combination of the axes' values that is not excluded, and those that are included."""
+    left = [p for p in _grid(recipe) if not any(_within(p, hole) for hole in recipe.exclude)]
+    for entry in recipe.include:
+        left += [point for point in _grid(recipe, entry) if point not in left]
     if not left:
         recipe.fault(("matrix", "exclude"), "'exclude' leaves nothing to do")
     return left
+
+
+def _grid(recipe: Recipe, fixed: Axes | None = None) -> list[Axes]:
+    """All combinations, with the axes of `fixed` at its values."""
+    matrix = recipe.matrix | {axis: [value] for axis, value in (fixed or {}).items()}
+    axes = [[(axis, value) for value in values or [None]] for axis, values in matrix.items()]
+    return [dict(point) for point in itertools.product(*axes)]
 
 
 def _within(point: Axes, hole: Axes) -> bool:

@@ -34,6 +34,7 @@ class Recipe:
     variables: dict[str, Any]
     matrix: dict[str, list[Any]]
     exclude: list[Axes]
+    include: list[Axes]
     steps: dict[str, Step]
     lines: Lines
     settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
@@ -75,7 +76,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str
     document, lines = load_yaml(path)
     if not isinstance(document, dict):
         raise BadUsage(f"{printable(str(path))}: a recipe is a table with the keys name and steps")
-    recipe = Recipe(path.stem, path, {}, {}, [], {}, lines)
+    recipe = Recipe(path.stem, path, {}, {}, [], [], {}, lines)
     _head(recipe, document, DERIVED_KEYS if "base" in document else KEYS)
     if "base" not in document:
         return _read(recipe, document, overrides, commands)
@@ -85,7 +86,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str
     document, lines = load_yaml(base)
     if not isinstance(document, dict) or "base" in document:
         raise BadUsage(f"{printable(str(base))}: a base is a recipe with steps of its own")
-    derived = Recipe(recipe.name, base, {}, {}, [], {}, lines)
+    derived = Recipe(recipe.name, base, {}, {}, [], [], {}, lines)
     _head(derived, document, KEYS)
     derived.name = recipe.name
     return _read(derived, document, {**settings, **overrides}, commands)
@@ -111,7 +112,8 @@ def _read(
 ) -> Recipe:
     recipe.variables = _table(recipe, document, "vars")
     matrix = _table(recipe, document, "matrix")
-    recipe.exclude = _exclude(recipe, matrix.pop("exclude", []), matrix)
+    changes = {key: matrix.pop(key, []) for key in ("exclude", "include")}
+    recipe.exclude, recipe.include = (_points(recipe, k, v, matrix) for k, v in changes.items())
     recipe.matrix = {axis: _values(recipe, axis, value) for axis, value in matrix.items()}
     _check_settings(recipe)
     for both in [axis for axis in recipe.matrix if axis in recipe.variables]:
@@ -165,20 +167,28 @@ def _check_settings(recipe: Recipe) -> None:
                 recipe.fault(place, f"{axis} {value!r} does not set {name!r}, nor do vars")
 
 
-def _exclude(recipe: Recipe, value: Any, matrix: dict[str, Any]) -> list[Axes]:
-    place = ("matrix", "exclude")
+def _points(recipe: Recipe, key: str, value: Any, matrix: dict[str, Any]) -> list[Axes]:
+    """What 'exclude' or 'include' name: values of some axes."""
+    place = ("matrix", key)
     if not isinstance(value, list) or not all(isinstance(v, dict) and v for v in value):
-        recipe.fault(place, "'exclude' needs a list of tables, as in [{method: random, seed: 1}]")
+        recipe.fault(place, f"{key!r} needs a list of tables, as in [{{method: random, seed: 1}}]")
         return []
+    known = len(recipe.faults)
     for number, entry in enumerate(value):
-        for axis, excluded in entry.items():
+        for axis, named in entry.items():
+            rows = matrix.get(axis)
             if axis not in matrix:
                 hint = suggest(axis, list(matrix))
                 recipe.fault((*place, number), f"there is no axis {axis!r}{hint}")
-            elif isinstance(excluded, list | dict):
-                recipe.fault((*place, number), f"'exclude' takes one value of {axis!r} at a time")
-    named = {axis for axis, rows in matrix.items() if isinstance(rows, dict)}
-    return [{axis: str(v) if axis in named else v for axis, v in e.items()} for e in value]
+            elif isinstance(named, list | dict):
+                recipe.fault((*place, number), f"{key!r} takes one value of {axis!r} at a time")
+            elif key == "include" and isinstance(rows, dict) and str(named) not in rows:
+                hint = suggest(str(named), list(rows))
+                recipe.fault((*place, number), f"there is no {axis} {named!r}{hint}")
+    if len(recipe.faults) > known:
+        return []
+    by_name = {axis for axis, rows in matrix.items() if isinstance(rows, dict)}
+    return [{axis: str(v) if axis in by_name else v for axis, v in e.items()} for e in value]
 
 
 def _override(recipe: Recipe, overrides: Mapping[str, Any]) -> None:
@@ -195,6 +205,7 @@ def _override(recipe: Recipe, overrides: Mapping[str, Any]) -> None:
                     recipe.fault((), f"--set: there is no {key} {odd!r}{hint}")
                     values = list(rows)
             recipe.matrix[key] = _values(recipe, key, values)
+            recipe.include = [i for i in recipe.include if i.get(key, values[0]) in values]
         else:
             known = [*recipe.variables, *recipe.matrix]
             recipe.fault((), f"--set: there is no {key!r} in vars or matrix{suggest(key, known)}")

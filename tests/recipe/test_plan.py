@@ -666,3 +666,58 @@ def test_what_it_chooses_may_be_a_variable(given):
 def test_a_choice_that_cannot_be_is_a_fault_at_its_line(given, which, message):
     with pytest.raises(BadUsage, match=rf"r\.yaml:16: .*{message}"):
         chosen(given, which)
+
+
+def results(planned, matrix, overrides=None):
+    text = GRID.replace("  exclude: [{method: random, density: 0.05}]\n", matrix)
+    return [name for name in planned(text, overrides) if name.startswith("result/")]
+
+
+def test_what_is_included_is_added_once_with_all_values_of_the_other_axes(planned):
+    assert results(planned, "  include: [{method: snip, density: 0.02}]\n")[8:] == [
+        f"result/method=snip,density=0.02,seed={seed}" for seed in (0, 1)
+    ]
+    assert len(results(planned, "  include: [{method: snip, density: 0.1}]\n")) == 8
+    both = "  include: [{method: random, density: 0.05}]\n  exclude: [{method: random}]\n"
+    assert [name for name in results(planned, both) if "random" in name] == [
+        f"result/method=random,density=0.05,seed={seed}" for seed in (0, 1)
+    ]
+
+
+def test_an_axis_set_anew_keeps_of_what_is_included_what_lies_on_it(planned):
+    matrix = "  include: [{method: lamp, density: 0.02}]\n"
+    assert results(planned, matrix, {"density": [0.1], "seed": 0}) == [
+        f"result/method={method},density=0.1,seed=0" for method in ("snip", "random")
+    ]
+    assert "result/method=lamp,density=0.02,seed=7" in results(planned, matrix, {"seed": 7})
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{methd: snip}", "there is no axis 'methd'; did you mean 'method'"),
+        ("{method: [snip]}", "'include' takes one value of 'method' at a time"),
+        ("3", "'include' needs a list of tables"),
+    ],
+)
+def test_what_cannot_be_included_is_a_fault_at_its_line(planned, entry, message):
+    with pytest.raises(BadUsage, match=rf"r\.yaml:7: .*{message}"):
+        results(planned, f"  include: [{entry}]\n")
+
+
+def test_a_value_with_a_name_must_have_it_to_be_included(planned):
+    text = """
+        version: 1
+        matrix:
+          net:
+            small: {model: cnn}
+            large: {model: vgg16}
+          seed: [0]
+          include: [{net: %s, seed: 3}]
+        steps:
+          dense: {train: {model: "${model}", epochs: 1, seed: "${seed}"}}
+    """
+    jobs = planned(text % "large")
+    assert [*jobs][2:] == ["dense/net=large,seed=3"]
+    with pytest.raises(BadUsage, match=r"r\.yaml:7: there is no net 'big'; there are small, large"):
+        planned(text % "big")
