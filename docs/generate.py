@@ -35,12 +35,20 @@ def command_text(name: str, command: click.Command) -> str:
         if isinstance(p, click.Argument)
     ]
     body = inspect.cleandoc((command.help or "").replace("\b", ""))
-    examples = "\n".join(line.strip() for line in (command.epilog or "").splitlines()[2:])
+    text = f"## {name}\n\n{body}\n"
+    if not isinstance(command, click.Group):
+        usage = " ".join(["prunecli", name, "[OPTIONS]", *arguments])
+        text = f"## {name}\n\n`{usage}`\n\n{body}\n"
+    if command.epilog:
+        examples = "\n".join(line.strip() for line in command.epilog.splitlines()[2:])
+        text += f"\n```sh\n{examples}\n```\n"
     options = [option_row(p) for p in command.params if isinstance(p, click.Option)]
-    usage = " ".join(["prunecli", name, "[OPTIONS]", *arguments])
-    return f"## {name}\n\n`{usage}`\n\n{body}\n\n```sh\n{examples}\n```\n\n" + table(
-        ["option", "", "default"], options
-    )
+    if options:
+        text += "\n" + table(["option", "", "default"], options)
+    if isinstance(command, click.Group):
+        parts = [command_text(f"{name} {own}", part) for own, part in command.commands.items()]
+        text += "".join(f"\n#{part}" for part in parts)
+    return text
 
 
 def plugin_text(noun: str, kind: str) -> str:

@@ -21,6 +21,7 @@ from prunecli.cli.finetune import finetune
 from prunecli.cli.inspect import inspect
 from prunecli.cli.list import list_names
 from prunecli.cli.mask import mask
+from prunecli.cli.recipe import recipe
 from prunecli.cli.report import report
 from prunecli.cli.run import run
 from prunecli.cli.score import score
@@ -49,7 +50,7 @@ def cli() -> None:
     """
 
 
-COMMANDS = (train, score, mask, apply, finetune, evaluate, report, run, list_names, inspect)
+COMMANDS = (train, score, mask, apply, finetune, evaluate, report, run, recipe, list_names, inspect)
 for command in COMMANDS:
     cli.add_command(command)
 

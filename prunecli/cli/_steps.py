@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from prunecli.cli._base import Command
+from prunecli.cli._base import Command, KeyValue, as_dict
 from prunecli.cli.apply import apply
 from prunecli.cli.eval import evaluate
 from prunecli.cli.finetune import finetune
@@ -18,6 +18,15 @@ from prunecli.cli.train import train
 from prunecli.errors import BadUsage, PruneError, suggest
 from prunecli.recipe.plan import Checked
 
+overrides_option = click.option(
+    "--set",
+    "overrides",
+    type=KeyValue(),
+    multiple=True,
+    callback=as_dict,
+    metavar="K=V",
+    help="Set a variable or an axis of the recipe; repeatable.",
+)
 STEPS: dict[str, Command] = {
     str(command.name): command
     for command in (train, score, mask, apply, finetune, evaluate, report)
@@ -50,7 +59,7 @@ def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:
     A key is an option's long name, or a word of an argument's metavar. A key that is neither is an
     option of the plugin that the step names, if it names one: `batches: 4` is `--opt batches=4`.
     """
-    flags, places = _option_names(command), _argument_names(command)
+    flags, places = option_names(command), argument_names(command)
     has_plugin = command.plugins.get("opt", ("", ""))[1] in options
     argv: list[str] = []
     positional: list[str] = []
@@ -79,7 +88,7 @@ def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:
 RESERVED = {"output", "force", "wait", "dry-run", "json", "quiet", "verbose", "resume", "help"}
 
 
-def _option_names(command: Command) -> dict[str, click.Option]:
+def option_names(command: Command) -> dict[str, click.Option]:
     return {
         flag.removeprefix("--"): option
         for option in command.params
@@ -89,7 +98,7 @@ def _option_names(command: Command) -> dict[str, click.Option]:
     }
 
 
-def _argument_names(command: Command) -> set[str]:
+def argument_names(command: Command) -> set[str]:
     return {
         word.strip("[]. ").lower()
         for argument in command.params

@@ -13,14 +13,12 @@ import click
 from prunecli.cli._base import (
     FILE,
     Command,
-    KeyValue,
-    as_dict,
     examples,
     json_option,
     quiet_option,
     verbose_option,
 )
-from prunecli.cli._steps import STEPS, check, context
+from prunecli.cli._steps import STEPS, check, context, overrides_option
 from prunecli.errors import BadUsage, suggest
 from prunecli.files.header import printable
 
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from prunecli.recipe.plan import Job
 
 EXAMPLES = """
-prunecli run recipes/quickstart.yaml
+prunecli run quickstart                          # one that comes with prunecli
 prunecli run recipes/quickstart.yaml --set seed=[0,1,2] --dry-run
 prunecli run study.yaml --only sparse --output /scratch/study
 """
@@ -36,15 +34,7 @@ prunecli run study.yaml --only sparse --output /scratch/study
 
 @click.command("run", cls=Command, epilog=examples(EXAMPLES))
 @click.argument("recipe", type=FILE)
-@click.option(
-    "--set",
-    "overrides",
-    type=KeyValue(),
-    multiple=True,
-    callback=as_dict,
-    metavar="K=V",
-    help="Set a variable or an axis of the recipe; repeatable.",
-)
+@overrides_option
 @click.option("--only", metavar="STEP", help="Do this step and what it needs.")
 @click.option("--keep-going", is_flag=True, help="After a failure, do all that does not need it.")
 @click.option("-o", "--output", type=FILE, help="The study's folder. [default: runs/NAME]")
@@ -53,10 +43,10 @@ prunecli run study.yaml --only sparse --output /scratch/study
 @quiet_option
 @verbose_option
 def run(recipe: Path, **params: Any) -> None:  # fmt: skip
-    """Do a whole study from a YAML RECIPE; what is done already is not done again.
+    """Do a whole study from a YAML RECIPE, or one that comes with prunecli, by its name.
 
-    Every job's output and record are below the study's folder. An interrupted run goes on where it
-    stopped. Prints the outputs that no other job needs.
+    Every job's output and record are below the study's folder. What is done already is not done
+    again: an interrupted run goes on where it stopped. Prints the outputs that no other job needs.
     """
     from prunecli.cli._progress import progress
     from prunecli.files.atomic import locked
@@ -64,9 +54,10 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
     from prunecli.recipe.parse import scalar
     from prunecli.recipe.plan import plan
     from prunecli.recipe.read import read_recipe
+    from prunecli.recipe.shipped import locate
 
     overrides = {key: scalar(text) for key, text in params["overrides"].items()}
-    study = read_recipe(recipe, overrides, STEPS)
+    study = read_recipe(locate(recipe), overrides, STEPS)
     folder = params["output"] or Path("runs") / study.name
     jobs = plan(study, folder, check)
     jobs = only(jobs, params["only"]) if params["only"] else jobs

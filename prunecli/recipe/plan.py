@@ -23,6 +23,8 @@ from prunecli.recipe.parse import Place
 from prunecli.recipe.read import Axes, Recipe, Step
 
 VARIABLE = re.compile(r"\$\{([^}]*)\}")
+HERE = "here"
+"""The folder of the recipe: a variable that is always there."""
 REFERENCE = re.compile(r"@([A-Za-z_][\w-]*)(?:\[([^\[\]]+)\])?")
 
 
@@ -154,7 +156,7 @@ def _axes_of(recipe: Recipe, step: Step, axes: Mapping[str, tuple[str, ...]]) ->
         place = (*step.place, key)
         for name in _variables(value):
             known = dict.fromkeys((*recipe.variables, *recipe.matrix, *recipe.set_by))
-            if name not in known:
+            if name not in known and name != HERE:
                 recipe.fault(place, f"there is no variable {name!r}{suggest(name, list(known))}")
             used |= {recipe.set_by.get(name, name)} & recipe.matrix.keys()
         for name, which in _references(value):

@@ -53,7 +53,8 @@ class Recipe:
     def variables_at(self, place: Axes) -> Axes:
         """All variables at a place of the matrix: an axis's value, and what that value sets."""
         rows = [self.settings[axis][place[axis]] for axis in self.settings if axis in place]
-        return self.variables | {k: v for row in rows for k, v in row.items()} | place
+        here = {"here": str(self.path.parent)}
+        return here | self.variables | {k: v for row in rows for k, v in row.items()} | place
 
     def fault(self, place: Place, message: str) -> None:
         """Note a fault at the line of `place`, or of what it is in."""

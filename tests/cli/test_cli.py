@@ -245,7 +245,7 @@ def test_pruning_that_cannot_be_ends_with_2_before_the_first_step(
         ("mask m.safetensors --density 0.1", "a scores or checkpoint file is needed here"),
         ("report dense.safetensors", "dense.safetensors: "),
         ("inspect none.safetensors", "none.safetensors: there is no such file"),
-        ("run none.yaml", "none.yaml: cannot be read: No such file"),
+        ("run none.yaml", "none.yaml: there is no such file or recipe; there are "),
     ],
 )
 def test_an_input_that_is_not_what_it_should_be_ends_with_3(refused, mask, line, words):

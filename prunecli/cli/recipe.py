@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from prunecli.cli._base import FILE, Command, examples, json_option
+from prunecli.cli._steps import STEPS, check, overrides_option
+from prunecli.errors import BadOutput
+from prunecli.files.header import printable
+
+EXAMPLES = """
+prunecli recipe list
+prunecli recipe cp weightmom_quick     # and what it refers to, into this folder
+prunecli recipe validate study.yaml
+prunecli recipe schema > recipe.schema.json
+"""
+
+
+@click.group("recipe", epilog=examples(EXAMPLES))
+def recipe() -> None:
+    """Look at, copy and check recipes."""
+
+
+@recipe.command("list", cls=Command)
+@json_option
+def list_recipes(**params: Any) -> None:
+    """Name the recipes that come with prunecli."""
+    from prunecli.recipe.shipped import purpose, shipped
+
+    table = {name: purpose(path) for name, path in shipped().items()}
+    if params["json"]:
+        click.echo(json.dumps(table))
+        return
+    width = max(map(len, table), default=0)
+    for name, what in table.items():
+        click.echo(f"{name.ljust(width)}  {what}")
+
+
+@recipe.command("cat", cls=Command)
+@click.argument("recipe", type=FILE)
+def cat(recipe: Path) -> None:
+    """Print a RECIPE, by its name or its path."""
+    from prunecli.recipe.shipped import locate
+
+    click.echo(locate(recipe).read_text(encoding="utf-8"), nl=False)
+
+
+@recipe.command("cp", cls=Command)
+@click.argument("recipe", type=FILE)
+@click.argument("folder", type=FILE, default=".")
+@click.option("--force", is_flag=True, help="Replace existing files.")
+def copy(recipe: Path, folder: Path, force: bool) -> None:
+    """Copy a RECIPE, and the files that it refers to, into FOLDER, to change it there."""
+    from prunecli.recipe.shipped import locate, with_needs
+
+    sources = with_needs(locate(recipe))
+    targets = [folder / source.name for source in sources]
+    for target in targets:
+        if target.exists() and not force:
+            raise BadOutput(f"{printable(str(target))}: it exists already; replace it with --force")
+    folder.mkdir(parents=True, exist_ok=True)
+    for source, target in zip(sources, targets, strict=True):
+        shutil.copyfile(source, target)
+    click.echo(printable(str(targets[0])))
+
+
+@recipe.command("validate", cls=Command)
+@click.argument("recipe", type=FILE)
+@overrides_option
+@json_option
+def validate(recipe: Path, **params: Any) -> None:
+    """Check every job of a RECIPE against its command, and say how many there are."""
+    from prunecli.recipe.parse import scalar
+    from prunecli.recipe.plan import plan
+    from prunecli.recipe.read import read_recipe
+    from prunecli.recipe.shipped import locate
+
+    overrides = {key: scalar(text) for key, text in params["overrides"].items()}
+    study = read_recipe(locate(recipe), overrides, STEPS)
+    jobs = plan(study, Path("runs") / study.name, check)
+    facts = {"name": study.name, "steps": len(study.steps), "jobs": len(jobs)}
+    click.echo(
+        json.dumps(facts)
+        if params["json"]
+        else f"{study.name}: {facts['steps']} steps, {facts['jobs']} jobs, no faults"
+    )
+
+
+@recipe.command("schema", cls=Command)
+def schema() -> None:
+    """Print a JSON schema of recipes, for editors that check YAML as it is written."""
+    from prunecli.cli._schema import recipe_schema
+
+    click.echo(json.dumps(recipe_schema(STEPS), indent=1))

@@ -1,0 +1,115 @@
+"""Recipes by name: listed, printed, copied, checked, and described for editors."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from prunecli.cli._schema import recipe_schema
+from prunecli.cli._steps import STEPS
+from prunecli.recipe import shipped
+from prunecli.recipe.parse import load_yaml
+
+jsonschema = pytest.importorskip("jsonschema")
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+SCHEMA = recipe_schema(STEPS)
+
+
+def test_those_that_come_with_it_are_named_with_their_purpose(prune):
+    table = json.loads(prune("recipe", "list", "--json").out)
+    assert list(table) == [path.stem for path in RECIPES]
+    assert table["weightmom"].startswith("WeightMom against SNIP")
+    line = next(x for x in prune("recipe", "list").out.splitlines() if x.startswith("gmp "))
+    assert line.endswith(table["gmp"])
+
+
+@pytest.mark.parametrize("name", ["gmp", "gmp.yaml", "recipes/gmp.yaml"])
+def test_a_recipe_goes_by_its_name_wherever_one_is(prune, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert prune("recipe", "cat", name).out == (ROOT / "recipes" / "gmp.yaml").read_text()
+    jobs = prune("run", name, "--dry-run")
+    assert jobs.code == 0
+    Path("gmp.yaml").write_text("version: 1\n")  # a file of that name comes first
+    own = "gmp.yaml" if name == "gmp.yaml" else "gmp"
+    assert (prune("recipe", "cat", own).out == "version: 1\n") == (name == "gmp.yaml")
+
+
+def test_a_copy_has_all_that_it_needs(prune, tmp_path):
+    ended = prune("recipe", "cp", "adaptive_sparsity_quick", tmp_path / "mine")
+    assert ended.out == f"{tmp_path / 'mine' / 'adaptive_sparsity_quick.yaml'}\n"
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == [
+        "adaptive_sparsity.csv", "adaptive_sparsity.yaml", "adaptive_sparsity_quick.yaml"
+    ]  # fmt: skip
+    jobs = prune("run", tmp_path / "mine" / "adaptive_sparsity_quick.yaml", "--dry-run").out
+    assert f"--reference {tmp_path}/mine/adaptive_sparsity.csv" in jobs
+
+
+def test_a_copy_replaces_nothing_unless_told_to(prune, tmp_path):
+    (tmp_path / "gmp.yaml").write_text("mine")
+    ended = prune("recipe", "cp", "gmp_quick", tmp_path)
+    assert (ended.code, ended.out) == (5, "")
+    assert "gmp.yaml: it exists already; replace it with --force" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["gmp.yaml"]
+    assert prune("recipe", "cp", "gmp_quick", tmp_path, "--force").code == 0
+    assert (tmp_path / "gmp.yaml").read_text() != "mine"
+
+
+def test_a_recipe_is_checked_without_being_run(prune, tmp_path):
+    assert prune("recipe", "validate", "imp_quick").out.startswith("imp-quick: ")
+    facts = json.loads(prune("recipe", "validate", "gmp", "--json", "--set", "seed=0").out)
+    assert facts == {"name": "gmp", "steps": 15, "jobs": 68}
+    (tmp_path / "r.yaml").write_text("version: 1\nsteps:\n  a: {train: {modl: cnn, lr: -1}}\n")
+    ended = prune("recipe", "validate", tmp_path / "r.yaml")
+    assert ended.code == 2
+    assert "r.yaml:3: step 'a': there is no option 'modl'; did you mean 'model'?" in ended.err
+
+
+def test_an_installation_finds_them_among_its_own_files(monkeypatch, tmp_path):
+    place = tmp_path / "share" / "prunecli" / "recipes"
+    place.mkdir(parents=True)
+    (place / "mine.yaml").write_text("# A recipe.\n")
+
+    class File(type(Path())):
+        def locate(self):
+            return tmp_path / self
+
+    installed = [File(f"share/prunecli/recipes/{n}") for n in ("mine.yaml", "mine.csv")]
+    monkeypatch.setattr(shipped.prunecli, "__file__", str(tmp_path / "lib" / "p" / "__init__.py"))
+    monkeypatch.setattr(shipped, "files", lambda name: [File("prunecli/cli/run.py"), *installed])
+    assert shipped.shipped() == {"mine": place / "mine.yaml"}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_schema_takes_every_recipe(path):
+    jsonschema.validate(load_yaml(path)[0], SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "{trian: {model: cnn}}",
+        "{eval: {checkpoint: x, batchsize: 3}}",
+        "{train: {model: cnn, epochs: many}}",
+        "{train: {model: cnn, optimizer: sgdd}}",
+        "{train: {model: cnn, lr: 0}}",
+        "{train: {model: cnn, download: 3}}",
+        "{eval: {checkpoint: x}, ovr: [seed]}",
+    ],
+)
+def test_the_schema_refuses_what_the_commands_refuse(step):
+    document = yaml.safe_load(f"version: 1\nsteps: {{a: {step}}}\n")
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, SCHEMA)
+
+
+def test_the_schema_leaves_room_for_variables_and_outputs(prune):
+    text = """
+        version: 1
+        vars: {n: 3}
+        steps:
+          a: {train: {model: cnn, epochs: "${n}", lr: "${x}", weight_decay: 0.1}}
+          b: {score: {checkpoint: "@a", method: snip, batches: 4}}
+    """
+    jsonschema.validate(yaml.safe_load(text), json.loads(prune("recipe", "schema").out))
