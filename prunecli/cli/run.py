@@ -29,6 +29,7 @@ EXAMPLES = """
 prunecli run quickstart                          # one that comes with prunecli
 prunecli run recipes/quickstart.yaml --set seed=[0,1,2] --dry-run
 prunecli run study.yaml --only sparse --output /scratch/study
+prunecli run study.yaml --emit sh > study.sh
 """
 
 
@@ -39,6 +40,7 @@ prunecli run study.yaml --only sparse --output /scratch/study
 @click.option("--keep-going", is_flag=True, help="After a failure, do all that does not need it.")
 @click.option("-o", "--output", type=FILE, help="The study's folder. [default: runs/NAME]")
 @click.option("--dry-run", is_flag=True, help="Print every job's command, do nothing.")
+@click.option("--emit", type=click.Choice(["sh"]), help="Print it as a shell script instead.")
 @json_option
 @quiet_option
 @verbose_option
@@ -61,6 +63,9 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
     folder = params["output"] or Path("runs") / study.name
     jobs = plan(study, folder, check)
     jobs = only(jobs, params["only"]) if params["only"] else jobs
+    if params["emit"]:
+        click.echo(script(jobs), nl=False)
+        return
     if params["dry_run"]:
         commands = [shlex.join(["prunecli", job.command, *job.arguments]) for job in jobs]
         as_json = json.dumps({"dry_run": True, "commands": commands})
@@ -77,6 +82,15 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
         return
     for output in outputs:
         click.echo(printable(output))
+
+
+def script(jobs: list[Job]) -> str:
+    """A shell script that leaves the very same outputs as a run."""
+    lines = ["#!/bin/sh", "set -eu"]
+    for job in jobs:
+        lines.append(f"mkdir -p {shlex.quote(str(job.output.parent))}")
+        lines.append(shlex.join(["prunecli", job.command, "--force", *job.arguments]))
+    return "\n".join(lines) + "\n"
 
 
 def only(jobs: list[Job], step: str) -> list[Job]:
