@@ -13,8 +13,6 @@ from prunecli.types import Course, Params
 Mode = Literal["budget", "hinge", "unconstr"]
 Estimate = Literal["count", "gauss"]
 Weighting = Literal["wavg", "avg", "flops"]
-
-
 ROUNDING = 1e-9
 
 

@@ -142,8 +142,10 @@ class StraightThrough(Pruner):
 
     def _histogram(self) -> Tensor:
         """How many weights of all layers lie in each bin, in standard deviations of their layer."""
-        counts = torch.zeros(BINS)
+        counts = torch.zeros(BINS, dtype=torch.long)
         for weight in self.params.values():
-            scaled = (weight / weight.std()).float().cpu()
-            counts += torch.histc(scaled, BINS, -REACH, REACH)
-        return counts.long()
+            sigma = weight.std()
+            if sigma > 0:
+                scaled = (weight / sigma).float().cpu()
+                counts += torch.histc(scaled, BINS, -REACH, REACH).long()
+        return counts

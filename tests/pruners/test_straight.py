@@ -150,6 +150,13 @@ def test_a_layer_of_one_weight_has_no_deviation_and_stays_whole(course, build):
     assert "one.weight" not in build(course(weights, 2), density=0.5, least=1).kept()
 
 
+def test_a_layer_of_equal_weights_has_no_spread_to_count(course):
+    weights = draws((1000,)) | {"same.weight": torch.ones(50, 20)}
+    pruner = fixed_ga(course(weights, 1), density=0.5, least=1)
+    pruner.update(pruner.params, Clock(1, 1, 1))
+    assert sum(pruner.facts()["weights"]) in range(990, 1001)
+
+
 def test_the_last_facts_count_the_weights_by_their_distance_in_standard_deviations(course):
     weights = {n: w * 7 for n, w in draws((40, 50), (1500,), (10,)).items()}
     pruner = fixed_ga(course(weights, 2), density=0.5)
