@@ -75,8 +75,8 @@ def means(
 def legend(axes: Axes) -> None:
     """Beside the lines, not on them; in columns, if it would be higher than the figure."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = 1 + len(labels) // MANY
     wrapped = [fill(label, WIDE) for label in labels]
+    columns = 1 + sum(len(label.splitlines()) for label in wrapped) // MANY
     axes.legend(
         handles, wrapped, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), ncols=columns
     )

@@ -75,6 +75,7 @@ def _drawn(rows: list[Row]) -> list[str]:
         "parameters": pruned and sum(row.is_dense for row in rows) > dense,
         "options": figures.varied(rows),
         "options-sparsity": figures.varied(rows) and any(is_free(row.results[0]) for row in rows),
+        "error": any(not row.is_dense and not is_free(row.results[0]) for row in rows),
         "loss": any(len(row.results[0].get("history") or []) > 1 for row in rows),
         "top1-epochs": courses.evaluated_in_training(rows),
         "sparsity": courses.pruned_in_training(rows),

@@ -95,6 +95,12 @@ def test_accuracy_by_option_has_the_option_with_most_values_across(monkeypatch):
     assert list(seen) == ["gmp beta=0.05", "gmp beta=0.1"]
 
 
+def test_a_method_without_a_target_has_no_error_to_show():
+    free = gmp(0.05, 0.01, 80, 4)
+    assert "Compression error" not in as_html([DENSE, free], "t")
+    assert "Compression error" in as_html([DENSE, free, result()], "t")
+
+
 def test_variants_of_a_network_stand_with_it():
     skips = result("n2nskip", model="n2nskip", model_options={"base": "cnn", "span": 2})
     rows = grouped([DENSE, skips])
