@@ -36,6 +36,25 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_threads(count: int) -> None:
+    """Compute with so many CPU threads."""
+    torch.set_num_threads(count)
+
+
+def gpus() -> list[str]:
+    """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    numbers = [str(number) for number in range(torch.cuda.device_count())]
+    return named.split(",")[: len(numbers)] if named else numbers
+
+
 def place(model: nn.Module, device: torch.device) -> nn.Module:
     """The model on the device, in the memory format that convolutions are fastest in."""
     model.to(device)

@@ -86,7 +86,7 @@ class Stream:
         return replace(self, files=files, sizes=sizes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Images:
     """A labelled image set, in memory or streamed from its files.
 

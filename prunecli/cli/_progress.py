@@ -15,10 +15,14 @@ EVERY = 5.0  # seconds between plain lines
 
 
 def progress(quiet: bool, verbose: bool) -> Progress:
+    """What suits where standard error goes; a study's own, for one of its jobs."""
+    context = click.get_current_context(silent=True)
+    if context and isinstance(context.obj, Progress):
+        return context.obj
     if quiet:
         return Progress()
     watcher = Bar(verbose) if sys.stderr.isatty() else Lines(verbose)
-    if context := click.get_current_context(silent=True):
+    if context:
         context.call_on_close(watcher.close)
     return watcher
 

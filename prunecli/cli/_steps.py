@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
-from typing import Any
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +19,9 @@ from prunecli.cli.score import score
 from prunecli.cli.train import train
 from prunecli.errors import BadUsage, PruneError, suggest
 from prunecli.recipe.plan import Checked
+
+if TYPE_CHECKING:
+    from prunecli.types import Progress
 
 overrides_option = click.option(
     "--set",
@@ -51,6 +56,15 @@ def check(command: str, options: Mapping[str, Any]) -> Checked:
     except PruneError as error:
         raise BadUsage(str(error)) from None
     return Checked(argv, STEPS[command].product(params))
+
+
+def invoke(command: str, argv: list[str], progress: Progress) -> None:
+    """Do a step in this process. The path that it prints is not the caller's result."""
+    step = STEPS[command]
+    step_context = context(command, ["--force", *["--resume"] * step.resumable, *argv])
+    step_context.obj = progress
+    with redirect_stdout(io.StringIO()), step_context:
+        step.invoke(step_context)
 
 
 def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import io
 import json
 import shlex
+from collections import Counter
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 EXAMPLES = """
 prunecli run quickstart                          # one that comes with prunecli
 prunecli run recipes/quickstart.yaml --set seed=[0,1,2] --dry-run
+prunecli run study.yaml --jobs 4                 # one job per GPU, or the cores divided by 4
+prunecli run study.yaml --status                 # how far it is, also while it runs
 prunecli run study.yaml --only sparse --output /scratch/study
 prunecli run study.yaml --emit sh > study.sh
 """
@@ -37,8 +38,15 @@ prunecli run study.yaml --emit sh > study.sh
 @click.argument("recipe", type=FILE)
 @overrides_option
 @click.option("--only", metavar="STEP", help="Do this step and what it needs.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Jobs side by side. [default: 1]")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="CPU threads of a job. [default: the cores, divided among the jobs]",
+)
 @click.option("--keep-going", is_flag=True, help="After a failure, do all that does not need it.")
 @click.option("-o", "--output", type=FILE, help="The study's folder. [default: runs/NAME]")
+@click.option("--status", is_flag=True, help="Print what is done and what is not, do nothing.")
 @click.option("--dry-run", is_flag=True, help="Print every job's command, do nothing.")
 @click.option("--emit", type=click.Choice(["sh"]), help="Print it as a shell script instead.")
 @json_option
@@ -48,11 +56,11 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
     """Do a whole study from a YAML RECIPE, or one that comes with prunecli, by its name.
 
     Every job's output and record are below the study's folder. What is done already is not done
-    again: an interrupted run goes on where it stopped. Prints the outputs that no other job needs.
+    again: an interrupted run goes on where it stopped, and studies below runs/ share what they have
+    in common. Prints the outputs that no other job needs.
+
+    The number of threads can change the last bits of a training; --threads fixes it.
     """
-    from prunecli.cli._progress import progress
-    from prunecli.files.atomic import locked
-    from prunecli.recipe.execute import Tools, execute
     from prunecli.recipe.parse import scalar
     from prunecli.recipe.plan import plan
     from prunecli.recipe.read import read_recipe
@@ -64,17 +72,30 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
     jobs = plan(study, folder, check)
     jobs = only(jobs, params["only"]) if params["only"] else jobs
     if params["emit"]:
-        click.echo(script(jobs), nl=False)
-        return
-    if params["dry_run"]:
+        click.echo(script(jobs, threads(params)), nl=False)
+    elif params["dry_run"]:
         commands = [shlex.join(["prunecli", job.command, *job.arguments]) for job in jobs]
         as_json = json.dumps({"dry_run": True, "commands": commands})
         click.echo(as_json if params["json"] else "\n".join(commands))
-        return
-    tools = Tools(lambda job: invoke(job, params["quiet"]), inputs)
-    watcher = progress(params["quiet"], params["verbose"])
+    elif params["status"]:
+        tell_status(jobs, params)
+    else:
+        do(jobs, folder, params)
+
+
+def do(jobs: list[Job], folder: Path, params: Mapping[str, Any]) -> None:
+    from prunecli.cli._engines import engine
+    from prunecli.cli._study import watcher
+    from prunecli.files.atomic import locked
+    from prunecli.recipe.execute import Study
+    from prunecli.recipe.records import Shelf
+
+    shelf = Shelf(folder, shared=params["output"] is None)
     with locked(folder / "study", printable(str(folder))):
-        ran = execute(jobs, tools, watcher, params["keep_going"])
+        place = engine(params["jobs"] or 1, threads(params))
+        with watcher(jobs, place.slots, params["quiet"], params["verbose"]) as watching:
+            study = Study(jobs, place, inputs, shelf, watching, params["keep_going"])
+            ran = study.run()
     needed = {need for job in jobs for need in job.needs}
     outputs = [str(job.output) for job in jobs if job.name not in needed]
     if params["json"]:
@@ -84,11 +105,38 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
         click.echo(printable(output))
 
 
-def script(jobs: list[Job]) -> str:
+def tell_status(jobs: list[Job], params: Mapping[str, Any]) -> None:
+    from prunecli.recipe.execute import states
+
+    found = states(jobs, inputs)
+    if params["json"]:
+        click.echo(json.dumps({"jobs": found}))
+        return
+    for name, state in found.items():
+        kind = state.partition(":")[0]
+        if params["verbose"] or kind in ("running", "stopped", "failed"):
+            click.echo(printable(f"{name}: {state}"))
+    counts = Counter(state.partition(":")[0] for state in found.values())
+    click.echo(f"{len(jobs)} jobs: {', '.join(f'{n} {kind}' for kind, n in counts.items())}")
+
+
+def threads(params: Mapping[str, Any]) -> int | None:
+    """CPU threads of a job; None for as many as torch takes."""
+    from prunecli.device import cores
+
+    if params["threads"] or (params["jobs"] or 1) == 1:
+        given: int | None = params["threads"]
+        return given
+    return max(1, cores() // int(params["jobs"]))
+
+
+def script(jobs: list[Job], threads: int | None) -> str:
     """A shell script that leaves the very same outputs as a run."""
     lines = ["#!/bin/sh", "set -eu"]
+    if threads:
+        lines.append(f"export OMP_NUM_THREADS={threads}")
     for job in jobs:
-        lines.append(f"mkdir -p {shlex.quote(str(job.output.parent))}")
+        lines.append(f"mkdir -p {shlex.quote(str(job.folder))}")
         lines.append(shlex.join(["prunecli", job.command, "--force", *job.arguments]))
     return "\n".join(lines) + "\n"
 
@@ -109,12 +157,3 @@ def inputs(job: Job) -> Mapping[str, Any]:
 
     params = context(job.command, job.arguments).params
     return dependencies(params, STEPS[job.command].reads(params))
-
-
-def invoke(job: Job, quiet: bool) -> None:
-    """Run a job in this process. The path that it prints is not this command's result."""
-    extra = ["--force", *["--resume"] * STEPS[job.command].resumable, *["--quiet"] * quiet]
-    with redirect_stdout(io.StringIO()):
-        job_context = context(job.command, [*extra, *job.arguments])
-        with job_context:
-            STEPS[job.command].invoke(job_context)

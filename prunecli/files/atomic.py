@@ -75,6 +75,20 @@ def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
                 folder.rmdir()
 
 
+def is_locked(target: Path) -> bool:
+    """Whether a process holds `target` right now."""
+    path = target.with_name(f".{target.name}.lock")
+    if not path.exists():
+        return False
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
+
+
 def sweep(target: Path) -> None:
     """Remove what killed writers of `target`, and of no other file, left beside it."""
     ours = re.compile(rf"\.{re.escape(target.name)}\.\d+\.part")

@@ -1,109 +1,167 @@
-"""Do the jobs that are not done yet.
-
-A job is done if its record, beside its output, holds the key it would have now and the hash of the
-file that is there. The key is the hash of everything the output depends on: command, options, the
-contents of its inputs, the data, and the versions of what computes.
-"""
+"""Do the jobs that are not done yet, as many at a time as the engine takes."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from typing import Any
 
-from prunecli.errors import BadOutput, JobsFailed, PruneError
-from prunecli.files.digest import file_sha256
-from prunecli.files.header import printable
+from prunecli.errors import JobsFailed, PruneError
+from prunecli.recipe import records
+from prunecli.recipe.engine import Engine
 from prunecli.recipe.plan import Job
 from prunecli.types import Progress
 
-RECORD = "job.json"
-STATE = "*.state.safetensors"
+Inputs = Callable[[Job], Mapping[str, Any]]
+"""Everything but the program that a job's output depends on, as JSON."""
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What it takes to do jobs, handed in by the command line."""
+def states(jobs: list[Job], inputs: Inputs) -> dict[str, str]:
+    """What became of every job: see `records.state`."""
+    found: dict[str, str] = {}
+    for job in jobs:
+        found[job.name] = "waiting"
+        if all(found.get(need) == "done" for need in job.needs):
+            with suppress(PruneError):
+                found[job.name] = records.state(job, records.job_key(job.command, inputs(job)))
+    return found
 
-    run: Callable[[Job], None]
-    inputs: Callable[[Job], Mapping[str, Any]]
-    """Everything but the program that a job's output depends on, as JSON."""
+
+class Watcher:
+    """Is told how a study goes. This one stays silent; the command line draws."""
+
+    def starts(self, job: Job) -> Progress:
+        """A job is under way; gives who is told of its steps."""
+        return Progress()
+
+    def ends(self, job: Job, how: str, note: str = "") -> None:
+        """A job 'ran', was 'done' before, was 'taken' from a folder, or 'failed' for a reason."""
 
 
-def execute(jobs: list[Job], tools: Tools, progress: Progress, keep_going: bool = False) -> int:
-    """Do what is not done, in order; gives how many jobs were run.
+@dataclass
+class Study:
+    """Jobs, each after those that it needs, and what becomes of them."""
 
-    Raises JobsFailed after the first failure, or with `keep_going` after all jobs that do not need
-    a failed one.
-    """
-    failed: dict[str, str] = {}
-    ran = done = 0
-    for number, job in enumerate(jobs, 1):
-        title = f"[{number}/{len(jobs)}] {job.name}"
-        if any(need in failed for need in job.needs):
-            failed[job.name] = "needs a failed job"
-            continue
-        try:
-            key = _key(job, tools)
-            if is_done(job, key):
-                progress.detail(f"{title}: done already")
-                done += 1
+    jobs: list[Job]
+    engine: Engine
+    inputs: Inputs
+    shelf: records.Shelf
+    watcher: Watcher
+    keep_going: bool = False
+    keys: dict[str, str] = field(default_factory=dict)
+    waiting: list[Job] = field(default_factory=list)
+    running: dict[Future[None], Job] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    ran: int = 0
+
+    def __post_init__(self) -> None:
+        self.named = {job.name: job for job in self.jobs}
+        self.places = {job.name: place for place, job in enumerate(self.jobs)}
+
+    def _place(self, job: Job) -> int:
+        return self.places[job.name]
+
+    def run(self) -> int:
+        """Do what is not done; gives how many jobs were run.
+
+        Raises JobsFailed after the first failure, once what was running is over; with `keep_going`
+        after all jobs that do not need a failed one.
+        """
+        sorter = TopologicalSorter({job.name: job.needs for job in self.jobs})
+        sorter.prepare()
+        with self.engine:
+            while sorter.is_active() and not self._stops():
+                while ready := sorter.get_ready():
+                    sorter.done(*(job.name for job in self._settled(ready)))
+                sorter.done(*(job.name for job in self._started()))
+                sorter.done(*(job.name for job in self._ended()))
+            while self.running:
+                list(self._ended())
+        self._raise_failures()
+        return self.ran
+
+    def _stops(self) -> bool:
+        return bool(self.failed) and not self.keep_going
+
+    def _raise_failures(self) -> None:
+        if not self.failed:
+            return
+        name, error = next(iter(self.failed.items()))
+        if not self.keep_going:
+            raise JobsFailed(f"job {name} failed: {error}")
+        raise JobsFailed(
+            f"{len(self.failed)} of {len(self.jobs)} jobs failed, first {name}: {error}"
+        )
+
+    def _settled(self, names: Iterable[str]) -> Iterator[Job]:
+        """Those of the jobs, whose needs are settled, that there is nothing to do for."""
+        for job in sorted((self.named[name] for name in names), key=self._place):
+            if any(need in self.failed for need in job.needs):
+                self._fails(job, "needs a failed job")
+                yield job
                 continue
-            progress.say(f"{title}: {job.command}")
-            _start(job, key)
-            tools.run(job)
-            _record(job, {"key": key, "output": job.output.name, "sha256": file_sha256(job.output)})
-            ran += 1
-        except PruneError as error:
-            failed[job.name] = str(error)
-            progress.warn(f"{title}: {error}")
-            if not keep_going:
-                raise JobsFailed(f"job {job.name} failed: {error}") from None
-    if failed:
-        raise JobsFailed(f"{len(failed)} of {len(jobs)} jobs failed, first {next(iter(failed))}")
-    progress.say(f"{ran} jobs done now, {done} were done before")
-    return ran
+            try:
+                key = self.keys[job.name] = records.job_key(job.command, self.inputs(job))
+                if records.is_done(job, key):
+                    self._is_done(job, "done")
+                    yield job
+                else:
+                    self.waiting.append(job)
+            except PruneError as error:
+                self._fails(job, str(error))
+                yield job
 
+    def _started(self) -> Iterator[Job]:
+        """Start as many jobs as there is room for; gives those that are over already."""
+        while len(self.running) < self.engine.slots and not self._stops():
+            job = self._next()
+            if job is None:
+                return
+            self.waiting.remove(job)
+            key = self.keys[job.name]
+            try:
+                records.start(job, key)
+                if place := self.shelf.take(job, key):
+                    records.finish(job, key)
+                    self._is_done(job, "taken", str(place))
+                    yield job
+                    continue
+                self.running[self.engine.submit(job, self.watcher.starts(job))] = job
+            except PruneError as error:
+                self._fails(job, str(error))
+                yield job
 
-def is_done(job: Job, key: str) -> bool:
-    record = _read_record(job)
-    return (
-        record.get("key") == key
-        and job.output.is_file()
-        and record.get("sha256") == file_sha256(job.output)
-    )
+    def _next(self) -> Job | None:
+        """The first in the plan that waits, unless one that does the very same is running.
 
+        Then it waits on, to take over what that one leaves.
+        """
+        busy = {self.keys[job.name] for job in self.running.values()}
+        free = [job for job in self.waiting if self.keys[job.name] not in busy]
+        return min(free, key=self._place, default=None)
 
-def _key(job: Job, tools: Tools) -> str:
-    facts = {"command": job.command, "inputs": tools.inputs(job)}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    def _ended(self) -> Iterator[Job]:
+        """Wait for a job to be over; gives all that are."""
+        over = wait(self.running, return_when=FIRST_COMPLETED).done
+        for future in sorted(over, key=lambda future: self._place(self.running[future])):
+            job = self.running.pop(future)
+            try:
+                future.result()
+                records.finish(job, self.keys[job.name])
+                self.ran += 1
+                self._is_done(job, "ran")
+            except PruneError as error:
+                records.fail(job, self.keys[job.name], str(error))
+                self._fails(job, str(error))
+            yield job
 
+    def _is_done(self, job: Job, how: str, note: str = "") -> None:
+        self.shelf.put(job, self.keys[job.name])
+        self.watcher.ends(job, how, note)
 
-def _start(job: Job, key: str) -> None:
-    """Note what is being done; a half-done training of something else is of no use any more."""
-    if _read_record(job).get("key") != key:
-        for state in job.output.parent.glob(STATE):
-            state.unlink()
-    _record(job, {"key": key})
-
-
-def _read_record(job: Job) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        record = json.loads((job.output.parent / RECORD).read_bytes())
-        if isinstance(record, dict):
-            return record
-    return {}
-
-
-def _record(job: Job, record: dict[str, Any]) -> None:
-    from prunecli.files.atomic import write_text
-
-    try:
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        folder = printable(str(job.output.parent))
-        raise BadOutput(f"{folder}: cannot be made: {error.strerror}") from None
-    write_text(job.output.parent / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    def _fails(self, job: Job, error: str) -> None:
+        self.failed[job.name] = error
+        self.watcher.ends(job, "failed", error)

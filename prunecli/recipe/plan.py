@@ -51,6 +51,11 @@ class Job:
     output: Path
     needs: tuple[str, ...]
 
+    @property
+    def folder(self) -> Path:
+        """The folder of its output, and of nothing else."""
+        return self.output.parent
+
 
 def plan(recipe: Recipe, folder: Path, check: Check) -> list[Job]:
     """Every job, each after those it needs. Raises BadUsage with all faults at once."""

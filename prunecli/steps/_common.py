@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import prunecli
 from prunecli import registry
 from prunecli.collapse import diagnosis
 from prunecli.errors import BadInput, BadUsage, Mismatch, PruneError, some
-from prunecli.files.artifacts import check_mask_fits, read_mask, read_state_dict
+from prunecli.files.artifacts import canonical, check_mask_fits, read_mask, read_state_dict
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import kept_counts, prunable_names
 from prunecli.seeds import derive_seed
@@ -64,12 +65,23 @@ class Source:
     def load(self, split: str, meta: Mapping[str, Any] | None = None) -> Images:
         """A split of the resolved source; it must fit the checkpoint with this `meta`, if given."""
         assert self.dataset is not None, "resolve the source first"
-        images: Images = registry.find("data", self.dataset)(
-            self.data_dir, split, self.download, **self.options
-        )
+        options, here = canonical(self.options), Path.cwd()
+        images = _images(self.dataset, options, self.data_dir, here, self.download, split)
         if meta is not None:
             check_data_fits(meta, images)
         return images
+
+
+@lru_cache(maxsize=4)
+def _images(
+    dataset: str, options: str, data_dir: Path, here: Path, download: bool, split: str
+) -> Images:
+    """Kept for the next job of this process, since decoding and checking take seconds.
+
+    `here` is what a relative folder starts from.
+    """
+    load: Callable[..., Images] = registry.find("data", dataset)
+    return load(data_dir, split, download, **json.loads(options))
 
 
 def stem(path: Path) -> str:
@@ -121,6 +133,7 @@ def check_data_fits(meta: Mapping[str, Any], data: Images) -> None:
         raise Mismatch(f"the data's classes are not the network's: they differ in {some(odd)}")
 
 
+@lru_cache(maxsize=4)
 def fingerprint(data: Images) -> str:
     """The hash of the decoded images and labels: the same however they are stored.
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from prunecli.files.artifacts import canonical
 from prunecli.files.digest import file_sha256
 from prunecli.files.tensors import INDEX, TensorFile
 from prunecli.steps._common import Source, fingerprint, versions
@@ -48,12 +45,4 @@ def _data(params: Mapping[str, Any], splits: Sequence[str]) -> list[str]:
     meta = TensorFile(checkpoint).meta or {} if checkpoint else None
     named = Source(params["dataset"], params["dataset_opt"], params["data_dir"], params["download"])
     source = named.resolved(meta)
-    options = canonical(source.options)
-    return [
-        _hash(source.dataset, options, source.data_dir, source.download, split) for split in splits
-    ]
-
-
-@cache
-def _hash(dataset: str, options: str, data_dir: Path, download: bool, split: str) -> str:
-    return fingerprint(Source(dataset, json.loads(options), data_dir, download).load(split))
+    return [fingerprint(source.load(split)) for split in splits]

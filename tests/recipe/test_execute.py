@@ -13,15 +13,18 @@ import torch
 from safetensors.torch import save_file
 
 from prunecli.errors import BadInput, BadOutput, JobsFailed
-from prunecli.recipe.execute import Tools, execute
+from prunecli.recipe import execute
+from prunecli.recipe.engine import Here
+from prunecli.recipe.execute import Watcher
 from prunecli.recipe.plan import Job
-from prunecli.types import Progress
+from prunecli.recipe.records import Shelf
 
 
 class Study:
     """Jobs that join the outputs of those they need; each job's name is its output's content."""
 
     def __init__(self, folder, graph):
+        self.folder = folder
         self.jobs = [self.job(folder, name, needs) for name, needs in graph.items()]
         self.options, self.ran, self.broken = {}, [], set()
 
@@ -32,20 +35,27 @@ class Study:
         return next(job for job in self.jobs if job.name == name)
 
     def inputs(self, job):
-        return [self.options.get(job.name), *(self[n].output.read_text() for n in job.needs)]
+        own = [job.name, self.options.get(job.name)]
+        return [*own, *(self[n].output.read_text() for n in job.needs)]
 
-    def run(self, job):
+    def run(self, job, progress):
         self.ran.append(job.name)
         if job.name in self.broken:
             raise BadInput(f"{job.name} is broken")
         job.output.write_text(f"{job.name} {self.inputs(job)}")
 
-    def go(self, **options):
+    def go(self, shared=False, watcher=None, **options):
         """Execute; gives the names of the jobs that were run."""
         self.ran = []
-        assert execute(self.jobs, Tools(self.run, self.inputs), Progress(), **options) == len(
-            self.ran
+        study = execute.Study(
+            self.jobs,
+            Here(self.run),
+            self.inputs,
+            Shelf(self.folder, shared),
+            watcher or Watcher(),
+            **options,
         )
+        assert study.run() == len(self.ran)
         return self.ran
 
 
@@ -62,7 +72,7 @@ def record(job):
 def test_what_is_done_is_not_done_again(study):
     assert study.go() == ["a", "b", "c", "d"]
     assert study.go() == []
-    assert study["c"].output.read_text().startswith("c [None, ")
+    assert study["c"].output.read_text().startswith("c ['c', None, ")
 
 
 def test_a_changed_option_runs_what_depends_on_it_and_nothing_else(study):
@@ -96,7 +106,7 @@ def test_a_damaged_record_counts_as_none(study, content):
 
 
 def test_an_interrupted_job_is_not_done(study, monkeypatch):
-    def interrupt(job):
+    def interrupt(job, progress):
         job.output.write_text("half")
         raise KeyboardInterrupt
 
@@ -157,19 +167,27 @@ def test_a_folder_that_cannot_be_made_is_a_failed_job(tmp_path):
 
 
 def test_watchers_are_told_what_is_run_and_what_is_done(study):
-    said = []
+    class Loud(Watcher):
+        def __init__(self):
+            self.said = []
 
-    class Loud(Progress):
-        def say(self, message):
-            said.append(message)
+        def starts(self, job):
+            self.said.append(f"{job.name} starts")
 
-    for _ in range(2):
-        execute(study.jobs[:1], Tools(study.run, study.inputs), Loud())
-    assert said == [
-        "[1/1] a: join",
-        "1 jobs done now, 0 were done before",
-        "0 jobs done now, 1 were done before",
+        def ends(self, job, how, note=""):
+            self.said.append(f"{job.name} {how} {note}")
+
+    loud = Loud()
+    study.broken = {"b"}
+    with pytest.raises(JobsFailed):
+        study.go(watcher=loud, keep_going=True)
+    assert loud.said == [
+        *["a starts", "a ran ", "b starts", "b failed b is broken", "c failed needs a failed job"],
+        *["d starts", "d ran "],
     ]
+    loud.said, study.broken = [], set()
+    study.go(watcher=loud)
+    assert loud.said == ["a done ", "d done ", "b starts", "b ran ", "c starts", "c ran "]
 
 
 # For real

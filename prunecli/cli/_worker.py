@@ -1,0 +1,84 @@
+"""A process that does jobs of a study, one after the other; `prunecli.recipe.workers` starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any
+
+from prunecli.cli._steps import invoke
+from prunecli.errors import PruneError
+from prunecli.types import Progress
+
+EVERY = 0.2
+"""Seconds between two reports of how far a job is."""
+
+
+class Relay(Progress):
+    """Passes on what a job tells."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer, self.next = answer, 0.0
+
+    def say(self, message: str) -> None:
+        self._tell("say", message)
+
+    def detail(self, message: str) -> None:
+        self._tell("detail", message)
+
+    def warn(self, message: str) -> None:
+        self._tell("warn", message)
+
+    def advance(self, label: str, done: int, total: int, **facts: Any) -> None:
+        if done == total or time.monotonic() >= self.next:
+            self.next = time.monotonic() + EVERY
+            self._tell("advance", label, done, total)
+
+    def _tell(self, name: str, *what: Any) -> None:
+        self.answer({"tell": name, "with": what})
+
+
+def main() -> None:
+    # Standard output is for answers alone: whatever else is printed goes to standard error.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(what: dict[str, Any]) -> None:
+        answers.write(json.dumps(what) + "\n")
+        answers.flush()
+
+    orders: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_read, args=(orders,), daemon=True).start()
+    while True:
+        order = json.loads(orders.get())
+        answer({"ended": _do(order, Relay(answer))})
+
+
+def _read(orders: SimpleQueue[str]) -> None:
+    """Take orders until nobody is left to give them; then a job under way is of no use either."""
+    for line in sys.stdin:
+        orders.put(line)
+    os._exit(0)
+
+
+def _do(order: dict[str, Any], progress: Progress) -> str | None:
+    """Do a job; gives why it failed, if it did."""
+    try:
+        invoke(order["command"], order["arguments"], progress)
+    except PruneError as error:
+        return str(error)
+    except KeyboardInterrupt:
+        return "interrupted"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}; this is a bug: please report it"
+    return None
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):  # one that came too late for the job that it was meant for
+        main()

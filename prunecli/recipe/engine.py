@@ -1,0 +1,51 @@
+"""Where jobs are done: in this process, in worker processes, or on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol
+
+from prunecli.recipe.plan import Job
+from prunecli.types import Progress
+
+Do = Callable[[Job, Progress], None]
+"""Does a job, and raises PruneError if it fails."""
+
+
+class Engine(Protocol):
+    """Does up to `slots` jobs at a time.
+
+    A job's future ends in None, or in the PruneError that the job failed with. Leaving the context
+    with an error asks the jobs under way to stop, and waits for them to keep what they can.
+    """
+
+    slots: int
+
+    def submit(self, job: Job, progress: Progress) -> Future[None]: ...
+    def __enter__(self) -> object: ...
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None: ...
+
+
+class Here:
+    """One job after the other, in this process."""
+
+    slots = 1
+
+    def __init__(self, do: Do) -> None:
+        self.do = do
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *how: object) -> None:
+        pass
+
+    def submit(self, job: Job, progress: Progress) -> Future[None]:
+        future: Future[None] = Future()
+        try:
+            self.do(job, progress)
+            future.set_result(None)
+        except Exception as error:
+            future.set_exception(error)
+        return future
