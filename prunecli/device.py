@@ -43,9 +43,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def set_threads(count: int) -> None:
-    """Compute with so many CPU threads."""
+def set_threads(count: int) -> int:
+    """Compute with so many CPU threads; gives how many it was before."""
+    before = torch.get_num_threads()
     torch.set_num_threads(count)
+    return before
 
 
 def gpus() -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 from prunecli.cli._steps import invoke
-from prunecli.device import gpus, set_threads
+from prunecli.device import gpus
 from prunecli.recipe.engine import Engine, Here
+from prunecli.recipe.on_ray import OnRay
 from prunecli.recipe.plan import Job
 from prunecli.recipe.workers import Workers
 from prunecli.types import Progress
@@ -14,16 +15,16 @@ from prunecli.types import Progress
 WORKER = [sys.executable, "-m", "prunecli.cli._worker"]
 
 
-def engine(jobs: int, threads: int | None) -> Engine:
+def engine(kind: str, jobs: int | None, threads: int | None) -> Engine:
     """One job at a time is done here; several are done in processes, each with a GPU of its own.
 
-    With more jobs than GPUs, they share them.
+    With more jobs than GPUs, they share them. Raises BadEnvironment for Ray that is not there.
     """
-    if jobs > 1:
+    if kind == "ray":
+        return OnRay(do, threads or 1, jobs)
+    if jobs is not None and jobs > 1:
         return Workers(WORKER, jobs, lambda slot: surroundings(slot, threads, gpus()))
-    if threads:
-        set_threads(threads)
-    return Here(do)
+    return Here(do, threads)
 
 
 def do(job: Job, progress: Progress) -> None:

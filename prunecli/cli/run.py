@@ -28,6 +28,7 @@ EXAMPLES = """
 prunecli run quickstart                          # one that comes with prunecli
 prunecli run recipes/quickstart.yaml --set seed=[0,1,2] --dry-run
 prunecli run study.yaml --jobs 4                 # one job per GPU, or the cores divided by 4
+prunecli run study.yaml --engine ray --threads 2 # on a cluster
 prunecli run study.yaml --status                 # how far it is, also while it runs
 prunecli run study.yaml --only sparse --output /scratch/study
 prunecli run study.yaml --emit sh > study.sh
@@ -43,6 +44,13 @@ prunecli run study.yaml --emit sh > study.sh
     "--threads",
     type=click.IntRange(1),
     help="CPU threads of a job. [default: the cores, divided among the jobs]",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where jobs run: on this machine, or as tasks of a Ray cluster.",
 )
 @click.option("--keep-going", is_flag=True, help="After a failure, do all that does not need it.")
 @click.option("-o", "--output", type=FILE, help="The study's folder. [default: runs/NAME]")
@@ -92,7 +100,7 @@ def do(jobs: list[Job], folder: Path, params: Mapping[str, Any]) -> None:
 
     shelf = Shelf(folder, shared=params["output"] is None)
     with locked(folder / "study", printable(str(folder))):
-        place = engine(params["jobs"] or 1, threads(params))
+        place = engine(params["engine"], params["jobs"], threads(params))
         with watcher(jobs, place.slots, params["quiet"], params["verbose"]) as watching:
             study = Study(jobs, place, inputs, shelf, watching, params["keep_going"])
             ran = study.run()

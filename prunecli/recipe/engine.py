@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
 
+from prunecli.device import set_threads
 from prunecli.recipe.plan import Job
 from prunecli.types import Progress
 
@@ -32,14 +33,15 @@ class Here:
 
     slots = 1
 
-    def __init__(self, do: Do) -> None:
-        self.do = do
+    def __init__(self, do: Do, threads: int | None = None) -> None:
+        self.do, self.threads = do, threads
 
     def __enter__(self) -> None:
-        pass
+        self.before = set_threads(self.threads) if self.threads else None
 
     def __exit__(self, *how: object) -> None:
-        pass
+        if self.before:
+            set_threads(self.before)
 
     def submit(self, job: Job, progress: Progress) -> Future[None]:
         future: Future[None] = Future()

@@ -1,0 +1,99 @@
+"""Jobs as Ray tasks: on the machines of a cluster that share a file system, or on this one."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from prunecli.errors import BadEnvironment, PruneError
+from prunecli.recipe.engine import Do
+from prunecli.recipe.plan import Job
+from prunecli.types import Progress
+
+RETRIES = 3
+"""How often a task is started again whose worker died."""
+PATIENCE = 60.0
+"""Seconds that interrupted tasks have for keeping what they can."""
+
+
+class OnRay:
+    """An engine of Ray tasks, each with so many CPUs, and a GPU where the cluster has any.
+
+    The cluster is the one that `RAY_ADDRESS` names or that runs here, else one is started here for
+    as long as the study takes. Raises BadEnvironment without Ray.
+    """
+
+    def __init__(self, do: Do, threads: int, slots: int | None) -> None:
+        try:
+            ray: Any = import_module("ray")
+        except ImportError:
+            raise BadEnvironment("--engine ray needs Ray: pip install 'prunecli[ray]'") from None
+        self.ray = ray
+        try:
+            if not ray.is_initialized():
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise BadEnvironment(f"--engine ray: {error}") from None
+        has = ray.cluster_resources()
+        devices = int(has.get("GPU", 0))
+        self.slots = slots or max(1, devices or int(has.get("CPU", 1)) // threads)
+        self.tasks: dict[Future[None], Any] = {}
+        options = {"num_cpus": threads, "num_gpus": 1 if devices else 0, "max_retries": RETRIES}
+        self.task = ray.remote(**options)(_task)
+        self.shared = (do, threads, Path.cwd(), _settings())
+
+    def submit(self, job: Job, progress: Progress) -> Future[None]:
+        future: Future[None] = Future()
+        task = self.tasks[future] = self.task.remote(job, *self.shared)
+        task.future().add_done_callback(partial(_settle, future))
+        future.add_done_callback(lambda over: self.tasks.pop(over))
+        return future
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            under_way = list(self.tasks.values())
+            for task in under_way:
+                self.ray.cancel(task)
+            if under_way:
+                self.ray.wait(under_way, num_returns=len(under_way), timeout=PATIENCE)
+        finally:
+            self.ray.shutdown()
+
+
+def _settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("PRUNECLI_")}
+
+
+def _task(job: Job, do: Do, threads: int, here: Path, settings: Mapping[str, str]) -> str | None:
+    """Do a job in a Ray worker; gives why it failed, if it did."""
+    from prunecli.device import set_threads
+
+    os.environ.update(settings)
+    os.chdir(here)
+    set_threads(threads)
+    try:
+        do(job, Progress())
+    except PruneError as error:
+        return str(error)
+    return None
+
+
+def _settle(future: Future[None], over: Future[str | None]) -> None:
+    """Hand a task's end on to the job's future."""
+    try:
+        error = over.result()
+    except Exception as failure:  # Ray's own, or a bug
+        error = f"{type(failure).__name__}: {failure}".splitlines()[0]
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(PruneError(error))
