@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from prunecli.types import Stream
 
 def read_named(
     name: str,
-    dataset: Callable[..., Any],
+    dataset: str,
     root: Path,
     split: str,
     download: bool,
@@ -27,6 +26,8 @@ def read_named(
 ) -> tuple[Tensor | Stream, Tensor, list[str]]:
     """A named data set from `ROOT/NAME/{train,test}/CLASS/*`, or from torchvision's own files.
 
+    `dataset` is the name of torchvision's class for it.
+
     Raises BadEnvironment, with the command that mends it, if neither is there and complete, and
     BadInput if a tree does not have as many classes as the data set.
     """
@@ -35,8 +36,9 @@ def read_named(
         if len(tree[2]) != classes:
             raise BadInput(f"{folder}: {name!r} has {classes} classes, not {len(tree[2])}")
         return tree
+    datasets = import_module("torchvision.datasets")  # takes long, so only where it is needed
     try:
-        source = dataset(root, train=split == "train", download=download)
+        source = getattr(datasets, dataset)(root, train=split == "train", download=download)
     except Exception as error:  # whatever torchvision makes of half a download
         what = "the download failed" if download else "it is not there or not complete"
         why = (reason(error) or type(error).__name__).splitlines()[0]

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torchvision import datasets
-
 from prunecli.data._part import part
 from prunecli.data._torchvision import read_named
 from prunecli.types import Images
@@ -17,7 +15,7 @@ def cifar10(root: Path, split: str, download: bool = False, *, fraction: float =
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009
     """
     images, labels, classes = read_named(
-        "cifar10", datasets.CIFAR10, root, split, download, mode="RGB", classes=10
+        "cifar10", "CIFAR10", root, split, download, mode="RGB", classes=10
     )
     data = Images(
         images,

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torchvision import datasets
-
 from prunecli.data._part import part
 from prunecli.data._torchvision import read_named
 from prunecli.types import Images
@@ -16,9 +14,7 @@ def mnist(root: Path, split: str, download: bool = False, *, fraction: float = 1
 
     Source: LeCun et al., Gradient-based learning applied to document recognition, 1998
     """
-    images, labels, _ = read_named(
-        "mnist", datasets.MNIST, root, split, download, mode="L", classes=10
-    )
+    images, labels, _ = read_named("mnist", "MNIST", root, split, download, mode="L", classes=10)
     classes = [str(label) for label in range(10)]
     data = Images(images, labels, classes, mean=[0.1307], std=[0.3081])
     return part(data, split, fraction)

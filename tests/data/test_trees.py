@@ -72,12 +72,11 @@ def test_options_out_of_range_are_refused(tmp_path, options):
 
 
 def test_whatever_torchvision_makes_of_half_a_download_is_a_missing_data_set(tmp_path, monkeypatch):
-    from prunecli.data import mnist
 
     def broken(root, train, download):
         raise AssertionError
 
-    monkeypatch.setattr(mnist.datasets, "MNIST", broken)
+    monkeypatch.setattr("torchvision.datasets.MNIST", broken)
     with pytest.raises(BadEnvironment, match=r"not complete \(AssertionError\)"):
         load("mnist", tmp_path)
 
@@ -138,7 +137,6 @@ def test_a_damaged_or_unwritable_cache_is_done_without(tmp_path, monkeypatch, da
 
 def test_cifar10_from_torchvisions_own_files(tmp_path, monkeypatch):
     """A stand-in for the pickled batches: what torchvision hands over is what arrives."""
-    from prunecli.data import cifar10
 
     class Dataset:
         def __init__(self, root, train, download):
@@ -149,7 +147,7 @@ def test_cifar10_from_torchvisions_own_files(tmp_path, monkeypatch):
             self.data = self.data.transpose(0, 2, 3, 1)
             self.targets, self.classes = [3, 9], [str(i) for i in range(10)]
 
-    monkeypatch.setattr(cifar10.datasets, "CIFAR10", Dataset)
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", Dataset)
     data = load("cifar10", tmp_path)
     assert data.images[0, 0, 1].tolist() == [3, 4, 5]
     assert data.labels.tolist() == [3, 9]
