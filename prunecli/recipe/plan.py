@@ -9,6 +9,7 @@ those at such values, which may be shell patterns.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -68,8 +69,27 @@ def plan(recipe: Recipe, folder: Path, check: Check) -> list[Job]:
         axes[name] = _axes_of(recipe, step, axes)
         places = {_label(p, axes[name]): {a: p[a] for a in axes[name]} for p in points}
         jobs[name] = [(at, _job(recipe, step, at, jobs, folder, check)) for at in places.values()]
+    planned = [job for name in order for _, job in jobs[name]]
+    _check_paths(recipe, planned)
     recipe.raise_faults()
-    return [job for name in order for _, job in jobs[name]]
+    return planned
+
+
+def _check_paths(recipe: Recipe, jobs: list[Job]) -> None:
+    """What a job writes is read by reference only: a path would say nothing of the order."""
+    writers = {os.path.realpath(job.output): job for job in jobs}
+    names = {job.output.name for job in jobs}
+    for job in jobs:
+        for argument in job.arguments[2:]:  # after its own --output
+            if Path(argument).name not in names:
+                continue
+            writer = writers.get(os.path.realpath(argument))
+            if writer is None or writer.name in job.needs:
+                continue
+            mend = f"refer to it as '@{writer.step}'" if writer != job else "name another file"
+            place = recipe.steps[job.step].place
+            what = f"step {job.step!r} reads {argument!r}, which step {writer.step!r} writes"
+            recipe.fault(place, f"{what}; {mend}")
 
 
 def _points(recipe: Recipe) -> list[Axes]:

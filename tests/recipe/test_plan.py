@@ -721,3 +721,19 @@ def test_a_value_with_a_name_must_have_it_to_be_included(planned):
     assert [*jobs][2:] == ["dense/net=large,seed=3"]
     with pytest.raises(BadUsage, match=r"r\.yaml:7: there is no net 'big'; there are small, large"):
         planned(text % "big")
+
+
+def test_what_a_job_writes_is_read_by_reference_only(faults):
+    assert faults("""
+        version: 1
+        steps:
+          a: {mask: {scores: out/a/mask.safetensors, density: 0.5}}
+          b: {mask: {scores: ./out/c/mask.safetensors, density: 0.5}}
+          c: {mask: {scores: elsewhere/mask.safetensors, density: 0.5}}
+          d: {apply: {checkpoint: x.safetensors, mask: "@c"}}
+    """) == [
+        "r.yaml:3: step 'a' reads 'out/a/mask.safetensors', which step 'a' writes; "
+        "name another file",
+        "r.yaml:4: step 'b' reads './out/c/mask.safetensors', which step 'c' writes; "
+        "refer to it as '@c'",
+    ]
