@@ -54,11 +54,12 @@ def report(results: tuple[Path, ...], **params: Any) -> None:  # fmt: skip
     """
     from prunecli.steps.report import report as step
 
+    own = common(params)
     output, table = step(
         list(results),
         params["format"],
         params["title"],
-        common(params),
+        own,
         params["reference"],
         params["figure"],
     )
@@ -69,6 +70,6 @@ def report(results: tuple[Path, ...], **params: Any) -> None:  # fmt: skip
     if output is None:
         click.echo(table, nl=False)
         return
-    if not params["quiet"]:
-        click.echo(table, nl=False, err=True)
+    for line in table.splitlines():
+        own.progress.say(line)
     done(params, output, "")
