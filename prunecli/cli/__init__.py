@@ -26,6 +26,7 @@ from prunecli.cli.report import report
 from prunecli.cli.run import run
 from prunecli.cli.score import score
 from prunecli.cli.train import train
+from prunecli.cli.verify import verify
 from prunecli.errors import PruneError
 
 
@@ -50,7 +51,10 @@ def cli() -> None:
     """
 
 
-COMMANDS = (train, score, mask, apply, finetune, evaluate, report, run, recipe, list_names, inspect)
+COMMANDS = (
+    *(train, score, mask, apply, finetune, evaluate, report),
+    *(run, recipe, list_names, inspect, verify),
+)
 for command in COMMANDS:
     cli.add_command(command)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,9 +19,10 @@ from prunecli.cli.report import report
 from prunecli.cli.score import score
 from prunecli.cli.train import train
 from prunecli.errors import BadUsage, PruneError, suggest
-from prunecli.recipe.plan import Checked
+from prunecli.recipe.plan import Checked, Job
 
 if TYPE_CHECKING:
+    from prunecli.recipe.read import Recipe
     from prunecli.types import Progress
 
 overrides_option = click.option(
@@ -65,6 +67,29 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
     step_context.obj = progress
     with redirect_stdout(io.StringIO()), step_context:
         step.invoke(step_context)
+
+
+def planned(
+    recipe: Path, overrides: Mapping[str, str], folder: Path | None = None
+) -> tuple[Recipe, Path, list[Job]]:
+    """A recipe, the folder of its study, and its jobs. Raises BadUsage with all faults at once."""
+    from prunecli.recipe.parse import scalar
+    from prunecli.recipe.plan import plan
+    from prunecli.recipe.read import read_recipe
+    from prunecli.recipe.shipped import locate
+
+    values = {key: scalar(text) for key, text in overrides.items()}
+    study = read_recipe(locate(recipe), values, STEPS)
+    folder = folder or Path("runs") / study.name
+    return study, folder, plan(study, folder, check)
+
+
+def inputs(job: Job) -> Mapping[str, Any]:
+    """All that a job's output depends on besides the program."""
+    from prunecli.steps.inputs import dependencies
+
+    params = context(job.command, job.arguments).params
+    return dependencies(params, STEPS[job.command].reads(params))
 
 
 def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from prunecli.cli._base import FILE, Command, examples, json_option
-from prunecli.cli._steps import STEPS, check, overrides_option
+from prunecli.cli._steps import STEPS, overrides_option, planned
 from prunecli.errors import BadOutput
 from prunecli.files.header import printable
 
@@ -74,14 +74,7 @@ def copy(recipe: Path, folder: Path, force: bool) -> None:
 @json_option
 def validate(recipe: Path, **params: Any) -> None:
     """Check every job of a RECIPE against its command, and say how many there are."""
-    from prunecli.recipe.parse import scalar
-    from prunecli.recipe.plan import plan
-    from prunecli.recipe.read import read_recipe
-    from prunecli.recipe.shipped import locate
-
-    overrides = {key: scalar(text) for key, text in params["overrides"].items()}
-    study = read_recipe(locate(recipe), overrides, STEPS)
-    jobs = plan(study, Path("runs") / study.name, check)
+    study, _, jobs = planned(recipe, params["overrides"])
     facts = {"name": study.name, "steps": len(study.steps), "jobs": len(jobs)}
     click.echo(
         json.dumps(facts)

@@ -17,7 +17,7 @@ from prunecli.cli._base import (
     quiet_option,
     verbose_option,
 )
-from prunecli.cli._steps import STEPS, check, context, overrides_option
+from prunecli.cli._steps import inputs, overrides_option, planned
 from prunecli.errors import BadUsage, suggest
 from prunecli.files.header import printable
 
@@ -69,15 +69,7 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
 
     The number of threads can change the last bits of a training; --threads fixes it.
     """
-    from prunecli.recipe.parse import scalar
-    from prunecli.recipe.plan import plan
-    from prunecli.recipe.read import read_recipe
-    from prunecli.recipe.shipped import locate
-
-    overrides = {key: scalar(text) for key, text in params["overrides"].items()}
-    study = read_recipe(locate(recipe), overrides, STEPS)
-    folder = params["output"] or Path("runs") / study.name
-    jobs = plan(study, folder, check)
+    _, folder, jobs = planned(recipe, params["overrides"], params["output"])
     jobs = only(jobs, params["only"]) if params["only"] else jobs
     if params["emit"]:
         click.echo(script(jobs, threads(params)), nl=False)
@@ -150,18 +142,9 @@ def script(jobs: list[Job], threads: int | None) -> str:
 
 
 def only(jobs: list[Job], step: str) -> list[Job]:
+    from prunecli.recipe.execute import behind
+
     steps = {job.step: job for job in jobs}
     if step not in steps:
         raise BadUsage(f"--only: there is no step {step!r}{suggest(step, list(steps))}")
-    wanted = {job.name for job in jobs if job.step == step}
-    for job in reversed(jobs):
-        if job.name in wanted:
-            wanted |= set(job.needs)
-    return [job for job in jobs if job.name in wanted]
-
-
-def inputs(job: Job) -> Mapping[str, Any]:
-    from prunecli.steps.inputs import dependencies
-
-    params = context(job.command, job.arguments).params
-    return dependencies(params, STEPS[job.command].reads(params))
+    return behind(jobs, {job.name for job in jobs if job.step == step})

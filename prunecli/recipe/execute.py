@@ -19,6 +19,15 @@ Inputs = Callable[[Job], Mapping[str, Any]]
 """Everything but the program that a job's output depends on, as JSON."""
 
 
+def behind(jobs: list[Job], names: Iterable[str]) -> list[Job]:
+    """The jobs of these names, and all that they need, in order."""
+    wanted = set(names)
+    for job in reversed(jobs):
+        if job.name in wanted:
+            wanted |= set(job.needs)
+    return [job for job in jobs if job.name in wanted]
+
+
 def states(jobs: list[Job], inputs: Inputs) -> dict[str, str]:
     """What became of every job: see `records.state`."""
     found: dict[str, str] = {}

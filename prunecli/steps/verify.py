@@ -1,0 +1,71 @@
+"""`verify`: whether a checkpoint is what its metadata and its mask say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prunecli.errors import Mismatch, NotFinite, some
+from prunecli.files.artifacts import open_artifact
+from prunecli.files.tensors import TensorFile
+from prunecli.masks import all_finite
+from prunecli.steps._common import open_mask
+from prunecli.types import Mask
+
+
+def verify(checkpoint: Path, mask: Path | None = None) -> dict[str, Any]:
+    """Check values, densities, and with a mask its shapes, its zeros and its place in the lineage.
+
+    Gives what was found. Raises BadInput for a file that cannot be read, Mismatch with one fault a
+    line, NotFinite naming tensors that hold NaN or infinity.
+    """
+    file = open_artifact(checkpoint, "checkpoint")
+    facts: dict[str, Any] = {"checkpoint": file.sha256, "tensors": len(file), "mask": None}
+    faults = _too_dense(file)
+    if mask is not None:
+        kept, mask_file = open_mask(mask, file)
+        removed = sum(int((~bits).sum()) for bits in kept.values())
+        facts |= {"mask": mask_file.sha256, "zeros": removed, "masked": len(kept)}
+        faults += _not_zero(file, kept) + _other_mask(file, mask_file)
+    if faults:
+        raise Mismatch("\n".join(f"{file.label}: {fault}" for fault in faults))
+    bad = [name for name, tensor in file.items() if not all_finite(tensor)]
+    if bad:
+        raise NotFinite(f"{file.label}: {some(bad)} hold NaN or infinity")
+    return facts
+
+
+def _not_zero(file: TensorFile, mask: Mask) -> list[str]:
+    """Masked weights are +0.0, all bits of them: -0.0 is none, and neither is NaN."""
+    faults = []
+    for name, kept in mask.items():
+        masked = file[name][~kept]
+        count = int((masked.contiguous().view(-1, 1).view(torch.uint8) != 0).any(dim=1).sum())
+        if count:
+            faults.append(f"{count:,} masked weights of {name!r} are not zero")
+    return faults
+
+
+def _other_mask(file: TensorFile, mask: TensorFile) -> list[str]:
+    if file.meta is None:
+        return []
+    own = (file.meta.get("mask") or {}).get("sha256")
+    if own is None:
+        return ["its metadata names no mask"]
+    if own != mask.sha256:
+        return [f"its metadata names the mask {own}, but {mask.label} is {mask.sha256}"]
+    return []
+
+
+def _too_dense(file: TensorFile) -> list[str]:
+    """Weights that are there although the metadata says they are not."""
+    kept = ((file.meta or {}).get("density") or {}).get("kept") or {}
+    faults = []
+    for name, count in kept.items():
+        if name not in file:
+            faults.append(f"its metadata speaks of {name!r}, which is not there")
+        elif (there := int(file[name].count_nonzero())) > count:
+            faults.append(f"{name!r} has {there:,} weights, but {count:,} by its metadata")
+    return faults
