@@ -15,6 +15,7 @@ from torch import Tensor
 from prunecli.errors import BadInput
 from prunecli.files.digest import file_sha256
 from prunecli.files.header import Entry, Header, printable, read_header, reason
+from prunecli.files.meta import sound
 
 INDEX = "model.safetensors.index.json"
 MAX_INDEX = 100_000_000
@@ -89,32 +90,12 @@ class TensorFile(Mapping[str, Tensor]):
         if "prunecli" not in metadata:
             return None
         try:
-            meta = json.loads(metadata["prunecli"])
+            meta: dict[str, Any] | None = json.loads(metadata["prunecli"])
         except (ValueError, RecursionError):
             meta = None
-        if not isinstance(meta, dict) or not _sound(meta):
+        if not sound(meta):
             raise BadInput(f"{self.label}: its prunecli metadata is damaged; write the file again")
         return meta
-
-
-FORMS: dict[str, type] = {
-    "kind": str, "model": dict, "dataset": dict, "settings": dict, "density": dict,
-    "prunable": list, "classes": list, "history": list,
-}  # fmt: skip
-
-
-def _sound(meta: dict[str, Any]) -> bool:
-    """Whether what others will look into is of the form they expect; null stands for missing."""
-    return (
-        isinstance(meta.get("kind"), str)
-        and all(isinstance(meta.get(key), form | None) for key, form in FORMS.items())
-        and all(isinstance(name, str) for name in meta.get("prunable") or ())
-        and all(isinstance(table, dict) for table in _tables(meta.get("density") or {}))
-    )
-
-
-def _tables(density: dict[str, Any]) -> list[Any]:
-    return [density[key] for key in ("kept", "per_tensor") if key in density]
 
 
 def _index(path: Path) -> dict[str, Path]:

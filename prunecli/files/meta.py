@@ -1,0 +1,90 @@
+"""The form of prunecli's metadata: what may be looked into without a further check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Form: TypeAlias = "type | tuple[Form, ...] | list[Form] | Each | Record"
+"""A type; any of several; a list of such; or a table."""
+
+
+@dataclass(frozen=True)
+class Each:
+    """A table with any keys, whose values are all of one form."""
+
+    values: Form
+
+
+@dataclass(frozen=True)
+class Record:
+    """A table with these keys, each of its form; only those in `needs` must be there."""
+
+    keys: dict[str, Form]
+    needs: tuple[str, ...] = ()
+
+
+def fits(value: Any, form: Form) -> bool:
+    if isinstance(form, tuple):
+        return any(fits(value, one) for one in form)
+    if isinstance(form, list):
+        return isinstance(value, list) and all(fits(item, form[0]) for item in value)
+    if isinstance(form, Each):
+        return isinstance(value, dict) and all(fits(v, form.values) for v in value.values())
+    if isinstance(form, Record):
+        known = form.keys.items()
+        return (
+            isinstance(value, dict)
+            and all(key in value for key in form.needs)
+            and all(fits(value[key], inner) for key, inner in known if key in value)
+        )
+    if isinstance(value, bool):  # which is an int to Python, and is none here
+        return form is bool
+    return isinstance(value, form)
+
+
+NONE = type(None)
+NUMBER = (int, float)
+SHAPE: Form = [int]
+
+MODEL = Record(
+    {"name": str, "options": dict, "input_shape": SHAPE, "classes": int},
+    needs=("name", "options", "input_shape", "classes"),
+)
+DATASET = Record({"name": str, "options": dict, "sha256": (str, NONE)})
+DENSITY = Record({"kept": Each(int), "per_tensor": Each(NUMBER), "overall": NUMBER})
+MASK = Record(
+    {
+        "sha256": str,
+        "method": (str, NONE),
+        "options": (dict, NONE),
+        "kept": (int, NONE),
+        "total": (int, NONE),
+        "asked": (*NUMBER, NONE),
+        "epochs": int,
+    }
+)
+META = Record(
+    {
+        "kind": str,
+        "model": (MODEL, NONE),
+        "dataset": (DATASET, NONE),
+        "settings": (Each((str, bool, *NUMBER)), NONE),
+        "seed": (int, NONE),
+        "density": (DENSITY, NONE),
+        "mask": (MASK, str, NONE),
+        "prunable": ([str], NONE),
+        "classes": ([str], NONE),
+        "classifier": (str, NONE),
+        "history": ([dict], NONE),
+    },
+    needs=("kind",),
+)
+"""What every file of prunecli's may say of itself. Null stands for missing."""
+CHECKPOINT = Record({"mask": (MASK, NONE)})
+"""Of a checkpoint's mask more is said than the hash."""
+
+
+def sound(meta: Any) -> bool:
+    """Whether what others will look into is of the form that they expect."""
+    return fits(meta, META) and (meta["kind"] != "checkpoint" or fits(meta, CHECKPOINT))
