@@ -29,6 +29,7 @@ from prunecli.steps._pretrained import has_pretrained
 from prunecli.steps._training_files import companions, mask_beside
 from prunecli.training.settings import Settings
 from prunecli.types import Images, Mask
+from prunecli.world import World
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,12 @@ class Plan:
     output: Path
     inputs: list[Path]
 
+    @property
+    def evaluates(self) -> bool:
+        return self.options.eval_every_epoch and self.settings.epochs > 0
 
-def prepared(options: TrainOptions, common: Common) -> Plan:
+
+def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
     parent = open_artifact(options.checkpoint, "checkpoint") if options.checkpoint else None
     start = open_artifact(options.rewind, "checkpoint") if options.rewind else parent
     meta = (parent.meta if parent else None) or {}
@@ -106,7 +111,7 @@ def prepared(options: TrainOptions, common: Common) -> Plan:
         check_output(companion, inputs, force=True)
     if options.pruner:
         check_output(mask_beside(output), inputs, force=common.force)
-    device = pick_device(common.device)
+    device = pick_device(common.device, world.place)
     seed = common.seed if common.seed is not None else meta.get("seed") or 0
     settings = _settings(options.settings, meta, device)
     common.progress.detail(f"on {device}: {settings}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -11,12 +12,12 @@ from prunecli.batches import ImageBatches
 from prunecli.device import place
 from prunecli.errors import Mismatch, some
 from prunecli.files.artifacts import read_state_dict
-from prunecli.files.atomic import claimed
+from prunecli.files.atomic import check_output, claimed
 from prunecli.interrupts import deferred_interrupts
 from prunecli.masks import prunable
 from prunecli.pruners._fixed import Fixed
 from prunecli.seeds import derive_seed
-from prunecli.steps._common import Common, build_model, load_weights
+from prunecli.steps._common import Common, build_model, check_data_fits, load_weights
 from prunecli.steps._course import TrainingSet, build_pruner
 from prunecli.steps._pretrained import adopt, pretrained
 from prunecli.steps._training_files import TrainingFiles
@@ -24,11 +25,12 @@ from prunecli.steps._training_plan import Plan, TrainOptions, lineage, prepared
 from prunecli.training import loop
 from prunecli.training.state import new_state
 from prunecli.types import Mask, Pruner
+from prunecli.world import World
 
 __all__ = ["TrainOptions", "train"]
 
 
-def train(options: TrainOptions, common: Common) -> Path:
+def train(options: TrainOptions, common: Common, world: World | None = None) -> Path:
     """Train a network and write its checkpoint, log and, while under way, its training state.
 
     Weights come from `rewind`, else `checkpoint`, else from the model's own initialisation under
@@ -37,18 +39,32 @@ def train(options: TrainOptions, common: Common) -> Path:
     leaves it beside the checkpoint. What is not said is taken over from the checkpoint: model, data
     set, seed, settings.
 
-    Raises BadUsage, Mismatch or BadOutput before the first batch, NotFinite if training diverges.
+    The processes of a `world` share every batch, and come to what one alone would, but for
+    rounding; the one that leads writes it all.
+
+    Raises BadUsage, Mismatch or BadOutput before the first batch, NotFinite if training diverges,
+    BadEnvironment if another process of the world is gone.
     """
-    plan = prepared(options, common)
+    world = world or World()
+    with world.leader_first():
+        plan = prepared(options, common, world)
     if not common.dry_run:
-        with claimed(plan.output, plan.inputs, force=common.force, wait=common.wait) as target:
-            _train(plan, target, common)
+        with _claimed(plan, common, world) as target:
+            _train(plan, target, common, world)
     return plan.output
 
 
-def _train(plan: Plan, target: Path, common: Common) -> None:
-    published = pretrained(plan.options.model or "") if plan.options.pretrained else None
-    data = plan.source.load("train")
+def _claimed(plan: Plan, common: Common, world: World) -> AbstractContextManager[Path]:
+    if world.leads:
+        return claimed(plan.output, plan.inputs, force=common.force, wait=common.wait)
+    return nullcontext(check_output(plan.output, plan.inputs, force=common.force))
+
+
+def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
+    with world.leader_first():
+        published = pretrained(plan.options.model or "") if plan.options.pretrained else None
+        data = plan.source.load("train")
+        test_data = plan.source.load("test") if plan.evaluates else None
     facts = lineage(plan, data) | {"pretrained": published.name if published else None}
     torch.manual_seed(derive_seed(plan.seed, "init"))
     model = build_model(facts["model"])
@@ -59,18 +75,15 @@ def _train(plan: Plan, target: Path, common: Common) -> None:
     place(model, plan.device)
     images = TrainingSet(data, plan.device, plan.seed)
     pruner = _pruner(plan, model, images, common)
-    batches = ImageBatches(images.data, plan.device, plan.settings.batch_size)
+    batches = ImageBatches(images.data, plan.device, plan.settings.batch_size, world)
     state = new_state(model, plan.settings, pruner, len(batches))
-    files = TrainingFiles(target, facts, state)
+    files = TrainingFiles(target, facts, state, world)
     if plan.options.resume:
         files.resume(common.progress)
     test = None
-    if plan.options.eval_every_epoch and plan.settings.epochs:
-        test = ImageBatches(
-            plan.source.load("test", {"model": facts["model"], "classes": data.classes}),
-            plan.device,
-            loop.EVAL_BATCH,
-        )
+    if test_data is not None:
+        check_data_fits({"model": facts["model"], "classes": data.classes}, test_data)
+        test = ImageBatches(test_data, plan.device, loop.EVAL_BATCH, world)
     with deferred_interrupts() as interrupted:
         loop.train(
             state,
