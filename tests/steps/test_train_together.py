@@ -9,6 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from prunecli.files.artifacts import open_artifact, read_mask
+from prunecli.steps._training_files import TrainingFiles
+from prunecli.training.settings import Settings
+from prunecli.training.state import new_state
+from prunecli.types import Pruner
+from prunecli.world import World
 
 # 40 images: batches of 19, 19 and 2, of which two processes have 10 and 9, 10 and 9, 1 and 1.
 TRAIN = (
@@ -151,3 +156,17 @@ def wait_for(ready):
     while not ready():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_nobody_goes_on_before_the_state_is_written(tmp_path, rank):
+    path, met = tmp_path / "t.state.safetensors", []
+
+    class Watched(World):
+        def wait(self):
+            met.append(path.exists())
+
+    model = torch.nn.Linear(2, 2)
+    state = new_state(model, Settings(epochs=1), Pruner(), 1)
+    TrainingFiles(tmp_path / "t.safetensors", {}, state, Watched(rank, 2)).save()
+    assert met == [rank == 0]  # the other waits too, for what it does not write
