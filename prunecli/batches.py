@@ -14,15 +14,21 @@ from prunecli.errors import BadUsage
 from prunecli.seeds import derive_seed
 from prunecli.streaming import decoded
 from prunecli.types import Images, Stream
+from prunecli.world import World
 
 Batch = tuple[Tensor, Tensor]
 
 
 class ImageBatches:
-    """Batches of one image set on a device, as normalised float32 in channels-last memory."""
+    """Batches of one image set on a device, as normalised float32 in channels-last memory.
 
-    def __init__(self, data: Images, device: torch.device, batch_size: int) -> None:
-        self.batch_size = batch_size
+    Of every batch, each process of a world gets its own rows: every `size`-th, from `rank` on.
+    """
+
+    def __init__(
+        self, data: Images, device: torch.device, batch_size: int, world: World | None = None
+    ) -> None:
+        self.batch_size, self.world = batch_size, world or World()
         self.labels = data.labels.to(device)
         self.flip, self.pad = data.flip, data.pad
         _, self.height, self.width, _ = data.images.shape
@@ -43,6 +49,10 @@ class ImageBatches:
         whole, left = divmod(len(self.labels), self.batch_size)
         return max(1, whole + (left > 1))
 
+    def size(self, batch: int) -> int:
+        """Images of this batch of an epoch, over all processes."""
+        return self._end(batch) - batch * self.batch_size
+
     def epoch(self, seed: int, start: int = 0) -> Iterator[Batch]:
         """An epoch of training batches, from batch `start` on.
 
@@ -54,9 +64,9 @@ class ImageBatches:
         order = torch.randperm(count, generator=draw)
         window = torch.randint(0, 2 * self.pad + 1, (2, count), generator=draw)
         mirrored = torch.randint(0, 2, (count,), generator=draw).bool() & self.flip
-        ends = [*range(self.batch_size, len(self) * self.batch_size, self.batch_size), count]
         parts = [
-            slice(batch * self.batch_size, end) for batch, end in enumerate(ends) if batch >= start
+            self.world.rows(batch * self.batch_size, self._end(batch))
+            for batch in range(start, len(self))
         ]
         images = self.padded([order[part] for part in parts])
         order, window, mirrored = order.to(device), window.to(device), mirrored.to(device)
@@ -66,11 +76,19 @@ class ImageBatches:
 
     def plain(self) -> Iterator[Batch]:
         """Every image once, in order, not augmented."""
-        places = torch.split(torch.arange(len(self.labels)), self.batch_size)
-        labels = torch.split(self.labels, self.batch_size)
+        count = len(self.labels)
+        parts = [
+            self.world.rows(start, min(start + self.batch_size, count))
+            for start in range(0, count, self.batch_size)
+        ]
+        images = self.padded([torch.arange(count)[part] for part in parts])
         rows, columns = (slice(self.pad, self.pad + side) for side in (self.height, self.width))
-        for own, (padded, index) in zip(labels, self.padded(list(places)), strict=True):
-            yield self._normalised(padded[index, rows, columns]), own
+        for part, (padded, index) in zip(parts, images, strict=True):
+            yield self._normalised(padded[index, rows, columns]), self.labels[part]
+
+    def _end(self, batch: int) -> int:
+        last = batch == len(self) - 1
+        return len(self.labels) if last else (batch + 1) * self.batch_size
 
     def _shifted(self, padded: Tensor, index: Tensor, window: Tensor, mirrored: Tensor) -> Tensor:
         if not self.pad and not self.flip:

@@ -9,19 +9,24 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from prunecli.errors import BadEnvironment
+from prunecli.errors import BadEnvironment, BadUsage
 
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, own: int | None = None) -> torch.device:
     """`auto` is the GPU if there is one; an explicit device never falls back.
 
-    On a GPU, kernels that repeat their results are asked for; those of a CPU do anyway. Raises
-    BadEnvironment for a GPU that is not there.
+    A process that shares its work with others uses the GPU `own`. On a GPU, kernels that repeat
+    their results are asked for; those of a CPU do anyway. Raises BadEnvironment for a GPU that is
+    not there, and BadUsage for one that all processes are to use.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if own is not None and name.startswith("cuda:"):
+        raise BadUsage(f"--device {name}: each process takes a GPU of its own; use --device cuda")
+    if own is not None and name == "cuda":
+        name = f"cuda:{own}"
     device = torch.device(name)
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -33,6 +38,8 @@ def pick_device(name: str) -> torch.device:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.allow_tf32 = False  # so that fp32 means float32
+        if own is not None:
+            torch.cuda.set_device(device)
     return device
 
 

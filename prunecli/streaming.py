@@ -23,6 +23,8 @@ class _Files(Dataset[Tensor]):
         self.images = images
 
     def __getitems__(self, places: list[int]) -> Tensor | PruneError:
+        if not places:  # of a batch that is smaller than the number of processes
+            return torch.empty((0, *self.images.one), dtype=torch.uint8)
         try:
             return torch.stack([self.images.read(self.images.files[place]) for place in places])
         except PruneError as error:

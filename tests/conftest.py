@@ -1,8 +1,10 @@
 """What all tests share: a cache of their own, one trained network, and the command line."""
 
+import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ import pytest
 import torch
 
 from prunecli import cli
+
+TESTS = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -83,3 +87,50 @@ def nothing_written(tmp_path):
         assert contents() == before
 
     return watch
+
+
+@pytest.fixture(scope="session")
+def server(environment):
+    """Makes processes that have torch imported already, which takes longer than these tests do."""
+    context = multiprocessing.get_context("forkserver")
+    # torch.optim asks for the compiler when its first optimizer is made.
+    context.set_forkserver_preload(["prunecli.cli", "prunecli.steps.train", "torch._dynamo"])
+    return context
+
+
+@pytest.fixture
+def together(server, tmp_path_factory, monkeypatch):
+    """Runs a function of `processes` in several processes, as torchrun would: how each ended.
+
+    `arguments` are those of all processes, or with `each` those of every one. `meanwhile` is given
+    the processes when they have been started.
+    """
+    monkeypatch.syspath_prepend(str(TESTS))
+    import processes
+
+    def run(function, *arguments, size=2, each=None, meanwhile=lambda started: None):
+        folder = tmp_path_factory.mktemp("together")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        started = []
+        for rank in range(size):
+            own = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            given = (own, folder, getattr(processes, function), each[rank] if each else arguments)
+            started.append(server.Process(target=processes.start, args=given, daemon=True))
+            started[-1].start()
+        try:
+            meanwhile(started)
+            for process in started:
+                process.join(60)
+            assert all(p.exitcode is not None for p in started), "a process hangs"
+        finally:
+            for process in started:
+                process.kill()
+        said = [
+            [(folder / f"{name}.{r}").read_text() for name in ("out", "err")] for r in range(size)
+        ]
+        return [Ended(p.exitcode, *texts) for p, texts in zip(started, said, strict=True)]
+
+    return run

@@ -6,6 +6,7 @@ import torch
 from prunecli.batches import ImageBatches, ScoringBatches, derive_seed, split_off
 from prunecli.errors import BadUsage
 from prunecli.types import Images
+from prunecli.world import World
 
 CPU = torch.device("cpu")
 
@@ -66,6 +67,23 @@ def test_a_single_image_left_over_joins_the_batch_before(count, sizes):
     assert [len(y) for _, y in batches.epoch(0)] == sizes
     assert len(batches) == len(sizes)
     assert sum(len(y) for _, y in batches.plain()) == count
+
+
+@pytest.mark.parametrize("count", [9, 10, 50])
+def test_processes_share_every_batch_among_them(count):
+    data = images(count=count, pad=1, flip=True)
+    whole = ImageBatches(data, CPU, 4)
+    shares = [ImageBatches(data, CPU, 4, World(rank, 3)) for rank in range(3)]
+    for batches in (
+        [b.epoch(3, 1) for b in (whole, *shares)],
+        [b.plain() for b in (whole, *shares)],
+    ):
+        for (x, y), *parts in zip(*batches, strict=True):
+            for rank, (own_x, own_y) in enumerate(parts):
+                assert torch.equal(own_x, x[rank::3])
+                assert torch.equal(own_y, y[rank::3])
+    sizes = [len(y) for _, y in whole.epoch(0)]
+    assert [shares[0].size(batch) for batch in range(len(whole))] == sizes
 
 
 @pytest.mark.parametrize("start", [1, 4, 6])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from prunecli.device import autocast, has_fast_bf16, pick_device, pick_precision, place
-from prunecli.errors import BadEnvironment
+from prunecli.errors import BadEnvironment, BadUsage
 
 CPU = torch.device("cpu")
 
@@ -21,6 +21,24 @@ def test_an_explicit_gpu_never_falls_back(monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BadEnvironment, match=f"--device {name}: this machine has 0 usable GPUs"):
         pick_device(name)
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_each_of_several_processes_takes_a_gpu_of_its_own(monkeypatch, name):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *a, **k: None)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    assert [pick_device(name, own) for own in (0, 1)] == taken
+    assert taken == [torch.device("cuda", 0), torch.device("cuda", 1)]
+    with pytest.raises(BadEnvironment, match="cuda:2: this machine has 2 usable GPUs"):
+        pick_device(name, 2)
+    with pytest.raises(BadUsage, match="each process takes a GPU of its own; use --device cuda"):
+        pick_device("cuda:1", 1)
+    assert pick_device("cpu", 1) == CPU
 
 
 @pytest.mark.parametrize(

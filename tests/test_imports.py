@@ -18,6 +18,7 @@ LAYERS = [
     ["steps"],
     ["training", "report"],
     ["batches", "device", "flops", "interrupts"],
+    ["world"],
     ["streaming"],
     ["registry"],
     ["scorers", "pruners", "models", "data"],

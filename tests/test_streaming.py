@@ -16,6 +16,7 @@ from prunecli.steps._common import Common, Source, fingerprint
 from prunecli.steps.score import Scoring, score
 from prunecli.steps.train import TrainOptions, train
 from prunecli.types import Stream
+from prunecli.world import World
 
 CPU = torch.device("cpu")
 
@@ -59,6 +60,12 @@ def test_plain_batches_are_those_from_memory(tree, size):
     held, streamed = (ImageBatches(data, CPU, size) for data in both(tree))
     same(held.plain(), streamed.plain())
     assert sum(len(labels) for _, labels in streamed.plain()) == 24
+
+
+def test_a_process_without_an_image_in_a_batch_gets_an_empty_one(tree):
+    held, streamed = (ImageBatches(data, CPU, 11, World(2, 3)) for data in both(tree))
+    assert [len(labels) for _, labels in streamed.epoch(3)] == [3, 3, 0]
+    same(held.epoch(3), streamed.epoch(3))
 
 
 def test_parts_of_a_stream_are_those_of_memory(tree):

@@ -89,6 +89,7 @@ def _model_options(params: Mapping[str, Any]) -> dict[str, Any]:
 def train_from(checkpoint: Path | None, params: Mapping[str, Any]) -> None:
     """Do what `train` and `finetune` have in common, which is all but their options."""
     from prunecli.steps.train import TrainOptions, train
+    from prunecli.world import joined
 
     options = TrainOptions(
         checkpoint=checkpoint,
@@ -106,4 +107,8 @@ def train_from(checkpoint: Path | None, params: Mapping[str, Any]) -> None:
         resume=params["resume"],
         eval_every_epoch=params["eval_epochs"],
     )
-    done(params, train(options, common(params)))
+    with joined() as world:
+        speaks = dict(params) if world.leads else {**params, "quiet": True}
+        output = train(options, common(speaks), world)
+    if world.leads:
+        done(params, output)

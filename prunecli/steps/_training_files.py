@@ -24,6 +24,7 @@ from prunecli.masks import aligned, all_finite, apply_, classifier, kept_counts
 from prunecli.steps._common import beside, collapse_facts, density_facts, versions
 from prunecli.training.state import TrainingState
 from prunecli.types import Images, Mask, Progress
+from prunecli.world import World
 
 
 def companions(target: Path) -> tuple[Path, Path]:
@@ -38,26 +39,34 @@ def mask_beside(target: Path) -> Path:
 
 @dataclass
 class TrainingFiles:
-    """The checkpoint under way: its training state, its log, and at last itself."""
+    """The checkpoint under way: its training state, its log, and at last itself.
+
+    Of several processes, all read but only the one that leads writes; the others wait for it, since
+    the first to end takes the rest with it.
+    """
 
     target: Path
     facts: dict[str, Any]
     state: TrainingState
+    world: World
 
     def __post_init__(self) -> None:
         self.state_path, self.log_path = companions(self.target)
-        for path in (self.state_path, self.log_path):
-            sweep(path)  # what a killed run left; the claim on the target covers these two
+        if self.world.leads:
+            for path in (self.state_path, self.log_path):
+                sweep(path)  # what a killed run left; the claim on the target covers these two
 
     def save(self) -> None:
         """Write the training state and the log so far."""
-        self._write_log()
-        write_artifact(
-            self.state_path,
-            "state",
-            self.state.tensors(),
-            {"facts": self.facts, "training": self.state.facts()},
-        )
+        if self.world.leads:
+            self._write_log()
+            write_artifact(
+                self.state_path,
+                "state",
+                self.state.tensors(),
+                {"facts": self.facts, "training": self.state.facts()},
+            )
+        self.world.wait()
 
     def resume(self, progress: Progress) -> None:
         """Take up the state that an earlier run left, if any; Mismatch if it is another's."""
@@ -83,6 +92,11 @@ class TrainingFiles:
 
         The mask of a pruner goes into a file of its own, beside the checkpoint.
         """
+        if self.world.leads:
+            self._write(data)
+        self.world.wait()
+
+    def _write(self, data: Images) -> None:
         model, params = self.state.model, self.state.params
         kept = self.state.pruner.mask(params, self.state.clock(self.facts["settings"]["epochs"]))
         apply_(params, aligned(kept, params))

@@ -2,84 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from prunecli import registry
 from prunecli.batches import ImageBatches
-from prunecli.device import pick_device, pick_precision, place
-from prunecli.errors import BadUsage, Mismatch, some
-from prunecli.files.artifacts import open_artifact, read_state_dict
+from prunecli.device import place
+from prunecli.errors import Mismatch, some
+from prunecli.files.artifacts import read_state_dict
 from prunecli.files.atomic import check_output, claimed
-from prunecli.files.tensors import TensorFile
 from prunecli.interrupts import deferred_interrupts
 from prunecli.masks import prunable
 from prunecli.pruners._fixed import Fixed
 from prunecli.seeds import derive_seed
-from prunecli.steps._common import (
-    Common,
-    Source,
-    build_model,
-    check_data_fits,
-    fingerprint,
-    load_weights,
-    mask_lineage,
-    open_mask,
-    sibling,
-    stem,
-)
+from prunecli.steps._common import Common, build_model, check_data_fits, load_weights
 from prunecli.steps._course import TrainingSet, build_pruner
-from prunecli.steps._pretrained import adopt, has_pretrained, pretrained
-from prunecli.steps._training_files import TrainingFiles, companions, mask_beside
+from prunecli.steps._pretrained import adopt, pretrained
+from prunecli.steps._training_files import TrainingFiles
+from prunecli.steps._training_plan import Plan, TrainOptions, lineage, prepared
 from prunecli.training import loop
-from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
-from prunecli.types import Images, Mask, Pruner
+from prunecli.types import Mask, Pruner
+from prunecli.world import World
+
+__all__ = ["TrainOptions", "train"]
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """What to train and from where. `settings` holds only what was said; see `_settings`."""
-
-    checkpoint: Path | None = None
-    mask: Path | None = None
-    rewind: Path | None = None
-    model: str | None = None
-    model_options: Mapping[str, Any] = field(default_factory=dict)
-    pretrained: bool = False
-    pruner: str | None = None
-    pruner_options: Mapping[str, Any] = field(default_factory=dict)
-    ignore: tuple[str, ...] = ()
-    exclude_classifier: bool = False
-    source: Source = field(default_factory=Source)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    resume: bool = False
-    eval_every_epoch: bool = True
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What can be known, and checked, before the data is read."""
-
-    options: TrainOptions
-    parent: TensorFile | None
-    start: TensorFile | None
-    mask: Mask | None
-    mask_file: TensorFile | None
-    seed: int
-    device: torch.device
-    settings: Settings
-    source: Source
-    output: Path
-    inputs: list[Path]
-
-
-def train(options: TrainOptions, common: Common) -> Path:
+def train(options: TrainOptions, common: Common, world: World | None = None) -> Path:
     """Train a network and write its checkpoint, log and, while under way, its training state.
 
     Weights come from `rewind`, else `checkpoint`, else from the model's own initialisation under
@@ -88,76 +39,33 @@ def train(options: TrainOptions, common: Common) -> Path:
     leaves it beside the checkpoint. What is not said is taken over from the checkpoint: model, data
     set, seed, settings.
 
-    Raises BadUsage, Mismatch or BadOutput before the first batch, NotFinite if training diverges.
+    The processes of a `world` share every batch, and come to what one alone would, but for
+    rounding; the one that leads writes it all.
+
+    Raises BadUsage, Mismatch or BadOutput before the first batch, NotFinite if training diverges,
+    BadEnvironment if another process of the world is gone.
     """
-    plan = _prepared(options, common)
+    world = world or World()
+    with world.leader_first():
+        plan = prepared(options, common, world)
     if not common.dry_run:
-        with claimed(plan.output, plan.inputs, force=common.force, wait=common.wait) as target:
-            _train(plan, target, common)
+        with _claimed(plan, common, world) as target:
+            _train(plan, target, common, world)
     return plan.output
 
 
-def _prepared(options: TrainOptions, common: Common) -> _Plan:
-    parent = open_artifact(options.checkpoint, "checkpoint") if options.checkpoint else None
-    start = open_artifact(options.rewind, "checkpoint") if options.rewind else parent
-    meta = (parent.meta if parent else None) or {}
-    mask, mask_file = None, None
-    if options.mask:
-        if start is None:
-            raise BadUsage("--mask needs the checkpoint that it was made for")
-        mask, mask_file = open_mask(options.mask, start)
-        if options.pruner:
-            raise BadUsage("--pruner makes its own mask; leave --mask out")
-    elif meta.get("mask"):
-        common.progress.warn(
-            "the checkpoint is masked but no --mask was given: its pruned weights will grow back"
-        )
-    if options.pruner is None:
-        given = {"opt": options.pruner_options, "ignore": options.ignore,
-                 "exclude-classifier": options.exclude_classifier}  # fmt: skip
-        if idle := [name for name, value in given.items() if value]:
-            raise BadUsage(f"--{idle[0]} needs --pruner")
-    if options.model is None and not meta.get("model"):
-        raise BadUsage("which model? name it with --model")
-    source = options.source.resolved(meta if parent else None)
-    if options.model is not None:
-        registry.bind("models", options.model, options.model_options)
-    if options.pretrained and options.checkpoint:
-        raise BadUsage("--pretrained starts afresh; leave the checkpoint out")
-    if options.pretrained and not has_pretrained(options.model or ""):
-        raise BadUsage("--pretrained is for --model torchvision:NAME")
-    if options.pruner is not None:
-        registry.bind("pruners", options.pruner, options.pruner_options)
-    output = common.output or _output_name(options, source)
-    inputs = [path for file in (parent, start, mask_file) if file for path in file.places]
-    check_output(output, inputs, force=common.force)
-    for companion in companions(output):
-        check_output(companion, inputs, force=True)
-    if options.pruner:
-        check_output(mask_beside(output), inputs, force=common.force)
-    device = pick_device(common.device)
-    seed = common.seed if common.seed is not None else meta.get("seed") or 0
-    settings = _settings(options.settings, meta, device)
-    common.progress.detail(f"on {device}: {settings}")
-    return _Plan(
-        options,
-        parent,
-        start,
-        mask,
-        mask_file,
-        seed,
-        device,
-        settings,
-        source,
-        output,
-        inputs,
-    )
+def _claimed(plan: Plan, common: Common, world: World) -> AbstractContextManager[Path]:
+    if world.leads:
+        return claimed(plan.output, plan.inputs, force=common.force, wait=common.wait)
+    return nullcontext(check_output(plan.output, plan.inputs, force=common.force))
 
 
-def _train(plan: _Plan, target: Path, common: Common) -> None:
-    published = pretrained(plan.options.model or "") if plan.options.pretrained else None
-    data = plan.source.load("train")
-    facts = _facts(plan, data) | {"pretrained": published.name if published else None}
+def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
+    with world.leader_first():
+        published = pretrained(plan.options.model or "") if plan.options.pretrained else None
+        data = plan.source.load("train")
+        test_data = plan.source.load("test") if plan.evaluates else None
+    facts = lineage(plan, data) | {"pretrained": published.name if published else None}
     torch.manual_seed(derive_seed(plan.seed, "init"))
     model = build_model(facts["model"])
     if plan.start is not None:
@@ -167,18 +75,15 @@ def _train(plan: _Plan, target: Path, common: Common) -> None:
     place(model, plan.device)
     images = TrainingSet(data, plan.device, plan.seed)
     pruner = _pruner(plan, model, images, common)
-    batches = ImageBatches(images.data, plan.device, plan.settings.batch_size)
+    batches = ImageBatches(images.data, plan.device, plan.settings.batch_size, world)
     state = new_state(model, plan.settings, pruner, len(batches))
-    files = TrainingFiles(target, facts, state)
+    files = TrainingFiles(target, facts, state, world)
     if plan.options.resume:
         files.resume(common.progress)
     test = None
-    if plan.options.eval_every_epoch and plan.settings.epochs:
-        test = ImageBatches(
-            plan.source.load("test", {"model": facts["model"], "classes": data.classes}),
-            plan.device,
-            loop.EVAL_BATCH,
-        )
+    if test_data is not None:
+        check_data_fits({"model": facts["model"], "classes": data.classes}, test_data)
+        test = ImageBatches(test_data, plan.device, loop.EVAL_BATCH, world)
     with deferred_interrupts() as interrupted:
         loop.train(
             state,
@@ -194,7 +99,7 @@ def _train(plan: _Plan, target: Path, common: Common) -> None:
     files.finish(data)
 
 
-def _pruner(plan: _Plan, model: nn.Module, data: TrainingSet, common: Common) -> Pruner:
+def _pruner(plan: Plan, model: nn.Module, data: TrainingSet, common: Common) -> Pruner:
     options = plan.options
     if plan.mask is not None:
         return _fixed(plan.mask, model)
@@ -217,74 +122,3 @@ def _fixed(mask: Mask, model: nn.Module) -> Fixed:
     if odd:
         raise Mismatch(f"the mask covers {some(odd)}, which are not weights of Conv or Linear")
     return Fixed(mask)
-
-
-def _settings(given: Mapping[str, Any], meta: Mapping[str, Any], device: torch.device) -> Settings:
-    """What was said, else what the checkpoint was trained with, else the defaults.
-
-    The precision is the machine's business, so it is not taken over.
-    """
-    known = {f.name for f in fields(Settings)} - {"precision"}
-    inherited = meta.get("settings") or {}
-    if inherited.get("epochs") == 0 and "epochs" not in given:
-        raise BadUsage("for how many epochs? the checkpoint is untrained; say it with --epochs")
-    merged = {k: v for k, v in inherited.items() if k in known} | dict(given)
-    settings = Settings(**merged)
-    return replace(settings, precision=pick_precision(settings.precision, device))
-
-
-def _facts(plan: _Plan, data: Images) -> dict[str, Any]:
-    """The lineage of the checkpoint to be; a resumed run must agree with it in every point."""
-    rewound = plan.start if plan.start is not plan.parent else None
-    return {
-        "model": _model_facts(plan, data),
-        "dataset": {
-            "name": plan.source.dataset,
-            "options": dict(plan.source.options),
-            "sha256": fingerprint(data),
-        },
-        "seed": plan.seed,
-        "settings": asdict(plan.settings),
-        "device": plan.device.type,
-        "parent": plan.parent.sha256 if plan.parent else None,
-        "rewind": rewound.sha256 if rewound else None,
-        "mask": mask_lineage(plan.mask_file, plan.settings.epochs) if plan.mask_file else None,
-        "pruner": _pruner_facts(plan.options),
-    }
-
-
-def _pruner_facts(options: TrainOptions) -> dict[str, Any] | None:
-    if options.pruner is None:
-        return None
-    return {
-        "name": options.pruner,
-        "options": registry.bind("pruners", options.pruner, options.pruner_options),
-        "ignore": list(options.ignore),
-        "exclude_classifier": options.exclude_classifier,
-    }
-
-
-def _model_facts(plan: _Plan, data: Images) -> dict[str, Any]:
-    options = plan.options
-    if options.model is not None:
-        return {
-            "name": options.model,
-            "options": registry.bind("models", options.model, options.model_options),
-            "input_shape": list(data.input_shape),
-            "classes": len(data.classes),
-        }
-    assert plan.parent is not None and plan.parent.meta is not None, "checked in _prepared"
-    own = plan.parent.meta["model"]
-    given = registry.bind("models", own["name"], {**own["options"], **options.model_options})
-    check_data_fits(plan.parent.meta, data)
-    return {**own, "options": given}
-
-
-def _output_name(options: TrainOptions, source: Source) -> Path:
-    pruner = (options.pruner or "").replace(":", ".")
-    if options.checkpoint is None:
-        name = f"{options.model}.{source.dataset}{pruner and f'.{pruner}'}.safetensors"
-        return Path(name.replace(":", "."))
-    basis = options.mask or options.checkpoint
-    verb = pruner or ("finetuned" if options.mask else "trained")
-    return sibling(options.checkpoint, f"{stem(basis)}.{verb}.safetensors")

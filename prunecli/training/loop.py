@@ -18,7 +18,9 @@ from prunecli.masks import aligned
 from prunecli.seeds import derive_seed
 from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState
+from prunecli.training.statistics import shared_statistics
 from prunecli.types import Clock, Mask, Params, Progress
+from prunecli.world import World
 
 EVAL_BATCH = 500
 
@@ -38,54 +40,53 @@ def train(
     """Train to the end of `settings.epochs`, from wherever `state` is.
 
     `save` is called with the state complete at the end of every epoch, and when `interrupted`
-    turns true; then KeyboardInterrupt is raised. With `test`, every epoch is evaluated on it.
+    turns true; then KeyboardInterrupt is raised. With `test`, every epoch is evaluated on it. All
+    processes of the data's world stop at the same step, whichever of them was interrupted.
 
     Raises NotFinite naming the first epoch and step whose loss was not finite; the state saved last
     is the one before.
     """
     progress = progress or Progress()
-    steps = len(data)
+    steps, world = len(data), data.world
     masker = _Masker(state)
     started = time.monotonic()
     masker(state.clock(settings.epochs))
+    _check_same(state, world)
     while state.step < settings.epochs * steps:
         epoch, start = divmod(state.step, steps)
         state.model.train()
-        resumed = state.loss_sum
-        loss_sum = torch.zeros((), device=device) if resumed is None else resumed
+        loss_sum = torch.zeros((), device=device) if state.loss_sum is None else state.loss_sum
         first_bad = torch.zeros((), dtype=torch.long, device=device)
         began = time.monotonic()
-        for inputs, labels in data.epoch(derive_seed(seed, "epoch", epoch), start):
-            clock = Clock(state.step + 1, steps, settings.epochs)
-            loss, total = _step(state, inputs, labels, settings, device, clock)
+        drawn = data.epoch(derive_seed(seed, "epoch", epoch), start)
+        for number, (inputs, labels) in enumerate(drawn, start):
+            clock, count = Clock(state.step + 1, steps, settings.epochs), data.size(number)
+            loss, total = _step(state, inputs, labels, count, settings, clock, world, seed)
             masker(clock)
             state.pruner.update(state.params, clock)
             masker.if_new(clock)
             state.step += 1
             loss_sum += loss
             first_bad += (first_bad == 0) * ~torch.isfinite(total) * state.step
-            if interrupted():
+            if world.any(interrupted()):
                 _check_finite(first_bad, steps)
                 state.loss_sum = None if clock.epoch_ends else loss_sum
                 if not clock.epoch_ends:
                     save()
                     progress.say(f"stopped after step {state.step}; --resume goes on from there")
                     raise KeyboardInterrupt
-            label = f"epoch {epoch + 1}/{settings.epochs}"
-            progress.advance(label, clock.step - epoch * steps, steps)
+            progress.advance(f"epoch {epoch + 1}/{settings.epochs}", number + 1, steps)
         _check_finite(first_bad, steps)
         state.loss_sum = None
         row = {"epoch": epoch + 1, "loss": loss_sum.item() / steps, "lr": _lr(state)}
         row |= masker.facts() | state.pruner.facts()
         if test is not None:
-            with torch.no_grad():
-                weights = state.pruner.weights(state.params, clock)
-            result = evaluate(state.model, test, settings.precision, device, weights)
-            row |= {"top1": result["top1"], "test_loss": result["loss"]}
+            row |= _tested(state, test, settings, clock)
         state.history.append(row)
+        _check_same(state, world)
         save()
         progress.say(_line(row, time.monotonic() - began))
-        if interrupted():
+        if world.any(interrupted()):
             raise KeyboardInterrupt
     if settings.epochs:
         progress.say(f"trained in {time.monotonic() - started:.1f} s")
@@ -95,28 +96,51 @@ def _step(
     state: TrainingState,
     inputs: Tensor,
     labels: Tensor,
+    count: int,
     settings: Settings,
-    device: torch.device,
     clock: Clock,
+    world: World,
+    seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """Gives the loss of the task, and that with the pruner's penalty."""
+    """Gives the loss of the task, and that with the pruner's penalty, over the `count` images.
+
+    Each process gives the sum over its own images divided by the count of all, and its part of the
+    penalty, so that what they add up to is the loss and the gradient of a single process.
+    """
     params = state.params
     weights = state.pruner.weights(params, clock)
-    with autocast(settings.precision, device):
-        loss = F.cross_entropy(_logits(state.model, weights, inputs), labels)
+    own = world.apart(derive_seed(seed, "step", clock.step), inputs.device)
+    with own, autocast(settings.precision, inputs.device):
+        logits = _logits(state.model, weights, inputs, world)
+        loss = F.cross_entropy(logits, labels, reduction="sum") / count
     penalty = state.pruner.penalty(params, clock)
-    total = loss if penalty is None else loss + penalty
+    total = loss if penalty is None else loss + penalty / world.size
     torch.autograd.backward(total)
+    loss, total = loss.detach(), total.detach()
+    # By hand and not by DistributedDataParallel, which wraps a module: here pruners put weights of
+    # their own in its place and train thresholds beside it. One exchange carries it all.
+    world.add_up([loss, total, *state.gradients()])
     state.pruner.observe(params, clock)
     state.optimizer.step()
     state.optimizer.zero_grad()
     state.scheduler.step()
-    return loss.detach(), total.detach()
+    return loss, total
 
 
-def _logits(model: nn.Module, weights: Params, inputs: Tensor) -> Tensor:
-    logits: Tensor = functional_call(model, weights, (inputs,)) if weights else model(inputs)
+def _logits(model: nn.Module, weights: Params, inputs: Tensor, world: World) -> Tensor:
+    with shared_statistics(world):
+        logits: Tensor = functional_call(model, weights, (inputs,)) if weights else model(inputs)
     return logits
+
+
+def _tested(
+    state: TrainingState, test: ImageBatches, settings: Settings, clock: Clock
+) -> dict[str, float]:
+    """What the log says of the test set."""
+    with torch.no_grad():
+        weights = state.pruner.weights(state.params, clock)
+    result = evaluate(state.model, test, settings.precision, state.device, weights)
+    return {"top1": result["top1"], "test_loss": result["loss"]}
 
 
 class _Masker:
@@ -145,6 +169,12 @@ class _Masker:
         pruned = sum(int(each.sum()) for each in self.pruned.values())
         total = sum(weight.numel() for weight in self.params.values())
         return {"density": 1 - pruned / total} if self.pruned else {}
+
+
+def _check_same(state: TrainingState, world: World) -> None:
+    """That no process went astray: it would spoil what the others compute, unseen."""
+    step = torch.tensor(state.step)
+    world.check_same([step, *state.model.state_dict().values(), *state.pruner.parameters()])
 
 
 def _check_finite(first_bad: Tensor, steps: int) -> None:
@@ -183,10 +213,11 @@ def evaluate(
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     for inputs, labels in data.plain():
         with autocast(precision, device):
-            logits = _logits(model, weights or {}, inputs).float()
+            logits = _logits(model, weights or {}, inputs, data.world).float()
         loss_sum += F.cross_entropy(logits, labels, reduction="sum")
         ranked = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
         hits += torch.stack([ranked[:, 0].sum(), ranked.sum()])
+    data.world.add_up([hits, loss_sum])
     count = len(data.labels)
     loss = loss_sum.item() / count
     if not torch.isfinite(loss_sum):

@@ -42,6 +42,11 @@ class TrainingState:
     def params(self) -> Params:
         return prunable(self.model)
 
+    def gradients(self) -> list[Tensor]:
+        """Of all that is trained, the pruner's own parameters among it, where there is one."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        return [p.grad for p in parameters if p.grad is not None]
+
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to write; `restore` takes them back."""
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}

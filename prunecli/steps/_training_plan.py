@@ -1,0 +1,201 @@
+"""What a training is to do: options to a plan, checked before any data is read, and its lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prunecli import registry
+from prunecli.device import pick_device, pick_precision
+from prunecli.errors import BadUsage
+from prunecli.files.artifacts import open_artifact
+from prunecli.files.atomic import check_output
+from prunecli.files.tensors import TensorFile
+from prunecli.steps._common import (
+    Common,
+    Source,
+    check_data_fits,
+    fingerprint,
+    mask_lineage,
+    open_mask,
+    sibling,
+    stem,
+)
+from prunecli.steps._pretrained import has_pretrained
+from prunecli.steps._training_files import companions, mask_beside
+from prunecli.training.settings import Settings
+from prunecli.types import Images, Mask
+from prunecli.world import World
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What to train and from where. `settings` holds only what was said; see `_settings`."""
+
+    checkpoint: Path | None = None
+    mask: Path | None = None
+    rewind: Path | None = None
+    model: str | None = None
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: bool = False
+    pruner: str | None = None
+    pruner_options: Mapping[str, Any] = field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
+    exclude_classifier: bool = False
+    source: Source = field(default_factory=Source)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool = False
+    eval_every_epoch: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What can be known, and checked, before the data is read."""
+
+    options: TrainOptions
+    parent: TensorFile | None
+    start: TensorFile | None
+    mask: Mask | None
+    mask_file: TensorFile | None
+    seed: int
+    device: torch.device
+    settings: Settings
+    source: Source
+    output: Path
+    inputs: list[Path]
+
+    @property
+    def evaluates(self) -> bool:
+        return self.options.eval_every_epoch and self.settings.epochs > 0
+
+
+def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
+    parent = open_artifact(options.checkpoint, "checkpoint") if options.checkpoint else None
+    start = open_artifact(options.rewind, "checkpoint") if options.rewind else parent
+    meta = (parent.meta if parent else None) or {}
+    mask, mask_file = None, None
+    if options.mask:
+        if start is None:
+            raise BadUsage("--mask needs the checkpoint that it was made for")
+        mask, mask_file = open_mask(options.mask, start)
+        if options.pruner:
+            raise BadUsage("--pruner makes its own mask; leave --mask out")
+    elif meta.get("mask"):
+        common.progress.warn(
+            "the checkpoint is masked but no --mask was given: its pruned weights will grow back"
+        )
+    if options.pruner is None:
+        given = {"opt": options.pruner_options, "ignore": options.ignore,
+                 "exclude-classifier": options.exclude_classifier}  # fmt: skip
+        if idle := [name for name, value in given.items() if value]:
+            raise BadUsage(f"--{idle[0]} needs --pruner")
+    if options.model is None and not meta.get("model"):
+        raise BadUsage("which model? name it with --model")
+    source = options.source.resolved(meta if parent else None)
+    if options.model is not None:
+        registry.bind("models", options.model, options.model_options)
+    if options.pretrained and options.checkpoint:
+        raise BadUsage("--pretrained starts afresh; leave the checkpoint out")
+    if options.pretrained and not has_pretrained(options.model or ""):
+        raise BadUsage("--pretrained is for --model torchvision:NAME")
+    if options.pruner is not None:
+        registry.bind("pruners", options.pruner, options.pruner_options)
+    output = common.output or _output_name(options, source)
+    inputs = [path for file in (parent, start, mask_file) if file for path in file.places]
+    check_output(output, inputs, force=common.force)
+    for companion in companions(output):
+        check_output(companion, inputs, force=True)
+    if options.pruner:
+        check_output(mask_beside(output), inputs, force=common.force)
+    device = pick_device(common.device, world.place)
+    seed = common.seed if common.seed is not None else meta.get("seed") or 0
+    settings = _settings(options.settings, meta, device)
+    common.progress.detail(f"on {device}: {settings}")
+    return Plan(
+        options,
+        parent,
+        start,
+        mask,
+        mask_file,
+        seed,
+        device,
+        settings,
+        source,
+        output,
+        inputs,
+    )
+
+
+def _settings(given: Mapping[str, Any], meta: Mapping[str, Any], device: torch.device) -> Settings:
+    """What was said, else what the checkpoint was trained with, else the defaults.
+
+    The precision is the machine's business, so it is not taken over.
+    """
+    known = {f.name for f in fields(Settings)} - {"precision"}
+    inherited = meta.get("settings") or {}
+    if inherited.get("epochs") == 0 and "epochs" not in given:
+        raise BadUsage("for how many epochs? the checkpoint is untrained; say it with --epochs")
+    merged = {k: v for k, v in inherited.items() if k in known} | dict(given)
+    settings = Settings(**merged)
+    return replace(settings, precision=pick_precision(settings.precision, device))
+
+
+def _output_name(options: TrainOptions, source: Source) -> Path:
+    pruner = (options.pruner or "").replace(":", ".")
+    if options.checkpoint is None:
+        name = f"{options.model}.{source.dataset}{pruner and f'.{pruner}'}.safetensors"
+        return Path(name.replace(":", "."))
+    basis = options.mask or options.checkpoint
+    verb = pruner or ("finetuned" if options.mask else "trained")
+    return sibling(options.checkpoint, f"{stem(basis)}.{verb}.safetensors")
+
+
+def lineage(plan: Plan, data: Images) -> dict[str, Any]:
+    """The lineage of the checkpoint to be; a resumed run must agree with it in every point."""
+    rewound = plan.start if plan.start is not plan.parent else None
+    return {
+        "model": _model_facts(plan, data),
+        "dataset": {
+            "name": plan.source.dataset,
+            "options": dict(plan.source.options),
+            "sha256": fingerprint(data),
+        },
+        "seed": plan.seed,
+        "settings": asdict(plan.settings),
+        "device": plan.device.type,
+        "parent": plan.parent.sha256 if plan.parent else None,
+        "rewind": rewound.sha256 if rewound else None,
+        "mask": mask_lineage(plan.mask_file, plan.settings.epochs) if plan.mask_file else None,
+        "pruner": _pruner_facts(plan.options),
+    }
+
+
+def _pruner_facts(options: TrainOptions) -> dict[str, Any] | None:
+    if options.pruner is None:
+        return None
+    return {
+        "name": options.pruner,
+        "options": registry.bind("pruners", options.pruner, options.pruner_options),
+        "ignore": list(options.ignore),
+        "exclude_classifier": options.exclude_classifier,
+    }
+
+
+def _model_facts(plan: Plan, data: Images) -> dict[str, Any]:
+    options = plan.options
+    if options.model is not None:
+        return {
+            "name": options.model,
+            "options": registry.bind("models", options.model, options.model_options),
+            "input_shape": list(data.input_shape),
+            "classes": len(data.classes),
+        }
+    assert plan.parent is not None and plan.parent.meta is not None, "checked in `prepared`"
+    own = plan.parent.meta["model"]
+    given = registry.bind("models", own["name"], {**own["options"], **options.model_options})
+    check_data_fits(plan.parent.meta, data)
+    return {**own, "options": given}
