@@ -91,7 +91,9 @@ def epoch(
     """One epoch of a training that has very many."""
     end = state.step + len(data)
     with suppress(KeyboardInterrupt):
-        loop.train(state, data, settings, 0, device, interrupted=lambda: state.step >= end)
+        loop.train(
+            state, data, settings, 0, saving=loop.Saving(interrupted=lambda: state.step >= end)
+        )
 
 
 if __name__ == "__main__":

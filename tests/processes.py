@@ -100,7 +100,7 @@ def trained_resnet(world=None):
     train = doubled(ImageBatches(digits(Path(), "train", fraction=0.03), CPU, 19, world))
     test = doubled(ImageBatches(part(digits(Path(), "train"), "train", 0.05), CPU, 50, world))
     state = new_state(model, settings, Pruner(), len(train))
-    loop.train(state, train, settings, 0, CPU, test=test)
+    loop.train(state, train, settings, 0, test=test)
     return state
 
 

@@ -66,6 +66,9 @@ settings_options = stack(
                  help="auto: bf16 where the hardware has it. [default: auto]"),
     click.option("--eval-epochs/--no-eval-epochs", default=True, show_default=True,
                  help="Evaluate on the test set after every epoch."),
+    click.option("--save-every", type=Number(0, ends="[]"), metavar="SECONDS", default=600,
+                 show_default=True,
+                 help="Between saves of the training state; it is saved after every epoch too."),
     click.option("--resume", is_flag=True, help="Go on from the training state beside the output."),
 )  # fmt: skip
 training_options = stack(
@@ -106,6 +109,7 @@ def train_from(checkpoint: Path | None, params: Mapping[str, Any]) -> None:
         settings={name: params[name] for name in SETTINGS if params[name] is not None},
         resume=params["resume"],
         eval_every_epoch=params["eval_epochs"],
+        save_every=params["save_every"],
     )
     with joined() as world:
         speaks = dict(params) if world.leads else {**params, "quiet": True}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -50,6 +51,8 @@ class TrainOptions:
     settings: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = False
     eval_every_epoch: bool = True
+    save_every: float = math.inf
+    """Seconds, within an epoch."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from prunecli.steps._common import Source, fingerprint, versions
 
 NOT_CONTENT = {
     "output", "force", "wait", "dry_run", "json", "quiet", "verbose", "resume", "data_dir",
-    "download",
+    "download", "save_every",
 }  # fmt: skip
 
 

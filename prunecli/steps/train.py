@@ -90,10 +90,8 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
             batches,
             plan.settings,
             plan.seed,
-            plan.device,
             test=test,
-            save=files.save,
-            interrupted=interrupted,
+            saving=loop.Saving(files.save, interrupted, plan.options.save_every),
             progress=common.progress,
         )
     files.finish(data)

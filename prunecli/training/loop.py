@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,71 +27,106 @@ from prunecli.world import World
 EVAL_BATCH = 500
 
 
+@dataclass
+class Saving:
+    """When the state is saved, besides at the end of every epoch, and when training stops early."""
+
+    save: Callable[[], None] = lambda: None
+    interrupted: Callable[[], bool] = lambda: False
+    every: float = math.inf
+    """Seconds."""
+
+    def __post_init__(self) -> None:
+        self.last = time.monotonic()
+
+    def due(self) -> bool:
+        return time.monotonic() - self.last >= self.every
+
+    def now(self) -> None:
+        self.save()
+        self.last = time.monotonic()
+
+
 def train(
     state: TrainingState,
     data: ImageBatches,
     settings: Settings,
     seed: int,
-    device: torch.device,
     *,
     test: ImageBatches | None = None,
-    save: Callable[[], None] = lambda: None,
-    interrupted: Callable[[], bool] = lambda: False,
+    saving: Saving | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Train to the end of `settings.epochs`, from wherever `state` is.
 
-    `save` is called with the state complete at the end of every epoch, and when `interrupted`
-    turns true; then KeyboardInterrupt is raised. With `test`, every epoch is evaluated on it. All
-    processes of the data's world stop at the same step, whichever of them was interrupted.
+    The state is saved, complete, at the end of every epoch and as `saving` says; when that is
+    interrupted, it is saved and KeyboardInterrupt is raised. With `test`, every epoch is evaluated
+    on it. All processes of the data's world stop at the same step, whichever of them was
+    interrupted.
 
     Raises NotFinite naming the first epoch and step whose loss was not finite; the state saved last
     is the one before.
     """
-    progress = progress or Progress()
-    steps, world = len(data), data.world
-    masker = _Masker(state)
+    progress, saving = progress or Progress(), saving or Saving()
+    world, masker = data.world, _Masker(state)
     started = time.monotonic()
     masker(state.clock(settings.epochs))
     _check_same(state, world)
-    while state.step < settings.epochs * steps:
-        epoch, start = divmod(state.step, steps)
-        state.model.train()
-        loss_sum = torch.zeros((), device=device) if state.loss_sum is None else state.loss_sum
-        first_bad = torch.zeros((), dtype=torch.long, device=device)
+    while state.step < settings.epochs * len(data):
         began = time.monotonic()
-        drawn = data.epoch(derive_seed(seed, "epoch", epoch), start)
-        for number, (inputs, labels) in enumerate(drawn, start):
-            clock, count = Clock(state.step + 1, steps, settings.epochs), data.size(number)
-            loss, total = _step(state, inputs, labels, count, settings, clock, world, seed)
-            masker(clock)
-            state.pruner.update(state.params, clock)
-            masker.if_new(clock)
-            state.step += 1
-            loss_sum += loss
-            first_bad += (first_bad == 0) * ~torch.isfinite(total) * state.step
-            if world.any(interrupted()):
-                _check_finite(first_bad, steps)
-                state.loss_sum = None if clock.epoch_ends else loss_sum
-                if not clock.epoch_ends:
-                    save()
-                    progress.say(f"stopped after step {state.step}; --resume goes on from there")
-                    raise KeyboardInterrupt
-            progress.advance(f"epoch {epoch + 1}/{settings.epochs}", number + 1, steps)
-        _check_finite(first_bad, steps)
-        state.loss_sum = None
-        row = {"epoch": epoch + 1, "loss": loss_sum.item() / steps, "lr": _lr(state)}
+        loss = _epoch(state, data, settings, seed, masker, saving, progress)
+        clock = state.clock(settings.epochs)
+        row = {"epoch": clock.epoch, "loss": loss, "lr": _lr(state)}
         row |= masker.facts() | state.pruner.facts()
         if test is not None:
             row |= _tested(state, test, settings, clock)
         state.history.append(row)
         _check_same(state, world)
-        save()
+        saving.now()
         progress.say(_line(row, time.monotonic() - began))
-        if world.any(interrupted()):
+        if world.any(saving.interrupted()):
             raise KeyboardInterrupt
     if settings.epochs:
         progress.say(f"trained in {time.monotonic() - started:.1f} s")
+
+
+def _epoch(
+    state: TrainingState,
+    data: ImageBatches,
+    settings: Settings,
+    seed: int,
+    masker: _Masker,
+    saving: Saving,
+    progress: Progress,
+) -> float:
+    """Train to the end of the epoch that `state` is in; gives its mean loss."""
+    steps, world, device = len(data), data.world, state.device
+    epoch, start = divmod(state.step, steps)
+    state.model.train()
+    loss_sum = torch.zeros((), device=device) if state.loss_sum is None else state.loss_sum
+    first_bad = torch.zeros((), dtype=torch.long, device=device)
+    drawn = data.epoch(derive_seed(seed, "epoch", epoch), start)
+    for number, (inputs, labels) in enumerate(drawn, start):
+        clock, count = Clock(state.step + 1, steps, settings.epochs), data.size(number)
+        loss, total = _step(state, inputs, labels, count, settings, clock, world, seed)
+        masker(clock)
+        state.pruner.update(state.params, clock)
+        masker.if_new(clock)
+        state.step += 1
+        loss_sum += loss
+        first_bad += (first_bad == 0) * ~torch.isfinite(total) * state.step
+        stops = world.any(saving.interrupted())
+        if (stops or world.any(saving.due())) and not clock.epoch_ends:
+            _check_finite(first_bad, steps)
+            state.loss_sum = loss_sum
+            saving.now()
+            if stops:
+                progress.say(f"stopped after step {state.step}; --resume goes on from there")
+                raise KeyboardInterrupt
+        progress.advance(f"epoch {epoch + 1}/{settings.epochs}", number + 1, steps)
+    _check_finite(first_bad, steps)
+    state.loss_sum = None
+    return loss_sum.item() / steps
 
 
 def _step(

@@ -161,8 +161,9 @@ def interrupted_copy(monkeypatch, options, output, step, seed=3):
     """Train until `step` as if Ctrl-C came then; the state stays beside the output."""
     real = loop.train
 
-    def stop_early(state, *args, **kwargs):
-        real(state, *args, **kwargs | {"interrupted": lambda: state.step >= step})
+    def stop_early(state, *args, saving, **kwargs):
+        saving.interrupted = lambda: state.step >= step
+        real(state, *args, saving=saving, **kwargs)
 
     monkeypatch.setattr(loop, "train", stop_early)
     with pytest.raises(KeyboardInterrupt):

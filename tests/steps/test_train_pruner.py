@@ -297,8 +297,9 @@ def test_options_are_checked_before_any_data_is_read(pruned, monkeypatch, pruner
 def test_a_run_is_taken_up_only_with_the_options_of_its_pruner(pruned, tmp_path, monkeypatch):
     real = loop.train
 
-    def stop_early(state, *args, **kwargs):
-        real(state, *args, **kwargs | {"interrupted": lambda: state.step >= 5})
+    def stop_early(state, *args, saving, **kwargs):
+        saving.interrupted = lambda: state.step >= 5
+        real(state, *args, saving=saving, **kwargs)
 
     monkeypatch.setattr(loop, "train", stop_early)
     with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,5 @@
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from prunecli.batches import ImageBatches
 from prunecli.errors import NotFinite
 from prunecli.masks import prunable
 from prunecli.pruners._fixed import Fixed
-from prunecli.training.loop import evaluate, train
+from prunecli.training.loop import Saving, evaluate, train
 from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
 from prunecli.training.state import new_state
 from prunecli.types import Images, Pruner
@@ -37,7 +38,7 @@ def half_mask(model):
     return {n: torch.rand(w.shape, generator=draw) > 0.5 for n, w in prunable(model).items()}
 
 
-def run(settings, pruner=None, until=None, resume=None, pad=0):
+def run(settings, pruner=None, until=None, resume=None, pad=0, every=math.inf):
     """Train from scratch or from `resume`; stop after `until` steps. Gives the state."""
     model = network()
     data = ImageBatches(images(pad=pad), CPU, settings.batch_size)
@@ -47,9 +48,12 @@ def run(settings, pruner=None, until=None, resume=None, pad=0):
     saved = []
     try:
         train(
-            state, data, settings, 1, CPU,
-            save=lambda: saved.append((state.step, snapshot(state))),
-            interrupted=lambda: until is not None and state.step >= until,
+            state, data, settings, 1,
+            saving=Saving(
+                lambda: saved.append((state.step, snapshot(state))),
+                lambda: until is not None and state.step >= until,
+                every,
+            ),
         )  # fmt: skip
     except KeyboardInterrupt:
         assert until is not None
@@ -57,7 +61,7 @@ def run(settings, pruner=None, until=None, resume=None, pad=0):
 
 
 def snapshot(state):
-    return {n: t.clone() for n, t in state.tensors().items()}, state.facts()
+    return {n: t.clone() for n, t in state.tensors().items()}, deepcopy(state.facts())
 
 
 def same(one, two):
@@ -75,7 +79,7 @@ def test_a_step_is_sgd_with_nesterov_momentum_worked_by_hand():
     nn.init.zeros_(model[1].bias)
     settings = Settings(epochs=1, batch_size=4, lr=0.5, weight_decay=0, precision="fp32")
     state = new_state(model, settings, Pruner(), 1)
-    train(state, ImageBatches(data, CPU, 4), settings, 0, CPU)
+    train(state, ImageBatches(data, CPU, 4), settings, 0)
     # g = (-0.5, 0.5); buffer = g; nesterov: g + 0.9 g = 1.9 g; b = -0.5 * 1.9 * g.
     assert model[1].bias.tolist() == pytest.approx([0.475, -0.475])
 
@@ -183,7 +187,7 @@ def test_divergence_names_epoch_and_step_and_keeps_the_last_good_state():
     state = new_state(model, settings, Pruner(), len(data))
     saved = []
     with pytest.raises(NotFinite, match="in epoch 1, step [2-5]; lower --lr"):
-        train(state, data, settings, 1, CPU, save=lambda: saved.append(1))
+        train(state, data, settings, 1, saving=Saving(lambda: saved.append(1)))
     assert not saved
 
 
@@ -231,3 +235,17 @@ def test_top5_of_three_classes_is_everything():
 def test_outputs_that_are_no_numbers_are_refused():
     with pytest.raises(NotFinite, match="outputs are not finite"):
         evaluate(Constant([math.nan] * 4), ImageBatches(images(), CPU, 7), "fp32", CPU)
+
+
+def test_the_state_is_saved_within_an_epoch_and_any_of_them_ends_the_same():
+    settings = Settings(epochs=2, batch_size=8, lr=0.1, precision="fp32")
+    whole, ends = run(settings)
+    steps = whole.steps_per_epoch
+    assert [step for step, _ in ends] == [steps, 2 * steps]
+    again, saved = run(settings, every=0)
+    assert [step for step, _ in saved] == list(range(1, 2 * steps + 1))
+    for _, (tensors, facts) in saved:
+        resumed, _ = run(settings, resume=(tensors, facts))
+        for state in (again, resumed):
+            assert state.history == whole.history
+            assert all(torch.equal(t, whole.tensors()[n]) for n, t in state.tensors().items())
