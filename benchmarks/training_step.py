@@ -74,7 +74,7 @@ def main() -> None:
     for round_ in range(given.rounds + 1):
         for dense, state in states.items():
             began = time.perf_counter()
-            epoch(state, batches, settings, device)
+            epoch(state, batches, settings)
             if round_:  # the first one warms up
                 times[dense].append((time.perf_counter() - began) / given.steps)
     plain, other = (statistics.median(times[dense]) for dense in (True, False))
@@ -85,15 +85,12 @@ def main() -> None:
     )
 
 
-def epoch(
-    state: TrainingState, data: ImageBatches, settings: Settings, device: torch.device
-) -> None:
+def epoch(state: TrainingState, data: ImageBatches, settings: Settings) -> None:
     """One epoch of a training that has very many."""
     end = state.step + len(data)
+    saving = loop.Saving(interrupted=lambda: state.step >= end)
     with suppress(KeyboardInterrupt):
-        loop.train(
-            state, data, settings, 0, saving=loop.Saving(interrupted=lambda: state.step >= end)
-        )
+        loop.train(state, data, settings, 0, saving=saving)
 
 
 if __name__ == "__main__":
