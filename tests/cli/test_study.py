@@ -484,12 +484,14 @@ def test_a_terminal_gets_a_bar_for_each_job_and_the_same_lines(clock, capsys, mo
     assert type(log) is Live
     with log:
         bars = [log.starts(each) for each in jobs[:3]]
+        clock(150)
+        log.starts(jobs[3])
         for done in range(1, 5):
             for bar in bars:
                 bar.advance(f"epoch {done}/4 [b]", done, 4)
         log.bars.refresh()
-        assert len(log.bars.tasks) == 4
-        assert [task.description for task in log.bars.tasks] == ["study", "a", "b[red]", "c"]
+        names = [task.description for task in log.bars.tasks]
+        assert names == ["study", "a", "b[red]", "c", "d\\x1b[2J"]
         assert {(t.completed, t.total, t.fields["note"]) for t in log.bars.tasks[1:]} == {
             (4, 4, "epoch 4/4 [b]")
         }

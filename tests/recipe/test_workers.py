@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -288,7 +289,7 @@ def test_how_far_a_job_is_comes_a_few_times_a_second_and_at_the_end(monkeypatch)
 
 
 PLUGIN = """
-import os
+import os, time
 
 def noisy(weight):
     os.write(1, b"written past Python\\n")
@@ -299,11 +300,23 @@ def noisy(weight):
 
 def faulty(weight):
     raise RuntimeError("a fault of its own")
+
+def silent(weight):
+    open(os.environ["NOTES"] + ".silent", "w").close()
+    time.sleep(15)
 """
 
 
 def test_the_real_worker(crew, checkpoint, tmp_path, monkeypatch, capfd):
-    """What is printed does not get in the way, nor is the working folder imported from."""
+    """What is printed does not get in the way, nor is the working folder imported from.
+
+    Once nobody is left to give it orders it ends, whatever it does.
+    """
+
+    def orphaned(process):
+        until((tmp_path / "notes.silent").exists)
+        process.stdin.close()
+
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "scoring.py").write_text(PLUGIN)
     (tmp_path / "yaml.py").write_text("raise SystemExit('from the working folder')")
@@ -325,6 +338,11 @@ def test_the_real_worker(crew, checkpoint, tmp_path, monkeypatch, capfd):
         with pytest.raises(PruneError, match="a fault of its own; this is a bug"):
             score("scoring:faulty")
         score("scoring:noisy")
+        orphan = threading.Thread(target=orphaned, args=(workers.workers[0].process,))
+        orphan.start()
+        with pytest.raises(PruneError, match="^its process ended with code 0$"):
+            score("scoring:silent")
+        orphan.join()
     first, second = ((tmp_path / f"{n}.safetensors").read_bytes() for n in ("first", "scores"))
     assert first == second
     notes = set((tmp_path / "notes").read_text().splitlines())
