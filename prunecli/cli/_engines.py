@@ -12,7 +12,16 @@ from prunecli.recipe.plan import Job
 from prunecli.recipe.workers import Workers
 from prunecli.types import Progress
 
-WORKER = [sys.executable, "-m", "prunecli.cli._worker"]
+START = """
+import sys
+sys.path[:] = {path!r}
+import signal
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+from prunecli.cli._worker import main
+main()
+"""
+"""A worker imports from where this process does, which need not be the working folder, and a Ctrl-C
+ends it without a word while it has no job to keep anything of."""
 
 
 def engine(kind: str, jobs: int | None, threads: int | None) -> Engine:
@@ -23,8 +32,13 @@ def engine(kind: str, jobs: int | None, threads: int | None) -> Engine:
     if kind == "ray":
         return OnRay(do, threads or 1, jobs)
     if jobs is not None and jobs > 1:
-        return Workers(WORKER, jobs, lambda slot: surroundings(slot, threads, gpus()))
+        return Workers(worker(), jobs, lambda slot: surroundings(slot, threads, gpus()))
     return Here(do, threads)
+
+
+def worker() -> list[str]:
+    """The command that starts a worker."""
+    return [sys.executable, "-c", START.format(path=sys.path)]
 
 
 def do(job: Job, progress: Progress) -> None:

@@ -1,9 +1,10 @@
-"""A process that does jobs of a study, one after the other; `prunecli.recipe.workers` starts it."""
+"""A process that does jobs of a study, one after the other; `_engines` says how it is started."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -44,6 +45,12 @@ class Relay(Progress):
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):  # one that came too late for the job that it was meant for
+        _serve()
+
+
+def _serve() -> None:
     # Standard output is for answers alone: whatever else is printed goes to standard error.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -77,8 +84,3 @@ def _do(order: dict[str, Any], progress: Progress) -> str | None:
     except Exception as error:
         return f"{type(error).__name__}: {error}; this is a bug: please report it"
     return None
-
-
-if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):  # one that came too late for the job that it was meant for
-        main()

@@ -28,6 +28,9 @@ DTYPE_CODE = {
     torch.float8_e5m2: "F8_E5M2", torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64",
 }  # fmt: skip
 
+GLANCE = 0.2
+"""Seconds that a lock is waited for, since `is_locked` holds it for as long as it looks."""
+
 
 @contextmanager
 def claimed(
@@ -52,7 +55,7 @@ def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
     """Hold `target` against other processes. Raises BadOutput naming the one that holds it."""
     path = target.with_name(f".{target.name}.lock")
     made = [folder for folder in target.parents if not folder.exists()]
-    lock = FileLock(path, timeout=-1 if wait else 0)
+    lock = FileLock(path, timeout=-1 if wait else GLANCE)
     with _refusals(label):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

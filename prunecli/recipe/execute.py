@@ -85,8 +85,9 @@ class Study:
             while sorter.is_active() and not self._stops():
                 while ready := sorter.get_ready():
                     sorter.done(*(job.name for job in self._settled(ready)))
-                sorter.done(*(job.name for job in self._started()))
-                sorter.done(*(job.name for job in self._ended()))
+                # What is over at once may make others ready: only wait if there is no such job.
+                over = list(self._started()) or list(self._ended())
+                sorter.done(*(job.name for job in over))
             while self.running:
                 list(self._ended())
         self._raise_failures()
@@ -140,6 +141,7 @@ class Study:
                     continue
                 self.running[self.engine.submit(job, self.watcher.starts(job))] = job
             except PruneError as error:
+                records.fail(job, key, str(error))
                 self._fails(job, str(error))
                 yield job
 

@@ -119,13 +119,13 @@ class Shelf:
         if place is None or place == job.folder:
             return None
         record = read_record(place)
+        if record.get("key") != key:  # another job is being done there by now
+            return None
         with suppress(OSError):
             for file in sorted(place.iterdir()):
                 if file.is_file() and file.name != RECORD and not file.name.startswith("."):
                     write_bytes(job.folder / file.name, _chunks(file))
-        if record.get("key") != key or not _is_intact(job.output, record):
-            return None
-        return place
+        return place if _is_intact(job.output, record) else None
 
     def _records(self) -> Iterator[tuple[str, Path]]:
         root, study = (self.study.parent, "*") if self.shared else (self.study, "")

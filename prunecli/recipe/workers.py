@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import LifoQueue
 
 from prunecli.errors import PruneError
 from prunecli.recipe.plan import Job
@@ -94,8 +94,8 @@ class Workers:
         self.threads = ThreadPoolExecutor(slots)
         self.futures: set[Future[None]] = set()
         self.workers: dict[int, Worker] = {}
-        self.free: SimpleQueue[int] = SimpleQueue()
-        for slot in range(slots):
+        self.free: LifoQueue[int] = LifoQueue()  # the warmest first
+        for slot in reversed(range(slots)):
             self.free.put(slot)
 
     def submit(self, job: Job, progress: Progress) -> Future[None]:

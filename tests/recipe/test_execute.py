@@ -1,19 +1,21 @@
 """What is run and what is not: with fake tools for the rules, and once for real."""
 
 import json
+import random
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from prunecli.errors import BadInput, BadOutput, JobsFailed
-from prunecli.recipe import execute
+from prunecli.errors import BadInput, BadOutput, JobsFailed, PruneError
+from prunecli.recipe import execute, records
 from prunecli.recipe.engine import Here
 from prunecli.recipe.execute import Watcher
 from prunecli.recipe.plan import Job
@@ -26,7 +28,7 @@ class Study:
     def __init__(self, folder, graph):
         self.folder = folder
         self.jobs = [self.job(folder, name, needs) for name, needs in graph.items()]
-        self.options, self.ran, self.broken = {}, [], set()
+        self.options, self.ran, self.broken, self.alias = {}, [], set(), {}
 
     def job(self, folder, name, needs):
         return Job(name, name, "join", [], folder / name / "out.txt", tuple(needs))
@@ -35,7 +37,7 @@ class Study:
         return next(job for job in self.jobs if job.name == name)
 
     def inputs(self, job):
-        own = [job.name, self.options.get(job.name)]
+        own = [self.alias.get(job.name, job.name), self.options.get(job.name)]
         return [*own, *(self[n].output.read_text() for n in job.needs)]
 
     def run(self, job, progress):
@@ -44,18 +46,18 @@ class Study:
             raise BadInput(f"{job.name} is broken")
         job.output.write_text(f"{job.name} {self.inputs(job)}")
 
-    def go(self, shared=False, watcher=None, **options):
+    def go(self, shared=False, watcher=None, engine=None, counted=True, **options):
         """Execute; gives the names of the jobs that were run."""
         self.ran = []
         study = execute.Study(
             self.jobs,
-            Here(self.run),
+            engine or Here(self.run),
             self.inputs,
             Shelf(self.folder, shared),
             watcher or Watcher(),
             **options,
         )
-        assert study.run() == len(self.ran)
+        assert study.run() == len(self.ran) or not counted
         return self.ran
 
 
@@ -159,6 +161,21 @@ def test_an_unreadable_input_is_a_failed_job(study, monkeypatch):
     assert study.ran == []
 
 
+def test_after_an_unreadable_input_nothing_starts(study, monkeypatch):
+    def missing(job):
+        if job.name == "a":
+            raise BadInput("x.safetensors: there is no such file")
+        return job.name
+
+    monkeypatch.setattr(study, "inputs", missing)
+    with pytest.raises(JobsFailed, match="job a failed"):
+        study.go()
+    assert study.ran == []
+    with pytest.raises(JobsFailed, match="3 of 4 jobs failed, first a"):
+        study.go(keep_going=True)
+    assert study.ran == ["d"]
+
+
 def test_a_folder_that_cannot_be_made_is_a_failed_job(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(JobsFailed, match="cannot be made: Not a directory"):
@@ -188,6 +205,261 @@ def test_watchers_are_told_what_is_run_and_what_is_done(study):
     loud.said, study.broken = [], set()
     study.go(watcher=loud)
     assert loud.said == ["a done ", "d done ", "b starts", "b ran ", "c starts", "c ran "]
+
+
+# Several at a time
+
+
+class Slots:
+    """An engine whose jobs are over when the test says so.
+
+    `ends` is given the names of the jobs under way whenever the study waits for one, and names the
+    one that is over then.
+    """
+
+    def __init__(self, study, slots, ends):
+        self.study, self.slots, self.ends = study, slots, ends
+        self.running, self.moments, self.left = {}, [], None
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, kind, *rest):
+        self.left = kind
+
+    def submit(self, job, progress):
+        assert len(self.running) < self.slots
+        assert all(self.study[need].output.exists() for need in job.needs)
+        self.running[job.name] = job, Future()
+        return self.running[job.name][1]
+
+    def wait(self, futures, return_when):
+        assert {future for _, future in self.running.values()} == set(futures)
+        self.moments.append(" ".join(self.running))
+        job, future = self.running.pop(self.ends(list(self.running)))
+        try:
+            self.study.run(job, None)
+            future.set_result(None)
+        except PruneError as error:
+            future.set_exception(error)
+        return wait(futures, return_when=return_when)
+
+
+@pytest.fixture
+def side_by_side(tmp_path, monkeypatch):
+    """Runs a graph of jobs with so many slots; gives the study, and what ran at each moment."""
+
+    def run(graph, slots, ends=lambda names: names[0], study=None, **options):
+        study = study or Study(tmp_path, graph)
+        engine = Slots(study, slots, ends)
+        study.moments = engine.moments
+        with monkeypatch.context() as patch:
+            patch.setattr(execute, "wait", engine.wait)
+            try:
+                study.go(engine=engine, **options)
+            finally:
+                study.left = engine.left
+        return study
+
+    return run
+
+
+def test_jobs_side_by_side_in_the_order_of_the_plan(side_by_side):
+    graph = {"a": [], "b": ["a"], "c": [], "d": ["c"], "e": []}
+    assert side_by_side(graph, 2).moments == ["a c", "c b", "b d", "d e", "e"]
+
+
+def test_all_that_is_ready_runs_where_there_is_room(side_by_side):
+    study = side_by_side({name: [] for name in "abcde"}, 9, ends=lambda names: names[-1])
+    assert study.moments == ["a b c d e", "a b c d", "a b c", "a b", "a"]
+    assert study.ran == list("edcba")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_slot_is_idle_and_no_need_unmet_whatever_is_over_when(side_by_side, seed):
+    rng = random.Random(seed)
+    names = [f"j{n}" for n in range(12)]
+    graph = {
+        name: rng.sample(names[:n], min(n, rng.choice([0, 0, 1, 2])))
+        for n, name in enumerate(names)
+    }
+    slots = rng.choice([1, 2, 3, 5])
+    over = []
+
+    def ends(running):
+        """What ran is worked out anew, from the graph alone."""
+        waiting = [n for n in names if n not in over and n not in before]
+        ready = [n for n in waiting if set(graph[n]) <= set(over)]
+        assert set(running) == {*before, *ready[: slots - len(before)]}
+        over.append(rng.choice(running))
+        before[:] = [n for n in running if n != over[-1]]
+        return over[-1]
+
+    before = []
+    assert side_by_side(graph, slots, ends).ran == over
+    assert sorted(over) == sorted(names)
+
+
+def test_of_two_jobs_that_are_the_same_one_takes_over_from_the_other(side_by_side, tmp_path):
+    study = Study(tmp_path, {"a": [], "twin": [], "c": [], "t2": ["twin"]})
+    study.alias = {"twin": "a"}
+    notes = []
+    watcher = Watcher()
+    watcher.ends = lambda job, how, note="": notes.append((job.name, how, note))
+    side_by_side(None, 3, study=study, watcher=watcher)
+    assert study.moments == ["a c", "c t2", "t2"]
+    assert study.ran == ["a", "c", "t2"]
+    assert notes[:2] == [("a", "ran", ""), ("twin", "taken", str(tmp_path / "a"))]
+    assert study["twin"].output.read_bytes() == study["a"].output.read_bytes()
+    assert study.go() == []
+
+
+def test_the_same_job_is_tried_again_where_its_twin_failed(side_by_side, tmp_path):
+    study = Study(tmp_path, {"a": [], "twin": []})
+    study.alias, study.broken = {"twin": "a"}, {"a"}
+    with pytest.raises(JobsFailed, match="1 of 2 jobs failed, first a: a is broken"):
+        side_by_side(None, 2, study=study, keep_going=True)
+    assert study.moments == ["a", "twin"]
+
+
+def test_after_a_failure_nothing_starts_and_what_runs_is_kept(side_by_side, tmp_path):
+    study = Study(tmp_path, {"a": [], "b": [], "c": [], "d": ["a"]})
+    study.broken = {"b"}
+    with pytest.raises(JobsFailed, match="^job b failed: b is broken$"):
+        side_by_side(None, 2, ends=lambda names: names[-1], study=study)
+    assert study.moments == ["a b", "a"]
+    assert record(study["b"])["error"] == "b is broken"
+    assert record(study["a"])["sha256"]
+    assert not study["c"].folder.exists()
+    assert study.left is None
+    study.broken = set()
+    assert study.go() == ["b", "c", "d"]
+
+
+def test_keep_going_does_all_that_does_not_need_the_failed(side_by_side, tmp_path):
+    study = Study(tmp_path, {"a": [], "b": [], "c": ["b"], "d": ["c", "a"], "e": ["a"], "f": []})
+    study.broken = {"b"}
+    with pytest.raises(JobsFailed, match="3 of 6 jobs failed, first b: b is broken"):
+        side_by_side(None, 2, ends=lambda names: names[-1], study=study, keep_going=True)
+    assert study.moments == ["a b", "a f", "a", "e"]
+    assert study.ran == ["b", "f", "a", "e"]
+
+
+def test_the_engine_is_told_of_an_interrupt(side_by_side, tmp_path):
+    study = Study(tmp_path, {"a": [], "b": []})
+
+    def interrupt(names):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(None, 2, interrupt, study)
+    assert study.left is KeyboardInterrupt
+    assert record(study["a"]).keys() == record(study["b"]).keys() == {"key"}
+
+
+# Sharing
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two studies side by side, below one folder, of the same two jobs."""
+    return [Study(tmp_path / "runs" / name, {"a": [], "b": ["a"]}) for name in ("one", "two")]
+
+
+def shared(study):
+    """Run the study, that shares; gives what was run, and what was taken from where."""
+    notes, watcher = [], Watcher()
+    watcher.ends = lambda job, how, note="": how == "taken" and notes.append((job.name, note))
+    return study.go(shared=True, watcher=watcher), notes
+
+
+def test_what_a_study_beside_has_done_is_taken_over(two):
+    one, other = two
+    one.go()
+    one["a"].output.with_name("a.log").write_text("how it went")
+    assert shared(other) == ([], [(name, str(one[name].folder)) for name in "ab"])
+    assert outputs(one.folder) == outputs(other.folder)
+    assert set(outputs(other.folder)) == {"a/out.txt", "a/a.log", "b/out.txt"}
+    assert record(other["b"]) == record(one["b"])
+    assert shared(other) == ([], [])
+
+
+def test_a_study_that_does_not_share_takes_nothing(two):
+    one, other = two
+    one.go()
+    assert other.go(shared=False) == ["a", "b"]
+
+
+def test_only_what_is_the_same_is_taken(two):
+    one, other = two
+    one.go()
+    other.options["b"] = "another"
+    assert shared(other) == (["b"], [("a", str(one["a"].folder))])
+
+
+def test_within_a_study_a_renamed_job_is_taken_over(two, tmp_path):
+    one, _ = two
+    one.go()
+    one.jobs = [one.job(one.folder, name, []) for name in ("later/x=1", "later/x=2")]
+    one.alias = {"later/x=1": "a"}
+    assert one.go() == ["later/x=2"]
+    one.jobs = [one.job(one.folder, "last", [])]
+    one.alias = {"last": "later/x=2"}
+    assert one.go() == []
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_text("damaged")])
+def test_what_is_damaged_is_not_taken(two, harm):
+    one, other = two
+    one.go()
+    before = one["a"].output.read_text()
+    harm(one["a"].output)
+    assert shared(other) == (["a"], [("b", str(one["b"].folder))])
+    assert other["a"].output.read_text() == before
+
+
+def test_what_failed_or_is_under_way_is_not_taken(two):
+    one, other = two
+    one.broken = {"b"}
+    with pytest.raises(JobsFailed):
+        one.go()
+    one["b"].output.write_text("half")
+    assert shared(other) == (["b"], [("a", str(one["a"].folder))])
+    records.start(one["a"], "another key")
+    (other["a"].folder / "job.json").unlink()
+    assert shared(other) == (["a"], [])
+
+
+def test_nothing_is_taken_of_what_has_become_another_job(two):
+    """The other's training state would be resumed from, in vain."""
+    one, other = two
+    one.go()
+
+    def change(job, progress):
+        if job.name == "first":
+            records.start(one["a"], "another key")
+            one["a"].output.with_name("out.state.safetensors").touch()
+        job.output.write_text(f"{job.name} {other.inputs(job)}")
+
+    other.jobs = [other.job(other.folder, name, []) for name in ("first", "a")]
+    other.run = change
+    other.go(shared=True, counted=False)
+    assert set(outputs(other["a"].folder)) == {"out.txt"}
+
+
+def test_a_copy_that_fails_is_a_failed_job(two, monkeypatch):
+    def full(path, chunks):
+        raise BadOutput(f"{path.name}: cannot be written: No space left on device")
+
+    one, other = two
+    one.go()
+    monkeypatch.setattr(records, "write_bytes", full)
+    with pytest.raises(JobsFailed, match="job a failed: out.txt: cannot be written: No space"):
+        other.go(shared=True)
+    assert execute.states(other.jobs, other.inputs) == {
+        "a": "failed: out.txt: cannot be written: No space left on device",
+        "b": "waiting",
+    }
 
 
 # For real
