@@ -10,12 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import processes
 import pytest
 import torch
+from faults import Faults
 
 from prunecli import cli
 
-TESTS = Path(__file__).parent
+
+def pytest_configure(config):
+    config.pluginmanager.register(Faults())
 
 
 @dataclass(frozen=True)
@@ -99,14 +103,12 @@ def server(environment):
 
 
 @pytest.fixture
-def together(server, tmp_path_factory, monkeypatch):
+def together(server, tmp_path_factory):
     """Runs a function of `processes` in several processes, as torchrun would: how each ended.
 
     `arguments` are those of all processes, or with `each` those of every one. `meanwhile` is given
     the processes when they have been started.
     """
-    monkeypatch.syspath_prepend(str(TESTS))
-    import processes
 
     def run(function, *arguments, size=2, each=None, meanwhile=lambda started: None):
         folder = tmp_path_factory.mktemp("together")

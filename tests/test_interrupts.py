@@ -6,6 +6,7 @@ import pytest
 from prunecli.interrupts import deferred_interrupts
 
 
+@pytest.mark.fault(25)
 def test_the_first_signal_is_held_until_the_end():
     before = signal.getsignal(signal.SIGINT)
     reached = False

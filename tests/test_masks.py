@@ -33,6 +33,7 @@ def test_the_classifier_is_the_last_linear_layer():
     assert masks.classifier(nn.Conv2d(1, 1, 1)) is None
 
 
+@pytest.mark.fault(9)
 def test_applying_a_mask_leaves_plus_zero_whatever_was_there():
     weight = torch.tensor([math.nan, -1.0, -0.0, 2.0, math.inf])
     masks.apply_({"w": weight}, {"w": torch.tensor([False, False, False, True, False])})

@@ -50,6 +50,7 @@ def test_zero_has_no_sign():
     assert kept(select(scores_of([-0.0, 0.0, -0.0, 0.0]), 0.5)) == {"w0": [0, 1]}
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("density", [1.0, 0.5, 1 / 3, 0.1, 1 / 16, 0.01])
 @pytest.mark.parametrize("kind", ["normal", "all equal", "half zeros", "tiny", "huge"])
@@ -86,6 +87,7 @@ def test_agrees_with_a_full_sort(rows, density):
     assert all((mask[name].numpy() == reference[name]).all() for name in scores)
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("scope", SCOPES)
 def test_scores_that_are_no_numbers_are_refused_by_name(bad, scope):

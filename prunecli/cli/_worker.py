@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
@@ -82,5 +83,7 @@ def _do(order: dict[str, Any], progress: Progress) -> str | None:
     except KeyboardInterrupt:
         return "interrupted"
     except Exception as error:
+        if os.environ.get("PRUNECLI_DEBUG") not in (None, "", "0"):
+            traceback.print_exc()
         return f"{type(error).__name__}: {error}; this is a bug: please report it"
     return None

@@ -69,6 +69,10 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
 
     The number of threads can change the last bits of a training; --threads fixes it.
     """
+    instead = [name for name in ("status", "dry_run", "emit") if params[name]]
+    if len(instead) > 1:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in instead)
+        raise BadUsage(f"{flags}: one or the other")
     _, folder, jobs = planned(recipe, params["overrides"], params["output"])
     jobs = only(jobs, params["only"]) if params["only"] else jobs
     if params["emit"]:

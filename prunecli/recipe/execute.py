@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any
@@ -63,6 +63,8 @@ class Study:
     keys: dict[str, str] = field(default_factory=dict)
     waiting: list[Job] = field(default_factory=list)
     running: dict[Future[None], Job] = field(default_factory=dict)
+    holds: dict[str, ExitStack] = field(default_factory=dict)
+    """Of the jobs that are running, so that others see it."""
     failed: dict[str, str] = field(default_factory=dict)
     ran: int = 0
 
@@ -81,7 +83,8 @@ class Study:
         """
         sorter = TopologicalSorter({job.name: job.needs for job in self.jobs})
         sorter.prepare()
-        with self.engine:
+        with ExitStack() as closing, self.engine:
+            closing.callback(self._let_go, *self.jobs)
             while sorter.is_active() and not self._stops():
                 while ready := sorter.get_ready():
                     sorter.done(*(job.name for job in self._settled(ready)))
@@ -133,6 +136,8 @@ class Study:
             self.waiting.remove(job)
             key = self.keys[job.name]
             try:
+                hold = self.holds[job.name] = ExitStack()
+                hold.enter_context(records.held(job))
                 records.start(job, key)
                 if place := self.shelf.take(job, key):
                     records.finish(job, key)
@@ -169,10 +174,17 @@ class Study:
                 self._fails(job, str(error))
             yield job
 
+    def _let_go(self, *jobs: Job) -> None:
+        for job in jobs:
+            if job.name in self.holds:
+                self.holds.pop(job.name).close()
+
     def _is_done(self, job: Job, how: str, note: str = "") -> None:
+        self._let_go(job)
         self.shelf.put(job, self.keys[job.name])
         self.watcher.ends(job, how, note)
 
     def _fails(self, job: Job, error: str) -> None:
+        self._let_go(job)
         self.failed[job.name] = error
         self.watcher.ends(job, "failed", error)

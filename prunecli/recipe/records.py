@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 from prunecli.errors import BadOutput, PruneError
-from prunecli.files.atomic import is_locked, write_bytes, write_text
+from prunecli.files.atomic import is_locked, locked, write_bytes, write_text
 from prunecli.files.digest import file_sha256
 from prunecli.files.header import printable, reason
 from prunecli.recipe.plan import Job
@@ -48,11 +48,17 @@ def state(job: Job, key: str) -> str:
         return "waiting"
     if "error" in record:
         return f"failed: {record['error']}"
-    if is_locked(job.output):
+    if is_locked(job.folder / RECORD):
         return "running"
     if "sha256" not in record:
         return "stopped"
     return "done" if _is_intact(job.output, record) else "waiting"
+
+
+def held(job: Job) -> AbstractContextManager[None]:
+    """Within, others see that the job is running."""
+    make_folder(job.folder)
+    return locked(job.folder / RECORD, printable(str(job.folder)))
 
 
 def start(job: Job, key: str) -> None:

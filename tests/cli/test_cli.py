@@ -121,6 +121,7 @@ DENSITIES = [
 ]
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize(("options", "words"), DENSITIES)
 def test_a_density_that_is_none(refused, options, words):
     assert words in refused(f"mask dense.safetensors --method lamp {options}", 2)
@@ -252,6 +253,7 @@ def test_an_input_that_is_not_what_it_should_be_ends_with_3(refused, mask, line,
     assert words in refused(line, 3)
 
 
+@pytest.mark.fault(7)
 def test_a_mask_of_another_network_ends_with_4(refused, mask):
     tensors = load_file("dense.safetensors")
     tensors["fc1.weight"] = torch.ones(7, 3)
@@ -281,6 +283,7 @@ def test_an_output_in_a_place_that_is_none_ends_with_5(refused, folder):
     assert "it is a directory" in refused(f"{line} .", 5)
 
 
+@pytest.mark.fault(22)
 def test_a_missing_data_set_ends_with_6_and_the_mend(refused):
     for line in ("train --model cnn --dataset mnist", "eval dense.safetensors --dataset cifar10"):
         message = refused(f"{line} --data-dir nowhere -q", 6)
@@ -288,6 +291,7 @@ def test_a_missing_data_set_ends_with_6_and_the_mend(refused):
         assert "--data-dir" in message
 
 
+@pytest.mark.fault(23)
 @pytest.mark.parametrize("said", ["option", "environment"])
 @pytest.mark.parametrize("device", ["cuda", "cuda:99"])
 def test_a_device_that_is_not_there_ends_with_6(refused, monkeypatch, device, said):
@@ -305,6 +309,7 @@ def test_an_option_wins_over_the_environment(folder, prune, monkeypatch):
     assert prune(*"score dense.safetensors --method lamp --device cpu".split()).code == 0
 
 
+@pytest.mark.fault(9)
 def test_numbers_that_are_none_end_with_7(refused, folder):
     tensors = load_file("dense.safetensors")
     tensors["fc2.weight"][3, 4] = float("nan")
@@ -568,6 +573,7 @@ def test_inspect_says_what_a_file_is(folder, mask, prune):
 # Signals and closed pipes
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize("arguments", [["list", "methods"], ["mask", "--help"], ["--version"]])
 def test_a_reader_that_is_gone_is_no_error(arguments):
     reader, writer = os.pipe()
@@ -586,6 +592,7 @@ def test_no_stdout_at_all_is_no_error():
 TRAIN = "train --model cnn --dataset digits --epochs 4 --batch-size 64 --no-eval-epochs -q".split()
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(folder, whole, prune, number, code):
     state = folder / "t.state.safetensors"

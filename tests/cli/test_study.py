@@ -202,6 +202,7 @@ def kill_the_worker_of_the_first():
     return killer
 
 
+@pytest.mark.fault(27)
 def test_a_worker_that_is_killed(run, states, reference, monkeypatch):
     """Only its job is done again, from where its training was."""
     monkeypatch.setenv("NAP", "0.02")
@@ -556,3 +557,9 @@ def test_studies_below_runs_share_what_they_have_in_common(prune, reference):
     assert outputs("runs/other") == outputs("apart")
     assert outputs("runs/other/dense") == outputs("runs/tiny/dense")
     assert ran(prune("run", "other.yaml", "--threads", 1, "--json")) == 0
+
+
+def test_what_to_print_is_asked_for_once(run):
+    ended = run("--status", "--dry-run")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "error: --status and --dry-run: one or the other\n"

@@ -71,6 +71,7 @@ def test_options_out_of_range_are_refused(tmp_path, options):
         load("folder", make_tree(tmp_path), **options)
 
 
+@pytest.mark.fault(22)
 def test_whatever_torchvision_makes_of_half_a_download_is_a_missing_data_set(tmp_path, monkeypatch):
 
     def broken(root, train, download):
@@ -102,6 +103,7 @@ def test_size_scales_the_shorter_side_and_cuts_out_the_middle(tmp_path):
     assert (data.images[0, :, 1:4] == 200).all()
 
 
+@pytest.mark.fault(22)
 def test_a_corrupt_image_is_named(tmp_path):
     make_tree(tmp_path)
     (tmp_path / "train" / "b" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")

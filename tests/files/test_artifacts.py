@@ -198,6 +198,7 @@ def test_a_mask_comes_back_as_it_was(path, shapes, seed):
         assert torch.equal(back[name], kept)
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize(
     ("packed", "shape", "words"),
     [
@@ -248,6 +249,7 @@ def test_a_mask_for_some_of_the_weights_fits():
     check_mask_fits({}, {}, "mask", "ckpt")
 
 
+@pytest.mark.fault(7)
 def test_masked_weights_that_the_checkpoint_lacks_are_listed_three_at_most():
     assert misfit(ones(a=1, b=1), {"b": (1,)}) == (
         "mask.st: it masks 'a', which ckpt.st does not have; rebuild it with 'prunecli mask'"
@@ -256,6 +258,7 @@ def test_masked_weights_that_the_checkpoint_lacks_are_listed_three_at_most():
     assert "it masks 'a', 'b', 'c' and 2 more, which ckpt.st does not have" in misfit(many, {})
 
 
+@pytest.mark.fault(7)
 def test_masks_of_another_shape_are_listed_three_at_most():
     assert misfit(ones(a=(2, 3)), {"a": (3, 2)}) == (
         "mask.st: mask 'a' is [2, 3] but ckpt.st has [3, 2]; rebuild it with 'prunecli mask'"
@@ -267,6 +270,7 @@ def test_masks_of_another_shape_are_listed_three_at_most():
     assert "has [] ('a' differs too)" in misfit(ones(b=1, a=1), {"a": (), "b": ()})
 
 
+@pytest.mark.fault(6)
 def test_hostile_names_come_out_escaped_in_a_mismatch():
     assert re.search(r"it masks '\\x1b\[2J', which", misfit(ones(**{"\x1b[2J": 1}), {}))
 

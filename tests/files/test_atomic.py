@@ -119,6 +119,7 @@ def test_tensors_are_aligned_by_falling_size_and_keep_their_order_within_one(pat
     assert all(file.entry(n).start % tensors[n].element_size() == 0 for n in file)
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_the_mode_is_what_the_umask_gives(path, umask, mode):
     before = os.umask(umask)
@@ -129,6 +130,7 @@ def test_the_mode_is_what_the_umask_gives(path, umask, mode):
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
+@pytest.mark.fault(25)
 def test_a_symlink_stays_a_symlink(tmp_path):
     (tmp_path / "store").mkdir()
     target, link = tmp_path / "store" / "real", tmp_path / "link"
@@ -164,6 +166,7 @@ def test_a_fault_while_the_chunks_are_made_leaves_the_earlier_file_and_no_other(
     assert names(path.parent) == [path.name]
 
 
+@pytest.mark.fault(11)
 def test_a_full_disk_is_bad_output_and_leaves_the_earlier_file_and_no_other(path):
     path.write_bytes(OLD)
 
@@ -179,6 +182,7 @@ def test_a_full_disk_is_bad_output_and_leaves_the_earlier_file_and_no_other(path
     assert names(path.parent) == [path.name]
 
 
+@pytest.mark.fault(11)
 def test_a_disk_too_full_for_the_lock_is_bad_output(path):
     def work(connection):
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -197,6 +201,7 @@ def sweep(path):
     assert names(path.parent) == [path.name]
 
 
+@pytest.mark.fault(12)
 def test_kill_9_half_way_leaves_the_old_file_and_the_next_claim_sweeps(path):
     def chunks():
         yield NEW[0]
@@ -216,6 +221,7 @@ def test_kill_9_half_way_leaves_the_old_file_and_the_next_claim_sweeps(path):
     sweep(path)
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize("delay", [random.Random(seed).uniform(0, 0.03) for seed in range(8)])
 def test_kill_9_at_any_time_leaves_the_old_file_or_the_new_one(path, delay):
     def work(connection):
@@ -267,6 +273,7 @@ def test_an_existing_output_needs_force(path):
     assert path.read_bytes() == OLD
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("force", [True, False])
 def test_an_output_that_is_an_input_is_bad_usage(tmp_path, force):
     source, link = tmp_path / "source", tmp_path / "link"
@@ -311,6 +318,7 @@ def test_a_place_where_no_file_can_be_is_bad_output(tmp_path):
         write_bytes(tmp_path / "missing" / "m", [b"x"])
 
 
+@pytest.mark.fault(17)
 def test_a_folder_without_permission_is_bad_output_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic.os, "access", lambda folder, mode: folder != tmp_path)
     with pytest.raises(BadOutput, match=f"no permission for {tmp_path}$"):
@@ -329,6 +337,7 @@ def hold(path):
     return work
 
 
+@pytest.mark.fault(16)
 def test_the_second_of_two_processes_learns_who_the_first_is(path):
     with child(hold(path)) as (process, connection):
         assert connection.recv() == "held"
@@ -340,6 +349,7 @@ def test_the_second_of_two_processes_learns_who_the_first_is(path):
     assert path.read_bytes() == b"by the child"
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize("force", [True, False])
 def test_wait_waits_for_the_first_and_then_still_asks_for_force(path, force):
     with child(hold(path)) as (_, connection):
@@ -354,6 +364,7 @@ def test_wait_waits_for_the_first_and_then_still_asks_for_force(path, force):
     assert names(path.parent) == [path.name]
 
 
+@pytest.mark.fault(16)
 def test_the_lock_of_a_dead_process_is_taken_over(path):
     with child(hold(path)) as (process, connection):
         assert connection.recv() == "held"

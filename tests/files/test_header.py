@@ -69,11 +69,13 @@ def test_a_file_without_tensors_or_with_a_0d_and_an_empty_one_is_good(path):
     assert {name: entry.numel for name, entry in entries.items()} == {"empty": 0, "scalar": 1}
 
 
+@pytest.mark.fault(1)
 def test_truncation_anywhere_is_bad_input(path):
     for length in range(len(GOOD)):
         refusal(path, GOOD[:length])
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -91,6 +93,7 @@ def test_what_is_no_safetensors_file_is_called_by_its_name(path, content, words)
     assert words in refusal(path, content)
 
 
+@pytest.mark.fault(3)
 def test_a_directory_and_a_missing_file_are_called_so(tmp_path):
     assert "it is a directory without model.safetensors.index.json" in refusal(tmp_path)
     assert "there is no such file" in refusal(tmp_path / "missing")
@@ -114,6 +117,7 @@ def saved_by_torch(thing, **options):
     return buffer.getvalue()
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize(
     "pickled",
     [
@@ -134,6 +138,7 @@ def test_a_pickle_is_refused_with_the_conversion_and_never_run(path, tmp_path, p
     assert canary.exists()  # it was alive all along
 
 
+@pytest.mark.fault(2)
 @pytest.mark.parametrize("length", [2**63, 2**64 - 1, 100_000_001])
 def test_a_giant_header_is_refused_before_it_is_read(path, length):
     path.write_bytes(length.to_bytes(8, "little") + b"{")
@@ -148,6 +153,7 @@ def test_a_giant_header_is_refused_before_it_is_read(path, length):
     assert peak < 1_000_000
 
 
+@pytest.mark.fault(2)
 def test_a_header_of_huge_shapes_is_refused_at_once_and_in_few_words(path):
     table = {"w": tensor("F32", [2**62] * 100_000, 0, 4)}
     began = time.perf_counter()
@@ -156,6 +162,7 @@ def test_a_header_of_huge_shapes_is_refused_at_once_and_in_few_words(path):
     assert len(message) < 1000
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize(
     ("header", "words"),
     [
@@ -179,6 +186,7 @@ def test_a_malformed_header_is_bad_input(path, header, words):
     assert words in refusal(path, packed(header))
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize(
     ("dtype", "shape", "offsets", "words"),
     [
@@ -210,6 +218,7 @@ def test_a_tensor_that_cannot_be_is_bad_input(path, dtype, shape, offsets, words
     assert words in refusal(path, packed(table, bytes(4)))
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize(
     ("second", "words"),
     [
@@ -227,6 +236,7 @@ def test_trailing_bytes_are_bad_input(path):
     assert "its tensors need 19 bytes but it holds 20" in refusal(path, GOOD + b"\0")
 
 
+@pytest.mark.fault(6)
 @pytest.mark.parametrize(
     ("name", "shown"),
     [

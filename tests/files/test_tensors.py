@@ -120,6 +120,7 @@ def test_a_sharded_directory_reads_as_one(tmp_path, through):
     assert file.sha256 == hashlib.sha256(listing.encode()).hexdigest()
 
 
+@pytest.mark.fault(21)
 @pytest.mark.parametrize(
     ("shard", "words"),
     [

@@ -77,6 +77,7 @@ def test_what_is_done_is_not_done_again(study):
     assert study["c"].output.read_text().startswith("c ['c', None, ")
 
 
+@pytest.mark.fault(30)
 def test_a_changed_option_runs_what_depends_on_it_and_nothing_else(study):
     study.go()
     study.options["b"] = "changed"
@@ -508,6 +509,7 @@ def outputs(folder):
     }
 
 
+@pytest.mark.fault(26)
 def test_a_study_end_to_end(run, ran):
     out, err = run("one")
     assert out == "one/table/report.csv\n"
@@ -530,6 +532,7 @@ def test_a_study_end_to_end(run, ran):
     assert outputs("two").items() <= outputs("one").items()
 
 
+@pytest.mark.fault(20)
 def test_what_a_shell_would_expand_is_passed_on_as_it_is(run, nothing_written):
     with nothing_written():
         out, err = run("one", "--dry-run")

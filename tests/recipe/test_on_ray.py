@@ -25,6 +25,7 @@ steps:
 def recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # or whatever else runs here starves them
     Path("r.yaml").write_text(RECIPE)
     return "r.yaml"
 
@@ -53,9 +54,10 @@ def study(folder):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds workers by /proc")
-def test_a_killed_worker_is_replaced_and_the_bytes_are_those_of_a_local_run(recipe, prune):
+def test_a_killed_worker_is_replaced_and_the_bytes_are_those_of_a_local_run(recipe, prune, request):
     line = [sys.executable, "-m", "prunecli", "run", recipe, "-o", "ray", "--engine", "ray"]
     process = subprocess.Popen([*line, "--jobs", "2"], stderr=subprocess.PIPE, text=True)
+    request.addfinalizer(process.kill)
     states = [Path(f"ray/dense/seed={seed}/ckpt.state.safetensors") for seed in (0, 1)]
     while not any(state.exists() for state in states):
         assert process.poll() is None, process.stderr.read()

@@ -25,6 +25,7 @@ def load(tmp_path):
     return write_and_load
 
 
+@pytest.mark.fault(19)
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -69,6 +70,7 @@ def test_an_empty_document_is_none(load):
     assert load("")[0] is None
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -102,6 +104,7 @@ def test_traps_are_refused_at_once_with_file_and_line(load, text, line, words):
     assert words in message
 
 
+@pytest.mark.fault(19)
 def test_faults_of_a_document_come_together(load):
     with pytest.raises(BadUsage) as error:
         load("a: 1\na: 2\nb: {c: 1, c: 2}\n")
@@ -110,6 +113,7 @@ def test_faults_of_a_document_come_together(load):
     assert "r.yaml:3: the key 'c'" in second
 
 
+@pytest.mark.fault(23)
 def test_what_is_not_text_is_refused_with_the_byte(load):
     with pytest.raises(BadUsage, match=r"r\.yaml: it is not UTF-8 at byte 6$"):
         load(b"name: \xff\xfe\n")

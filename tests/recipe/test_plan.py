@@ -143,6 +143,7 @@ def test_a_step_without_axes_is_one_job(planned):
     assert (job.name, job.output, job.needs) == ("e", FOLDER / "e/result.json", ())
 
 
+@pytest.mark.fault(21)
 def test_names_of_folders_are_quoted(planned):
     jobs = planned("""
         version: 1
@@ -300,6 +301,7 @@ EXPECTED = [
 ]
 
 
+@pytest.mark.fault(19)
 def test_all_faults_come_at_once_in_order_with_lines_and_suggestions(faults):
     found = faults(ALL_WRONG)
     for fault, (line, words) in zip(found, EXPECTED, strict=True):

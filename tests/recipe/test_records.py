@@ -6,7 +6,6 @@ import threading
 import pytest
 
 from prunecli.errors import BadOutput
-from prunecli.files.atomic import locked
 from prunecli.files.digest import file_sha256
 from prunecli.recipe import records
 from prunecli.recipe.plan import Job
@@ -66,7 +65,7 @@ def test_states_from_first_to_last(job):
     seen = [records.state(job, "k")]
     records.start(job, "k")
     seen.append(records.state(job, "k"))
-    with locked(job.output, "out"):
+    with records.held(job):
         seen.append(records.state(job, "k"))
     seen.append(records.state(job, "k"))
     records.fail(job, "k", "no room")
@@ -120,7 +119,7 @@ def test_a_failure_that_cannot_be_noted_is_let_go(tmp_path):
 
 def test_whoever_asks_does_not_get_in_the_way_of_a_job_that_starts(job):
     records.start(job, "k")
-    lock = job.output.with_name(".out.txt.lock")
+    lock = job.folder / ".job.json.lock"
     over, asked = threading.Event(), []
 
     def ask():
@@ -132,7 +131,7 @@ def test_whoever_asks_does_not_get_in_the_way_of_a_job_that_starts(job):
     try:
         for _ in range(300):
             lock.touch()  # as a killed process leaves it
-            with locked(job.output, "out"):
+            with records.held(job):
                 pass
     finally:
         over.set()

@@ -184,6 +184,7 @@ def test_a_damaged_description_of_the_network_is_bad_input(dense, tmp_path):
         evaluated(path)
 
 
+@pytest.mark.fault(10)
 def test_density_1_leaves_the_weights_as_they_are(dense):
     pruned, before = (
         load_file(apply(Path(dense), make_mask(dense, 1.0), Common())),

@@ -122,6 +122,7 @@ def test_a_mask_of_other_weights_is_refused(dense, tmp_path):
         masked(scores, 0.1, previous=previous)
 
 
+@pytest.mark.fault(8)
 def test_dead_layers_are_warned_of_or_refused(tmp_path):
     scores = tmp_path / "s.safetensors"
     write_artifact(scores, "scores", {"a": torch.zeros(10), "b": torch.ones(10)}, {})

@@ -70,6 +70,7 @@ def test_the_log_holds_a_line_per_epoch(trained):
     assert not (trained / "init.log.jsonl").exists()
 
 
+@pytest.mark.fault(26)
 def test_training_again_gives_the_same_bytes(dense, tmp_path):
     options = TrainOptions(model="cnn", source=DIGITS, settings={"epochs": 2})
     again = train(options, Common(output=tmp_path / "again.safetensors", seed=3))
@@ -145,6 +146,7 @@ def test_an_untrained_checkpoint_does_not_pass_its_zero_epochs_on(init):
         train(TrainOptions(init), Common())
 
 
+@pytest.mark.fault(23)
 def test_data_that_does_not_fit_is_refused_before_the_first_batch(dense, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("a batch was trained"))
     from PIL import Image
@@ -185,6 +187,7 @@ def test_resume_ends_in_the_same_bytes(dense, tmp_path, monkeypatch, step):
     assert not list(tmp_path.glob("*state*"))
 
 
+@pytest.mark.fault(15)
 def test_resume_with_other_options_lists_the_differences(tmp_path, monkeypatch):
     options = TrainOptions(model="cnn", source=DIGITS, settings={"epochs": 2})
     output = tmp_path / "a.safetensors"
@@ -194,6 +197,7 @@ def test_resume_with_other_options_lists_the_differences(tmp_path, monkeypatch):
         train(other, Common(output=output, seed=4))
 
 
+@pytest.mark.fault(28)
 def test_a_diverging_run_writes_nothing(tmp_path):
     options = TrainOptions(model="cnn", source=DIGITS, settings={"epochs": 2, "lr": 1e20})
     with pytest.raises(NotFinite, match="epoch 1, step"):

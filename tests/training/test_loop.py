@@ -84,6 +84,7 @@ def test_a_step_is_sgd_with_nesterov_momentum_worked_by_hand():
     assert model[1].bias.tolist() == pytest.approx([0.475, -0.475])
 
 
+@pytest.mark.fault(14)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("stop", [1, 5, 7, 10, 14])
@@ -180,6 +181,7 @@ def test_every_hook_of_a_pruner_takes_part():
     assert resumed.tensors()["pruner/calls"].item() == 15
 
 
+@pytest.mark.fault(28)
 def test_divergence_names_epoch_and_step_and_keeps_the_last_good_state():
     settings = Settings(epochs=4, batch_size=8, lr=1e30, precision="fp32")
     model = network()
