@@ -16,9 +16,9 @@ def _compression_axis(axes: Axes, rows: list[Row]) -> None:
     asked = [row for row in rows if not is_free(row.results[0])]
     if any(not row.is_dense for row in asked):
         ratios = sorted({row.compression for row in asked})
-        axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
+        axes.set_xticks(ratios, [f"{ratio:.4g}" for ratio in ratios])
     else:
-        axes.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
+        axes.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:.4g}")
     axes.minorticks_off()
     axes.set_xlabel("compression (all weights / kept weights)")
 

@@ -201,7 +201,7 @@ def cells(row: Row) -> list[str]:
         row.model,
         row.dataset,
         row.method,
-        "" if is_free(row.results[0]) else f"{row.compression:g}x",
+        "" if is_free(row.results[0]) else f"{row.compression:.4g}x",
         f"{row.mean('empirical_compression'):.4g}x",
         row.percent("top1"),
         row.percent("top5"),
