@@ -79,7 +79,7 @@ def _value(option: click.Option) -> Schema:
     return {"anyOf": [one, {"type": "array", "items": one}]} if option.multiple else one
 
 
-def _scalar(kind: click.ParamType) -> Schema:  # type: ignore[type-arg]
+def _scalar(kind: object) -> Schema:
     if isinstance(kind, click.Choice):
         return {"enum": list(kind.choices)}
     if isinstance(kind, click.IntRange):
