@@ -144,6 +144,7 @@ def _settings(given: Mapping[str, Any], meta: Mapping[str, Any], device: torch.d
         raise BadUsage("for how many epochs? the checkpoint is untrained; say it with --epochs")
     merged = {k: v for k, v in inherited.items() if k in known} | dict(given)
     settings = Settings(**merged)
+    settings.check()
     return replace(settings, precision=pick_precision(settings.precision, device))
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import torch
 from torch.optim import lr_scheduler
+
+from prunecli.errors import BadInput
+from prunecli.files.meta import fits
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,27 @@ class Settings:
     lr_every: int = 30
     lr_gamma: float = 0.1
     precision: str = "auto"
+
+    def check(self) -> None:
+        """Raise BadInput for what cannot be, as a damaged checkpoint may say."""
+        for each in fields(self):
+            value, form = getattr(self, each.name), type(each.default)
+            if not fits(value, (int, float) if form is float else form):
+                raise BadInput(f"{each.name} of {value!r} is no setting of a training")
+        least = {
+            "epochs": 0,
+            "batch_size": 1,
+            "lr_every": 1,
+            "lr": 0,
+            "weight_decay": 0,
+            "momentum": 0,
+        }
+        for name, low in least.items():
+            if not low <= getattr(self, name) < math.inf:
+                raise BadInput(f"{name} of {getattr(self, name)} is no setting of a training")
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise BadInput(f"there is no {name} {getattr(self, name)!r}")
 
 
 Groups: TypeAlias = list[dict[str, Any]]
