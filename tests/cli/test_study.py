@@ -273,8 +273,8 @@ def forked(reference, monkeypatch):
     """The study, two jobs at a time, in a process of its own."""
     begun = []
 
-    def begin(*options):
-        monkeypatch.setenv("NAP", "0.05")
+    def begin(*options, nap=0.05):
+        monkeypatch.setenv("NAP", str(nap))
         line = ["run", "r.yaml", "-o", "one", "--threads", "1", "--jobs", "2", *options]
         begun.append(Forked(*line))
         monkeypatch.setenv("NAP", "0")
@@ -287,7 +287,7 @@ def forked(reference, monkeypatch):
 
 
 def test_an_interrupted_study_goes_on_to_the_same_bytes(forked, run, states, reference):
-    process = forked()
+    process = forked(nap=0.3)
     until(lambda: all(path.exists() for path in STATES))
     assert counts(states()) == {"running": 2, "waiting": 7}
     assert run("--status").out.splitlines()[0] == "dense/seed=0: running"
@@ -308,7 +308,7 @@ def test_an_interrupted_study_goes_on_to_the_same_bytes(forked, run, states, ref
 
 
 def test_a_terminated_study_keeps_its_training(forked, run, states, folder):
-    process = forked("--set", "seed=0", "--only", "dense")
+    process = forked("--set", "seed=0", "--only", "dense", nap=0.3)
     until(STATES[0].exists)
     assert len(process.children()) == 1  # one is enough for one job
     code, said = process.end(signal.SIGTERM)
