@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from prunecli.errors import some
 from prunecli.pruners._masked import check_density
 from prunecli.pruners._straight import StraightThrough, in_sigmas, large
 from prunecli.types import Course, Params, Pruner
@@ -30,7 +31,14 @@ def fixed_ga(
     Source: Retsinas et al., Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, eq. 3
     """
     check_density(density, course.params)
-    return FixedGA(course, density, large(course, least), ste, recenter)
+    pruner = FixedGA(course, density, large(course, least), ste, recenter)
+    if empty := [name for name, kept in pruner.kept().items() if not kept.any()]:
+        course.warn(
+            f"no weight of {some(empty)} is above its threshold of {pruner.b:.2f} standard "
+            "deviations, so nothing passes: they do not start out Gaussian (uniform weights end "
+            "at 1.73); take fixed-bs, or a density above 0.083"
+        )
+    return pruner
 
 
 class FixedGA(StraightThrough):

@@ -67,7 +67,8 @@ class Run:
                 each(self.state.step)
             return False
 
-        loop.train(self.state, data, self.settings, 0, CPU, interrupted=look)
+        saving = loop.Saving(interrupted=look)
+        loop.train(self.state, data, self.settings, 0, saving=saving)
 
     def mask(self):
         return self.pruner.mask(self.state.params, self.state.clock(self.settings.epochs))

@@ -151,3 +151,14 @@ def test_asked_again_of_the_same_weights_bs_gives_the_same_threshold(course):
 def test_an_eps_that_nothing_can_be_within_is_refused(course, eps):
     with pytest.raises(BadUsage, match="eps=.*: it must be above 0"):
         fixed_bs(course(draws((1000,)), 2), density=0.5, eps=eps)
+
+
+@pytest.mark.parametrize(("density", "warned"), [(0.1, False), (0.08, True)])
+def test_a_threshold_above_all_weights_is_warned_of(course, density, warned):
+    """Uniform weights end at sqrt(3) standard deviations, and 0.0833 of a Gaussian lies beyond."""
+    said = []
+    even = torch.linspace(-1, 1, 40_000).reshape(200, 200)
+    fixed_ga(course({"even.weight": even}, 2, warn=said.append), density=density)
+    assert bool(said) is warned
+    words = "no weight of 'even.weight' is above its threshold of 1.75 standard"
+    assert not warned or said[0].startswith(words)

@@ -155,7 +155,8 @@ def test_every_epoch_is_evaluated_with_the_weights_above_the_thresholds(begin, n
 
     batches = ImageBatches(data, CPU, 36)
     test = ImageBatches(data, CPU, 500)
-    loop.train(run.state, batches, run.settings, 0, CPU, test=test, interrupted=look)
+    saving = loop.Saving(interrupted=look)
+    loop.train(run.state, batches, run.settings, 0, test=test, saving=saving)
     rows = run.state.history
     assert [row["test_loss"] for row in rows] == pytest.approx(expected, rel=1e-5)
     densities = [(each + 260) / 1340 for each in kept[:2]]
