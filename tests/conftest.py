@@ -16,6 +16,7 @@ import torch
 from faults import Faults
 
 from prunecli import cli
+from prunecli.training import loop
 
 
 def pytest_configure(config):
@@ -91,6 +92,24 @@ def nothing_written(tmp_path):
         assert contents() == before
 
     return watch
+
+
+@pytest.fixture
+def stopped_at(monkeypatch):
+    """`with stopped_at(step):` a training within ends after that step, as if Ctrl-C came then."""
+    real = loop.train
+
+    @contextmanager
+    def stop(step):
+        def until(state, *arguments, saving, **options):
+            saving.interrupted = lambda: state.step >= step
+            real(state, *arguments, saving=saving, **options)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(loop, "train", until)
+            yield
+
+    return stop
 
 
 @pytest.fixture(scope="session")

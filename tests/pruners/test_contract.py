@@ -184,17 +184,11 @@ def test_a_mask_is_never_changed_once_it_was_given(begin, tiny, name):
 @pytest.mark.parametrize("step", [1, 6, 8, 11])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_training_stopped_anywhere_ends_in_the_same_files(
-    whole, how, tmp_path, monkeypatch, name, step
+    whole, how, tmp_path, stopped_at, name, step
 ):
-    options, output, real = how(name), tmp_path / "t.safetensors", loop.train
-
-    def stop_early(state, *args, **kwargs):
-        real(state, *args, **kwargs | {"interrupted": lambda: state.step >= step})
-
-    monkeypatch.setattr(loop, "train", stop_early)
-    with pytest.raises(KeyboardInterrupt):
+    options, output = how(name), tmp_path / "t.safetensors"
+    with stopped_at(step):
         train(options, Common(output=output, seed=3))
-    monkeypatch.undo()
     assert not output.exists()
     assert not (tmp_path / "t.mask.safetensors").exists()
     train(how(name, resume=True), Common(output=output, seed=3))

@@ -225,18 +225,13 @@ def test_read_back_the_network_is_to_the_bit_the_one_that_was_trained(
 
 @pytest.mark.parametrize("case", MORE)
 def test_stopped_within_an_epoch_or_between_two_it_ends_in_the_same_bytes(
-    how, tmp_path, monkeypatch, case
+    how, tmp_path, stopped_at, case
 ):
     name, options = MORE[case]
     whole = train(how(name, options), Common(output=tmp_path / "whole" / "t.safetensors"))
-    real, output = loop.train, tmp_path / "t.safetensors"
+    output = tmp_path / "t.safetensors"
     for stop in (5, 8):
-
-        def stop_early(state, *args, stop=stop, **kwargs):
-            real(state, *args, **kwargs | {"interrupted": lambda: state.step >= stop})
-
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(loop, "train", stop_early)
+        with stopped_at(stop):
             train(how(name, options, resume=True), Common(output=output))
         assert not output.exists()
     train(how(name, options, resume=True), Common(output=output))

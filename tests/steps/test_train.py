@@ -159,28 +159,20 @@ def test_data_that_does_not_fit_is_refused_before_the_first_batch(dense, tmp_pat
         train(TrainOptions(dense, source=source, settings={"epochs": 1}), Common())
 
 
-def interrupted_copy(monkeypatch, options, output, step, seed=3):
+def interrupted_copy(stopped_at, options, output, step, seed=3):
     """Train until `step` as if Ctrl-C came then; the state stays beside the output."""
-    real = loop.train
-
-    def stop_early(state, *args, saving, **kwargs):
-        saving.interrupted = lambda: state.step >= step
-        real(state, *args, saving=saving, **kwargs)
-
-    monkeypatch.setattr(loop, "train", stop_early)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_at(step):
         train(options, Common(output=output, seed=seed))
-    monkeypatch.undo()
     assert not output.exists()
 
 
 @pytest.mark.parametrize("step", [1, 12, 17])
-def test_resume_ends_in_the_same_bytes(dense, tmp_path, monkeypatch, step):
+def test_resume_ends_in_the_same_bytes(dense, tmp_path, stopped_at, step):
     kept = make_mask(dense)
     whole = TrainOptions(dense, mask=kept, settings={"epochs": 2})
     expected = train(whole, Common(output=tmp_path / "whole.safetensors"))
     output = tmp_path / "parts.safetensors"
-    interrupted_copy(monkeypatch, whole, output, step, seed=None)
+    interrupted_copy(stopped_at, whole, output, step, seed=None)
     train(TrainOptions(**vars(whole) | {"resume": True}), Common(output=output))
     assert output.read_bytes() == expected.read_bytes()
     assert (tmp_path / "parts.log.jsonl").read_text() == (tmp_path / "whole.log.jsonl").read_text()
@@ -188,10 +180,10 @@ def test_resume_ends_in_the_same_bytes(dense, tmp_path, monkeypatch, step):
 
 
 @pytest.mark.fault(15)
-def test_resume_with_other_options_lists_the_differences(tmp_path, monkeypatch):
+def test_resume_with_other_options_lists_the_differences(tmp_path, stopped_at):
     options = TrainOptions(model="cnn", source=DIGITS, settings={"epochs": 2})
     output = tmp_path / "a.safetensors"
-    interrupted_copy(monkeypatch, options, output, 5)
+    interrupted_copy(stopped_at, options, output, 5)
     other = TrainOptions(model="cnn", source=DIGITS, settings={"epochs": 2, "lr": 0.5}, resume=True)
     with pytest.raises(Mismatch, match=r"seed was 3, now 4; settings\.lr was 0\.05, now 0\.5"):
         train(other, Common(output=output, seed=4))

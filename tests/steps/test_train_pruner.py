@@ -294,17 +294,9 @@ def test_options_are_checked_before_any_data_is_read(pruned, monkeypatch, pruner
             pruned(pruner, options, common=Common(dry_run=dry_run))
 
 
-def test_a_run_is_taken_up_only_with_the_options_of_its_pruner(pruned, tmp_path, monkeypatch):
-    real = loop.train
-
-    def stop_early(state, *args, saving, **kwargs):
-        saving.interrupted = lambda: state.step >= 5
-        real(state, *args, saving=saving, **kwargs)
-
-    monkeypatch.setattr(loop, "train", stop_early)
-    with pytest.raises(KeyboardInterrupt):
+def test_a_run_is_taken_up_only_with_the_options_of_its_pruner(pruned, stopped_at):
+    with stopped_at(5):
         pruned()
-    monkeypatch.undo()
     with pytest.raises(Mismatch, match=r"pruner.options.density was 0.1, now 0.2"):
         pruned(options=SOON | {"density": 0.2}, resume=True)
     with pytest.raises(Mismatch, match=r"pruner.exclude_classifier was False, now True"):
