@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-Form: TypeAlias = "type | tuple[Form, ...] | list[Form] | Each | Record"
-"""A type; any of several; a list of such; or a table."""
+Form: TypeAlias = "type | tuple[Form, ...] | list[Form] | Each | Record | Callable[[Any], bool]"
+"""A type; any of several; a list of such; a table; or whatever a function says yes to."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def fits(value: Any, form: Form) -> bool:
             and all(key in value for key in form.needs)
             and all(fits(value[key], inner) for key, inner in known if key in value)
         )
+    if not isinstance(form, type):
+        return form(value)
     if isinstance(value, bool):  # which is an int to Python, and is none here
         return form is bool
     return isinstance(value, form)
@@ -45,10 +48,19 @@ def fits(value: Any, form: Form) -> bool:
 
 NONE = type(None)
 NUMBER = (int, float)
-SHAPE: Form = [int]
+
+
+def is_image(shape: Any) -> bool:
+    """Whether this is a shape [C, H, W] that an image may have."""
+    return fits(shape, [int]) and len(shape) == 3 and all(0 < side < 1 << 16 for side in shape)
+
+
+def is_count(value: Any) -> bool:
+    return fits(value, int) and 0 < value < 1 << 20
+
 
 MODEL = Record(
-    {"name": str, "options": dict, "input_shape": SHAPE, "classes": int},
+    {"name": str, "options": dict, "input_shape": is_image, "classes": is_count},
     needs=("name", "options", "input_shape", "classes"),
 )
 DATASET = Record({"name": str, "options": dict, "sha256": (str, NONE)})

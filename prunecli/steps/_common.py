@@ -159,7 +159,7 @@ def load_model(checkpoint: TensorFile) -> nn.Module:
         )
     try:
         model = build_model(checkpoint.meta["model"])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError, RuntimeError):
         raise BadInput(f"{checkpoint.label}: its description of the network is damaged") from None
     load_weights(model, read_state_dict(checkpoint), checkpoint.label)
     return model

@@ -176,11 +176,22 @@ def test_other_class_names_are_another_data_set(dense, tmp_path):
         evaluation(Path(dense), None, source, Common())
 
 
-def test_a_damaged_description_of_the_network_is_bad_input(dense, tmp_path):
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"name": "cnn"}, "metadata is damaged"),
+        (
+            {"name": "cnn", "options": {}, "input_shape": ["1"], "classes": 10},
+            "metadata is damaged",
+        ),
+        ({"name": "cnn", "options": {}, "input_shape": [1], "classes": 10}, "metadata is damaged"),
+    ],
+)
+def test_a_damaged_description_of_the_network_is_bad_input(dense, tmp_path, model, words):
     path = tmp_path / "bad.safetensors"
     meta = open_artifact(dense, "checkpoint").meta
-    write_artifact(path, "checkpoint", load_file(dense), meta | {"model": {"name": "cnn"}})
-    with pytest.raises(BadInput, match="description of the network is damaged"):
+    write_artifact(path, "checkpoint", load_file(dense), meta | {"model": model})
+    with pytest.raises(BadInput, match=words):
         evaluated(path)
 
 
