@@ -30,8 +30,9 @@ STYLE: Any = {
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
 MARKERS = "osv^D<>PX*"
 STROKES = ["-", "--", "-.", ":"]
-MANY = 24
+MANY = 20
 WIDE = 30
+COLUMN = 2.5  # inches
 
 
 @contextmanager
@@ -73,10 +74,16 @@ def means(
 
 
 def legend(axes: Axes) -> None:
-    """Beside the lines, not on them; in columns, if it would be higher than the figure."""
+    """Beside the lines, not on them; in columns, if it would be higher than the figure.
+
+    The figure grows by what further columns take, so that the lines keep their room.
+    """
     handles, labels = axes.get_legend_handles_labels()
     wrapped = [fill(label, WIDE) for label in labels]
     columns = 1 + sum(len(label.splitlines()) for label in wrapped) // MANY
+    figure = axes.get_figure(root=True)
+    if figure is not None:
+        figure.set_figwidth(figure.get_figwidth() + COLUMN * (columns - 1))
     axes.legend(
         handles, wrapped, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), ncols=columns
     )
