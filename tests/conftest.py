@@ -39,6 +39,8 @@ def environment(tmp_path_factory):
     The networks are tiny: more threads cost more than they bring, where cores are shared.
     """
     torch.set_num_threads(1)
+    # A shell without job control has what it starts in the background ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("PRUNECLI_")]:
             patch.delenv(name)
