@@ -133,6 +133,10 @@ def kept_counts(mask: Mask) -> dict[str, int]:
 
 def all_finite(tensor: Tensor) -> bool:
     """Whether there is no NaN and no infinity: the sum, which is quicker to see, would be one."""
+    if not tensor.is_floating_point():
+        return True
+    if tensor.element_size() == 1:  # torch adds up no float8
+        tensor = tensor.float()
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
