@@ -1,4 +1,4 @@
-"""Whatever the bytes of a file are, its readers refuse it in one line, at once and in little memory.
+"""Whatever is in a file, its readers refuse it in one line, at once and in little memory.
 
 Every input is a valid file with a few faults, or noise. It is given to what opens such files: the
 steps, the training that resumes, the planner of recipes.
@@ -33,8 +33,8 @@ from prunecli.steps.train import TrainOptions, train
 from prunecli.steps.verify import verify
 from prunecli.types import Images
 
-KINDS = {"checkpoint": 30_000, "foreign": 15_000, "mask": 20_000, "scores": 15_000}
-KINDS |= {"state": 8_000, "index": 12_000, "recipe": 8_000}
+KINDS = {"checkpoint": 25_000, "foreign": 22_000, "mask": 12_000, "scores": 12_000}
+KINDS |= {"state": 8_000, "index": 15_000, "recipe": 8_000}
 """How many inputs of each kind the slow test tries."""
 FEW = 100
 SECONDS, MEGABYTES = 1, 100
@@ -113,7 +113,8 @@ def valid(plugin, stopped_at):
     kinds += (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
     kinds += (torch.uint16, torch.uint32, torch.uint64)
     foreign = {f"{n}.weight": torch.ones(2, 1).to(kind) for n, kind in enumerate(kinds)}
-    save_file({"w.weight": torch.ones(2, 3), "e.weight": torch.ones(0, 2), **foreign}, "foreign")
+    foreign |= {"conv.weight": torch.ones(2, 1, 3, 3), "fc.weight": torch.ones(2, 72)}
+    save_file({"e.weight": torch.ones(0, 2), **foreign}, "foreign")
     return {
         "checkpoint": dense.read_bytes(),
         "foreign": Path("foreign").read_bytes(),
