@@ -92,7 +92,8 @@ class TrainingState:
         for key, value in _part(tensors, "optimizer/").items():
             place, _, name = key.partition("/")
             parameter = parameters[int(place)]
-            if value.shape not in (parameter.shape, ()):
+            fitting = () if name == "step" else parameter.shape
+            if value.shape != fitting or not value.is_floating_point():
                 raise ValueError(f"{key} has the shape of no parameter")
             # In the parameter's own memory format: fused kernels walk both side by side.
             same = value.shape == parameter.shape
@@ -117,7 +118,7 @@ class TrainingState:
         for saved, fresh in pairs:
             for key in saved.keys() | fresh.keys():
                 value, before = saved[key], fresh[key]
-                same = type(value) is type(before) if key in CHANGING else value == before
+                same = type(value) is type(before) and (key in CHANGING or value == before)
                 if not same or (key == "lr" and value < 0):
                     raise ValueError(f"{key} cannot be {value!r}")
         rates = facts["scheduler"]["_last_lr"]

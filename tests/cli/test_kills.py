@@ -37,7 +37,7 @@ def data(data_dir, split, download):
     images = torch.randint(0, 256, (64, 16, 16, 1), generator=generator).to(torch.uint8)
     return Images(images, images[:, 0, 0, 0].long() // 128, ["dark", "light"], [0.5], [0.25])
 """
-TRAIN = "train --model napping:net --dataset napping:data --epochs 10 --batch-size 16 --seed 0"
+TRAIN = "train --model napping:net --dataset napping:data --epochs 4 --batch-size 16 --seed 0"
 TRAIN += " --pruner gradual --opt density=0.5 --save-every 0 -q"
 RECIPE = """
 version: 1
