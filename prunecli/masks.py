@@ -48,10 +48,11 @@ def prunable_names(file: TensorFile) -> list[str]:
     two or more dimensions named `...weight` that do not look like embeddings.
     """
     if kind_of(file) == "scores":
-        return list(file)
+        return [name for name in file if file.entry(name).numel]
     if file.meta is not None:
         listed = file.meta.get("prunable")
-        if not isinstance(listed, list) or any(name not in file for name in listed):
+        sizes = [file.entry(n).numel if n in file else 0 for n in listed or ()]
+        if not isinstance(listed, list) or not all(sizes) or len(set(listed)) < len(listed):
             raise BadInput(f"{file.label}: its list of prunable weights is damaged")
         return listed
     return [
@@ -59,6 +60,7 @@ def prunable_names(file: TensorFile) -> list[str]:
         for name in file
         if (name == "weight" or name.endswith(".weight"))
         and len(file.entry(name).shape) >= 2
+        and file.entry(name).numel
         and file.entry(name).dtype in FLOATS
         and not EMBEDDING.search(name)
     ]
@@ -133,6 +135,10 @@ def kept_counts(mask: Mask) -> dict[str, int]:
 
 def all_finite(tensor: Tensor) -> bool:
     """Whether there is no NaN and no infinity: the sum, which is quicker to see, would be one."""
+    if not tensor.is_floating_point():
+        return True
+    if tensor.element_size() == 1:  # torch adds up no float8
+        tensor = tensor.float()
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 

@@ -121,18 +121,29 @@ def _parse(raw: bytes) -> dict[str, Any]:
     if not raw.startswith(b"{"):
         raise ValueError("its header does not start with '{'")
 
+    header: dict[str, Any] = strict_json(raw.decode("utf-8"), "its header")
+    return header
+
+
+def strict_json(text: str, what: str = "it") -> Any:
+    """What JSON says. Raises ValueError where that is not certain: a name twice, NaN, infinity."""
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         table = dict(pairs)
         if len(table) != len(pairs):
             [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
-            raise ValueError(f"the name {twice!r} stands in its header twice")
+            raise ValueError(f"the name {twice!r} stands in {what} twice")
         return table
 
+    def finite(digits: str) -> float:
+        if not math.isfinite(number := float(digits)):
+            raise ValueError(f"{digits:.20} stands in {what}, which is no number")
+        return number
+
     try:
-        header: dict[str, Any] = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
+        return json.loads(text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
     except RecursionError:
-        raise ValueError("its header is nested too deeply") from None
-    return header
+        raise ValueError(f"{what} is nested too deeply") from None
 
 
 def _checked(table: dict[str, Any], data_size: int, length: int) -> Header:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -43,20 +44,37 @@ def fits(value: Any, form: Form) -> bool:
         return form(value)
     if isinstance(value, bool):  # which is an int to Python, and is none here
         return form is bool
+    if form is int:
+        return isinstance(value, int) and abs(value) < 1 << 63
     return isinstance(value, form)
 
 
 NONE = type(None)
 NUMBER = (int, float)
+MOST_VALUES = 1 << 26
+"""Of one image."""
 
 
 def is_image(shape: Any) -> bool:
     """Whether this is a shape [C, H, W] that an image may have."""
-    return fits(shape, [int]) and len(shape) == 3 and all(0 < side < 1 << 16 for side in shape)
+    return (
+        fits(shape, [int])
+        and len(shape) == 3
+        and all(side > 0 for side in shape)
+        and math.prod(shape) <= MOST_VALUES
+    )
 
 
 def is_count(value: Any) -> bool:
     return fits(value, int) and 0 < value < 1 << 20
+
+
+def is_natural(value: Any) -> bool:
+    return fits(value, int) and value >= 0
+
+
+def is_density(value: Any) -> bool:
+    return fits(value, NUMBER) and 1e-18 <= value <= 1
 
 
 MODEL = Record(
@@ -65,20 +83,20 @@ MODEL = Record(
 )
 DATASET = Record({"name": str, "options": dict, "sha256": (str, NONE)})
 DENSITY = Record({"kept": Each(int), "per_tensor": Each(NUMBER), "overall": NUMBER})
-MASK = Record(
-    {
-        "sha256": str,
-        "method": (str, NONE),
-        "options": (dict, NONE),
-        "kept": (int, NONE),
-        "total": (int, NONE),
-        "asked": (*NUMBER, NONE),
-        "epochs": int,
-    }
-)
+ORIGIN: dict[str, Form] = {
+    "method": (str, NONE),
+    "options": (dict, NONE),
+    "kept": (is_natural, NONE),
+    "total": (is_natural, NONE),
+    "asked": (is_density, NONE),
+}
+"""How a mask came to be: in its own file, and in what was made with it."""
+MASK = Record({**ORIGIN, "sha256": str, "epochs": int})
 META = Record(
     {
+        **ORIGIN,
         "kind": str,
+        "parameters": (is_natural, NONE),
         "model": (MODEL, NONE),
         "dataset": (DATASET, NONE),
         "settings": (Each((str, bool, *NUMBER)), NONE),
@@ -95,8 +113,25 @@ META = Record(
 """What every file of prunecli's may say of itself. Null stands for missing."""
 CHECKPOINT = Record({"mask": (MASK, NONE)})
 """Of a checkpoint's mask more is said than the hash."""
+TRAINING = Record(
+    {"step": is_natural, "history": [dict], "scheduler": dict, "groups": [dict], "tensors": [str]},
+    needs=("step", "history", "scheduler", "groups", "tensors"),
+)
+STATE = Record({"facts": dict, "training": TRAINING}, needs=("facts", "training"))
+"""What a training can go on from."""
 
 
 def sound(meta: Any) -> bool:
     """Whether what others will look into is of the form that they expect."""
-    return fits(meta, META) and (meta["kind"] != "checkpoint" or fits(meta, CHECKPOINT))
+    return (
+        fits(meta, META)
+        and (meta["kind"] != "checkpoint" or fits(meta, CHECKPOINT))
+        and _counts(meta)
+        and _counts(meta.get("mask"))
+    )
+
+
+def _counts(mask: Any) -> bool:
+    """Whether what a mask keeps, if it says so, is not more than there is."""
+    kept = mask.get("kept") if isinstance(mask, dict) else None
+    return kept is None or 0 <= kept <= (mask.get("total") or -1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from prunecli.errors import BadInput
 from prunecli.files.digest import file_sha256
-from prunecli.files.header import Entry, Header, printable, read_header, reason
+from prunecli.files.header import Entry, Header, printable, read_header, reason, strict_json
 from prunecli.files.meta import sound
 
 INDEX = "model.safetensors.index.json"
@@ -90,8 +89,8 @@ class TensorFile(Mapping[str, Tensor]):
         if "prunecli" not in metadata:
             return None
         try:
-            meta: dict[str, Any] | None = json.loads(metadata["prunecli"])
-        except (ValueError, RecursionError):
+            meta: dict[str, Any] | None = strict_json(metadata["prunecli"])
+        except ValueError:
             meta = None
         if not sound(meta):
             raise BadInput(f"{self.label}: its prunecli metadata is damaged; write the file again")
@@ -105,7 +104,7 @@ def _index(path: Path) -> dict[str, Path]:
     try:
         if index.stat().st_size > MAX_INDEX:
             raise ValueError("it is over 100 MB")
-        weight_map: dict[str, str] = dict(json.loads(index.read_bytes())["weight_map"])
+        weight_map: dict[str, str] = dict(strict_json(index.read_text("utf-8"))["weight_map"])
         shards = set(weight_map.values())
         if not shards or not all(isinstance(shard, str) for shard in shards):
             raise ValueError("it names no shards")
@@ -113,7 +112,7 @@ def _index(path: Path) -> dict[str, Path]:
         return {}
     except OSError as error:
         raise BadInput(f"{label}: cannot be read: {reason(error)}") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{label}: not a valid index: {printable(str(error))}") from None
     for shard in shards:
         if shard != Path(shard).name or not shard.endswith(".safetensors"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.metadata import version
@@ -20,7 +21,7 @@ from prunecli.collapse import diagnosis
 from prunecli.errors import BadInput, BadUsage, Mismatch, PruneError, some
 from prunecli.files.artifacts import canonical, check_mask_fits, read_mask, read_state_dict
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import kept_counts, prunable_names
+from prunecli.masks import kept_counts, prunable, prunable_names
 from prunecli.seeds import derive_seed
 from prunecli.types import Images, Mask, Progress, Stream
 
@@ -157,16 +158,61 @@ def load_model(checkpoint: TensorFile) -> nn.Module:
             f"{checkpoint.label}: it does not say which network it holds; adopt it with "
             "'prunecli train CKPT --model NAME --dataset NAME --epochs 0 -o OUT'"
         )
+    described = checkpoint.meta["model"]
+    damaged = f"{checkpoint.label}: its description of the network is damaged"
+    tensors = read_state_dict(checkpoint)
     try:
-        model = build_model(checkpoint.meta["model"])
-    except (KeyError, TypeError, ValueError, RuntimeError):
-        raise BadInput(f"{checkpoint.label}: its description of the network is damaged") from None
-    load_weights(model, read_state_dict(checkpoint), checkpoint.label)
+        bare = without_memory(described)
+    except UNFIT:
+        raise BadInput(damaged) from None
+    if bare is not None:
+        check_weights(bare, tensors, checkpoint.label)
+    model = build_model(described)
+    load_weights(model, tensors, checkpoint.label)
+    if not (bare is not None and _takes(bare, described, "meta")) and not _takes(model, described):
+        raise BadInput(damaged)
+    if odd := [name for name in prunable_names(checkpoint) if name not in prunable(model)]:
+        raise BadInput(f"{checkpoint.label}: {some(odd)} are not weights of Conv or Linear")
     return model
+
+
+UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
+"""What a model raises for options, images and classes that it cannot be built for."""
+
+
+def without_memory(described: Mapping[str, Any]) -> nn.Module | None:
+    """`build_model` with shapes but no weights: a damaged description may ask for any amount.
+
+    None for a network that cannot be built so. Raises what the model raises.
+    """
+    try:
+        with torch.device("meta"):
+            return build_model(described)
+    except NotImplementedError:
+        return None
+
+
+def _takes(model: nn.Module, described: Mapping[str, Any], device: str = "cpu") -> bool:
+    """Whether images of the shape that is described go through the network."""
+    training = model.training
+    try:
+        with torch.no_grad(), torch.device(device):
+            model.eval()(torch.zeros(1, *described["input_shape"]))
+    except UNFIT:
+        return False
+    finally:
+        model.train(training)
+    return True
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
     """Load a state_dict. Raises Mismatch naming the first names or shapes that do not fit."""
+    check_weights(model, tensors, label)
+    model.load_state_dict(dict(tensors))
+
+
+def check_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
+    """Raise Mismatch unless these are the network's tensors, by name and shape."""
     own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     given = {name: tuple(t.shape) for name, t in tensors.items()}
     faults = []
@@ -178,7 +224,6 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) ->
         faults.append(f"{name!r} is {list(given[name])}, not {list(own[name])}")
     if faults:
         raise Mismatch(f"{label}: its tensors are not this network's: {'; '.join(faults)}")
-    model.load_state_dict(dict(tensors))
 
 
 def open_mask(path: Path, checkpoint: TensorFile) -> tuple[Mask, TensorFile]:
@@ -206,11 +251,17 @@ def density_facts(mask: Mask) -> dict[str, Any]:
 
 def collapse_facts(mask: Mask, described: Mapping[str, Any] | None) -> dict[str, Any]:
     """The diagnosis, with the network's part where the network is known and can be built."""
-    try:
-        model = build_model(described).eval() if described else None
-    except PruneError:
-        model = None
+    model = None
+    with suppress(PruneError, *UNFIT):
+        bare = without_memory(described) if described else None
+        if described and (bare is None or _covers(mask, bare)):
+            model = build_model(described).eval()
     return diagnosis(mask, model, tuple(described["input_shape"]) if described else ())
+
+
+def _covers(mask: Mask, model: nn.Module) -> bool:
+    shapes = {name: weight.shape for name, weight in prunable(model).items()}
+    return all(name in shapes and kept.shape == shapes[name] for name, kept in mask.items())
 
 
 def left_over(checkpoint: TensorFile, mask: Mask) -> dict[str, Any]:
@@ -244,6 +295,8 @@ def kept_bits(checkpoint: TensorFile, mask: Mask) -> Mask:
 def _recorded(checkpoint: TensorFile) -> tuple[dict[str, int], dict[str, int]]:
     """Size and number of kept weights of each prunable tensor, as the file says."""
     sizes = {name: checkpoint.entry(name).numel for name in prunable_names(checkpoint)}
+    if not sizes:
+        raise Mismatch(f"{checkpoint.label}: it has no weight to prune")
     kept = ((checkpoint.meta or {}).get("density") or {}).get("kept", {})
     return sizes, {name: kept.get(name, size) for name, size in sizes.items()}
 

@@ -20,6 +20,8 @@ from prunecli.files.artifacts import (
 )
 from prunecli.files.atomic import sweep, write_text
 from prunecli.files.digest import file_sha256
+from prunecli.files.header import printable
+from prunecli.files.meta import STATE, fits
 from prunecli.masks import aligned, all_finite, apply_, classifier, kept_counts
 from prunecli.steps._common import beside, collapse_facts, density_facts, versions
 from prunecli.training.state import TrainingState
@@ -75,6 +77,9 @@ class TrainingFiles:
             return
         file = open_artifact(self.state_path, "state")
         meta = file.meta or {}
+        damaged = f"{file.label}: it is damaged; start afresh without --resume"
+        if not fits(meta, STATE):
+            raise BadInput(damaged)
         changed = _differences(meta.get("facts"), json.loads(canonical(self.facts)))
         if changed:
             raise Mismatch(
@@ -83,8 +88,8 @@ class TrainingFiles:
             )
         try:
             self.state.restore(file, meta["training"])
-        except (KeyError, ValueError, RuntimeError):
-            raise BadInput(f"{file.label}: it is damaged; start afresh without --resume") from None
+        except (LookupError, TypeError, ValueError, RuntimeError):
+            raise BadInput(damaged) from None
         progress.say(f"resumed after step {self.state.step}")
 
     def finish(self, data: Images) -> None:
@@ -166,4 +171,4 @@ def _differences(before: Any, now: Any, place: str = "") -> list[str]:
             for key in sorted(before.keys() | now.keys())
             for line in _differences(before.get(key), now.get(key), f"{place}.{key}".strip("."))
         ]
-    return [] if before == now else [f"{place} was {before!r}, now {now!r}"]
+    return [] if before == now else [f"{printable(place)} was {before!r}, now {now!r}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,9 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
+from prunecli.files.meta import NUMBER, fits
 from prunecli.masks import prunable
 from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
 from prunecli.types import Clock, Params, Pruner
+
+CHANGING = {"lr", "last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "T_cur"}
+"""What the optimizer and its schedule hold that is not the same at every step."""
 
 
 @dataclass
@@ -72,9 +77,12 @@ class TrainingState:
                 if isinstance(value, int | float | list)
             },
             "groups": [{k: v for k, v in g.items() if k != "params"} for g in groups],
+            "tensors": sorted(self.tensors()),
         }
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go on from there. Raises ValueError, or what torch raises, if that cannot be."""
+        self._check(tensors, facts)
         self.step, self.history = facts["step"], list(facts["history"])
         self.model.load_state_dict(_part(tensors, "model/"))
         self.scheduler.load_state_dict(dict(facts["scheduler"]))
@@ -84,6 +92,9 @@ class TrainingState:
         for key, value in _part(tensors, "optimizer/").items():
             place, _, name = key.partition("/")
             parameter = parameters[int(place)]
+            fitting = () if name == "step" else parameter.shape
+            if value.shape != fitting or not value.is_floating_point():
+                raise ValueError(f"{key} has the shape of no parameter")
             # In the parameter's own memory format: fused kernels walk both side by side.
             same = value.shape == parameter.shape
             buffer = torch.empty_like(parameter if same else value, device=parameter.device)
@@ -94,6 +105,28 @@ class TrainingState:
             torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
         if "loss_sum" in tensors:
             self.loss_sum = tensors["loss_sum"].to(self.device)
+
+    def _check(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """That nothing is missing, and nothing another but what changes from step to step."""
+        if sorted(tensors) != facts["tensors"]:
+            raise ValueError("tensors are missing or too many")
+        facts, own = json.loads(json.dumps([dict(facts), self.facts()]))
+        if facts["scheduler"].get("last_epoch") != facts["step"]:
+            raise ValueError("the schedule is at another step")
+        pairs = [(facts["scheduler"], own["scheduler"])]
+        pairs += zip(facts["groups"], own["groups"], strict=True)
+        for saved, fresh in pairs:
+            for key in saved.keys() | fresh.keys():
+                value, before = saved[key], fresh[key]
+                same = type(value) is type(before) and (key in CHANGING or value == before)
+                if not same or (key == "lr" and value < 0):
+                    raise ValueError(f"{key} cannot be {value!r}")
+        rates = facts["scheduler"]["_last_lr"]
+        if not fits(rates, [NUMBER]) or len(rates) != len(facts["groups"]):
+            raise ValueError("there is no learning rate for each group")
+        loss = tensors.get("loss_sum")
+        if loss is not None and (loss.shape != () or not loss.is_floating_point()):
+            raise ValueError("the loss is not a number")
 
     def _optimizer_values(self) -> Iterator[tuple[int, str, Tensor]]:
         for place, values in self.optimizer.state_dict()["state"].items():

@@ -17,6 +17,8 @@ from prunecli.files import atomic
 from prunecli.files.atomic import DTYPE_CODE, check_output, claimed, write_bytes, write_tensors
 from prunecli.files.tensors import TensorFile
 
+DELAYS = [random.Random(seed).uniform(0, 0.03) for seed in range(58)]
+MANY = [pytest.param(delay, marks=pytest.mark.slow) for delay in DELAYS[8:]]
 FORK = multiprocessing.get_context("fork")
 OLD, NEW = b"old", [b"new" * 100_000] * 30
 
@@ -222,7 +224,7 @@ def test_kill_9_half_way_leaves_the_old_file_and_the_next_claim_sweeps(path):
 
 
 @pytest.mark.fault(12)
-@pytest.mark.parametrize("delay", [random.Random(seed).uniform(0, 0.03) for seed in range(8)])
+@pytest.mark.parametrize("delay", [*DELAYS[:8], *MANY])
 def test_kill_9_at_any_time_leaves_the_old_file_or_the_new_one(path, delay):
     def work(connection):
         threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
