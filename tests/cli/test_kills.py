@@ -112,7 +112,10 @@ def test_a_training_killed_at_50_moments_goes_on_to_the_same_bytes(folder, monke
     line = f"{TRAIN} -o one/t.safetensors --resume"
     while kills < KILLS:
         process = begun(line)
-        time.sleep(rng.uniform(0, seconds))
+        waited = time.monotonic() + 10 * seconds
+        while not Path("one/t.state.safetensors").exists() and time.monotonic() < waited:
+            time.sleep(0.001)  # until there is something to go on from
+        time.sleep(rng.uniform(0, seconds / 2))
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
         code = ended(process)
