@@ -23,13 +23,13 @@ from prunecli.steps._common import (
     Source,
     kept_bits,
     left_over,
-    load_model,
     mask_lineage,
     open_mask,
     sibling,
     stem,
     versions,
 )
+from prunecli.steps._network import load_model
 from prunecli.training.loop import EVAL_BATCH, evaluate
 from prunecli.types import Mask
 

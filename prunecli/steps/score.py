@@ -23,13 +23,13 @@ from prunecli.seeds import derive_seed
 from prunecli.steps._common import (
     Common,
     Source,
-    load_model,
     open_mask,
     options_with_seed,
     sibling,
     stem,
     versions,
 )
+from prunecli.steps._network import load_model
 from prunecli.types import Batches, Mask, Scores
 from prunecli.untouched import untouched
 

@@ -17,8 +17,9 @@ from prunecli.interrupts import deferred_interrupts
 from prunecli.masks import prunable
 from prunecli.pruners._fixed import Fixed
 from prunecli.seeds import derive_seed
-from prunecli.steps._common import Common, build_model, check_data_fits, load_weights
+from prunecli.steps._common import Common, check_data_fits
 from prunecli.steps._course import TrainingSet, build_pruner
+from prunecli.steps._network import build_model, load_weights
 from prunecli.steps._pretrained import adopt, pretrained
 from prunecli.steps._training_files import TrainingFiles
 from prunecli.steps._training_plan import Plan, TrainOptions, lineage, prepared
