@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -66,9 +68,26 @@ def gpus() -> list[str]:
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
     """The model on the device, in the memory format that convolutions are fastest in."""
+    if device.type == "cpu":
+        keep_freed_memory()
     model.to(device)
     model.to(memory_format=torch.channels_last)
     return model
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let the C library hold on to up to 1 GiB that was freed, where it can be told to.
+
+    Every step of training frees megabytes and asks for them again. Handed back to the system in
+    between, they come page by page, zeroed anew: a fifth of a small network's step.
+    """
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # of glibc's malloc.h
+    with suppress(OSError, AttributeError, TypeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(trim_threshold, 1 << 30)
+        library.mallopt(top_pad, 1 << 26)
+        library.mallopt(mmap_threshold, 1 << 25)
 
 
 def has_fast_bf16(device: torch.device) -> bool:

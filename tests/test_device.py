@@ -1,3 +1,5 @@
+import resource
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,18 @@ def test_autocast_computes_in_the_precision_asked_for():
 def test_a_placed_model_is_channels_last():
     model = place(nn.Conv2d(3, 4, 3), CPU)
     assert model.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is told to glibc")
+def test_memory_that_a_step_frees_is_there_for_the_next_step():
+    def step():
+        held = [torch.ones(megabytes << 18) for megabytes in (4, 8, 16, 24, 30)]
+        return sum(tensor[0] for tensor in held)
+
+    place(nn.Linear(1, 1), CPU)
+    step()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        step()
+    pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert pages < 82 * 256, "82 MB in pages of 4 KiB, a single time"
