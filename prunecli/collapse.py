@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +12,13 @@ from torch.func import functional_call
 
 from prunecli.errors import Mismatch
 from prunecli.graph import Flow, Layer, grouped
-from prunecli.masks import dead_layers, prunable
+from prunecli.masks import prunable
+from prunecli.parts import PART, Parted, held, parted, whole
 from prunecli.types import Mask
 
 
 def diagnosis(
-    mask: Mask, model: nn.Module | None = None, input_shape: tuple[int, ...] = ()
+    mask: Parted | Mask, model: nn.Module | None = None, input_shape: tuple[int, ...] = ()
 ) -> dict[str, Any]:
     """Of a mask, and of the network that it is for, if that is known and can be traced:
 
@@ -29,33 +31,54 @@ def diagnosis(
 
     `live_path` and `effective_density` are None where there is no network to trace.
     """
-    total = sum(kept.numel() for kept in mask.values())
-    left = sum(int(kept.sum()) for kept in mask.values())
-    channels = {name: _by_channel(name, kept, model) for name, kept in mask.items()}
-    effective = None if model is None else _effective(mask, model, input_shape)
+    bits = parted(mask)
+    total = sum(map(math.prod, bits.shapes.values()))
+    layers = {
+        name: _streamed(bits, name) if model is None else _grouped(bits, name, model)
+        for name in bits.shapes
+    }
+    effective = None if model is None else _effective(held(bits), model, input_shape)
     return {
-        "dead_layers": dead_layers(mask),
-        "dead_inputs": {name: _dead(kept, (1, 3)) for name, kept in channels.items()},
-        "dead_outputs": {name: _dead(kept, (2, 3)) for name, kept in channels.items()},
+        "dead_layers": [name for name, layer in layers.items() if not layer.kept],
+        "dead_inputs": {name: layer.dead_inputs for name, layer in layers.items()},
+        "dead_outputs": {name: layer.dead_outputs for name, layer in layers.items()},
         "live_path": None if effective is None else effective > 0,
         "effective_density": None if effective is None else effective / total,
-        "max_compression": total / len(mask),
-        "feasible": left >= len(mask),
+        "max_compression": total / len(layers),
+        "feasible": sum(layer.kept for layer in layers.values()) >= len(layers),
     }
 
 
-def _by_channel(name: str, kept: Tensor, model: nn.Module | None) -> Tensor:
-    """As [groups, outputs, inputs, kernel]; of an unknown layer as of one that has no groups."""
-    if model is not None:
-        return grouped(model.get_submodule(name.removesuffix("weight").rstrip(".")), kept)
-    inputs = kept.shape[1] if kept.ndim > 1 else 1
-    return kept.reshape(1, kept.shape[0], inputs, -1) if kept.numel() else kept.new_ones(1, 1, 1, 1)
+class _Left(NamedTuple):
+    """Of a layer: the weights that are left, and the channels without any."""
+
+    kept: int
+    dead_inputs: int
+    dead_outputs: int
 
 
-def _dead(kept: Tensor, others: tuple[int, int]) -> int:
-    """How many channels have no weight left, in all groups."""
-    alive = kept.any(others[1]).any(others[0])
-    return int(alive.numel() - alive.sum())
+def _grouped(mask: Parted, name: str, model: nn.Module) -> _Left:
+    kept = whole(mask, name)
+    by_channel = grouped(model.get_submodule(name.removesuffix("weight").rstrip(".")), kept)
+    inputs, outputs = (by_channel.any(3).any(axis) for axis in (1, 2))
+    return _Left(int(kept.sum()), int((~inputs).sum()), int((~outputs).sum()))
+
+
+def _streamed(mask: Parted, name: str) -> _Left:
+    """Of an unknown layer, as of one that has no groups: read a few outputs at a time."""
+    outputs, inputs, *kernel = (*mask.shapes[name], 1)[: max(2, len(mask.shapes[name]))]
+    row = inputs * math.prod(kernel)
+    if not outputs * row:
+        return _Left(0, 0, 0)
+    rows = max(8, PART // row // 8 * 8)
+    kept = dead_outputs = 0
+    alive = torch.zeros(inputs, dtype=torch.bool)
+    for part in mask.parts(name, rows * row):
+        weights = part.reshape(-1, inputs, row // inputs).any(2)
+        kept += int(part.count_nonzero())
+        dead_outputs += int((~weights.any(1)).sum())
+        alive |= weights.any(0)
+    return _Left(kept, int((~alive).sum()), dead_outputs)
 
 
 def _effective(mask: Mask, model: nn.Module, input_shape: tuple[int, ...]) -> int | None:

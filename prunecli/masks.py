@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ from prunecli.errors import BadInput, BadUsage, Mismatch
 from prunecli.files.artifacts import kind_of
 from prunecli.files.header import FLOATS
 from prunecli.files.tensors import TensorFile
+from prunecli.parts import Parted, parted
 from prunecli.types import Mask, Params
 
 EMBEDDING = re.compile(r"(^|[._])(\w*embed\w*|wte|wpe|relative_attention_bias)([._]|$)")
@@ -129,8 +131,11 @@ def aligned(mask: Mask, params: Mapping[str, Tensor]) -> Mask:
     }
 
 
-def kept_counts(mask: Mask) -> dict[str, int]:
-    return {name: int(kept.sum()) for name, kept in mask.items()}
+def kept_counts(mask: Parted | Mask) -> dict[str, int]:
+    bits = parted(mask)
+    return {
+        name: sum(int(part.count_nonzero()) for part in bits.parts(name)) for name in bits.shapes
+    }
 
 
 def all_finite(tensor: Tensor) -> bool:
@@ -142,9 +147,9 @@ def all_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
-def density(mask: Mask) -> float:
+def density(mask: Parted | Mask) -> float:
     """The fraction of weights kept, over all that the mask covers."""
-    return sum(kept_counts(mask).values()) / sum(kept.numel() for kept in mask.values())
+    return sum(kept_counts(mask).values()) / sum(map(math.prod, parted(mask).shapes.values()))
 
 
 def dead_layers(mask: Mask) -> list[str]:

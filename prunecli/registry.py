@@ -101,6 +101,13 @@ def takes_model(scorer: Callable[..., Any]) -> bool:
     return count == 2
 
 
+def takes_part(scorer: Callable[..., Any]) -> bool:
+    """Whether a tensor scorer takes any part of a weight, `types.Part`, not only the whole."""
+    from prunecli.types import Part  # which torch comes with
+
+    return next(iter(_parameters(scorer).values())).annotation is Part
+
+
 def own_rounds(scorer: Callable[..., Any]) -> int:
     """In how many rounds a scorer prunes unless told otherwise; see `types.iterative`."""
     return int(getattr(scorer, "rounds", 1))

@@ -1,30 +1,41 @@
 """Exact selection: which weights a number of weights kept comes to.
 
-Nothing is sorted. A random sample of the scores brackets the k-th highest, one pass counts what
-lies above the bracket and gathers the few per cent inside it, where the k-th highest is then found
-exactly; another pass builds the mask. The sample decides only how much is gathered, never what is
-selected. Each pass reads one tensor at a time, so the same code serves scores in memory and scores
-larger than it.
+Nothing is sorted. Floats rank as the bits that they are made of do, so the scores are counted by
+the upper half of their bits; that says in which of these 65,536 bins the k-th highest lies, and
+counting that bin by the lower half says where. A pass each, over one part of a tensor at a time:
+the same code serves scores in memory and scores larger than it. Scores that come from bfloat16
+have nothing in their lower halves, and need one pass.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from prunecli.errors import BadUsage, NotFinite
 from prunecli.files.artifacts import PRUNED
 from prunecli.masks import exact_count
+from prunecli.parts import PART, Parted, held, parted
+from prunecli.quotas import SCOPES
 from prunecli.types import Mask
 
-Shapes = Mapping[str, tuple[int, ...]]
-SAMPLE = 1 << 16
+HALF = 1 << 16
+Counts = NDArray[np.int64]
 
 
-def select(scores: Mapping[str, Tensor], density: float, scope: str = "global") -> Mask:
+def select(scores: Parted | Mapping[str, Tensor], density: float, scope: str = "global") -> Mask:
+    """The mask of `choose`, in memory."""
+    return held(choose(parted(scores), density, scope))
+
+
+def choose(scores: Parted, density: float, scope: str = "global") -> Chosen:
     """Keep exactly round(density * n) of the n scored weights: the highest scores.
 
     Ties go to the earlier tensor, then to the earlier place in it. Weights scored -inf were pruned
@@ -32,12 +43,13 @@ def select(scores: Mapping[str, Tensor], density: float, scope: str = "global") 
 
     Raises NotFinite for NaN or +inf, and BadUsage if fewer weights are left than are to be kept.
     """
-    shapes = {name: tuple(scores[name].shape) for name in scores}
+    shapes = scores.shapes
     total = sum(map(math.prod, shapes.values()))
     keep = exact_count(density, total)
     if keep == 0:
         raise BadUsage(f"a density of {density:g} keeps none of the {total:,} weights; raise it")
-    room = {name: _room(name, flat) for name, flat in _flat(scores)}
+    ranking = _Ranking(scores)
+    room = ranking.room()
     if keep > sum(room.values()):
         raise BadUsage(
             f"{keep:,} of {total:,} weights are to be kept, but an earlier mask left only "
@@ -45,170 +57,158 @@ def select(scores: Mapping[str, Tensor], density: float, scope: str = "global") 
         )
     allocate = SCOPES[scope]
     if allocate is None:
-        return keep_highest(scores, keep)
-    mask: Mask = {}
+        return Chosen(scores, ranking.highest(list(shapes), keep))
+    cuts: dict[str, Cut] = {}
     for name, quota in allocate(shapes, room, keep).items():
-        mask |= keep_highest({name: scores[name]}, quota)
-    return mask
-
-
-def _room(name: str, flat: Tensor) -> int:
-    """How many weights have not been pruned yet. Raises NotFinite for NaN and +inf."""
-    _check(name, flat)
-    return int((flat > PRUNED).count_nonzero())
-
-
-def _check(name: str, flat: Tensor) -> None:
-    if flat.numel() and not flat.max() < math.inf:  # the maximum is NaN if anything is
-        raise NotFinite(f"the scores of {name!r} hold NaN or infinity; nothing was selected")
-
-
-def _flat(scores: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    for name, score in scores.items():
-        yield name, score.detach().cpu().reshape(-1).to(torch.float32)
+        cuts |= ranking.highest([name], quota)
+    return Chosen(scores, cuts)
 
 
 def keep_highest(scores: Mapping[str, Tensor], keep: int) -> Mask:
-    """The `keep` highest scores over all tensors; ties by order. See `select`.
+    """The `keep` highest scores over all tensors; ties by order. See `choose`.
 
     Raises NotFinite for NaN or +inf.
     """
-    for name, flat in _flat(scores):
-        _check(name, flat)
-    threshold, ties = _threshold(scores, keep) if keep else (math.inf, 0)
-    mask: Mask = {}
-    for name, flat in _flat(scores):
-        kept = flat > threshold
-        if ties:
-            equal = (flat == threshold).nonzero()[:ties, 0]
-            kept[equal] = True
-            ties -= len(equal)
-        mask[name] = kept.reshape(scores[name].shape)
-    return mask
+    ranked = parted(scores)
+    return held(Chosen(ranked, _Ranking(ranked).highest(list(scores), keep)))
 
 
-def _threshold(scores: Mapping[str, Tensor], keep: int) -> tuple[float, int]:
-    """The keep-th highest score, and how many of those that equal it are kept.
+@dataclass(frozen=True)
+class Cut:
+    """What a tensor keeps: all that is above, and the first `ties` of those that are equal."""
 
-    Falling, the scores are: those above `high`, those at it, those inside, those at `low`, and the
-    rest. Where the keep-th is outside the bracket, the bracket moves to the side where it is.
-    """
-    low, high = _bracket(scores, keep)
-    while True:
-        above = at_high = at_low = 0
-        parts = []
-        for _, flat in _flat(scores):
-            above += int((flat > high).count_nonzero())
-            at_high += int((flat == high).count_nonzero())
-            if low < high:
-                at_low += int((flat == low).count_nonzero())
-                parts.append(flat[(flat > low) & (flat < high)])
-        inside = torch.cat(parts) if parts else torch.empty(0)
-        rank = keep - above
-        if rank <= 0:
-            low, high = high, math.inf
-        elif rank <= at_high:
-            return high, rank
-        elif (rank := rank - at_high) <= len(inside):
-            value = inside.kthvalue(len(inside) - rank + 1).values
-            return float(value), rank - int((inside > value).count_nonzero())
-        elif (rank := rank - len(inside)) <= at_low:
-            return low, rank
+    threshold: float
+    ties: int
+    kept: int
+
+
+class Chosen:
+    """The mask that cuts make of scores, made anew for whoever reads it; see `parts.Parted`."""
+
+    def __init__(self, scores: Parted, cuts: Mapping[str, Cut]) -> None:
+        self.scores, self.cuts = scores, cuts
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return self.scores.shapes
+
+    def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
+        cut = self.cuts[name]
+        ties = cut.ties
+        for part in self.scores.parts(name, size):
+            flat = part.float()
+            kept = flat > cut.threshold
+            if ties:
+                equal = (flat == cut.threshold).nonzero()[:ties, 0]
+                kept[equal] = True
+                ties -= len(equal)
+            yield kept
+
+
+class _Ranking:
+    """How many scores of each tensor have which upper half. Needs a pass to make."""
+
+    def __init__(self, scores: Parted) -> None:
+        self.scores = scores
+        self.lower_halves = False
+        """Whether any is not zero."""
+        self.upper = {name: self._by_upper_half(name) for name in scores.shapes}
+
+    def room(self) -> dict[str, int]:
+        """How many weights of each tensor have not been pruned yet."""
+        pruned = int(FALLING[_bits(torch.tensor([PRUNED]))[0] // HALF])
+        return {name: counts.before(pruned) for name, counts in self.upper.items()}
+
+    def highest(self, names: list[str], keep: int) -> dict[str, Cut]:
+        """The cuts that keep the `keep` highest of all that these tensors hold."""
+        if not keep:
+            return {name: Cut(math.inf, 0, 0) for name in names}
+        upper, rank = _kth([self.upper[name] for name in names], keep)
+        within = {name: self._within(name, int(FALLING[upper])) for name in names}
+        lower, ties = _kth(list(within.values()), rank)
+        threshold = _float(int(FALLING[upper]), lower)
+        cuts = {}
+        for name in names:
+            equal = min(ties, within[name].at(lower))
+            ties -= equal
+            above = self.upper[name].before(upper) + within[name].before(lower)
+            cuts[name] = Cut(threshold, equal, above + equal)
+        return cuts
+
+    def _by_upper_half(self, name: str) -> _Counts:
+        counts = np.zeros(HALF, np.int64)
+        for part in self.scores.parts(name):
+            if part.numel() and not part.max() < math.inf:  # NaN if anything is
+                fault = "NaN or infinity; nothing was selected"
+                raise NotFinite(f"the scores of {name!r} hold {fault}")
+            bits = _bits(part)
+            _count(bits >> 16, counts)
+            self.lower_halves |= bool(np.bitwise_or.reduce(bits) % HALF)
+        return _Counts(counts, FALLING)
+
+    def _within(self, name: str, half: int) -> _Counts:
+        """Of the scores that have this upper half, how many have which lower half."""
+        counts = np.zeros(HALF, np.int64)
+        there = self.upper[name].at(int(FALLING[half]))
+        if there and self.lower_halves:
+            for part in self.scores.parts(name):
+                bits = _bits(part)
+                _count(bits[bits >> 16 == half] % HALF, counts)
         else:
-            low, high = -math.inf, low
+            counts[0] = there
+        return _Counts(counts, _falling_within(half))
 
 
-def _bracket(scores: Mapping[str, Tensor], keep: int) -> tuple[float, float]:
-    """Two values between which the keep-th highest score lies, very likely."""
-    total = sum(math.prod(scores[name].shape) for name in scores)
-    if total <= SAMPLE:
-        return -math.inf, math.inf
-    draw = torch.Generator().manual_seed(0)
-    sample = torch.cat(
-        [
-            flat[torch.randint(flat.numel(), (-(-flat.numel() * SAMPLE // total),), generator=draw)]
-            for _, flat in _flat(scores)
-            if flat.numel()
-        ]
-    )
-    falling = sample.sort(descending=True).values
-    middle, margin = len(falling) * keep // total, 3 * math.isqrt(len(falling))
-    high = float(falling[middle - margin]) if middle >= margin else math.inf
-    low = float(falling[middle + margin]) if middle + margin < len(falling) else -math.inf
-    return low, high
+class _Counts:
+    """How often each half occurs that does, by its place in the falling order of the floats."""
+
+    def __init__(self, counts: Counts, place: Counts) -> None:
+        halves = counts.nonzero()[0]
+        falling = halves[place[halves].argsort()]
+        self.places, self.counts = place[falling], counts[falling]
+        self.up_to = self.counts.cumsum()
+
+    def before(self, place: int) -> int:
+        """How many come before it."""
+        found = int(self.places.searchsorted(place))
+        return int(self.up_to[found - 1]) if found else 0
+
+    def at(self, place: int) -> int:
+        return self.before(place + 1) - self.before(place)
 
 
-def apportion(
-    shares: Mapping[str, float], room: Mapping[str, int], keep: int, least: int = 0
-) -> dict[str, int]:
-    """Whole numbers near `shares` that add up to exactly `keep`, each within its room.
-
-    Largest remainders first (ties by order), as seats are apportioned to votes; what finds no room
-    is spread over the rest. The rooms must add up to `keep` or more. None is below `least`, where
-    there is room and `keep` suffices.
-    """
-    least = min(least, keep // max(1, len(shares)))
-    quota = {n: min(room[n], max(least, math.floor(share))) for n, share in shares.items()}
-    by_remainder = sorted(shares, key=lambda name: quota[name] - shares[name])
-    while missing := keep - sum(quota.values()):
-        sign = 1 if missing > 0 else -1
-        limit = room if sign > 0 else dict.fromkeys(room, least)
-        movable = [n for n in by_remainder[::sign] if sign * (limit[n] - quota[n]) > 0]
-        each = max(1, abs(missing) // len(movable))
-        for name in movable[: abs(missing)]:
-            quota[name] += sign * min(each, abs(limit[name] - quota[name]))
-    return quota
+def _count(halves: NDArray[Any], counts: Counts) -> None:
+    found = np.bincount(halves.astype(np.intp))
+    counts[: len(found)] += found
 
 
-def layer(shapes: Shapes, room: Mapping[str, int], keep: int) -> dict[str, int]:
-    """The same fraction of every tensor."""
-    size = {name: math.prod(shape) for name, shape in shapes.items()}
-    total = sum(size.values())
-    return apportion({name: keep * n / total for name, n in size.items()}, room, keep)
+def _kth(all_counts: list[_Counts], rank: int) -> tuple[int, int]:
+    """Where the rank-th highest of all together is, and its rank among those of the same place."""
+    falling = np.zeros(HALF, np.int64)
+    for counts in all_counts:
+        falling[counts.places] += counts.counts
+    up_to = falling.cumsum()
+    place = int(up_to.searchsorted(rank))
+    return place, rank - int(up_to[place - 1] if place else 0)
 
 
-def uniform(shapes: Shapes, room: Mapping[str, int], keep: int) -> dict[str, int]:
-    """The first tensor whole, the same fraction of every other.
-
-    Source: Evci et al., Rigging the Lottery, ICML 2020, arXiv 1911.11134, section 3 ("Uniform")
-    """
-    first, *others = shapes
-    if math.prod(shapes[first]) > keep or not others:
-        return layer(shapes, room, keep)
-    rest = layer({name: shapes[name] for name in others}, room, keep - room[first])
-    return {first: room[first]} | rest
+def _bits(scores: Tensor) -> NDArray[np.uint32]:
+    """Of the float32 values. Adding zero leaves it without a sign."""
+    return (scores.float() + 0.0).numpy().view(np.uint32)
 
 
-def erk(shapes: Shapes, room: Mapping[str, int], keep: int) -> dict[str, int]:
-    """Erdos-Renyi-kernel: wide layers are thinned more.
+FALLING = np.concatenate([np.arange(HALF // 2)[::-1], np.arange(HALF // 2, HALF)])
+"""The upper halves, from that of the highest float down: negative ones fall as their bits rise.
 
-    The density of a tensor of shape [n_out, n_in, *kernel] is proportional to
-    (n_out + n_in + sum kernel) / (n_out * n_in * prod kernel), capped at 1.
-
-    Source: Evci et al., Rigging the Lottery, ICML 2020, arXiv 1911.11134, section 3
-    """
-    size = {name: math.prod(shape) for name, shape in shapes.items()}
-    weight = {name: float(sum(shape)) for name, shape in shapes.items()}
-    return apportion(water_filled(weight, size, keep), room, keep)
+It is its own inverse: also the place of each upper half in this order.
+"""
 
 
-def water_filled(
-    weight: Mapping[str, float], size: Mapping[str, int], keep: int
-) -> dict[str, float]:
-    """min(size, c * weight) of each, with c such that they add up to `keep`."""
-    whole: set[str] = set()
-    while True:
-        thinned = [name for name in size if name not in whole]
-        scale = (keep - sum(size[n] for n in whole)) / (sum(weight[n] for n in thinned) or 1.0)
-        too_much = {name for name in thinned if scale * weight[name] > size[name]}
-        if not too_much:
-            break
-        whole |= too_much
-    return {n: float(size[n]) if n in whole else scale * weight[n] for n in size}
+def _falling_within(half: int) -> Counts:
+    """The lower halves from that of the highest float down, where this is the upper half."""
+    return np.arange(HALF)[:: 1 if half >= HALF // 2 else -1]
 
 
-Scope = Callable[[Shapes, Mapping[str, int], int], dict[str, int]]
-
-SCOPES: dict[str, Scope | None] = {"global": None, "layer": layer, "uniform": uniform, "erk": erk}
-"""How many weights each tensor keeps, by name: from the shapes, the weights that are still there
-and the number to keep in all. `global` sets no quota: one ranking over all tensors."""
+def _float(half: int, place: int) -> float:
+    bits = half * HALF + int(_falling_within(half)[place])
+    return float(np.array([bits], np.uint32).view(np.float32)[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Concatenate, Protocol, TypeAlias, TypeVar
+from typing import Any, Concatenate, NewType, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,13 @@ REACH = 4.0
 """Standard deviations to either side that a histogram of weights covers."""
 
 TensorScorer: TypeAlias = "Callable[Concatenate[Tensor, ...], Tensor]"
-"""Scores one weight at a time, so it needs no model: `def magnitude(weight) -> Tensor`."""
+"""Scores one tensor at a time, so it needs no model: `def lamp(weight: Tensor) -> Tensor`."""
+
+Part = NewType("Part", Tensor)
+"""Any part of a tensor, flat, or all of it: `def magnitude(weight: Part) -> Tensor`.
+
+For what scores each weight by itself. Then a tensor need not fit into memory.
+"""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

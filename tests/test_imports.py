@@ -23,8 +23,9 @@ LAYERS = [
     ["registry"],
     ["scorers", "pruners", "models", "data"],
     ["collapse"],
-    ["graph", "selection", "schedules", "masks", "untouched"],
+    ["graph", "selection", "schedules", "quotas", "pattern", "masks", "untouched"],
     ["files"],
+    ["parts"],
     ["types", "seeds"],
     ["errors", "__init__"],
 ]

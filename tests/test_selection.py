@@ -7,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunecli import selection
 from prunecli.errors import BadUsage, NotFinite
-from prunecli.selection import SCOPES, apportion, erk, layer, select, uniform, water_filled
+from prunecli.parts import PART, held
+from prunecli.quotas import SCOPES, apportion, erk, layer, uniform, water_filled
+from prunecli.selection import choose, select
 
 SHAPES = {"conv1": (8, 3, 3, 3), "conv2": (16, 8, 3, 3), "fc": (10, 64)}
 SIZES = {name: math.prod(shape) for name, shape in SHAPES.items()}
@@ -353,55 +354,50 @@ def test_many_scores_are_selected_as_a_full_sort_does(kind, scope):
 
 
 @pytest.mark.parametrize("keep", [1, 2, 65_535, 65_536, 65_537, 299_999, 300_000])
-def test_the_ends_and_the_size_of_the_sample_are_no_exceptions(keep):
+def test_the_ends_and_the_number_of_bins_are_no_exceptions(keep):
     assert COUNT == 300_000
     torch.manual_seed(0)
     scores = shaped(LARGE["few values"]() + (torch.rand(COUNT) < 0.5))
     assert agree(select(scores, keep / COUNT), by_full_sort(scores, keep))
 
 
-BRACKETS = {
-    "too high": (5.0, 6.0),
-    "above all": (1e30, 2e30),
-    "too low": (-6.0, -5.0),
-    "below all": (-2e30, -1e30),
-    "a single value": (1.0, 1.0),
-    "a single value too high": (7.0, 7.0),
-    "a single value too low": (-7.0, -7.0),
-    "inverted": (2.0, -2.0),
-    "inverted and too high": (9.0, 8.0),
-    "inverted and too low": (-8.0, -9.0),
-    "ends at the value": (0.0, 1.0),
-    "below is open": (-math.inf, -3.0),
-    "above is open": (3.0, math.inf),
-    "nothing at all": (math.inf, -math.inf),
-    "only the top": (math.inf, math.inf),
-    "only the pruned": (-math.inf, -math.inf),
-}
-
-
-@pytest.mark.parametrize("bracket", BRACKETS.values(), ids=BRACKETS)
-def test_a_wrong_bracket_costs_time_and_not_exactness(monkeypatch, bracket):
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_that_only_their_lower_bits_tell_apart(sign):
     torch.manual_seed(0)
-    made = {
-        "normal": torch.randn(60),
-        "few": torch.randint(-3, 4, (60,)).float(),
-        "equal": torch.ones(60),
-        "pruned": torch.randn(60).masked_fill(torch.rand(60) < 0.2, -math.inf),
-    }
-    monkeypatch.setattr(selection, "_bracket", lambda scores, keep: bracket)
-    for flat, keep in itertools.product(made.values(), (1, 2, 20, 30, 45)):
-        scores = {"a": flat[:25].reshape(5, 5), "b": flat[25:]}
-        assert agree(select(scores, keep / 60), by_full_sort(scores, keep))
+    bits = 0x3F800000 + torch.randint(0, 1 << 16, (5000,), dtype=torch.int32)
+    flat = sign * bits.view(torch.float32)
+    scores = {"a": flat[:2000].reshape(20, 100), "b": flat[2000:]}
+    for keep in (1, 2500, 4999):
+        assert agree(select(scores, keep / 5000), by_full_sort(scores, keep))
 
 
-def test_the_bracket_of_many_scores_is_narrow_and_holds_the_value():
-    """What makes selecting fast: only a few per cent of the scores lie inside."""
+class Passes:
+    """Scores that count how often they are read."""
+
+    def __init__(self, score):
+        self.score, self.count = score, 0
+        self.shapes = {"w": tuple(score.shape)}
+
+    def parts(self, name, size=PART):
+        self.count += 1
+        yield from self.score.split(size)
+
+
+@pytest.mark.parametrize(("dtype", "passes"), [(torch.bfloat16, 1), (torch.float32, 2)])
+def test_a_pass_for_each_half_of_the_bits_that_is_in_use(dtype, passes):
     torch.manual_seed(0)
-    scores = shaped(torch.randn(COUNT))
-    flat = torch.cat([score.flatten() for score in scores.values()])
-    for keep in (COUNT // 2, COUNT // 20):
-        low, high = selection._bracket(scores, keep)
-        value = float(flat.sort(descending=True).values[keep - 1])
-        assert low < value < high
-        assert int(((flat > low) & (flat < high)).sum()) < 0.05 * COUNT
+    scores = Passes(torch.rand(1000).to(dtype))
+    chosen = choose(scores, 0.3)
+    assert scores.count == passes
+    assert chosen.cuts["w"].kept == 300
+    assert int(held(chosen)["w"].sum()) == 300
+
+
+@pytest.mark.parametrize("extra", [-1, 0, 1, 5])
+@pytest.mark.parametrize("make", ["normal", "few values", "all equal"])
+def test_in_parts_as_in_one(make, extra):
+    torch.manual_seed(0)
+    flat = LARGE[make]()[: PART + extra]
+    scores = {"a": flat, "b": flat.flip(0)}
+    keep = PART // 3
+    assert agree(select(scores, keep / (2 * len(flat))), by_full_sort(scores, keep))

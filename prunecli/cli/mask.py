@@ -34,6 +34,7 @@ prunecli mask $(prunecli score --method lamp ckpt.safetensors) --sparsity 0.9 --
 prunecli mask init.safetensors --method snip --rounds 10 --density 0.02   # scored every round
 prunecli mask scores.safetensors --density 0.05 --mask previous.mask.safetensors     # nested
 prunecli mask init.safetensors --method synflow --critical        # how far can it go?
+prunecli mask llama/ --method magnitude --pattern 2:4 --ignore '*lm_head*'
 """
 
 
@@ -62,6 +63,13 @@ class MaskCommand(Command):
     default="global",
     show_default=True,
     help="Choose among all weights, or give each layer its share.",
+)
+@click.option(
+    "--pattern",
+    default="unstructured",
+    show_default=True,
+    metavar="unstructured|N:M",
+    help="N:M keeps N of every M weights along a layer's inputs.",
 )
 @click.option("--method", type=Named("scorers"), help="Score a checkpoint on the fly.")
 @click.option(
@@ -97,9 +105,10 @@ class MaskCommand(Command):
 def mask(scores: Path, **params: Any) -> None:  # fmt: skip
     """Keep the highest scores: exactly round(density * n) of n weights, ties by order.
 
-    Give exactly one of --density, --sparsity, --compression and --critical. From a CHECKPOINT,
-    --method says how to score it.
+    Give exactly one of --density, --sparsity, --compression and --critical, or a --pattern. From a
+    CHECKPOINT, --method says how to score it.
     """
+    from prunecli.pattern import Pattern
     from prunecli.steps.mask import Selection
     from prunecli.steps.mask import mask as step
 
@@ -111,14 +120,22 @@ def mask(scores: Path, **params: Any) -> None:  # fmt: skip
         params["schedule"],
         allow_dead_layers=not params["no_dead_layers"],
         count=params["count"],
+        pattern=Pattern.parse(params["pattern"]),
     )
     done(params, step(scores, selection, scoring(params), params["mask"], common(params)))
 
 
 def density_asked(params: Mapping[str, Any]) -> float | None:
-    """The density asked for; None for the critical one."""
+    """The density asked for; None for the critical one, and where a pattern decides."""
     given = [n for n in ("density", "sparsity", "compression", "critical") if params[n]]
     given += [n for n in ("sparsity",) if params[n] == 0]
+    if params["pattern"] != "unstructured":
+        own = [n for n in ("rounds", "preset") if params[n] is not None]
+        own += ["scope"] if params["scope"] != "global" else []
+        own += ["count"] if params["count"] != "scored" else []
+        if odd := given + own:
+            raise BadUsage(f"--pattern {params['pattern']} decides that; leave --{odd[0]} out")
+        return None
     if len(given) != 1:
         raise BadUsage("give exactly one of --density, --sparsity, --compression and --critical")
     if params["critical"]:

@@ -14,17 +14,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from prunecli.errors import BadInput, Mismatch, some
 from prunecli.files.atomic import write_tensors
+from prunecli.files.bits import packed, unpacked
 from prunecli.files.header import is_shape, printable
 from prunecli.files.tensors import TensorFile
+from prunecli.parts import PART, Made, Parted, held, parted
 from prunecli.types import Mask
 
 SCHEMA = 1
@@ -37,11 +39,15 @@ def canonical(value: Any) -> str:
 
 
 def write_artifact(
-    path: Path, kind: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
+    path: Path, kind: str, tensors: Mapping[str, Tensor | Made], meta: Mapping[str, Any]
 ) -> None:
     """Write tensors with prunecli's metadata, atomically and canonically."""
-    text = canonical({**meta, "schema": SCHEMA, "kind": kind})
-    write_tensors(path, tensors, {"prunecli": text})
+    write_tensors(path, tensors, {"prunecli": canonical(labelled(kind, meta))})
+
+
+def labelled(kind: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata with what every file says of itself."""
+    return {**meta, "schema": SCHEMA, "kind": kind}
 
 
 def open_artifact(path: Path, *kinds: str) -> TensorFile:
@@ -93,82 +99,112 @@ def untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     return kept, tied
 
 
-def write_mask(path: Path, mask: Mask, meta: Mapping[str, Any]) -> None:
+def write_mask(path: Path, mask: Parted | Mask, meta: Mapping[str, Any]) -> None:
     """Write a mask, one bit a weight. Shapes stand in the metadata."""
-    packed = {name: torch.from_numpy(_pack(kept)) for name, kept in mask.items()}
-    shapes = {name: list(kept.shape) for name, kept in mask.items()}
-    write_artifact(path, "mask", packed, {**meta, "shapes": shapes})
+    kept = parted(mask)
+    tensors = {
+        name: Made(torch.uint8, (-(-math.prod(shape) // 8),), partial(_bytes, kept, name))
+        for name, shape in kept.shapes.items()
+    }
+    shapes = {name: list(shape) for name, shape in kept.shapes.items()}
+    write_artifact(path, "mask", tensors, {**meta, "shapes": shapes})
 
 
-def read_mask(path: Path) -> tuple[Mask, TensorFile]:
-    """A mask and the file it came from. Raises BadInput for bits that cannot be a mask's."""
-    file = open_artifact(path, "mask")
-    shapes = (file.meta or {}).get("shapes")
-    if not isinstance(shapes, dict) or set(shapes) != set(file):
-        raise BadInput(f"{file.label}: its shapes do not match its tensors; make the mask again")
-    return {name: _unpack(file, name, shapes[name]) for name in file}, file
+def _bytes(mask: Parted, name: str) -> Iterable[Tensor]:
+    return packed(mask.parts(name))
 
 
-def _pack(kept: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.packbits(kept.cpu().contiguous().numpy().reshape(-1), bitorder="little")
+class MaskFile:
+    """A mask in a file, read part by part; see `parts.Parted`.
+
+    Raises BadInput for shapes and bits that cannot be a mask's, the latter when they are read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = file = open_artifact(path, "mask")
+        shapes = (file.meta or {}).get("shapes")
+        if not isinstance(shapes, dict) or set(shapes) != set(file):
+            raise BadInput(
+                f"{file.label}: its shapes do not match its tensors; make the mask again"
+            )
+        for name, shape in shapes.items():
+            _check_bits(file, name, shape)
+        self.shapes = {name: tuple(shapes[name]) for name in file}
+
+    def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
+        try:
+            yield from unpacked(self.file.parts(name, size // 8), math.prod(self.shapes[name]))
+        except ValueError as error:
+            raise BadInput(f"{self.file.label}: mask {name!r} {error}; it is damaged") from None
 
 
-def _unpack(file: TensorFile, name: str, shape: Any) -> Tensor:
+def _check_bits(file: TensorFile, name: str, shape: Any) -> None:
     if not is_shape(shape):
         raise BadInput(f"{file.label}: mask {name!r} has no valid shape; make the mask again")
     entry, count = file.entry(name), math.prod(shape)
     if entry.dtype != "U8" or entry.shape != (-(-count // 8),):
         raise BadInput(f"{file.label}: mask {name!r} does not hold the {count:,} bits of {shape}")
-    bits = np.unpackbits(file[name].numpy(), bitorder="little")
-    if bits[count:].any():
-        raise BadInput(f"{file.label}: mask {name!r} has padding bits set; it is damaged")
-    return torch.from_numpy(bits[:count].astype(bool)).reshape(shape)
+
+
+def read_mask(path: Path) -> tuple[Mask, TensorFile]:
+    """A mask, in memory, and the file it came from. Raises what a `MaskFile` raises."""
+    mask = MaskFile(path)
+    return held(mask), mask.file
 
 
 def check_mask_fits(
-    mask: Mask, shapes: Mapping[str, tuple[int, ...]], mask_label: str, label: str
+    mask: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
+    mask_label: str,
+    label: str,
 ) -> None:
-    """Raise Mismatch unless every masked name is a tensor of that shape in the checkpoint."""
+    """Raise Mismatch unless every masked name, with its shape, is a tensor of the checkpoint."""
     missing = [name for name in mask if name not in shapes]
     if missing:
         raise Mismatch(
             f"{mask_label}: it masks {some(missing)}, which {label} does not have; "
             "rebuild it with 'prunecli mask'"
         )
-    wrong = [name for name, kept in mask.items() if tuple(kept.shape) != tuple(shapes[name])]
+    wrong = [name for name, shape in mask.items() if tuple(shape) != tuple(shapes[name])]
     if wrong:
         first, *others = wrong
         verb = "differs" if len(others) == 1 else "differ"
         also = f" ({some(others, 2)} {verb} too)" if others else ""
         raise Mismatch(
-            f"{mask_label}: mask {first!r} is {list(mask[first].shape)} but {label} has "
+            f"{mask_label}: mask {first!r} is {list(mask[first])} but {label} has "
             f"{list(shapes[first])}{also}; rebuild it with 'prunecli mask'"
         )
 
 
-class ScoresFile(Mapping[str, Tensor]):
-    """The scores in a file, read anew at each access: selecting needs little memory.
+class ScoresFile:
+    """The scores in a file, read part by part; see `parts.Parted`.
 
     Only `names`, if they are given. What a mask `before` removed scores `PRUNED`.
     """
 
     def __init__(
-        self, file: TensorFile, before: Mask | None = None, names: Iterable[str] | None = None
+        self, file: TensorFile, before: Parted | None = None, names: Iterable[str] | None = None
     ) -> None:
-        self.file, self.before = file, before or {}
-        self.names = dict.fromkeys(file if names is None else names)
-        for name in self.names:
+        self.file, self.before = file, before
+        self.shapes = {name: file.shapes[name] for name in (file if names is None else names)}
+        for name in self.shapes:
             if file.entry(name).dtype != "F32":
                 raise BadInput(f"{file.label}: scores {name!r} are not float32; score again")
 
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self.names:
-            raise KeyError(name)
-        scores = self.file[name]
-        return torch.where(self.before[name], scores, PRUNED) if name in self.before else scores
+    def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
+        return pruned_before(self.file.parts(name, size), self.before, name, size)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
 
-    def __len__(self) -> int:
-        return len(self.names)
+def pruned_before(
+    parts: Iterator[Tensor],
+    before: Parted | None,
+    name: str,
+    size: int,
+    value: float = PRUNED,
+) -> Iterator[Tensor]:
+    """Parts of a tensor's scores in which what an earlier mask removed has this value."""
+    if before is None or name not in before.shapes:
+        yield from parts
+        return
+    for part, kept in zip(parts, before.parts(name, size), strict=True):
+        yield torch.where(kept, part, value)

@@ -20,13 +20,10 @@ from torch import Tensor
 
 from prunecli.errors import BadOutput, BadUsage
 from prunecli.files.header import printable, reason
+from prunecli.files.tensors import DTYPES
+from prunecli.parts import Made
 
-DTYPE_CODE = {
-    torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32",
-    torch.float16: "F16", torch.bfloat16: "BF16", torch.int16: "I16", torch.int8: "I8",
-    torch.uint8: "U8", torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2", torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64",
-}  # fmt: skip
+DTYPE_CODE = {dtype: code for code, dtype in DTYPES.items()}
 
 GLANCE = 0.2
 """Seconds that a lock is waited for, since `is_locked` holds it for as long as it looks."""
@@ -56,7 +53,7 @@ def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
     path = target.with_name(f".{target.name}.lock")
     made = [folder for folder in target.parents if not folder.exists()]
     lock = FileLock(path, timeout=-1 if wait else GLANCE)
-    with _refusals(label):
+    with refusals(label):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire()
@@ -66,7 +63,7 @@ def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
                 f"{label}: {holder} is writing it; wait for that, or use --wait"
             ) from None
     try:
-        with _refusals(label):
+        with refusals(label):
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
     finally:
@@ -102,7 +99,7 @@ def sweep(target: Path) -> None:
 
 
 @contextmanager
-def _refusals(label: str) -> Iterator[None]:
+def refusals(label: str) -> Iterator[None]:
     """Raise BadOutput where the operating system refuses to write."""
     try:
         yield
@@ -115,7 +112,7 @@ def check_output(output: Path, inputs: Iterable[Path] = (), *, force: bool = Fal
     label, target = printable(str(output)), Path(os.path.realpath(output))
     if any(target == Path(os.path.realpath(path)) for path in inputs):
         raise BadUsage(f"{label}: the output is one of the inputs; give another with -o")
-    with _refusals(label):
+    with refusals(label):
         exists = target.exists()
         folder = next(parent for parent in target.parents if parent.exists())
     if target.is_dir():
@@ -131,12 +128,14 @@ def check_output(output: Path, inputs: Iterable[Path] = (), *, force: bool = Fal
     return target
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor | Made], metadata: Mapping[str, str]
+) -> None:
     """Write a safetensors file whose bytes depend on nothing but the arguments.
 
     Tensors are laid out by falling item size, as the format's own writer does to keep them
-    aligned, and in the given order within one size. They are read one at a time, so a lazy mapping
-    of any size will do. `metadata` keys are sorted.
+    aligned, and in the given order within one size. They are read one at a time, or made while
+    they are written. `metadata` keys are sorted.
     """
     layout = {name: _entry(tensors[name]) for name in tensors}
     order = sorted(layout, key=lambda name: -layout[name][2])
@@ -152,16 +151,21 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     def chunks() -> Iterator[bytes | memoryview]:
         yield len(raw).to_bytes(8, "little") + raw
         for name in order:
-            flat = tensors[name].detach().cpu().contiguous().reshape(-1)
-            if flat.numel():
-                yield flat.view(torch.uint8).numpy().data
+            yield from _bytes(tensors[name])
 
     write_bytes(path, chunks())
 
 
-def _entry(tensor: Tensor) -> tuple[str, list[int], int, int]:
-    size = tensor.numel() * tensor.element_size()
-    return DTYPE_CODE[tensor.dtype], list(tensor.shape), tensor.element_size(), size
+def _entry(tensor: Tensor | Made) -> tuple[str, list[int], int, int]:
+    item = tensor.dtype.itemsize
+    return DTYPE_CODE[tensor.dtype], list(tensor.shape), item, item * tensor.numel()
+
+
+def _bytes(tensor: Tensor | Made) -> Iterator[memoryview]:
+    for part in tensor.parts() if isinstance(tensor, Made) else [tensor]:
+        flat = part.detach().cpu().contiguous().reshape(-1)
+        if flat.numel():
+            yield flat.view(torch.uint8).numpy().data
 
 
 def write_bytes(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
@@ -172,7 +176,7 @@ def write_bytes(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     """
     target = Path(os.path.realpath(path))
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    with _refusals(printable(str(path))):
+    with refusals(printable(str(path))):
         try:
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
             with os.fdopen(descriptor, "wb") as file:
@@ -184,14 +188,14 @@ def write_bytes(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
 
 def write_text(path: Path, text: str) -> None:
     write_bytes(path, [text.encode()])
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut. Some file systems cannot; then it is best effort."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from prunecli.errors import BadInput
-from prunecli.files.digest import file_sha256
+from prunecli.files.digest import ahead, file_sha256
 from prunecli.files.header import Entry, Header, printable, read_header, reason, strict_json
 from prunecli.files.meta import sound
+from prunecli.parts import PART
 
+DTYPES = {
+    "F64": torch.float64, "I64": torch.int64, "F32": torch.float32, "I32": torch.int32,
+    "F16": torch.float16, "BF16": torch.bfloat16, "I16": torch.int16, "I8": torch.int8,
+    "U8": torch.uint8, "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2, "U16": torch.uint16, "U32": torch.uint32, "U64": torch.uint64,
+}  # fmt: skip
 INDEX = "model.safetensors.index.json"
 MAX_INDEX = 100_000_000
 
@@ -32,9 +41,12 @@ class TensorFile(Mapping[str, Tensor]):
         self.path = path
         self.label = printable(str(path))
         places = _index(path)
+        self.index = next(iter(places.values())).with_name(INDEX) if places else None
+        """Of a sharded checkpoint."""
         files = sorted(set(places.values())) if places else [path]
         self.shards: dict[Path, Header] = {file: read_header(file) for file in files}
         self._home: dict[str, Path] = {}
+        self._hashing: Callable[[], str] | None = None
         for shard, header in self.shards.items():
             for name in header.entries:
                 if name in self._home:
@@ -58,6 +70,24 @@ class TensorFile(Mapping[str, Tensor]):
             raise BadInput(f"{self.label}: tensor {name!r} cannot be read: {fault}") from None
         return tensor
 
+    def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
+        """The tensor's values in order, `size` of them at a time, by reads of so many bytes.
+
+        Nothing is mapped: of a tensor of any size, a part is in memory.
+        """
+        shard, entry = self._home[name], self.entry(name)
+        dtype, count = DTYPES[entry.dtype], entry.numel
+        try:
+            with shard.open("rb", buffering=0) as file:
+                file.seek(8 + self.shards[shard].length + entry.start)
+                for start in range(0, max(count, 1), size):
+                    part = torch.empty(min(size, count - start), dtype=dtype)
+                    _fill(part, file)
+                    yield part
+        except OSError as error:
+            fault = printable(reason(error))
+            raise BadInput(f"{self.label}: tensor {name!r} cannot be read: {fault}") from None
+
     def __contains__(self, name: object) -> bool:
         return name in self._home  # without reading the tensor
 
@@ -74,9 +104,16 @@ class TensorFile(Mapping[str, Tensor]):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: self.entry(name).shape for name in self}
 
+    def hash_ahead(self) -> None:
+        """Begin to find `sha256`, which takes long for a large file, beside other work."""
+        self._hashing = ahead(self._hash)
+
     @cached_property
     def sha256(self) -> str:
         """Of the file's bytes; of a sharded checkpoint, over its shards' names and hashes."""
+        return self._hashing() if self._hashing else self._hash()
+
+    def _hash(self) -> str:
         if list(self.shards) == [self.path]:
             return file_sha256(self.path)
         parts = [f"{shard.name}:{file_sha256(shard)}\n" for shard in self.shards]
@@ -95,6 +132,15 @@ class TensorFile(Mapping[str, Tensor]):
         if not sound(meta):
             raise BadInput(f"{self.label}: its prunecli metadata is damaged; write the file again")
         return meta
+
+
+def _fill(part: Tensor, file: io.RawIOBase) -> None:
+    """Raises OSError where the file ends early: it was whole when its header was read."""
+    left = part.view(torch.uint8).numpy().data if part.numel() else memoryview(b"")
+    while left:
+        if not (count := file.readinto(left)):
+            raise OSError("the file has become shorter")
+        left = left[count:]
 
 
 def _index(path: Path) -> dict[str, Path]:

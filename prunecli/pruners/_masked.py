@@ -10,7 +10,7 @@ from torch import Tensor
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED
 from prunecli.masks import aligned, exact_count
-from prunecli.selection import SCOPES
+from prunecli.quotas import SCOPES
 from prunecli.types import Clock, Course, Mask, Params, Pruner, Scores
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from prunecli.errors import BadUsage
 from prunecli.masks import exact_count
 from prunecli.pruners._masked import Masked, check_density
-from prunecli.selection import apportion, keep_highest, water_filled
+from prunecli.quotas import apportion, water_filled
+from prunecli.selection import keep_highest
 from prunecli.types import Clock, Course, Params, Pruner, Scores
 
 Importance = Literal["printed", "mean", "none"]

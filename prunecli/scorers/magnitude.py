@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from prunecli.types import Part
 
-def magnitude(weight: Tensor) -> Tensor:
+
+def magnitude(weight: Part) -> Tensor:
     """Absolute value of each weight.
 
         s_j = |w_j|

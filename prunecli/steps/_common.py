@@ -19,9 +19,10 @@ import prunecli
 from prunecli import registry
 from prunecli.collapse import diagnosis
 from prunecli.errors import BadUsage, Mismatch, PruneError, some
-from prunecli.files.artifacts import canonical, check_mask_fits, read_mask
+from prunecli.files.artifacts import MaskFile, canonical, check_mask_fits
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import kept_counts, prunable, prunable_names
+from prunecli.parts import Parted, held, parted
 from prunecli.seeds import derive_seed
 from prunecli.steps._network import UNFIT, build_model, without_memory
 from prunecli.types import Images, Mask, Progress, Stream
@@ -147,9 +148,15 @@ def fingerprint(data: Images) -> str:
 
 def open_mask(path: Path, checkpoint: TensorFile) -> tuple[Mask, TensorFile]:
     """A mask that fits the checkpoint, and its file."""
-    mask, file = read_mask(path)
-    check_mask_fits(mask, checkpoint.shapes, file.label, checkpoint.label)
-    return mask, file
+    mask = fitting_mask(path, checkpoint)
+    return held(mask), mask.file
+
+
+def fitting_mask(path: Path, checkpoint: TensorFile) -> MaskFile:
+    """As `open_mask`, to be read part by part."""
+    mask = MaskFile(path)
+    check_mask_fits(mask.shapes, checkpoint.shapes, mask.file.label, checkpoint.label)
+    return mask
 
 
 def mask_lineage(file: TensorFile, epochs: int = 0) -> dict[str, Any]:
@@ -165,38 +172,39 @@ def mask_lineage(file: TensorFile, epochs: int = 0) -> dict[str, Any]:
 
 def density_facts(mask: Mask) -> dict[str, Any]:
     """Kept weights and their fraction, per tensor and over all."""
-    return _facts_of(kept_counts(mask), {name: bits.numel() for name, bits in mask.items()})
+    return facts_of(kept_counts(mask), {name: bits.numel() for name, bits in mask.items()})
 
 
-def collapse_facts(mask: Mask, described: Mapping[str, Any] | None) -> dict[str, Any]:
+def collapse_facts(mask: Parted | Mask, described: Mapping[str, Any] | None) -> dict[str, Any]:
     """The diagnosis, with the network's part where the network is known and can be built."""
     model = None
     with suppress(PruneError, *UNFIT):
         bare = without_memory(described) if described else None
-        if described and (bare is None or _covers(mask, bare)):
+        if described and (bare is None or _covers(parted(mask), bare)):
             model = build_model(described).eval()
     return diagnosis(mask, model, tuple(described["input_shape"]) if described else ())
 
 
-def _covers(mask: Mask, model: nn.Module) -> bool:
-    shapes = {name: weight.shape for name, weight in prunable(model).items()}
-    return all(name in shapes and kept.shape == shapes[name] for name, kept in mask.items())
+def _covers(mask: Parted, model: nn.Module) -> bool:
+    shapes = {name: tuple(weight.shape) for name, weight in prunable(model).items()}
+    return mask.shapes.items() <= shapes.items()
 
 
-def left_over(checkpoint: TensorFile, mask: Mask) -> dict[str, Any]:
+def left_over(checkpoint: TensorFile, mask: Parted | Mask) -> dict[str, Any]:
     """`density_facts` of a checkpoint's prunable weights once `mask` is applied to it.
 
     Where an earlier mask had removed weights already, both count: a weight is kept if the mask
     keeps it and it is not zero.
     """
     sizes, before = _recorded(checkpoint)
-    kept = dict(before)
-    for name in set(before) & set(mask):
-        bits = mask[name]
+    kept, given = dict(before), parted(mask)
+    for name in before.keys() & given.shapes.keys():
+        bits = given.parts(name)
         if before[name] < sizes[name]:
-            bits = bits & (checkpoint[name] != 0)
-        kept[name] = int(bits.sum())
-    return _facts_of(kept, sizes)
+            weights = checkpoint.parts(name)
+            bits = (part & (weight != 0) for part, weight in zip(bits, weights, strict=True))
+        kept[name] = sum(int(part.count_nonzero()) for part in bits)
+    return facts_of(kept, sizes)
 
 
 def kept_bits(checkpoint: TensorFile, mask: Mask) -> Mask:
@@ -220,7 +228,7 @@ def _recorded(checkpoint: TensorFile) -> tuple[dict[str, int], dict[str, int]]:
     return sizes, {name: kept.get(name, size) for name, size in sizes.items()}
 
 
-def _facts_of(kept: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, Any]:
+def facts_of(kept: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, Any]:
     return {
         "kept": dict(kept),
         "overall": sum(kept.values()) / sum(sizes.values()),

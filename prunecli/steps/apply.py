@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prunecli.files.artifacts import open_artifact, write_artifact
-from prunecli.files.atomic import check_output, claimed
-from prunecli.masks import apply_, prunable_names
+from torch import Tensor
+
+from prunecli.files.artifacts import MaskFile, canonical, labelled, open_artifact
+from prunecli.files.atomic import check_output, claimed, write_tensors
+from prunecli.files.folders import claimed_folder, copy_others
+from prunecli.files.tensors import DTYPES, TensorFile
+from prunecli.masks import prunable_names
+from prunecli.parts import Made
 from prunecli.steps._common import (
+    SUFFIX,
     Common,
+    fitting_mask,
     left_over,
     mask_lineage,
-    open_mask,
     sibling,
     stem,
     versions,
@@ -20,26 +28,75 @@ from prunecli.steps._common import (
 
 
 def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
-    """Write the checkpoint with every masked weight exactly +0.0; nothing else changes."""
+    """Write the checkpoint with every masked weight exactly +0.0; nothing else changes.
+
+    A sharded checkpoint becomes a folder of shards of the same names, with the files beside them
+    that are no weights; or a single file, if the output is named like one. A folder that was not
+    finished is gone on with: what has come of the same checkpoint and mask is not written again.
+    """
     file = open_artifact(checkpoint, "checkpoint")
-    kept, mask_file = open_mask(mask, file)
-    output = common.output or sibling(checkpoint, f"{stem(mask)}.pruned.safetensors")
-    inputs = file.places + mask_file.places
-    check_output(output, inputs, force=common.force)
+    kept = fitting_mask(mask, file)
+    suffix = "" if file.index else SUFFIX
+    output = common.output or sibling(checkpoint, f"{stem(mask)}.pruned{suffix}")
+    inputs = file.places + kept.file.places
+    in_shards = file.index is not None and output.suffix != SUFFIX
+    claim = claimed_folder if in_shards else claimed
     if common.dry_run:
+        check_output(output, inputs, force=common.force)
         return output
-    with claimed(output, inputs, force=common.force, wait=common.wait) as target:
-        tensors = {name: tensor.clone() for name, tensor in file.items()}
-        apply_(tensors, kept)
-        meta: dict[str, Any] = {
-            "model": None,
-            "seed": None,
-            **(file.meta or {}),
-            "parent": file.sha256,
-            "prunable": prunable_names(file),
-            "mask": mask_lineage(mask_file),
-            "density": left_over(file, kept),
-            "versions": versions(),
-        }
-        write_artifact(target, "checkpoint", tensors, meta)
+    with claim(output, inputs, force=common.force, wait=common.wait) as target:
+        file.hash_ahead()
+        text = _described(file, kept)
+        if in_shards:
+            _write_folder(target, file, kept, text, common)
+        else:
+            tensors = {name: _masked(file, kept, name) for name in file}
+            write_tensors(target, tensors, {"prunecli": text})
     return output
+
+
+def _described(file: TensorFile, kept: MaskFile) -> str:
+    meta: dict[str, Any] = {
+        "model": None,
+        "seed": None,
+        **(file.meta or {}),
+        "parent": file.sha256,
+        "prunable": prunable_names(file),
+        "mask": mask_lineage(kept.file),
+        "density": left_over(file, kept),
+        "versions": versions(),
+    }
+    return canonical(labelled("checkpoint", meta))
+
+
+def _write_folder(
+    folder: Path, file: TensorFile, kept: MaskFile, text: str, common: Common
+) -> None:
+    """Each shard whole or not at all, then what else the checkpoint's folder holds."""
+    for done, (shard, header) in enumerate(file.shards.items(), 1):
+        target = folder / shard.name
+        if not _is_there(target, text):
+            tensors = {name: _masked(file, kept, name) for name in header.entries}
+            write_tensors(target, tensors, {**header.metadata, "prunecli": text})
+        common.progress.advance("shards", done, len(file.shards))
+    assert file.index is not None, "only a sharded checkpoint is written as a folder"
+    copy_others(file.index, folder, [shard.name for shard in file.shards])
+
+
+def _is_there(shard: Path, text: str) -> bool:
+    """Whether a run that was stopped has written it: of this checkpoint and with this mask."""
+    return shard.exists() and TensorFile(shard).shards[shard].metadata.get("prunecli") == text
+
+
+def _masked(file: TensorFile, kept: MaskFile, name: str) -> Made:
+    entry = file.entry(name)
+    return Made(DTYPES[entry.dtype], entry.shape, partial(_parts, file, kept, name))
+
+
+def _parts(file: TensorFile, kept: MaskFile, name: str) -> Iterable[Tensor]:
+    return _zeroed(file, kept, name) if name in kept.shapes else file.parts(name)
+
+
+def _zeroed(file: TensorFile, kept: MaskFile, name: str) -> Iterator[Tensor]:
+    for part, bits in zip(file.parts(name), kept.parts(name), strict=True):
+        yield part.masked_fill_(~bits, 0.0)

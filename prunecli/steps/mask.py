@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from prunecli.errors import BadUsage, Mismatch, some
 from prunecli.files.artifacts import (
+    MaskFile,
     ScoresFile,
-    check_mask_fits,
     kind_of,
     open_artifact,
-    read_mask,
     write_mask,
 )
-from prunecli.files.atomic import check_output, claimed
+from prunecli.files.atomic import check_output, claimed, refusals
+from prunecli.files.bits import Packed
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import (
     chosen,
     dead_layers,
     density,
     exact_count,
-    kept_counts,
     parameter_count,
 )
+from prunecli.parts import Held, Parted, held
+from prunecli.pattern import Pattern, Patterned
 from prunecli.registry import own_rounds
 from prunecli.schedules import densities
-from prunecli.selection import select
+from prunecli.selection import choose, select
 from prunecli.steps._common import (
     Common,
     collapse_facts,
-    density_facts,
+    facts_of,
+    fitting_mask,
     sibling,
     stem,
     versions,
 )
 from prunecli.steps.score import Scored, Scoring, file_word
-from prunecli.types import Mask
 
 GRID = 1.01  # the step, as a ratio, in which the critical compression is sought
 
@@ -49,7 +50,8 @@ class Selection:
     """How many weights stay, and where they are chosen among.
 
     `density` counts over the scored weights, or with `count="model"` over all parameters of the
-    network, those that are not scored being kept. None asks for the critical compression.
+    network, those that are not scored being kept. None asks for the critical compression. With a
+    pattern, that decides both.
     """
 
     density: float | None
@@ -58,6 +60,15 @@ class Selection:
     schedule: str = "exponential"
     allow_dead_layers: bool = True
     count: str = "scored"
+    pattern: Pattern | None = None
+
+    def of(self, scorer: Scored | None, names: Mapping[str, tuple[int, ...]]) -> Selection:
+        """With what follows from the method and the pattern. Raises Mismatch if that misfits."""
+        if self.pattern is None:
+            own = own_rounds(scorer.function) if scorer else 1
+            return replace(self, rounds=self.rounds or own)
+        self.pattern.check(names)
+        return replace(self, rounds=1, density=self.pattern.density, scope=str(self.pattern))
 
 
 def mask(
@@ -80,30 +91,31 @@ def mask(
         raise BadUsage(f"{file.label}: it is a checkpoint; say how to score it with --method")
     if not from_checkpoint and (scoring.method is not None or (selection.rounds or 1) > 1):
         raise BadUsage(f"{file.label}: it holds scores; --method and --rounds need the checkpoint")
-    before, before_file = read_mask(previous) if previous else (None, None)
-    if before is not None and before_file is not None:
-        check_mask_fits(before, file.shapes, before_file.label, file.label)
+    before = fitting_mask(previous, file) if previous else None
     scorer = Scored(file, scoring, common) if from_checkpoint else None
     names = chosen(file, scoring.ignore, scoring.exclude_classifier)
     if before is not None:
         _check_same(before, names, file.label)
-    rounds = selection.rounds or (own_rounds(scorer.function) if scorer else 1)
-    selection = replace(selection, rounds=rounds)
+    selection = selection.of(scorer, {name: file.shapes[name] for name in names})
     budget = Budget.of(file, names, selection)
-    if before is not None and (budget.density or 1.0) > density(before):
+    dense = budget.density or 1.0
+    if before is not None and selection.pattern is None and dense > density(before):
         raise BadUsage(
-            f"the earlier mask keeps less than a density of {budget.density or 1:g} already; "
+            f"the earlier mask keeps less than a density of {dense:g} already; "
             "ask for a lower density"
         )
     output = common.output or _output_name(source, selection, scoring)
-    inputs = file.places + (before_file.places if before_file else [])
+    inputs = file.places + (before.file.places if before else [])
     check_output(output, inputs, force=common.force)
     if common.dry_run:
         return output
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
+        file.hash_ahead()
         pruned = _pruning(scorer, file, names, selection, before, common)
-        kept = pruned(budget.density) if budget.density else _critical(pruned, budget)
-        facts = _facts(selection, kept, budget, before_file)
+        with refusals(str(output)):
+            found = pruned(budget.density) if budget.density else _critical(pruned, budget)
+            kept = Packed(found, target.parent)
+        facts = _facts(selection, kept, budget, before)
         facts["collapse"] = collapse_facts(kept, (file.meta or {}).get("model"))
         _report(facts, selection, common)
         lineage = scorer.facts() | {"scores": None} if scorer else _lineage_of_scores(file)
@@ -162,31 +174,33 @@ def _pruning(
     file: TensorFile,
     names: list[str],
     selection: Selection,
-    before: Mask | None,
+    before: Parted | None,
     common: Common,
-) -> Callable[[float], Mask]:
+) -> Callable[[float], Parted]:
     """The mask at a density of the scored weights. What is scored once is scored now."""
     if scorer is not None and selection.rounds != 1:
         return lambda density: _in_rounds(scorer, density, selection, before, common)
     scores = scorer(before) if scorer else ScoresFile(file, before, names)
-    return lambda density: select(scores, density, selection.scope)
+    if (pattern := selection.pattern) is not None:
+        return lambda _: Patterned(scores, pattern)
+    return lambda density: choose(scores, density, selection.scope)
 
 
 def _in_rounds(
-    scorer: Scored, lowest: float, selection: Selection, before: Mask | None, common: Common
-) -> Mask:
+    scorer: Scored, lowest: float, selection: Selection, before: Parted | None, common: Common
+) -> Parted:
     kept = before
     steps = densities(lowest, selection.rounds or 1, selection.schedule)
     for done, target in enumerate(steps, 1):
         if kept is not None and target > density(kept):
             continue  # the mask before is sparser than this round's target
-        kept = select(scorer(kept), target, selection.scope)
+        kept = Held(select(scorer(kept), target, selection.scope))
         common.progress.advance("pruning rounds", done, len(steps))
     assert kept is not None, "the last round is at the density asked for, which `before` can give"
     return kept
 
 
-def _critical(pruned: Callable[[float], Mask], budget: Budget) -> Mask:
+def _critical(pruned: Callable[[float], Parted], budget: Budget) -> Parted:
     """The mask at the highest compression, on a grid of 1% steps, that empties no layer.
 
     The grid ends at one weight per layer, beyond which no method can go. It is searched by halving,
@@ -198,16 +212,16 @@ def _critical(pruned: Callable[[float], Mask], budget: Budget) -> Mask:
     best = pruned(1.0)
     while empty - fine > 1:
         middle = (fine + empty) // 2
-        if dead_layers(kept := pruned(grid[middle])):
+        if dead_layers(held(kept := pruned(grid[middle]))):
             empty = middle
         else:
             fine, best = middle, kept
     return best
 
 
-def _check_same(before: Mask, names: list[str], label: str) -> None:
+def _check_same(before: Parted, names: list[str], label: str) -> None:
     """Masks nest over the same weights only: what the new one left out would grow back."""
-    if odd := sorted(before.keys() ^ set(names)):
+    if odd := sorted(before.shapes.keys() ^ set(names)):
         raise Mismatch(f"{label}: only one of what is scored and --mask covers {some(odd)}")
 
 
@@ -218,10 +232,11 @@ def _lineage_of_scores(file: TensorFile) -> dict[str, Any]:
 
 
 def _facts(
-    selection: Selection, kept: Mask, budget: Budget, before: TensorFile | None
+    selection: Selection, kept: Packed, budget: Budget, before: MaskFile | None
 ) -> dict[str, Any]:
     """`total`, `kept` and `asked` count as the density was asked for; `density` per tensor."""
-    left = sum(kept_counts(kept).values()) + budget.others
+    left = sum(kept.kept.values()) + budget.others
+    sizes = {name: math.prod(shape) for name, shape in kept.shapes.items()}
     return {
         "scope": selection.scope,
         "rounds": selection.rounds,
@@ -231,8 +246,8 @@ def _facts(
         "count": selection.count,
         "total": budget.whole,
         "kept": left,
-        "density": density_facts(kept),
-        "mask": before.sha256 if before else None,
+        "density": facts_of(kept.kept, sizes),
+        "mask": before.file.sha256 if before else None,
     }
 
 
@@ -261,7 +276,7 @@ def _report(facts: dict[str, Any], selection: Selection, common: Common) -> None
 
 def _output_name(source: Path, selection: Selection, scoring: Scoring) -> Path:
     method = f".{file_word(scoring.method)}" if scoring.method else ""
-    scope = "" if selection.scope == "global" else f".{selection.scope}"
+    scope = "" if selection.scope == "global" else f".{selection.scope.replace(':', 'of')}"
     rounds = f".{selection.rounds}rounds" if selection.rounds != 1 else ""
     asked = "critical" if selection.density is None else f"{selection.density:.6g}"
     name = f"{stem(source)}{method}{scope}{rounds}.{asked}.mask.safetensors"

@@ -19,17 +19,19 @@ from prunecli.files.artifacts import PRUNED, open_artifact, write_artifact
 from prunecli.files.atomic import check_output, claimed
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import all_finite, apply_, chosen, parameter_count
+from prunecli.parts import Held, Made, Parted, held
 from prunecli.seeds import derive_seed
 from prunecli.steps._common import (
     Common,
     Source,
-    open_mask,
+    fitting_mask,
     options_with_seed,
     sibling,
     stem,
     versions,
 )
 from prunecli.steps._network import load_model
+from prunecli.steps._tensor_scores import TensorScores
 from prunecli.types import Batches, Mask, Scores
 from prunecli.untouched import untouched
 
@@ -59,18 +61,23 @@ def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common)
     With a mask, the weights it removed are zero while scoring and score -inf in the file.
     """
     file = open_artifact(checkpoint, "checkpoint")
-    before, mask_file = open_mask(mask, file) if mask else (None, None)
+    before = fitting_mask(mask, file) if mask else None
     method = file_word(scoring.method or "")
     output = common.output or sibling(checkpoint, f"{stem(checkpoint)}.{method}.scores.safetensors")
-    inputs = file.places + (mask_file.places if mask_file else [])
+    inputs = file.places + (before.file.places if before else [])
     check_output(output, inputs, force=common.force)
     scorer = Scored(file, scoring, common)
     if common.dry_run:
         return output
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
+        file.hash_ahead()
         scores = scorer(before)
-        meta = scorer.facts() | {"mask": mask_file.sha256 if mask_file else None}
-        write_artifact(target, "scores", scores, meta)
+        meta = scorer.facts() | {"mask": before.file.sha256 if before else None}
+        made = {
+            name: Made(torch.float32, shape, partial(scores.parts, name))
+            for name, shape in scores.shapes.items()
+        }
+        write_artifact(target, "scores", made, meta)
     return output
 
 
@@ -108,26 +115,21 @@ class Scored:
             "versions": versions(),
         }
 
-    def __call__(self, mask: Mask | None) -> Scores:
-        scores = self._model_scores(mask) if self.needs_model else self._tensor_scores(mask)
+    def __call__(self, mask: Parted | None) -> Parted:
+        """The scores of the weights that the mask leaves; those that it removed score -inf."""
+        if not self.needs_model:
+            return TensorScores(self.file, self.names, self.function, self._options, mask)
+        kept = held(mask) if mask else {}
+        scores = self._model_scores(kept)
         check_scores(scores, self.method, self.file.label)
-        for name, score in scores.items():
-            if mask is not None and name in mask:
-                score.masked_fill_(~mask[name], PRUNED)
-        return scores
+        for name in scores.keys() & kept.keys():
+            scores[name].masked_fill_(~kept[name], PRUNED)
+        return Held(scores)
 
-    def _tensor_scores(self, mask: Mask | None) -> Scores:
-        scores = {}
-        for name in self.names:
-            weight = self.file[name].to(torch.float32, copy=True)
-            if mask is not None and name in mask:
-                apply_({name: weight}, {name: mask[name]})
-            check_weight(name, weight, self.file.label)
-            options = options_with_seed(self.function, self.scoring.options, self.seed, name)
-            scores[name] = self.function(weight, **options).float()
-        return scores
+    def _options(self, *parts: object) -> dict[str, Any]:
+        return options_with_seed(self.function, self.scoring.options, self.seed, *parts)
 
-    def _model_scores(self, mask: Mask | None) -> Scores:
+    def _model_scores(self, mask: Mask) -> Scores:
         meta = self.file.meta or {}
         channels, height, width = meta["model"]["input_shape"]
         batches = ScoringBatches(
@@ -137,9 +139,8 @@ class Scored:
             self.scoring.batch_size,
             self.seed,
         )
-        options = options_with_seed(self.function, self.scoring.options, self.seed)
-        scorer = partial(self.function, **options)
-        scores = network_scores(scorer, self.model, batches, mask or {}, self.seed, self.file.label)
+        scorer = partial(self.function, **self._options())
+        scores = network_scores(scorer, self.model, batches, mask, self.seed, self.file.label)
         return {name: scores[name] for name in self.names}
 
 

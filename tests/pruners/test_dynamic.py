@@ -9,7 +9,7 @@ from prunecli.errors import BadUsage
 from prunecli.masks import prunable
 from prunecli.pruners.rigl import rigl
 from prunecli.pruners.set import set as evolve
-from prunecli.selection import SCOPES, erk
+from prunecli.quotas import SCOPES, erk
 from prunecli.types import Clock
 
 PRUNERS = {"rigl": rigl, "set": evolve}

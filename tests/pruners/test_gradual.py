@@ -6,7 +6,7 @@ import torch
 from prunecli import registry
 from prunecli.errors import BadUsage
 from prunecli.pruners.gradual import gradual
-from prunecli.selection import SCOPES
+from prunecli.quotas import SCOPES
 from prunecli.types import Clock
 
 

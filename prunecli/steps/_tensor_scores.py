@@ -1,0 +1,83 @@
+"""Scores by weights alone, of checkpoints that may be larger than memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prunecli import registry
+from prunecli.errors import NotFinite
+from prunecli.files.artifacts import pruned_before
+from prunecli.files.tensors import TensorFile
+from prunecli.masks import all_finite
+from prunecli.parts import PART, Parted
+
+REMEMBERED = 1 << 26
+"""Scores, of 4 bytes each."""
+
+
+class TensorScores:
+    """What a tensor scorer makes of weights, made while it is read; see `parts.Parted`.
+
+    A scorer that takes any part of a weight is given what is being read, so memory is bounded
+    whatever the weight's size. Another one needs the weight whole; what it makes of the first 64
+    million weights is kept for the next reader.
+
+    Raises NotFinite naming a tensor of weights or scores that hold NaN or infinity.
+    """
+
+    def __init__(
+        self,
+        file: TensorFile,
+        names: list[str],
+        scorer: Callable[..., Tensor],
+        options: Callable[[str], Mapping[str, Any]],
+        before: Parted | None = None,
+    ) -> None:
+        self.file, self.scorer, self.options, self.before = file, scorer, options, before
+        self.shapes = {name: file.shapes[name] for name in names}
+        self.by_part = registry.takes_part(scorer)
+        self.remembered: dict[str, Tensor] = {}
+        self.room = REMEMBERED
+
+    def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
+        scores: Iterator[Tensor]
+        if self.by_part:
+            scores = map(partial(self._scored, name), self._weights(name, size))
+        else:
+            scores = iter(torch.split(self._whole(name).reshape(-1), size))
+        return pruned_before(scores, self.before, name, size)
+
+    def _weights(self, name: str, size: int) -> Iterator[Tensor]:
+        """In float32, with what the earlier mask removed zero. A masked NaN is gone."""
+        weights = (part.float() for part in self.file.parts(name, size))
+        for part in pruned_before(weights, self.before, name, size, 0.0):
+            if not all_finite(part):
+                raise NotFinite(
+                    f"{self.file.label}: {name!r} holds NaN or infinity; it cannot be scored"
+                )
+            yield part
+
+    def _whole(self, name: str) -> Tensor:
+        if name in self.remembered:
+            return self.remembered[name]
+        weight = torch.cat(list(self._weights(name, PART))).reshape(self.shapes[name])
+        scores = self._scored(name, weight)
+        if scores.numel() <= self.room:
+            self.remembered[name] = scores
+            self.room -= scores.numel()
+        return scores
+
+    def _scored(self, name: str, weight: Tensor) -> Tensor:
+        scores = self.scorer(weight, **self.options(name)).float()
+        if not all_finite(scores):
+            method = self.scorer.__name__
+            raise NotFinite(
+                f"{method}: the scores of {name!r} hold NaN or infinity; "
+                f"check {self.file.label} with 'inspect'"
+            )
+        return scores
