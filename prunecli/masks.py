@@ -59,12 +59,8 @@ def prunable_names(file: TensorFile) -> list[str]:
         return listed
     return [
         name
-        for name in file
-        if (name == "weight" or name.endswith(".weight"))
-        and len(file.entry(name).shape) >= 2
-        and file.entry(name).numel
-        and file.entry(name).dtype in FLOATS
-        and not EMBEDDING.search(name)
+        for name in matrices(file)
+        if (name == "weight" or name.endswith(".weight")) and not EMBEDDING.search(name)
     ]
 
 
@@ -79,14 +75,41 @@ def parameter_count(checkpoint: TensorFile) -> int:
 
 
 def chosen(
-    file: TensorFile, ignore: tuple[str, ...] = (), exclude_classifier: bool = False
+    file: TensorFile,
+    targets: tuple[str, ...] = (),
+    ignore: tuple[str, ...] = (),
+    exclude_classifier: bool = False,
 ) -> list[str]:
-    """The prunable weights less those that match an `ignore` pattern (fnmatch on whole names).
+    """The weights that match a `targets` pattern and no `ignore` pattern (fnmatch on whole names).
 
-    Raises BadUsage for a pattern that matches nothing: a slip that would go unseen.
+    Without targets they are the prunable ones. With targets, in a file that is not prunecli's, any
+    floating-point tensor of two or more dimensions may be meant. Raises BadUsage for a pattern
+    that matches nothing: a slip that would go unseen.
     """
+    names = prunable_names(file)
+    if targets:
+        foreign = file.meta is None
+        names = _targeted(matrices(file) if foreign else names, targets, file.label)
     last = (file.meta or {}).get("classifier")
-    return left_in(prunable_names(file), last, file.label, ignore, exclude_classifier)
+    return left_in(names, last, file.label, ignore, exclude_classifier)
+
+
+def matrices(file: TensorFile) -> list[str]:
+    """The floating-point tensors of two or more dimensions."""
+    return [
+        name
+        for name in file
+        if len(file.entry(name).shape) >= 2
+        and file.entry(name).numel
+        and file.entry(name).dtype in FLOATS
+    ]
+
+
+def _targeted(names: list[str], targets: tuple[str, ...], label: str) -> list[str]:
+    for pattern in targets:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise BadUsage(f"{label}: no weight matches {pattern!r}")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in targets)]
 
 
 def left_in(

@@ -85,11 +85,11 @@ def test_a_foreign_checkpoints_matrices_are_prunable_but_not_its_embeddings(tmp_
 
 def test_ignore_patterns_match_whole_names(tmp_path):
     file = foreign(tmp_path)
-    assert masks.chosen(file, ("lm_*",)) == ["model.layers.0.q_proj.weight"]
+    assert masks.chosen(file, ignore=("lm_*",)) == ["model.layers.0.q_proj.weight"]
     with pytest.raises(BadUsage, match="no prunable weight matches 'head'"):
-        masks.chosen(file, ("head",))
+        masks.chosen(file, ignore=("head",))
     with pytest.raises(Mismatch, match="no weight to prune"):
-        masks.chosen(file, ("*",))
+        masks.chosen(file, ignore=("*",))
 
 
 def test_the_classifier_of_a_foreign_file_has_to_be_named(tmp_path):

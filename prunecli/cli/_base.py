@@ -228,6 +228,8 @@ scoring_options = stack(
         help="Images per scoring batch.",
     ),
     click.option("--exclude-classifier", is_flag=True, help="Leave the last linear layer whole."),
+    click.option("--targets", multiple=True, metavar="PATTERN",
+                 help="Only weights whose names match whole (shell pattern); repeatable."),
     click.option("--ignore", multiple=True, metavar="PATTERN",
                  help="Leave weights whose names match whole (shell pattern); repeatable."),
 )  # fmt: skip
@@ -253,6 +255,7 @@ def scoring(params: Mapping[str, Any]) -> Scoring:
         params["opt"],
         source(params),
         params["batch_size"],
+        params["targets"],
         params["ignore"],
         params["exclude_classifier"],
     )

@@ -28,18 +28,28 @@ def claimed_folder(
     there is never replaced, not with `force` either: nobody knows what else it holds.
     """
     inputs, label = list(inputs), printable(str(output))
-    if output.is_dir():
-        raise BadOutput(f"{label}: the folder exists; remove it, or give another with -o")
-    target = check_output(output, inputs)
-    if any(target.is_relative_to(os.path.realpath(path)) for path in inputs):
-        raise BadUsage(f"{label}: the output is inside an input; give another with -o")
+    target = check_folder(output, inputs, force=force)
     with locked(target, label, wait), refusals(label):
-        check_output(output, inputs)  # another process may just have written it
+        check_folder(output, inputs, force=force)  # another process may just have written it
         part = target.with_name(f".{target.name}.part")
         part.mkdir(exist_ok=True)
         yield part
         part.rename(target)
         sync_folder(target.parent)
+
+
+def check_folder(output: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> Path:
+    """As `atomic.check_output`, for a folder."""
+    label = printable(str(output))
+    if output.is_dir():
+        raise BadOutput(f"{label}: the folder exists; remove it, or give another with -o")
+    inputs = list(inputs)
+    target = check_output(output, inputs, force=force)
+    if target.exists():
+        raise BadOutput(f"{label}: it is no folder; give another with -o")
+    if any(target.is_relative_to(os.path.realpath(path)) for path in inputs):
+        raise BadUsage(f"{label}: the output is inside an input; give another with -o")
+    return target
 
 
 def copy_others(index: Path, folder: Path, made: Iterable[str]) -> None:

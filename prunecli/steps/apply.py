@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from prunecli.errors import BadInput
 from prunecli.files.artifacts import MaskFile, canonical, labelled, open_artifact
 from prunecli.files.atomic import check_output, claimed, write_tensors
-from prunecli.files.folders import claimed_folder, copy_others
+from prunecli.files.folders import check_folder, claimed_folder, copy_others
+from prunecli.files.header import read_header
 from prunecli.files.tensors import DTYPES, TensorFile
 from prunecli.masks import prunable_names
 from prunecli.parts import Made
@@ -40,9 +43,9 @@ def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
     output = common.output or sibling(checkpoint, f"{stem(mask)}.pruned{suffix}")
     inputs = file.places + kept.file.places
     in_shards = file.index is not None and output.suffix != SUFFIX
-    claim = claimed_folder if in_shards else claimed
+    check, claim = (check_folder, claimed_folder) if in_shards else (check_output, claimed)
+    check(output, inputs, force=common.force)
     if common.dry_run:
-        check_output(output, inputs, force=common.force)
         return output
     with claim(output, inputs, force=common.force, wait=common.wait) as target:
         file.hash_ahead()
@@ -85,7 +88,9 @@ def _write_folder(
 
 def _is_there(shard: Path, text: str) -> bool:
     """Whether a run that was stopped has written it: of this checkpoint and with this mask."""
-    return shard.exists() and TensorFile(shard).shards[shard].metadata.get("prunecli") == text
+    with suppress(BadInput):
+        return read_header(shard).metadata.get("prunecli") == text
+    return False
 
 
 def _masked(file: TensorFile, kept: MaskFile, name: str) -> Made:

@@ -20,7 +20,6 @@ from prunecli.files.atomic import check_output, claimed, refusals
 from prunecli.files.bits import Packed
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import (
-    chosen,
     dead_layers,
     density,
     exact_count,
@@ -93,7 +92,7 @@ def mask(
         raise BadUsage(f"{file.label}: it holds scores; --method and --rounds need the checkpoint")
     before = fitting_mask(previous, file) if previous else None
     scorer = Scored(file, scoring, common) if from_checkpoint else None
-    names = chosen(file, scoring.ignore, scoring.exclude_classifier)
+    names = scoring.names(file)
     if before is not None:
         _check_same(before, names, file.label)
     selection = selection.of(scorer, {name: file.shapes[name] for name in names})

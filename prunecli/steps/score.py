@@ -44,8 +44,13 @@ class Scoring:
     options: Mapping[str, Any] = field(default_factory=dict)
     source: Source = field(default_factory=Source)
     batch_size: int = 128
+    targets: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     exclude_classifier: bool = False
+
+    def names(self, file: TensorFile) -> list[str]:
+        """The weights of a checkpoint, or of scores, that are meant; see `masks.chosen`."""
+        return chosen(file, self.targets, self.ignore, self.exclude_classifier)
 
     def checked(self) -> Scoring:
         """With the method's options of their own types. Raises BadUsage for unknown ones."""
@@ -92,7 +97,7 @@ class Scored:
     def __init__(self, file: TensorFile, scoring: Scoring, common: Common) -> None:
         self.file, self.scoring = file, scoring.checked()
         self.method = str(scoring.method)
-        self.names = chosen(file, scoring.ignore, scoring.exclude_classifier)
+        self.names = scoring.names(file)
         self.function = registry.find("scorers", self.method)
         self.seed = common.seed if common.seed is not None else (file.meta or {}).get("seed") or 0
         self.device = pick_device(common.device)
