@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +50,16 @@ def context(command: str, argv: list[str]) -> click.Context:
         raise BadUsage(error.format_message()) from None
 
 
+@lru_cache(maxsize=10_000)
+def _params(command: str, argv: tuple[str, ...]) -> Mapping[str, Any]:
+    """Of a job, which is asked for them when it is planned and again when it is due."""
+    return context(command, list(argv)).params
+
+
 def check(command: str, options: Mapping[str, Any]) -> Checked:
     """A recipe step's options as arguments, and the file that the step will write."""
     argv = arguments(STEPS[command], options)
-    params = context(command, argv).params
+    params = _params(command, tuple(argv))
     try:
         STEPS[command].verify(params)
     except PruneError as error:
@@ -88,7 +95,7 @@ def inputs(job: Job) -> Mapping[str, Any]:
     """All that a job's output depends on besides the program."""
     from prunecli.steps.inputs import dependencies
 
-    params = context(job.command, job.arguments).params
+    params = _params(job.command, tuple(job.arguments))
     return dependencies(params, STEPS[job.command].reads(params))
 
 

@@ -66,10 +66,8 @@ class MaskCommand(Command):
 )
 @click.option(
     "--pattern",
-    default="unstructured",
-    show_default=True,
     metavar="unstructured|N:M",
-    help="N:M keeps N of every M weights along a layer's inputs.",
+    help="N:M keeps N of every M weights along a layer's inputs.  [default: unstructured]",
 )
 @click.option("--method", type=Named("scorers"), help="Score a checkpoint on the fly.")
 @click.option(
@@ -120,7 +118,7 @@ def mask(scores: Path, **params: Any) -> None:  # fmt: skip
         params["schedule"],
         allow_dead_layers=not params["no_dead_layers"],
         count=params["count"],
-        pattern=Pattern.parse(params["pattern"]),
+        pattern=Pattern.parse(params["pattern"] or "unstructured"),
     )
     done(params, step(scores, selection, scoring(params), params["mask"], common(params)))
 
@@ -129,7 +127,7 @@ def density_asked(params: Mapping[str, Any]) -> float | None:
     """The density asked for; None for the critical one, and where a pattern decides."""
     given = [n for n in ("density", "sparsity", "compression", "critical") if params[n]]
     given += [n for n in ("sparsity",) if params[n] == 0]
-    if params["pattern"] != "unstructured":
+    if params["pattern"] not in (None, "unstructured"):
         own = [n for n in ("rounds", "preset") if params[n] is not None]
         own += ["scope"] if params["scope"] != "global" else []
         own += ["count"] if params["count"] != "scored" else []

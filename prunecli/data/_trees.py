@@ -51,10 +51,11 @@ def read_tree(
         stream = _least_bytes(entries, mode, size) > memory() / 2
     if stream:
         return _stream(_paths(entries), read), labels, classes
-    digest = hashlib.sha256(f"{root.resolve()}|{mode}|{size}".encode())
+    told_apart = [f"{root.resolve()}|{mode}|{size}"]
     for entry, label in files:
         status = entry.stat()
-        digest.update(f"|{label}/{entry.name}|{status.st_size}|{status.st_mtime_ns}".encode())
+        told_apart.append(f"{label}/{entry.name}|{status.st_size}|{status.st_mtime_ns}")
+    key = hashlib.sha256("|".join(told_apart).encode()).hexdigest()
 
     def decode() -> dict[str, Tensor]:
         paths = _paths(entries)
@@ -64,7 +65,7 @@ def read_tree(
             _check_size(path, image, images[0])
         return {"images": torch.stack(images), "labels": labels}
 
-    tensors = cached(digest.hexdigest(), decode)
+    tensors = cached(key, decode)
     return tensors["images"], tensors["labels"], classes
 
 
