@@ -90,8 +90,7 @@ def global_magnitude() -> list[Row]:
         threshold = np.quantile(np.concatenate([s.ravel() for s in sizes]), 1 - DENSITY)
         return [s > threshold for s in sizes]
 
-    def clone() -> list[Tensor]:
-        return [weight.clone() for weight in weights.values()]
+    flat = torch.cat([weight.flatten() for weight in weights.values()])
 
     return turns(
         "mask of the 25.5 M weights of a ResNet-50, global magnitude, density 0.1",
@@ -99,7 +98,8 @@ def global_magnitude() -> list[Row]:
         prunecli=ours,
         torch_nn_utils_prune_global_unstructured=torch_prune,
         ShrinkBenchs_quantile_written_anew=shrinkbench,
-        cloning_the_weights=clone,
+        cloning_the_weights=lambda: [weight.clone() for weight in weights.values()],
+        cloning_them_as_one_tensor=flat.clone,
         **_torch_pruning(),
     )
 

@@ -124,9 +124,10 @@ class _Ranking:
         if not keep:
             return {name: Cut(math.inf, 0, 0) for name in names}
         upper, rank = _kth([self.upper[name] for name in names], keep)
-        within = {name: self._within(name, int(FALLING[upper])) for name in names}
+        half = int(FALLING[upper])
+        within = {name: self._within(name, half) for name in names}
         lower, ties = _kth(list(within.values()), rank)
-        threshold = _float(int(FALLING[upper]), lower)
+        threshold = _float(half, lower)
         cuts = {}
         for name in names:
             equal = min(ties, within[name].at(lower))
@@ -143,7 +144,8 @@ class _Ranking:
                 raise NotFinite(f"the scores of {name!r} hold {fault}")
             bits = _bits(part)
             _count(bits >> 16, counts)
-            self.lower_halves |= bool(np.bitwise_or.reduce(bits) % HALF)
+            if np.bitwise_or.reduce(bits) % HALF:
+                self.lower_halves = True
         return _Counts(counts, FALLING)
 
     def _within(self, name: str, half: int) -> _Counts:
