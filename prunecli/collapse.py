@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -72,13 +73,13 @@ def _streamed(mask: Parted, name: str) -> _Left:
         return _Left(0, 0, 0)
     rows = max(8, PART // row // 8 * 8)
     kept = dead_outputs = 0
-    alive = torch.zeros(inputs, dtype=torch.bool)
+    alive = np.zeros(inputs, dtype=bool)
     for part in mask.parts(name, rows * row):
-        weights = part.reshape(-1, inputs, row // inputs).any(2)
-        kept += int(part.count_nonzero())
-        dead_outputs += int((~weights.any(1)).sum())
-        alive |= weights.any(0)
-    return _Left(kept, int((~alive).sum()), dead_outputs)
+        weights = part.numpy().reshape(-1, inputs, row // inputs)
+        kept += int(np.count_nonzero(weights))
+        dead_outputs += len(weights) - int(np.count_nonzero(weights.any((1, 2))))
+        alive |= weights.any((0, 2))
+    return _Left(kept, inputs - int(np.count_nonzero(alive)), dead_outputs)
 
 
 def _effective(mask: Mask, model: nn.Module, input_shape: tuple[int, ...]) -> int | None:

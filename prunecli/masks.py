@@ -167,7 +167,7 @@ def all_finite(tensor: Tensor) -> bool:
         return True
     if tensor.element_size() == 1:  # torch adds up no float8
         tensor = tensor.float()
-    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
+    return math.isfinite(float(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 def density(mask: Parted | Mask) -> float:

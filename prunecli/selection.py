@@ -79,6 +79,7 @@ class Cut:
 
     threshold: float
     ties: int
+    equal: int
     kept: int
 
 
@@ -94,14 +95,17 @@ class Chosen:
 
     def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
         cut = self.cuts[name]
-        ties = cut.ties
+        left = cut.ties
         for part in self.scores.parts(name, size):
             flat = part.float()
+            if cut.ties == cut.equal:  # as in all tensors but one
+                yield flat >= cut.threshold
+                continue
             kept = flat > cut.threshold
-            if ties:
-                equal = (flat == cut.threshold).nonzero()[:ties, 0]
+            if left:
+                equal = (flat == cut.threshold).nonzero()[:left, 0]
                 kept[equal] = True
-                ties -= len(equal)
+                left -= len(equal)
             yield kept
 
 
@@ -122,7 +126,7 @@ class _Ranking:
     def highest(self, names: list[str], keep: int) -> dict[str, Cut]:
         """The cuts that keep the `keep` highest of all that these tensors hold."""
         if not keep:
-            return {name: Cut(math.inf, 0, 0) for name in names}
+            return {name: Cut(math.inf, 0, 0, 0) for name in names}
         upper, rank = _kth([self.upper[name] for name in names], keep)
         half = int(FALLING[upper])
         within = {name: self._within(name, half) for name in names}
@@ -130,10 +134,11 @@ class _Ranking:
         threshold = _float(half, lower)
         cuts = {}
         for name in names:
-            equal = min(ties, within[name].at(lower))
-            ties -= equal
+            equal = within[name].at(lower)
+            own = min(ties, equal)
+            ties -= own
             above = self.upper[name].before(upper) + within[name].before(lower)
-            cuts[name] = Cut(threshold, equal, above + equal)
+            cuts[name] = Cut(threshold, own, equal, above + own)
         return cuts
 
     def _by_upper_half(self, name: str) -> _Counts:

@@ -50,7 +50,7 @@ class Packed:
 
     def _counted(self, name: str, parts: Iterable[Tensor]) -> Iterator[Tensor]:
         for part in parts:
-            self.kept[name] += int(part.count_nonzero())
+            self.kept[name] += int(np.count_nonzero(part.numpy()))
             yield part
 
     def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -47,7 +46,7 @@ class TensorScores:
     def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
         scores: Iterator[Tensor]
         if self.by_part:
-            scores = map(partial(self._scored, name), self._weights(name, size))
+            scores = map(self._scorer(name), self._weights(name, size))
         else:
             scores = iter(torch.split(self._whole(name).reshape(-1), size))
         return pruned_before(scores, self.before, name, size)
@@ -66,18 +65,22 @@ class TensorScores:
         if name in self.remembered:
             return self.remembered[name]
         weight = torch.cat(list(self._weights(name, PART))).reshape(self.shapes[name])
-        scores = self._scored(name, weight)
+        scores = self._scorer(name)(weight)
         if scores.numel() <= self.room:
             self.remembered[name] = scores
             self.room -= scores.numel()
         return scores
 
-    def _scored(self, name: str, weight: Tensor) -> Tensor:
-        scores = self.scorer(weight, **self.options(name)).float()
-        if not all_finite(scores):
-            method = self.scorer.__name__
-            raise NotFinite(
-                f"{method}: the scores of {name!r} hold NaN or infinity; "
-                f"check {self.file.label} with 'inspect'"
-            )
-        return scores
+    def _scorer(self, name: str) -> Callable[[Tensor], Tensor]:
+        options = self.options(name)
+
+        def scored(weight: Tensor) -> Tensor:
+            scores = self.scorer(weight, **options).float()
+            if not all_finite(scores):
+                raise NotFinite(
+                    f"{self.scorer.__name__}: the scores of {name!r} hold NaN or infinity; "
+                    f"check {self.file.label} with 'inspect'"
+                )
+            return scores
+
+        return scored
