@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +25,9 @@ from prunecli.cli._base import (
 )
 from prunecli.errors import BadUsage
 
+if TYPE_CHECKING:
+    from prunecli.pattern import Pattern
+
 SCOPES = ("global", "layer", "uniform", "erk")
 ROUND_SCHEDULES = ("exponential", "linear")
 PRESETS = {"thesis": {"exclude_classifier": True, "count": "model"}}
@@ -40,6 +43,7 @@ prunecli mask llama/ --method magnitude --pattern 2:4 --ignore '*lm_head*'
 
 class MaskCommand(Command):
     def verify(self, params: Mapping[str, Any]) -> None:
+        pattern_asked(params)
         density_asked(params)
         super().verify(params)
 
@@ -106,7 +110,6 @@ def mask(scores: Path, **params: Any) -> None:  # fmt: skip
     Give exactly one of --density, --sparsity, --compression and --critical, or a --pattern. From a
     CHECKPOINT, --method says how to score it.
     """
-    from prunecli.pattern import Pattern
     from prunecli.steps.mask import Selection
     from prunecli.steps.mask import mask as step
 
@@ -118,9 +121,17 @@ def mask(scores: Path, **params: Any) -> None:  # fmt: skip
         params["schedule"],
         allow_dead_layers=not params["no_dead_layers"],
         count=params["count"],
-        pattern=Pattern.parse(params["pattern"] or "unstructured"),
+        pattern=pattern_asked(params),
     )
     done(params, step(scores, selection, scoring(params), params["mask"], common(params)))
+
+
+def pattern_asked(params: Mapping[str, Any]) -> Pattern | None:
+    if params["pattern"] is None:
+        return None
+    from prunecli.pattern import Pattern
+
+    return Pattern.parse(params["pattern"])
 
 
 def density_asked(params: Mapping[str, Any]) -> float | None:

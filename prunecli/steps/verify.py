@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from prunecli.errors import Mismatch, NotFinite, some
-from prunecli.files.artifacts import open_artifact
+from prunecli.files.artifacts import MaskFile, open_artifact
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import all_finite
-from prunecli.steps._common import open_mask
-from prunecli.types import Mask
+from prunecli.masks import all_finite, kept_counts
+from prunecli.steps._common import fitting_mask
 
 
 def verify(checkpoint: Path, mask: Path | None = None) -> dict[str, Any]:
@@ -25,27 +26,30 @@ def verify(checkpoint: Path, mask: Path | None = None) -> dict[str, Any]:
     facts: dict[str, Any] = {"checkpoint": file.sha256, "tensors": len(file), "mask": None}
     faults = _too_dense(file)
     if mask is not None:
-        kept, mask_file = open_mask(mask, file)
-        removed = sum(int((~bits).sum()) for bits in kept.values())
-        facts |= {"mask": mask_file.sha256, "zeros": removed, "masked": len(kept)}
-        faults += _not_zero(file, kept) + _other_mask(file, mask_file)
+        kept = fitting_mask(mask, file)
+        removed = sum(map(math.prod, kept.shapes.values())) - sum(kept_counts(kept).values())
+        facts |= {"mask": kept.file.sha256, "zeros": removed, "masked": len(kept.shapes)}
+        faults += _not_zero(file, kept) + _other_mask(file, kept.file)
     if faults:
         raise Mismatch("\n".join(f"{file.label}: {fault}" for fault in faults))
-    bad = [name for name, tensor in file.items() if not all_finite(tensor)]
+    bad = [name for name in file if not all(map(all_finite, file.parts(name)))]
     if bad:
         raise NotFinite(f"{file.label}: {some(bad)} hold NaN or infinity")
     return facts
 
 
-def _not_zero(file: TensorFile, mask: Mask) -> list[str]:
+def _not_zero(file: TensorFile, mask: MaskFile) -> list[str]:
     """Masked weights are +0.0, all bits of them: -0.0 is none, and neither is NaN."""
     faults = []
-    for name, kept in mask.items():
-        masked = file[name][~kept]
-        count = int((masked.contiguous().view(-1, 1).view(torch.uint8) != 0).any(dim=1).sum())
-        if count:
+    for name in mask.shapes:
+        both = zip(file.parts(name), mask.parts(name), strict=True)
+        if count := sum(_with_bits(weights[~kept]) for weights, kept in both):
             faults.append(f"{count:,} masked weights of {name!r} are not zero")
     return faults
+
+
+def _with_bits(weights: Tensor) -> int:
+    return int((weights.view(-1, 1).view(torch.uint8) != 0).any(dim=1).sum())
 
 
 def _other_mask(file: TensorFile, mask: TensorFile) -> list[str]:
@@ -66,6 +70,6 @@ def _too_dense(file: TensorFile) -> list[str]:
     for name, count in kept.items():
         if name not in file:
             faults.append(f"its metadata speaks of {name!r}, which is not there")
-        elif (there := int(file[name].count_nonzero())) > count:
+        elif (there := sum(int(p.count_nonzero()) for p in file.parts(name))) > count:
             faults.append(f"{name!r} has {there:,} weights, but {count:,} by its metadata")
     return faults

@@ -167,6 +167,13 @@ USAGE = [
     ("score dense.safetensors --method grasp --opt per_class=200", "only 143 images of class '0'"),
     ("mask dense.safetensors --method lamp --critical --density 0.1", "exactly one of --density"),
     ("mask dense.safetensors --method lamp --critical --mask m", "leave --mask out"),
+    ("mask dense.safetensors --method lamp --pattern 4:2", "'4:2' is not N:M"),
+    ("mask dense.safetensors --method lamp --pattern 2:4 --density 0.5", "leave --density out"),
+    ("mask dense.safetensors --method lamp --pattern 2:4 --sparsity 0", "leave --sparsity out"),
+    ("mask dense.safetensors --method lamp --pattern 2:4 --scope layer", "leave --scope out"),
+    ("mask dense.safetensors --method lamp --pattern 2:4 --preset thesis", "leave --preset out"),
+    ("mask dense.safetensors --method lamp --pattern unstructured", "exactly one of --density"),
+    ("score dense.safetensors --method lamp --targets head", "no weight matches 'head'"),
     ("mask dense.safetensors --method lamp --compression 78 --preset thesis", "is 77.213"),
     (
         "mask dense.safetensors --method lamp --density 0.1 --preset paper",

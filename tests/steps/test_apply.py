@@ -256,6 +256,7 @@ def test_memory_does_not_grow_with_the_tensors(tmp_path):
             ["score", "--method", "magnitude", path, "-o", tmp_path / "scores", "--force", "-q"],
             ["mask", "--method", "magnitude", "--density", "0.5", path, "-o", kept, "-q"],
             ["apply", path, "--mask", kept, "-o", out, "-q"],
+            ["verify", out, "--mask", kept],
         ]
         peaks[rows] = [peak(*command) for command in commands]
     for small, large in zip(*peaks.values(), strict=True):
