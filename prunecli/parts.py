@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -53,6 +54,21 @@ class Made:
 
     def numel(self) -> int:
         return math.prod(self.shape)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with a single thread.
+
+    Parts are too small to be shared: several threads would wait for each other most of the time,
+    and for the one that hashes the file meanwhile.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def parted(tensors: Parted | Mapping[str, Tensor]) -> Parted:

@@ -22,7 +22,7 @@ from torch import Tensor
 from prunecli.errors import BadUsage, NotFinite
 from prunecli.files.artifacts import PRUNED
 from prunecli.masks import exact_count
-from prunecli.parts import PART, Parted, held, parted
+from prunecli.parts import PART, Parted, held, one_thread, parted
 from prunecli.quotas import SCOPES
 from prunecli.types import Mask
 
@@ -35,6 +35,7 @@ def select(scores: Parted | Mapping[str, Tensor], density: float, scope: str = "
     return held(choose(parted(scores), density, scope))
 
 
+@one_thread()
 def choose(scores: Parted, density: float, scope: str = "global") -> Chosen:
     """Keep exactly round(density * n) of the n scored weights: the highest scores.
 
@@ -64,6 +65,7 @@ def choose(scores: Parted, density: float, scope: str = "global") -> Chosen:
     return Chosen(scores, cuts)
 
 
+@one_thread()
 def keep_highest(scores: Mapping[str, Tensor], keep: int) -> Mask:
     """The `keep` highest scores over all tensors; ties by order. See `choose`.
 

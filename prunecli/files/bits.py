@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunecli.parts import PART, Parted
+from prunecli.parts import PART, Parted, one_thread
 
 IN_MEMORY = 1 << 26
 
@@ -38,6 +38,7 @@ class Packed:
     Bits beyond 64 MiB go to a file without a name in `folder`, which ends with the process.
     """
 
+    @one_thread()
     def __init__(self, mask: Parted, folder: Path) -> None:
         self.shapes = dict(mask.shapes)
         self.kept: dict[str, int] = {}

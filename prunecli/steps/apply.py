@@ -17,7 +17,7 @@ from prunecli.files.folders import check_folder, claimed_folder, copy_others
 from prunecli.files.header import read_header
 from prunecli.files.tensors import DTYPES, TensorFile
 from prunecli.masks import prunable_names
-from prunecli.parts import Made
+from prunecli.parts import Made, one_thread
 from prunecli.steps._common import (
     SUFFIX,
     Common,
@@ -30,6 +30,7 @@ from prunecli.steps._common import (
 )
 
 
+@one_thread()
 def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
     """Write the checkpoint with every masked weight exactly +0.0; nothing else changes.
 

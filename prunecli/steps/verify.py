@@ -13,9 +13,11 @@ from prunecli.errors import Mismatch, NotFinite, some
 from prunecli.files.artifacts import MaskFile, open_artifact
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import all_finite, kept_counts
+from prunecli.parts import one_thread
 from prunecli.steps._common import fitting_mask
 
 
+@one_thread()
 def verify(checkpoint: Path, mask: Path | None = None) -> dict[str, Any]:
     """Check values, densities, and with a mask its shapes, its zeros and its place in the lineage.
 
