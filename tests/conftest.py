@@ -23,6 +23,16 @@ def pytest_configure(config):
     config.pluginmanager.register(Faults())
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """All tests run side by side; a choice of them in this process alone, which starts sooner."""
+    every = config.args_source is config.ArgsSource.TESTPATHS and not config.option.keyword
+    worker = hasattr(config, "workerinput")  # which must not start workers of its own
+    if every and not worker and getattr(config.option, "numprocesses", 0) is None:
+        config.option.numprocesses, config.option.maxprocesses = "auto", 8
+        config.option.dist = "worksteal"
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended: its exit code, and what it said where."""
