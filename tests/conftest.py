@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
+import shlex
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +90,27 @@ def prune(monkeypatch, capsys):
 
     yield run
     signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def follow(prune, tmp_path_factory):
+    """Does what a shell script says, and its prunecli commands as the shell reads them here.
+
+    A process for each would load torch anew. Gives how each command ended.
+    """
+
+    def run(script):
+        folder = tmp_path_factory.mktemp("bin")
+        tool, commands = folder / "prunecli", folder / "commands"
+        tool.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" ++ >> {shlex.quote(str(commands))}\n')
+        tool.chmod(0o755)
+        path = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+        subprocess.run(["sh"], input=script, env=path, text=True, check=True)
+        *given, rest = commands.read_text().split("++\n")
+        assert rest == ""
+        return [prune(*arguments.splitlines()) for arguments in given]
+
+    return run
 
 
 @pytest.fixture
