@@ -28,9 +28,10 @@ def pytest_configure(config):
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
     """All tests run side by side; a choice of them in this process alone, which starts sooner."""
-    every = config.args_source is config.ArgsSource.TESTPATHS and not config.option.keyword
+    given = config.args_source is not config.ArgsSource.TESTPATHS
+    chosen = given or config.option.keyword or config.option.markexpr != "not slow"
     worker = hasattr(config, "workerinput")  # which must not start workers of its own
-    if every and not worker and getattr(config.option, "numprocesses", 0) is None:
+    if not (chosen or worker) and getattr(config.option, "numprocesses", 0) is None:
         config.option.numprocesses, config.option.maxprocesses = "auto", 8
         config.option.dist = "worksteal"
 
