@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
+import shlex
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,17 @@ from prunecli.training import loop
 
 def pytest_configure(config):
     config.pluginmanager.register(Faults())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """All tests run side by side; a choice of them in this process alone, which starts sooner."""
+    given = config.args_source is not config.ArgsSource.TESTPATHS
+    chosen = given or config.option.keyword or config.option.markexpr != "not slow"
+    worker = hasattr(config, "workerinput")  # which must not start workers of its own
+    if not (chosen or worker) and getattr(config.option, "numprocesses", 0) is None:
+        config.option.numprocesses, config.option.maxprocesses = "auto", 8
+        config.option.dist = "worksteal"
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,27 @@ def prune(monkeypatch, capsys):
 
     yield run
     signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def follow(prune, tmp_path_factory):
+    """Does what a shell script says, and its prunecli commands as the shell reads them here.
+
+    A process for each would load torch anew. Gives how each command ended.
+    """
+
+    def run(script):
+        folder = tmp_path_factory.mktemp("bin")
+        tool, commands = folder / "prunecli", folder / "commands"
+        tool.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" ++ >> {shlex.quote(str(commands))}\n')
+        tool.chmod(0o755)
+        path = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+        subprocess.run(["sh"], input=script, env=path, text=True, check=True)
+        *given, rest = commands.read_text().split("++\n")
+        assert rest == ""
+        return [prune(*arguments.splitlines()) for arguments in given]
+
+    return run
 
 
 @pytest.fixture

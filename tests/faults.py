@@ -21,17 +21,17 @@ class Faults:
 
     def __init__(self):
         self.outcomes = defaultdict(list)
-        self.numbers = {}
 
-    def pytest_collection_modifyitems(self, items):
-        for item in items:
-            for mark in item.iter_markers("fault"):
-                self.numbers.setdefault(item.nodeid, []).append(mark.args[0])
+    def pytest_itemcollected(self, item):
+        # What a report carries comes along from the process that ran the test.
+        numbers = [("fault", mark.args[0]) for mark in item.iter_markers("fault")]
+        item.user_properties.extend(numbers)
 
     def pytest_runtest_logreport(self, report):
         if report.when == "call" or report.outcome != "passed":
-            for number in self.numbers.get(report.nodeid, ()):
-                self.outcomes[number].append(report.outcome)
+            for name, number in report.user_properties:
+                if name == "fault":
+                    self.outcomes[number].append(report.outcome)
 
     def pytest_terminal_summary(self, terminalreporter):
         faults = listed()

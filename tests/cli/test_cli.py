@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from prunecli import cli
 from prunecli.files.artifacts import open_artifact, write_artifact
 
 PRUNECLI = [sys.executable, "-m", "prunecli"]
@@ -621,8 +622,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(folder, whole, pr
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(environment, tmp_path_factory):
     """The bytes that the training ends in when nothing stops it."""
     path = tmp_path_factory.mktemp("whole") / "t.safetensors"
-    subprocess.run([*PRUNECLI, *TRAIN, "-o", path], check=True, stdout=subprocess.DEVNULL)
+    cli.cli.main([*TRAIN, "-o", str(path)], standalone_mode=False)
     return path.read_bytes()
