@@ -187,7 +187,7 @@ class _Counts:
 
 
 def _count(halves: NDArray[Any], counts: Counts) -> None:
-    found = np.bincount(halves.astype(np.intp))
+    found = torch.bincount(torch.from_numpy(halves.view(np.int32))).numpy()
     counts[: len(found)] += found
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED
-from prunecli.masks import aligned, exact_count
+from prunecli.masks import aligned, exact_count, zero_
 from prunecli.quotas import SCOPES
 from prunecli.types import Clock, Course, Mask, Params, Pruner, Scores
 
@@ -24,14 +24,14 @@ class Masked(Pruner):
     def keep(self, mask: Mask) -> None:
         """Make this the mask. It stays on the CPU, as selection does; a copy goes to the device."""
         self.kept = {name: mask[name] for name in self.params}
-        self.pruned = {name: ~kept for name, kept in aligned(self.kept, self.params).items()}
+        self.aligned = aligned(self.kept, self.params)
 
     def freeze(self) -> None:
         """Set the gradients of pruned weights to zero."""
-        for name, pruned in self.pruned.items():
+        for name, kept in self.aligned.items():
             gradient = self.params[name].grad
             if gradient is not None:
-                gradient.masked_fill_(pruned, 0.0)
+                zero_(gradient, kept)
 
     def left(self, scores: Scores) -> Scores:
         """Scores in which nothing that is pruned is ever chosen again."""

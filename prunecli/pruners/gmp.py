@@ -71,7 +71,7 @@ class Gmp(Masked):
     def _prune(self, params: Params, g: Params) -> None:
         small = {name: params[name].abs() < self.beta for name in self.kept}
         settled = {name: g[name].abs() < self.gamma for name in self.kept}
-        alive = {name: ~pruned for name, pruned in self.pruned.items()}
+        alive = self.aligned
         total = max(1, sum(int(a.sum()) for a in alive.values()))
         self.event = {
             "below_beta": sum(int((alive[n] & small[n]).sum()) for n in alive) / total,

@@ -16,7 +16,7 @@ from prunecli.files.atomic import check_output, claimed, write_tensors
 from prunecli.files.folders import check_folder, claimed_folder, copy_others
 from prunecli.files.header import read_header
 from prunecli.files.tensors import DTYPES, TensorFile
-from prunecli.masks import prunable_names
+from prunecli.masks import prunable_names, zero_
 from prunecli.parts import Made, one_thread
 from prunecli.steps._common import (
     SUFFIX,
@@ -105,4 +105,4 @@ def _parts(file: TensorFile, kept: MaskFile, name: str) -> Iterable[Tensor]:
 
 def _zeroed(file: TensorFile, kept: MaskFile, name: str) -> Iterator[Tensor]:
     for part, bits in zip(file.parts(name), kept.parts(name), strict=True):
-        yield part.masked_fill_(~bits, 0.0)
+        yield zero_(part, bits)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from prunecli.batches import ImageBatches
 from prunecli.device import autocast
 from prunecli.errors import NotFinite
-from prunecli.masks import aligned
+from prunecli.masks import aligned, apply_
 from prunecli.seeds import derive_seed
 from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState
@@ -186,16 +186,14 @@ class _Masker:
     def __init__(self, state: TrainingState) -> None:
         self.pruner, self.params = state.pruner, state.params
         self.seen: Mask = {}
-        self.pruned: Mask = {}
+        self.kept: Mask = {}
 
     def __call__(self, clock: Clock) -> None:
         mask = self.pruner.mask(self.params, clock)
         if mask is not self.seen:
             self.seen = mask
-            self.pruned = {name: ~kept for name, kept in aligned(mask, self.params).items()}
-        with torch.no_grad():
-            for name, pruned in self.pruned.items():
-                self.params[name].masked_fill_(pruned, 0.0)
+            self.kept = aligned(mask, self.params)
+        apply_(self.params, self.kept)
 
     def if_new(self, clock: Clock) -> None:
         if self.pruner.mask(self.params, clock) is not self.seen:
@@ -203,9 +201,9 @@ class _Masker:
 
     def facts(self) -> dict[str, float]:
         """The density over all prunable weights, if there is a mask."""
-        pruned = sum(int(each.sum()) for each in self.pruned.values())
+        pruned = sum(int((~each).sum()) for each in self.kept.values())
         total = sum(weight.numel() for weight in self.params.values())
-        return {"density": 1 - pruned / total} if self.pruned else {}
+        return {"density": 1 - pruned / total} if self.kept else {}
 
 
 def _check_same(state: TrainingState, world: World) -> None:
