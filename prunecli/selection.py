@@ -27,6 +27,8 @@ from prunecli.quotas import SCOPES
 from prunecli.types import Mask
 
 HALF = 1 << 16
+INFINITE = 0x7F80
+"""The upper half of infinity; those of NaN and of negative numbers are higher."""
 Counts = NDArray[np.int64]
 
 
@@ -146,11 +148,11 @@ class _Ranking:
     def _by_upper_half(self, name: str) -> _Counts:
         counts = np.zeros(HALF, np.int64)
         for part in self.scores.parts(name):
-            if part.numel() and not part.max() < math.inf:  # NaN if anything is
+            bits = _bits(part)
+            found = _count(bits >> 16, counts)
+            if found > INFINITE and not part.max() < math.inf:  # NaN if anything is
                 fault = "NaN or infinity; nothing was selected"
                 raise NotFinite(f"the scores of {name!r} hold {fault}")
-            bits = _bits(part)
-            _count(bits >> 16, counts)
             if np.bitwise_or.reduce(bits) % HALF:
                 self.lower_halves = True
         return _Counts(counts, FALLING)
@@ -186,9 +188,11 @@ class _Counts:
         return self.before(place + 1) - self.before(place)
 
 
-def _count(halves: NDArray[Any], counts: Counts) -> None:
+def _count(halves: NDArray[Any], counts: Counts) -> int:
+    """Add to the counts; gives one more than the highest half."""
     found = torch.bincount(torch.from_numpy(halves.view(np.int32))).numpy()
     counts[: len(found)] += found
+    return len(found)
 
 
 def _kth(all_counts: list[_Counts], rank: int) -> tuple[int, int]:
