@@ -205,7 +205,7 @@ def _override(recipe: Recipe, overrides: Mapping[str, Any]) -> None:
                     recipe.fault((), f"--set: there is no {key} {odd!r}{hint}")
                     values = list(rows)
             recipe.matrix[key] = _values(recipe, key, values)
-            recipe.include = [i for i in recipe.include if i.get(key, values[0]) in values]
+            recipe.include = [i for i in recipe.include if key not in i or i[key] in values]
         else:
             known = [*recipe.variables, *recipe.matrix]
             recipe.fault((), f"--set: there is no {key!r} in vars or matrix{suggest(key, known)}")
