@@ -96,8 +96,10 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
                  "exclude-classifier": options.exclude_classifier}  # fmt: skip
         if idle := [name for name, value in given.items() if value]:
             raise BadUsage(f"--{idle[0]} needs --pruner")
-    if options.model is None and not meta.get("model"):
-        raise BadUsage("which model? name it with --model")
+    if options.model is None:
+        if not meta.get("model"):
+            raise BadUsage("which model? name it with --model")
+        registry.find("models", meta["model"]["name"], by_file=True)
     source = options.source.resolved(meta if parent else None)
     if options.model is not None:
         registry.bind("models", options.model, options.model_options)
