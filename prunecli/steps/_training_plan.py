@@ -26,6 +26,7 @@ from prunecli.steps._common import (
     sibling,
     stem,
 )
+from prunecli.steps._network import check_described
 from prunecli.steps._pretrained import has_pretrained
 from prunecli.steps._training_files import companions, mask_beside
 from prunecli.training.settings import Settings
@@ -99,7 +100,8 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
     if options.model is None:
         if not meta.get("model"):
             raise BadUsage("which model? name it with --model")
-        registry.find("models", meta["model"]["name"], by_file=True)
+        assert start is not None, "what has metadata is a file"
+        check_described(_described(options, meta), start)
     source = options.source.resolved(meta if parent else None)
     if options.model is not None:
         registry.bind("models", options.model, options.model_options)
@@ -201,7 +203,13 @@ def _model_facts(plan: Plan, data: Images) -> dict[str, Any]:
             "classes": len(data.classes),
         }
     assert plan.parent is not None and plan.parent.meta is not None, "checked in `prepared`"
-    own = plan.parent.meta["model"]
-    given = registry.bind("models", own["name"], {**own["options"], **options.model_options})
     check_data_fits(plan.parent.meta, data)
+    return _described(options, plan.parent.meta)
+
+
+def _described(options: TrainOptions, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The network of a checkpoint, with the options that were given."""
+    own = meta["model"]
+    registry.find("models", own["name"], by_file=True)
+    given = registry.bind("models", own["name"], {**own["options"], **options.model_options})
     return {**own, "options": given}
