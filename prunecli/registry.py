@@ -10,10 +10,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import os
+import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,6 +26,10 @@ from prunecli.errors import BadUsage, suggest
 KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
 FAMILIES = {"models": {"torchvision": "prunecli.models._torchvision"}}
 """Names of the form FAMILY:NAME, which the module's `family(NAME)` finds, not an import path."""
+FORMS = {"models": ["input_shape", "classes"], "data": ["root", "split", "download"]}
+"""What functions of a kind are called with; the last two are told by their names."""
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+NOT_HERE = "; what a file names is looked for in the current folder only under PYTHONPATH=."
 NOUNS = {"scorers": "method", "pruners": "pruner", "models": "model", "data": "data set"}
 
 
@@ -53,8 +59,12 @@ def check_name(kind: str, name: str) -> None:
         raise BadUsage(f"there is no {NOUNS[kind]} {name!r}{suggest(name, list(names(kind)))}")
 
 
-def find(kind: str, name: str) -> Callable[..., Any]:
-    """The function or class of that name. Raises BadUsage for one that is not there."""
+def find(kind: str, name: str, *, by_file: bool = False) -> Callable[..., Any]:
+    """The function or class of that name. Raises BadUsage for one that is not there.
+
+    `by_file`: a file names it, so it may be anything. Then no module is imported for it that is
+    Python's own, or that is only there because it lies in the current folder.
+    """
     check_name(kind, name)
     prefix, _, rest = name.partition(":")
     if rest and prefix in FAMILIES.get(kind, {}):
@@ -66,14 +76,52 @@ def find(kind: str, name: str) -> Callable[..., Any]:
         module_name = f"prunecli.{kind}.{symbol}"
     else:
         module_name, _, symbol = (point.value if point else name).partition(":")
+    named_by_file = by_file and ":" in name
+    if named_by_file and module_name.partition(".")[0] in sys.stdlib_module_names:
+        raise BadUsage(f"{NOUNS[kind]} {name!r}: {module_name} is Python's own")
     try:
-        found = getattr(importlib.import_module(module_name), symbol)
+        with _not_from_here() if named_by_file else nullcontext():
+            found = getattr(importlib.import_module(module_name), symbol)
     except Exception as error:  # other people's code: it may raise anything
         why = f"{type(error).__name__}: {error}"
-        raise BadUsage(f"{NOUNS[kind]} {name!r} cannot be imported: {why}") from error
+        raise BadUsage(
+            f"{NOUNS[kind]} {name!r} cannot be imported: {why}" + NOT_HERE * named_by_file
+        ) from error
     if not callable(found):
         raise BadUsage(f"{NOUNS[kind]} {name!r} is not a function")
+    if ":" in name:
+        _check_form(kind, name, found)
     return typing.cast(Callable[..., Any], found)
+
+
+@contextmanager
+def _not_from_here() -> Iterator[None]:
+    """Import nothing from the current folder, where `python -m` looks, unless PYTHONPATH names it.
+
+    What lies beside a downloaded file may have been downloaded with it.
+    """
+    named = [os.path.realpath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+    before, here = sys.path[:], os.path.realpath(".")
+    if here not in named:
+        sys.path[:] = [entry for entry in before if os.path.realpath(entry or ".") != here]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _check_form(kind: str, name: str, function: Callable[..., Any]) -> None:
+    """Raise BadUsage for a function that was not written to be called as this kind is.
+
+    An import path may lead to any function at all, one that deletes folders among them.
+    """
+    given = [n for n, p in _parameters(function).items() if p.kind in POSITIONAL]
+    if kind in FORMS and given[len(FORMS[kind]) - 2 :][:2] != FORMS[kind][-2:]:
+        raise BadUsage(
+            f"{NOUNS[kind]} {name!r} is not written as one: its first arguments must be "
+            f"{' and '.join(FORMS[kind][-2:])}, as in def {name.partition(':')[2]}"
+            f"({', '.join(FORMS[kind])}, *, options)"
+        )
 
 
 def summary(kind: str, name: str) -> str:
@@ -94,8 +142,7 @@ def default(option: inspect.Parameter) -> Any:
 
 def takes_model(scorer: Callable[..., Any]) -> bool:
     """Whether a scorer takes a model and data; a tensor scorer takes one weight."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    count = sum(parameter.kind in kinds for parameter in _parameters(scorer).values())
+    count = sum(parameter.kind in POSITIONAL for parameter in _parameters(scorer).values())
     if count not in (1, 2):
         raise BadUsage(f"{scorer!r}: a scorer takes (weight) or (model, data)")
     return count == 2

@@ -1,6 +1,7 @@
 """Plugins by name: from files, entry points and import paths, with their options' types."""
 
 import importlib
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Literal, Optional
@@ -239,3 +240,91 @@ def test_a_function_that_does_not_say_its_arguments_is_refused():
         registry.takes_model(registry.find("scorers", "torch:abs"))
     with pytest.raises(BadUsage, match=r"a scorer takes \(weight\) or \(model, data\)"):
         registry.takes_model(lambda one, two, three: None)
+
+
+BUILDER = """
+from pathlib import Path
+
+Path("imported").touch()
+
+def net(input_shape, classes, *, width: int = 2):
+    "A network."
+
+class Net:
+    def __init__(self, input_shape, classes):
+        pass
+
+def data(root, split, download=False):
+    "Images."
+
+def swapped(classes, input_shape):
+    Path("called").touch()
+"""
+HARMFUL = [
+    "os:system", "builtins:exec", "builtins:eval", "subprocess:run", "shutil:rmtree",
+    "os:remove", "pathlib:Path", "runpy:run_path", "torch:load", "torch.hub:load",
+    "importlib:import_module", "mine:swapped", "functools:partial",
+]  # fmt: skip
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A module `mine` in the current folder, which is where modules are looked for first."""
+    (tmp_path / "mine.py").write_text(BUILDER)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), *sys.path])
+    importlib.invalidate_caches()
+    yield tmp_path
+    sys.modules.pop("mine", None)
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+@pytest.mark.parametrize("kind", ["models", "data"])
+@pytest.mark.parametrize("name", HARMFUL)
+def test_what_is_not_written_as_a_model_or_a_data_set_is_none(mine, name, kind, by_file):
+    with pytest.raises(BadUsage, match=f"{registry.NOUNS[kind]} '{name}'|cannot be told"):
+        registry.find(kind, name, by_file=by_file)
+    assert not Path("called").exists()
+
+
+def test_the_refusal_says_how_it_is_written(mine):
+    with pytest.raises(BadUsage) as error:
+        registry.find("models", "mine:swapped")
+    assert str(error.value) == (
+        "model 'mine:swapped' is not written as one: its first arguments must be input_shape and "
+        "classes, as in def swapped(input_shape, classes, *, options)"
+    )
+
+
+def test_pythons_own_modules_are_not_even_imported_for_a_file(mine, monkeypatch):
+    monkeypatch.setattr(importlib, "import_module", lambda name: pytest.fail("imported"))
+    with pytest.raises(BadUsage, match="model 'antigravity:fly': antigravity is Python's own"):
+        registry.find("models", "antigravity:fly", by_file=True)
+
+
+@pytest.mark.parametrize("name", ["mine:net", "mine:Net"])
+def test_a_file_cannot_name_what_lies_in_the_current_folder(mine, monkeypatch, name):
+    path = sys.path[:]
+    with pytest.raises(BadUsage, match="No module named 'mine'; .* only under PYTHONPATH=."):
+        registry.find("models", name, by_file=True)
+    assert not Path("imported").exists()
+    assert sys.path == path
+    assert registry.find("models", name).__name__ == name[5:]  # who is at the keyboard can
+    assert registry.find("models", name, by_file=True).__name__ == name[5:]  # it is there now
+
+
+@pytest.mark.parametrize(("named", "found"), [(".", True), ("", False), (":x", False)])
+def test_unless_pythonpath_names_the_folder(mine, monkeypatch, named, found):
+    monkeypatch.setenv("PYTHONPATH", named)
+    if found:
+        assert registry.find("data", "mine:data", by_file=True).__name__ == "data"
+    else:
+        with pytest.raises(BadUsage, match="No module named 'mine'"):
+            registry.find("data", "mine:data", by_file=True)
+
+
+def test_a_file_may_name_what_is_installed(plugin):
+    assert registry.find("scorers", "mypkg.mod:scorer", by_file=True).__name__ == "scorer"
+    assert registry.find("models", "cnn", by_file=True).__name__ == "cnn"

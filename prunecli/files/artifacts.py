@@ -75,14 +75,24 @@ def kind_of(file: TensorFile) -> str:
 def read_state_dict(checkpoint: TensorFile) -> dict[str, Tensor]:
     """All tensors of a checkpoint, tied ones under each of their names."""
     tensors = dict(checkpoint)
+    return tensors | {alias: tensors[name] for alias, name in _tied(checkpoint).items()}
+
+
+def state_shapes(checkpoint: TensorFile) -> dict[str, tuple[int, ...]]:
+    """The shapes of what `read_state_dict` reads, without reading it."""
+    shapes = checkpoint.shapes
+    return shapes | {alias: shapes[name] for alias, name in _tied(checkpoint).items()}
+
+
+def _tied(checkpoint: TensorFile) -> dict[str, str]:
+    """The name that stands in the file, by each other name of the same tensor."""
     tied = (checkpoint.meta or {}).get("tied") or {}
     if not isinstance(tied, dict):
         raise BadInput(f"{checkpoint.label}: its table of tied tensors is damaged")
     for alias, name in tied.items():
-        if not isinstance(name, str) or name not in tensors:
+        if not isinstance(name, str) or name not in checkpoint:
             raise BadInput(f"{checkpoint.label}: {alias!r} is tied to {name!r}, which is missing")
-        tensors[alias] = tensors[name]
-    return tensors
+    return tied
 
 
 def untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -13,6 +13,8 @@ from prunecli.files.header import printable
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
+NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What escapes can spell and no path or argument can hold: NUL, and halves of characters."""
 Place = tuple[Any, ...]
 Lines = dict[Place, int]
 
@@ -110,7 +112,7 @@ def _where(error: yaml.YAMLError) -> str:
 
 
 def _value(node: yaml.Node, place: Place, lines: Lines, errors: list[str]) -> Any:
-    lines[place] = node.start_mark.line + 1
+    line = lines[place] = node.start_mark.line + 1
     if isinstance(node, yaml.SequenceNode):
         return [_value(n, (*place, i), lines, errors) for i, n in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
@@ -120,10 +122,14 @@ def _value(node: yaml.Node, place: Place, lines: Lines, errors: list[str]) -> An
             key = str(getattr(key_node, "value", ""))
             if not isinstance(key_node, yaml.ScalarNode) or key == "<<":
                 errors.append(f"{line}: a key must be a plain word")
+            elif odd := NO_TEXT.search(key):
+                errors.append(f"{line}: the character {odd[0]!a} is not allowed")
             elif key in table:
                 errors.append(f"{line}: the key {printable(key)!r} is there twice")
             else:
                 table[key] = _value(value_node, (*place, key), lines, errors)
                 lines[(*place, key)] = line
         return table
+    if odd := NO_TEXT.search(node.value):
+        errors.append(f"{line}: the character {odd[0]!a} is not allowed")
     return _Loader("").construct_object(node) if node.tag in PLAIN else node.value

@@ -8,7 +8,6 @@ those at such values, which may be shell patterns.
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from prunecli.errors import BadUsage, suggest
+from prunecli.recipe.matrix import places
 from prunecli.recipe.parse import Place
 from prunecli.recipe.read import Axes, Recipe, Step
 
@@ -58,18 +58,23 @@ class Job:
         return self.output.parent
 
 
+Jobs = dict[str, tuple[Axes, Job]]
+"""A step's jobs and their places, by what tells them apart in their names."""
+
+
 def plan(recipe: Recipe, folder: Path, check: Check) -> list[Job]:
     """Every job, each after those it needs. Raises BadUsage with all faults at once."""
     order = _order(recipe)
     axes: dict[str, tuple[str, ...]] = {}
-    jobs: dict[str, list[tuple[Axes, Job]]] = {}
-    points = _points(recipe)
+    for name in order:
+        axes[name] = _axes_of(recipe, recipe.steps[name], axes)
+    where = places(recipe, axes)
+    jobs: dict[str, Jobs] = {}
     for name in order:
         step = recipe.steps[name]
-        axes[name] = _axes_of(recipe, step, axes)
-        places = {_label(p, axes[name]): {a: p[a] for a in axes[name]} for p in points}
-        jobs[name] = [(at, _job(recipe, step, at, jobs, folder, check)) for at in places.values()]
-    planned = [job for name in order for _, job in jobs[name]]
+        made = [(at, _job(recipe, step, at, jobs, folder, check)) for at in where[name]]
+        jobs[name] = {_label(at, at): (at, job) for at, job in made}
+    planned = [job for name in order for _, job in jobs[name].values()]
     _check_paths(recipe, planned)
     recipe.raise_faults()
     return planned
@@ -90,27 +95,6 @@ def _check_paths(recipe: Recipe, jobs: list[Job]) -> None:
             place = recipe.steps[job.step].place
             what = f"step {job.step!r} reads {argument!r}, which step {writer.step!r} writes"
             recipe.fault(place, f"{what}; {mend}")
-
-
-def _points(recipe: Recipe) -> list[Axes]:
-    """Every combination of the axes' values that is not excluded, and those that are included."""
-    left = [p for p in _grid(recipe) if not any(_within(p, hole) for hole in recipe.exclude)]
-    for entry in recipe.include:
-        left += [point for point in _grid(recipe, entry) if point not in left]
-    if not left:
-        recipe.fault(("matrix", "exclude"), "'exclude' leaves nothing to do")
-    return left
-
-
-def _grid(recipe: Recipe, fixed: Axes | None = None) -> list[Axes]:
-    """All combinations, with the axes of `fixed` at its values."""
-    matrix = recipe.matrix | {axis: [value] for axis, value in (fixed or {}).items()}
-    axes = [[(axis, value) for value in values or [None]] for axis, values in matrix.items()]
-    return [dict(point) for point in itertools.product(*axes)]
-
-
-def _within(point: Axes, hole: Axes) -> bool:
-    return all(point.get(axis) == value for axis, value in hole.items())
 
 
 def _label(point: Axes, axes: Iterable[str]) -> str:
@@ -180,10 +164,12 @@ def _axes_of(recipe: Recipe, step: Step, axes: Mapping[str, tuple[str, ...]]) ->
     for key, value in step.options.items():
         place = (*step.place, key)
         for name in _variables(value):
-            known = dict.fromkeys((*recipe.variables, *recipe.matrix, *recipe.set_by))
-            if name not in known and name != HERE:
-                recipe.fault(place, f"there is no variable {name!r}{suggest(name, list(known))}")
-            used |= {recipe.set_by.get(name, name)} & recipe.matrix.keys()
+            axis = recipe.set_by.get(name, name)
+            if axis in recipe.matrix:
+                used.add(axis)
+            elif name not in recipe.variables and name != HERE:
+                known = list(dict.fromkeys((*recipe.variables, *recipe.matrix, *recipe.set_by)))
+                recipe.fault(place, f"there is no variable {name!r}{suggest(name, known)}")
         for name, which in _references(value):
             used |= set(axes.get(name, ())) if which is None else set()
             for axis in _wanted(which):
@@ -201,7 +187,7 @@ def _job(
     recipe: Recipe,
     step: Step,
     place: Axes,
-    jobs: Mapping[str, list[tuple[Axes, Job]]],
+    jobs: Mapping[str, Jobs],
     folder: Path,
     check: Check,
 ) -> Job:
@@ -217,9 +203,7 @@ def _job(
         if references := _references(value):
             name, which = references[0]
             wanted = _wanted(_substituted(which, variables))
-            fitting = [
-                job for at, job in jobs.get(name, ()) if _agree(at, place) and _fits(at, wanted)
-            ]
+            fitting = _meant(jobs.get(name, {}), place, which, wanted)
             needs.extend(job.name for job in fitting)
             if wanted and not fitting:
                 recipe.fault(step.place, f"{value!r} is the output of no job")
@@ -241,8 +225,16 @@ def _job(
     return Job(name, step.name, step.command, arguments, output, tuple(dict.fromkeys(needs)))
 
 
+def _meant(jobs: Jobs, place: Axes, which: str | None, wanted: Mapping[str, str]) -> list[Job]:
+    """Those of a step's jobs that a reference at `place` means."""
+    axes = next((at for at, _ in jobs.values()), {})
+    if jobs and which is None and axes.keys() <= place.keys():
+        return [jobs[_label(place, axes)][1]]  # without a look at the others: there may be many
+    return [job for at, job in jobs.values() if _agree(at, place) and _fits(at, wanted)]
+
+
 def _agree(one: Axes, other: Axes) -> bool:
-    return all(other[axis] == value for axis, value in one.items() if axis in other)
+    return all(str(other[axis]) == str(value) for axis, value in one.items() if axis in other)
 
 
 def _fits(at: Axes, wanted: Mapping[str, str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import ChainMap, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from prunecli.recipe.parse import Lines, Place, load_yaml
 KEYS = {"version", "name", "description", "vars", "matrix", "steps"}
 DERIVED_KEYS = {"version", "name", "description", "base", "set"}
 NAME = re.compile(r"[A-Za-z_][\w-]*")
+MANY = 100
+"""Faults after which no more are looked for."""
 Axes = dict[str, Any]
 
 
@@ -38,29 +41,22 @@ class Recipe:
     steps: dict[str, Step]
     lines: Lines
     settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    set_by: dict[str, str] = field(default_factory=dict)
+    """The axis that sets a variable, for those that an axis sets."""
     faults: list[tuple[int, str]] = field(default_factory=list)
 
-    @property
-    def set_by(self) -> dict[str, str]:
-        """The axis that sets a variable, for those that an axis sets."""
-        return {
-            name: axis
-            for axis, rows in self.settings.items()
-            for row in rows.values()
-            for name in row
-        }
-
-    def variables_at(self, place: Axes) -> Axes:
+    def variables_at(self, place: Axes) -> Mapping[str, Any]:
         """All variables at a place of the matrix: an axis's value, and what that value sets."""
         rows = [self.settings[axis][place[axis]] for axis in self.settings if axis in place]
-        here = {"here": str(self.path.parent)}
-        return here | self.variables | {k: v for row in rows for k, v in row.items()} | place
+        return ChainMap(place, *rows, self.variables, {"here": str(self.path.parent)})
 
     def fault(self, place: Place, message: str) -> None:
         """Note a fault at the line of `place`, or of what it is in."""
         while place and place not in self.lines:
             place = place[:-1]
         self.faults.append((self.lines.get(place, 1), message))
+        if len(self.faults) == MANY:
+            self.raise_faults()
 
     def raise_faults(self) -> None:
         if self.faults:
@@ -156,16 +152,19 @@ def _values(recipe: Recipe, axis: str, value: Any) -> list[Any]:
 
 def _check_settings(recipe: Recipe) -> None:
     """What an axis sets must have a value everywhere, and only one."""
+    setting: dict[str, dict[str, None]] = defaultdict(dict)
+    for axis, rows in recipe.settings.items():
+        for name in [name for row in rows.values() for name in row]:
+            setting[name][axis] = None
+    recipe.set_by = {name: list(axes)[-1] for name, axes in setting.items()}
     for name, axis in recipe.set_by.items():
-        setting = [
-            a for a, rows in recipe.settings.items() if any(name in r for r in rows.values())
-        ]
-        if name in recipe.matrix or len(setting) > 1:
+        if name in recipe.matrix or len(setting[name]) > 1:
             recipe.fault(("matrix", axis), f"{name!r} is set by two axes, or is one itself")
-        for value, row in recipe.settings[axis].items():
-            if name not in row and name not in recipe.variables:
-                place = ("matrix", axis, value)
-                recipe.fault(place, f"{axis} {value!r} does not set {name!r}, nor do vars")
+        if name in recipe.variables:
+            continue
+        for value in [value for value, row in recipe.settings[axis].items() if name not in row]:
+            place = ("matrix", axis, value)
+            recipe.fault(place, f"{axis} {value!r} does not set {name!r}, nor do vars")
 
 
 def _points(recipe: Recipe, key: str, value: Any, matrix: dict[str, Any]) -> list[Axes]:
@@ -206,7 +205,7 @@ def _override(recipe: Recipe, overrides: Mapping[str, Any]) -> None:
                     recipe.fault((), f"--set: there is no {key} {odd!r}{hint}")
                     values = list(rows)
             recipe.matrix[key] = _values(recipe, key, values)
-            recipe.include = [i for i in recipe.include if i.get(key, values[0]) in values]
+            recipe.include = [i for i in recipe.include if key not in i or i[key] in values]
         else:
             known = [*recipe.variables, *recipe.matrix]
             recipe.fault((), f"--set: there is no {key!r} in vars or matrix{suggest(key, known)}")

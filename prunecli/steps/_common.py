@@ -24,7 +24,7 @@ from prunecli.files.tensors import TensorFile
 from prunecli.masks import kept_counts, prunable, prunable_names
 from prunecli.parts import Parted, held, parted
 from prunecli.seeds import derive_seed
-from prunecli.steps._network import UNFIT, build_model, without_memory
+from prunecli.steps._network import UNFIT, build_model, built_small, most_values, on_meta
 from prunecli.types import Images, Mask, Progress, Stream
 
 SUFFIX = ".safetensors"
@@ -61,8 +61,9 @@ class Source:
         own: Mapping[str, Any] = {"name": "digits"} if meta is None else meta.get("dataset") or {}
         if name is None:
             name, given = own.get("name"), own.get("options", {}) | given
-        if name is None:
-            raise BadUsage("which data set? name it with --dataset")
+            if name is None:
+                raise BadUsage("which data set? name it with --dataset")
+            registry.find("data", name, by_file=True)
         return Source(name, registry.bind("data", name, given), self.data_dir, self.download)
 
     def load(self, split: str, meta: Mapping[str, Any] | None = None) -> Images:
@@ -175,19 +176,32 @@ def density_facts(mask: Mask) -> dict[str, Any]:
     return facts_of(kept_counts(mask), {name: bits.numel() for name, bits in mask.items()})
 
 
-def collapse_facts(mask: Parted | Mask, described: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The diagnosis, with the network's part where the network is known and can be built."""
+def collapse_facts(
+    mask: Parted | Mask,
+    described: Mapping[str, Any] | None,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> dict[str, Any]:
+    """The diagnosis, with the network's part where the network is known and can be built.
+
+    `shapes` are those of the file that describes the network: it may not be far larger.
+    """
     model = None
-    with suppress(PruneError, *UNFIT):
-        bare = without_memory(described) if described else None
-        if described and (bare is None or _covers(parted(mask), bare)):
-            model = build_model(described).eval()
+    if described:
+        with suppress(PruneError, *UNFIT):
+            model = _covered(parted(mask), described, shapes)
     return diagnosis(mask, model, tuple(described["input_shape"]) if described else ())
 
 
-def _covers(mask: Parted, model: nn.Module) -> bool:
-    shapes = {name: tuple(weight.shape) for name, weight in prunable(model).items()}
-    return mask.shapes.items() <= shapes.items()
+def _covered(
+    mask: Parted, described: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> nn.Module | None:
+    """The network that is described, if the mask may be its, and the shapes of what there is."""
+    bare = built_small(described, shapes)
+    own = {name: tuple(weight.shape) for name, weight in prunable(bare).items()}
+    values = sum(tensor.numel() for tensor in bare.state_dict().values())
+    if not mask.shapes.items() <= own.items() or values > most_values(shapes):
+        return None
+    return (build_model(described) if on_meta(bare) else bare).eval()
 
 
 def left_over(checkpoint: TensorFile, mask: Parted | Mask) -> dict[str, Any]:

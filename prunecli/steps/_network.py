@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunecli import registry
 from prunecli.errors import BadInput, Mismatch, some
-from prunecli.files.artifacts import read_state_dict
+from prunecli.files.artifacts import read_state_dict, state_shapes
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import prunable, prunable_names
 
 
 def build_model(model: Mapping[str, Any]) -> nn.Module:
     """The network that a checkpoint's metadata describes, with fresh weights."""
-    build: Callable[..., nn.Module] = registry.find("models", model["name"])
+    build: Callable[..., nn.Module] = registry.find("models", model["name"], by_file=True)
     options = registry.bind("models", model["name"], model["options"])
     return build(tuple(model["input_shape"]), model["classes"], **options)
 
@@ -30,37 +32,77 @@ def load_model(checkpoint: TensorFile) -> nn.Module:
             "'prunecli train CKPT --model NAME --dataset NAME --epochs 0 -o OUT'"
         )
     described = checkpoint.meta["model"]
-    damaged = f"{checkpoint.label}: its description of the network is damaged"
-    tensors = read_state_dict(checkpoint)
-    try:
-        bare = without_memory(described)
-    except UNFIT:
-        raise BadInput(damaged) from None
-    if bare is not None:
-        check_weights(bare, tensors, checkpoint.label)
-    model = build_model(described)
-    load_weights(model, tensors, checkpoint.label)
-    if not (bare is not None and _takes(bare, described, "meta")) and not _takes(model, described):
-        raise BadInput(damaged)
+    bare = check_described(described, checkpoint)
+    model = build_model(described) if on_meta(bare) else bare
+    load_weights(model, read_state_dict(checkpoint), checkpoint.label)
+    if not (on_meta(bare) and _takes(bare, described, "meta")) and not _takes(model, described):
+        raise BadInput(DAMAGED.format(checkpoint.label))
     if odd := [name for name in prunable_names(checkpoint) if name not in prunable(model)]:
         raise BadInput(f"{checkpoint.label}: {some(odd)} are not weights of Conv or Linear")
     return model
 
 
+DAMAGED = "{}: its description of the network is damaged"
 UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 """What a model raises for options, images and classes that it cannot be built for."""
+STEPS, STEPS_EACH = 4_000, 20
+"""Operations of torch that building a network may take, and for each tensor that there is."""
+VALUES, VALUES_EACH = 2_000_000, 10
+"""Values that it may have, and for each value that there is."""
 
 
-def without_memory(described: Mapping[str, Any]) -> nn.Module | None:
-    """`build_model` with shapes but no weights: a damaged description may ask for any amount.
+def check_described(described: Mapping[str, Any], checkpoint: TensorFile) -> nn.Module:
+    """`built_small`, of a network that the checkpoint's tensors fit.
 
-    None for a network that cannot be built so. Raises what the model raises.
+    Raises Mismatch if they do not, BadInput if there is no such network, or none of that size.
+    """
+    shapes = state_shapes(checkpoint)
+    try:
+        bare = built_small(described, shapes)
+    except UNFIT:
+        raise BadInput(DAMAGED.format(checkpoint.label)) from None
+    check_weights(bare, shapes, checkpoint.label)
+    return bare
+
+
+def built_small(described: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
+    """`build_model` for a description that may be damaged and so ask for any amount of anything.
+
+    It has shapes but no weights, except where it cannot be built so; then it has no more values
+    than goes with these shapes. Raises what the model raises, ValueError if it is too large.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Small(shapes):
             return build_model(described)
     except NotImplementedError:
-        return None
+        with _Small(shapes):
+            return build_model(described)
+
+
+class _Small(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuses what takes far more operations, or values, than a network of these shapes would."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.steps = STEPS + STEPS_EACH * len(shapes)
+        self.values = most_values(shapes)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.steps -= 1
+        device = (kwargs or {}).get("device")
+        if device is not None and device.type != "meta":  # it makes a tensor: how large?
+            self.values -= func(*args, **{**kwargs, "device": "meta"}).numel()
+        if self.steps < 0 or self.values < 0:
+            raise ValueError("the network is larger than what there is of it")
+        return func(*args, **(kwargs or {}))
+
+
+def most_values(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return VALUES + VALUES_EACH * sum(map(math.prod, shapes.values()))
+
+
+def on_meta(model: nn.Module) -> bool:
+    return any(tensor.is_meta for tensor in model.state_dict().values())
 
 
 def _takes(model: nn.Module, described: Mapping[str, Any], device: str = "cpu") -> bool:
@@ -78,14 +120,13 @@ def _takes(model: nn.Module, described: Mapping[str, Any], device: str = "cpu") 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
     """Load a state_dict. Raises Mismatch naming the first names or shapes that do not fit."""
-    check_weights(model, tensors, label)
+    check_weights(model, {name: tuple(t.shape) for name, t in tensors.items()}, label)
     model.load_state_dict(dict(tensors))
 
 
-def check_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
+def check_weights(model: nn.Module, given: Mapping[str, tuple[int, ...]], label: str) -> None:
     """Raise Mismatch unless these are the network's tensors, by name and shape."""
     own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    given = {name: tuple(t.shape) for name, t in tensors.items()}
     faults = []
     if missing := [name for name in own if name not in given]:
         faults.append(f"it misses {some(missing)}")

@@ -149,7 +149,8 @@ class TrainingFiles:
             "kept": left,
         }
         path = mask_beside(self.target)
-        collapse = collapse_facts(kept, self.facts["model"])
+        shapes = {name: tuple(t.shape) for name, t in self.state.model.state_dict().items()}
+        collapse = collapse_facts(kept, self.facts["model"], shapes)
         facts = {"density": density_facts(kept), "collapse": collapse, "versions": versions()}
         write_mask(path, kept, lineage | facts)
         epochs = self.facts["settings"]["epochs"]

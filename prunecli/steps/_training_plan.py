@@ -26,6 +26,7 @@ from prunecli.steps._common import (
     sibling,
     stem,
 )
+from prunecli.steps._network import check_described
 from prunecli.steps._pretrained import has_pretrained
 from prunecli.steps._training_files import companions, mask_beside
 from prunecli.training.settings import Settings
@@ -96,8 +97,11 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
                  "exclude-classifier": options.exclude_classifier}  # fmt: skip
         if idle := [name for name, value in given.items() if value]:
             raise BadUsage(f"--{idle[0]} needs --pruner")
-    if options.model is None and not meta.get("model"):
-        raise BadUsage("which model? name it with --model")
+    if options.model is None:
+        if not meta.get("model"):
+            raise BadUsage("which model? name it with --model")
+        assert start is not None, "what has metadata is a file"
+        check_described(_described(options, meta), start)
     source = options.source.resolved(meta if parent else None)
     if options.model is not None:
         registry.bind("models", options.model, options.model_options)
@@ -199,7 +203,13 @@ def _model_facts(plan: Plan, data: Images) -> dict[str, Any]:
             "classes": len(data.classes),
         }
     assert plan.parent is not None and plan.parent.meta is not None, "checked in `prepared`"
-    own = plan.parent.meta["model"]
-    given = registry.bind("models", own["name"], {**own["options"], **options.model_options})
     check_data_fits(plan.parent.meta, data)
+    return _described(options, plan.parent.meta)
+
+
+def _described(options: TrainOptions, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The network of a checkpoint, with the options that were given."""
+    own = meta["model"]
+    registry.find("models", own["name"], by_file=True)
+    given = registry.bind("models", own["name"], {**own["options"], **options.model_options})
     return {**own, "options": given}

@@ -62,6 +62,7 @@ def evaluation(
         return output
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
         meta = file.meta or {}
+        data = source.load("test", meta)  # before the network sees an image of the size it claims
         lineage = _mask_in_use(file, mask_file)
         bits = kept_bits(file, kept)
         state = diagnosis(bits, model, tuple(meta["model"]["input_shape"]))
@@ -69,7 +70,7 @@ def evaluation(
         result = _densities(layers, lineage) | _costs(model, meta, layers)
         result |= {key: state[key] for key in ("effective_density", "live_path")}
         place(model, device)
-        test = ImageBatches(source.load("test", meta), device, batch_size)
+        test = ImageBatches(data, device, batch_size)
         exact = pick_precision(precision, device)
         result |= evaluate(model, test, exact, device)
         speed = _images_per_second(model, test, exact, device) if throughput else None

@@ -115,7 +115,7 @@ def mask(
             found = pruned(budget.density) if budget.density else _critical(pruned, budget)
             kept = Packed(found, target.parent)
         facts = _facts(selection, kept, budget, before)
-        facts["collapse"] = collapse_facts(kept, (file.meta or {}).get("model"))
+        facts["collapse"] = collapse_facts(kept, (file.meta or {}).get("model"), file.shapes)
         _report(facts, selection, common)
         lineage = scorer.facts() | {"scores": None} if scorer else _lineage_of_scores(file)
         write_mask(target, kept, lineage | facts)

@@ -358,6 +358,8 @@ def untraceable(folder, prune, monkeypatch):
 
 
 ODD = """
+import math
+
 import torch
 from torch import nn
 
@@ -371,8 +373,8 @@ class Deciding(nn.Module):
         return self.fc(x.flatten(1)) if x.sum() > 0 else self.fc(-x.flatten(1))
 
 
-def net(shape, classes):
-    return nn.Sequential(nn.Identity(), Deciding(shape[0] * shape[1] * shape[2], classes))
+def net(input_shape, classes):
+    return nn.Sequential(nn.Identity(), Deciding(math.prod(input_shape), classes))
 """
 
 

@@ -27,10 +27,10 @@ from prunecli.types import Course, Pruner
 CPU = torch.device("cpu")
 
 
-def network(shape, classes):
+def network(input_shape, classes):
     """1,340 prunable weights on digits, with batch normalisation: 100, 216, 864 and 160."""
     return nn.Sequential(
-        nn.Conv2d(shape[0], 4, 5, stride=3), nn.BatchNorm2d(4), nn.ReLU(),
+        nn.Conv2d(input_shape[0], 4, 5, stride=3), nn.BatchNorm2d(4), nn.ReLU(),
         nn.Conv2d(4, 6, 3, stride=2), nn.ReLU(), nn.Flatten(),
         nn.Linear(54, 16), nn.ReLU(), nn.Linear(16, classes),
     )  # fmt: skip

@@ -692,6 +692,8 @@ def test_an_axis_set_anew_keeps_of_what_is_included_what_lies_on_it(planned):
         f"result/method={method},density=0.1,seed=0" for method in ("snip", "random")
     ]
     assert "result/method=lamp,density=0.02,seed=7" in results(planned, matrix, {"seed": 7})
+    with pytest.raises(BadUsage, match="the axis 'density' needs a list of plain values"):
+        results(planned, matrix, {"density": []})
 
 
 @pytest.mark.parametrize(

@@ -327,9 +327,9 @@ def test_weights_are_left_out_of_a_score_file_too(dense, tmp_path, scoring, left
 # A small network of its own: collapse and rounds
 
 
-def small(shape, classes):
+def small(input_shape, classes):
     return nn.Sequential(
-        nn.Conv2d(shape[0], 4, 5, stride=4), nn.ReLU(), nn.Flatten(),
+        nn.Conv2d(input_shape[0], 4, 5, stride=4), nn.ReLU(), nn.Flatten(),
         nn.Linear(144, 8), nn.ReLU(), nn.Linear(8, classes),
     )  # fmt: skip
 
