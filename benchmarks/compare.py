@@ -50,14 +50,16 @@ Row = tuple[str, str, float, float]
 """What, who, seconds, and how many times ours that is."""
 
 
-def turns(what: str, count: int, **contestants: Callable[[], object]) -> list[Row]:
-    """Time each contestant `count` times in turn, after one to warm up. The first one is ours."""
+def turns(
+    what: str, count: int, warm_up: int = 1, /, **contestants: Callable[[], object]
+) -> list[Row]:
+    """Time each contestant `count` times in turn, after some to warm up. The first one is ours."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(count + 1):
+    for turn in range(warm_up + count):
         for name, contestant in contestants.items():
             began = time.perf_counter()
             contestant()
-            if turn:
+            if turn >= warm_up:
                 times[name].append(time.perf_counter() - began)
     own = next(iter(times.values()))
     return [
@@ -222,7 +224,7 @@ def mnist_training(data_dir: Path, epochs: int) -> list[Row]:
 
     with tempfile.TemporaryDirectory() as folder:
         loader = _torchvisions_loader(Path(folder), train, settings.batch_size)
-        rows = turns("", 1, ours=ours, plain=plain)
+        rows = turns("", 1, 0, ours=ours, plain=plain)
     what = f"an epoch of the MNIST `cnn`, of {epochs}"
     names = ["prunecli", "torchvision's MNIST and DataLoader, float32"]
     return [

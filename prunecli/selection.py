@@ -79,12 +79,13 @@ def keep_highest(scores: Mapping[str, Tensor], keep: int) -> Mask:
 
 @dataclass(frozen=True)
 class Cut:
-    """What a tensor keeps: all that is above, and the first `ties` of those that are equal."""
+    """What a tensor keeps: all above the threshold, and the first `ties` of the `equal` ones."""
 
     threshold: float
     ties: int
     equal: int
     kept: int
+    """In all."""
 
 
 class Chosen:

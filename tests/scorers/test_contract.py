@@ -6,7 +6,7 @@ from torch import nn
 
 from prunecli import registry
 from prunecli.masks import prunable
-from prunecli.registry import takes_model
+from prunecli.registry import takes_model, takes_part
 from prunecli.untouched import untouched
 
 
@@ -89,3 +89,19 @@ def test_every_scorer_says_what_it_is_and_where_it_is_from(method):
 @pytest.mark.parametrize("method", [m for m in METHODS if m in ("magnitude", "lamp", "random")])
 def test_tensor_scorers_take_no_model(method):
     assert not takes_model(registry.find("scorers", method))
+
+
+BY_PART = [m for m in METHODS if takes_part(registry.find("scorers", m))]
+
+
+def test_magnitude_is_one_of_those_that_take_parts_and_lamp_is_not():
+    assert "magnitude" in BY_PART
+    assert "lamp" not in BY_PART
+
+
+@pytest.mark.parametrize("method", BY_PART)
+def test_scored_in_parts_a_weight_has_the_scores_that_it_has_whole(method):
+    function = registry.find("scorers", method)
+    for weight in prunable(network()).values():
+        parts = torch.cat([function(part) for part in weight.detach().flatten().split(7)])
+        assert torch.equal(parts.reshape(weight.shape), function(weight.detach()))
