@@ -6,7 +6,7 @@ while a model trains. Everything else moves these between files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Concatenate, NewType, Protocol, TypeAlias, TypeVar
@@ -208,8 +208,18 @@ class Pruner:
         """What a resumed run needs to go on exactly."""
         return {}
 
+    def blank_state(self, names: Collection[str]) -> Mapping[str, Tensor]:
+        """What a saved state of these names must be like, in names, shapes and types.
+
+        That of a new pruner; override it where there may be other tensors later on.
+        """
+        return self.state_dict()
+
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` gave."""
+        """Take back what `state_dict` gave; it is like `blank_state`, and finite.
+
+        Raises ValueError for what it cannot have given.
+        """
 
 
 class Progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -136,6 +136,14 @@ class StraightThrough(Pruner):
 
     def state_dict(self) -> dict[str, Tensor]:
         return {f"kept/{name}": kept for name, kept in self.final.items()}
+
+    def blank_state(self, names: Collection[str]) -> Mapping[str, Tensor]:
+        """With the mask, if there is any of it: it is made with the last step."""
+        masks = {
+            f"kept/{name}": torch.empty_like(weight, dtype=torch.bool, device="meta")
+            for name, weight in self.params.items()
+        }
+        return self.state_dict() | (masks if masks.keys() & set(names) else {})
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.final = {n: state[f"kept/{n}"].clone() for n in self.params if f"kept/{n}" in state}

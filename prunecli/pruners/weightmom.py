@@ -130,6 +130,8 @@ class WeightMom(Masked):
         for name, past in self.past.items():
             past.copy_(state[f"past/{name}"])
         self.seen = int(state["seen"])
+        if self.seen < 0:
+            raise ValueError("it has seen less than nothing")
 
 
 def quotas(

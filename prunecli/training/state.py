@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from prunecli.files.meta import NUMBER, fits
-from prunecli.masks import prunable
+from prunecli.masks import all_finite, prunable
 from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
 from prunecli.types import Clock, Params, Pruner
 
@@ -82,9 +82,14 @@ class TrainingState:
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Go on from there. Raises ValueError, or what torch raises, if that cannot be."""
+        model, pruner = _part(tensors, "model/"), _part(tensors, "pruner/")
         self._check(tensors, facts)
+        _check_alike(model, self.model.state_dict())
+        _check_alike(pruner, self.pruner.blank_state(pruner))
+        if not all(all_finite(tensor) for tensor in pruner.values()):
+            raise ValueError("the pruner's state is not finite")
         self.step, self.history = facts["step"], list(facts["history"])
-        self.model.load_state_dict(_part(tensors, "model/"))
+        self.model.load_state_dict(model)
         self.scheduler.load_state_dict(dict(facts["scheduler"]))
         for group, saved in zip(self.optimizer.param_groups, facts["groups"], strict=True):
             group.update(saved)
@@ -99,7 +104,7 @@ class TrainingState:
             same = value.shape == parameter.shape
             buffer = torch.empty_like(parameter if same else value, device=parameter.device)
             self.optimizer.state[parameter][name] = buffer.copy_(value)
-        self.pruner.load_state_dict(_part(tensors, "pruner/"))
+        self.pruner.load_state_dict(pruner)
         torch.set_rng_state(tensors["random/cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
@@ -137,6 +142,14 @@ class TrainingState:
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): tensors[n] for n in tensors if n.startswith(prefix)}
+
+
+def _check_alike(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless the names, shapes and types are the same."""
+    for name in sorted(saved.keys() | own.keys()):
+        forms = [(t.shape, t.dtype) for side in (saved, own) if (t := side.get(name)) is not None]
+        if len(forms) < 2 or forms[0] != forms[1]:
+            raise ValueError(f"{name!r} is not what it should be")
 
 
 def new_state(

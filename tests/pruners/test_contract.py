@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from prunecli import registry
-from prunecli.errors import BadUsage, NotFinite
-from prunecli.files.artifacts import open_artifact, read_mask
+from prunecli.errors import BadInput, BadUsage, NotFinite
+from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
 from prunecli.steps._common import Common, Source
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training import loop
@@ -195,6 +195,62 @@ def test_a_training_stopped_anywhere_ends_in_the_same_files(
     ours, expected = files(output), files(whole(options))
     assert ours.keys() == expected.keys() == {"safetensors", "mask.safetensors", "log.jsonl"}
     assert [kind for kind in expected if ours[kind] != expected[kind]] == []
+
+
+DAMAGES = {
+    "missing": lambda name, tensor: {},
+    "one more": lambda name, tensor: {name: tensor, f"{name}.more": tensor},
+    "another name": lambda name, tensor: {f"{name}.more": tensor},
+    "another shape": lambda name, tensor: {name: tensor.flatten().repeat(2)},
+    "a shape that broadcasts": lambda name, tensor: {name: tensor[None]},
+    "no shape": lambda name, tensor: {name: tensor.flatten()[0] if tensor.dim() else tensor[None]},
+    "another type": lambda name, tensor: {name: tensor.to(torch.float16)},
+    "bytes for bits": lambda name, tensor: {name: tensor.to(torch.uint8)},
+    "not finite": lambda name, tensor: {name: torch.full_like(tensor, float("nan"))},
+}
+
+
+def damaged_states(whole):
+    """The tensors of a training state, one of them damaged."""
+    for key, tensor in whole.items():
+        for damage, change in DAMAGES.items():
+            # A weight that is not finite ends the training by itself.
+            nan = key.startswith("pruner/") and tensor.is_floating_point()
+            if key.startswith(("pruner/", "model/")) and (damage != "not finite" or nan):
+                yield key, damage, {n: whole[n] for n in whole if n != key} | change(key, tensor)
+
+
+@pytest.mark.fault(1)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_state_is_refused_and_changes_nothing(begin, tiny, name):
+    run, other = start(begin, tiny, name), start(begin, tiny, name)
+    run.go()
+    whole = {key: tensor.clone() for key, tensor in run.state.tensors().items()}
+    before = {key: tensor.clone() for key, tensor in other.state.tensors().items()}
+    for key, damage, tensors in damaged_states(whole):
+        with pytest.raises(ValueError):
+            other.state.restore(tensors, run.state.facts() | {"tensors": sorted(tensors)})
+            pytest.fail(f"{key}: {damage}")
+    after = other.state.tensors()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[n], before[n]) for n in before)
+    other.state.restore(whole, run.state.facts())
+    assert all(torch.equal(t, whole[n]) for n, t in other.state.tensors().items())
+
+
+@pytest.mark.fault(1)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_is_not_resumed_from_another_pruners_tensors(how, tmp_path, stopped_at, name):
+    output, state = tmp_path / "t.safetensors", tmp_path / "t.state.safetensors"
+    with stopped_at(6):
+        train(how(name), Common(output=output, seed=3))
+    tensors = load_file(state) | {"pruner/more": torch.ones(1)}
+    meta = open_artifact(state, "state").meta
+    meta["training"]["tensors"] = sorted(tensors)
+    write_artifact(state, "state", tensors, meta)
+    with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
+        train(how(name, resume=True), Common(output=output, seed=3))
+    assert not output.exists()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -260,6 +260,12 @@ def test_a_run_taken_up_in_the_middle_of_the_window_prunes_the_same(course, mome
         assert all(torch.equal(one_mask[name], other[name]) for name in SHAPES)
 
 
+def test_a_window_of_fewer_than_no_epochs_is_refused(course):
+    pruner = weightmom(course({"w": [1.0, 2.0]}, 10), density=0.5, window=5)
+    with pytest.raises(ValueError, match="less than nothing"):
+        pruner.load_state_dict(pruner.state_dict() | {"seen": torch.tensor(-1)})
+
+
 def test_ema_needs_one_copy_of_the_weights_and_the_others_a_windowful(course):
     made = course({"w": torch.ones(7)}, 20)
 
