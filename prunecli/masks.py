@@ -92,7 +92,7 @@ def chosen(
     names = prunable_names(file)
     if targets:
         foreign = file.meta is None
-        names = _targeted(matrices(file) if foreign else names, targets, file.label)
+        names = _matching(matrices(file) if foreign else names, targets, file.label)
     last = (file.meta or {}).get("classifier")
     return left_in(names, last, file.label, ignore, exclude_classifier)
 
@@ -108,11 +108,12 @@ def matrices(file: TensorFile) -> list[str]:
     ]
 
 
-def _targeted(names: list[str], targets: tuple[str, ...], label: str) -> list[str]:
-    for pattern in targets:
+def _matching(names: list[str], patterns: tuple[str, ...], label: str) -> list[str]:
+    """Those that match any pattern. Raises BadUsage for a pattern that matches none."""
+    for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise BadUsage(f"{label}: no weight matches {pattern!r}")
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in targets)]
+            raise BadUsage(f"{label}: no prunable weight matches {pattern!r}")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def left_in(
@@ -128,15 +129,8 @@ def left_in(
             f"{label}: it does not say which weight is the classifier; "
             "name it with --ignore PATTERN"
         )
-    for pattern in ignore:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise BadUsage(f"{label}: no prunable weight matches {pattern!r}")
-    left = [
-        name
-        for name in names
-        if not (exclude_classifier and name == last)
-        and not any(fnmatchcase(name, pattern) for pattern in ignore)
-    ]
+    out = {*_matching(names, ignore, label), *([last] if exclude_classifier else [])}
+    left = [name for name in names if name not in out]
     if not left:
         raise Mismatch(f"{label}: it has no weight to prune")
     return left
@@ -153,7 +147,7 @@ def zero_(weight: Tensor, kept: Tensor) -> Tensor:
     """Set the weights that are not kept to exactly +0.0, in place.
 
     A product of floats would keep NaN and -0.0. One of their bits, taken for whole numbers, does
-    not, and is ten times quicker than `masked_fill_`, which stumbles at random places.
+    not, and is far quicker than `masked_fill_`, which stumbles at random places.
     """
     weight.view(WHOLE[weight.element_size()]).mul_(kept)
     return weight

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from prunecli.errors import BadInput, Mismatch, some
 from prunecli.files.atomic import write_tensors
-from prunecli.files.bits import packed, unpacked
+from prunecli.files.bits import Packed, packed, unpacked
 from prunecli.files.header import is_shape, printable
 from prunecli.files.tensors import TensorFile
 from prunecli.parts import PART, Made, Parted, held, parted
@@ -121,7 +121,7 @@ def write_mask(path: Path, mask: Parted | Mask, meta: Mapping[str, Any]) -> None
 
 
 def _bytes(mask: Parted, name: str) -> Iterable[Tensor]:
-    return packed(mask.parts(name))
+    return mask.bytes(name) if isinstance(mask, Packed) else packed(mask.parts(name))
 
 
 class MaskFile:

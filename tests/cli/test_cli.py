@@ -174,7 +174,7 @@ USAGE = [
     ("mask dense.safetensors --method lamp --pattern 2:4 --scope layer", "leave --scope out"),
     ("mask dense.safetensors --method lamp --pattern 2:4 --preset thesis", "leave --preset out"),
     ("mask dense.safetensors --method lamp --pattern unstructured", "exactly one of --density"),
-    ("score dense.safetensors --method lamp --targets head", "no weight matches 'head'"),
+    ("score dense.safetensors --method lamp --targets head", "no prunable weight matches 'head'"),
     ("mask dense.safetensors --method lamp --compression 78 --preset thesis", "is 77.213"),
     (
         "mask dense.safetensors --method lamp --density 0.1 --preset paper",

@@ -122,7 +122,7 @@ def test_targets_may_be_anything_with_two_dimensions(llama):
         "model.layers.0.mlp.up_proj.weight",
         "model.layers.0.mlp.down_proj.weight",
     }
-    with pytest.raises(BadUsage, match="no weight matches 'up_proj'"):
+    with pytest.raises(BadUsage, match="no prunable weight matches 'up_proj'"):
         masked(llama, targets=("up_proj",))
 
 
