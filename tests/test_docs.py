@@ -33,6 +33,7 @@ LEAVES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("title", SECTIONS)
 def test_a_pipeline_of_the_readme_runs_as_written(title, prune, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

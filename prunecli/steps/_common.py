@@ -24,7 +24,7 @@ from prunecli.files.tensors import TensorFile
 from prunecli.masks import kept_counts, prunable, prunable_names
 from prunecli.parts import Parted, held, parted
 from prunecli.seeds import derive_seed
-from prunecli.steps._network import UNFIT, build_model, built_small, most_values, on_meta
+from prunecli.steps._network import UNFIT, at_hand, build_model, built_small, most_values, on_meta
 from prunecli.types import Images, Mask, Progress, Stream
 
 SUFFIX = ".safetensors"
@@ -199,7 +199,8 @@ def _covered(
     bare = built_small(described, shapes)
     own = {name: tuple(weight.shape) for name, weight in prunable(bare).items()}
     values = sum(tensor.numel() for tensor in bare.state_dict().values())
-    if not mask.shapes.items() <= own.items() or values > most_values(shapes):
+    fits = mask.shapes.items() <= own.items() and values <= most_values(shapes)
+    if not (fits and at_hand(bare, described)):
         return None
     return (build_model(described) if on_meta(bare) else bare).eval()
 

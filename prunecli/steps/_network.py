@@ -35,7 +35,8 @@ def load_model(checkpoint: TensorFile) -> nn.Module:
     bare = check_described(described, checkpoint)
     model = build_model(described) if on_meta(bare) else bare
     load_weights(model, read_state_dict(checkpoint), checkpoint.label)
-    if not (on_meta(bare) and _takes(bare, described, "meta")) and not _takes(model, described):
+    fits = on_meta(bare) and not at_hand(bare, described) and _takes(bare, described, "meta")
+    if not fits and not _takes(model, described):
         raise BadInput(DAMAGED.format(checkpoint.label))
     if odd := [name for name in prunable_names(checkpoint) if name not in prunable(model)]:
         raise BadInput(f"{checkpoint.label}: {some(odd)} are not weights of Conv or Linear")
@@ -49,6 +50,8 @@ STEPS, STEPS_EACH = 4_000, 20
 """Operations of torch that building a network may take, and for each tensor that there is."""
 VALUES, VALUES_EACH = 2_000_000, 10
 """Values that it may have, and for each value that there is."""
+ACTIVATIONS = 1 << 28
+"""Values that a layer may give for one image, for the network to be run without looking first."""
 
 
 def check_described(described: Mapping[str, Any], checkpoint: TensorFile) -> nn.Module:
@@ -87,6 +90,11 @@ class _Small(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.steps = STEPS + STEPS_EACH * len(shapes)
         self.values = most_values(shapes)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here, and to be skipped torch's compiler takes 1.5 s to load."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.steps -= 1
         device = (kwargs or {}).get("device")
@@ -103,6 +111,16 @@ def most_values(shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 def on_meta(model: nn.Module) -> bool:
     return any(tensor.is_meta for tensor in model.state_dict().values())
+
+
+def at_hand(model: nn.Module, described: Mapping[str, Any]) -> bool:
+    """Whether an image of the shape that is described costs little, whatever is said of it.
+
+    Elsewhere shapes alone may tell, but for those torch's compiler is loaded, which takes 1.5 s.
+    """
+    channels = max((tensor.shape[0] for tensor in model.parameters() if tensor.ndim), default=1)
+    _, height, width = described["input_shape"]
+    return bool(height * width * channels <= ACTIVATIONS)
 
 
 def _takes(model: nn.Module, described: Mapping[str, Any], device: str = "cpu") -> bool:

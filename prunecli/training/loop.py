@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from prunecli.batches import ImageBatches
 from prunecli.device import autocast
-from prunecli.errors import NotFinite
+from prunecli.errors import NotFinite, some
 from prunecli.masks import aligned, apply_
 from prunecli.seeds import derive_seed
 from prunecli.training.settings import Settings
@@ -64,8 +64,8 @@ def train(
     on it. All processes of the data's world stop at the same step, whichever of them was
     interrupted.
 
-    Raises NotFinite naming the first epoch and step whose loss was not finite; the state saved last
-    is the one before.
+    Raises NotFinite, before a state is saved that is not finite, naming the first epoch and step
+    whose loss was not, and the tensors that are not by then.
     """
     progress, saving = progress or Progress(), saving or Saving()
     world, masker = data.world, _Masker(state)
@@ -117,15 +117,15 @@ def _epoch(
         first_bad += (first_bad == 0) * ~torch.isfinite(total) * state.step
         stops = world.any(saving.interrupted())
         if (stops or world.any(saving.due())) and not clock.epoch_ends:
-            _check_finite(first_bad, steps)
             state.loss_sum = loss_sum
+            _check_finite(state, first_bad)
             saving.now()
             if stops:
                 progress.say(f"stopped after step {state.step}; --resume goes on from there")
                 raise KeyboardInterrupt
         progress.advance(f"epoch {epoch + 1}/{settings.epochs}", number + 1, steps)
-    _check_finite(first_bad, steps)
     state.loss_sum = None
+    _check_finite(state, first_bad)
     return loss_sum.item() / steps
 
 
@@ -212,11 +212,16 @@ def _check_same(state: TrainingState, world: World) -> None:
     world.check_same([step, *state.model.state_dict().values(), *state.pruner.parameters()])
 
 
-def _check_finite(first_bad: Tensor, steps: int) -> None:
-    if step := int(first_bad):
+def _check_finite(state: TrainingState, first_bad: Tensor) -> None:
+    """That nothing in the state is NaN or infinite, nor was the loss of a step (or 0)."""
+    bad, step = state.not_finite(), int(first_bad)
+    if bad or step:
+        what = ["the loss is not finite"] if step else []
+        what += [f"NaN or infinity in {some(bad)}"] if bad else []
+        epoch, done = divmod((step or state.step) - 1, state.steps_per_epoch)
         raise NotFinite(
-            f"the loss is not finite in epoch {(step - 1) // steps + 1}, step "
-            f"{(step - 1) % steps + 1}; lower --lr, or use --precision fp32"
+            f"training went astray in epoch {epoch + 1}, step {done + 1}: {', then '.join(what)}; "
+            "lower --lr, or use --precision fp32"
         )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
+from prunecli.errors import some
 from prunecli.files.meta import NUMBER, fits
 from prunecli.masks import all_finite, prunable
 from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
@@ -65,6 +66,10 @@ class TrainingState:
             tensors["loss_sum"] = self.loss_sum
         return tensors
 
+    def not_finite(self) -> list[str]:
+        """The names of the tensors that hold NaN or infinity."""
+        return _not_finite(self.tensors())
+
     def facts(self) -> dict[str, Any]:
         """The rest, as JSON."""
         groups = self.optimizer.state_dict()["param_groups"]
@@ -86,8 +91,8 @@ class TrainingState:
         self._check(tensors, facts)
         _check_alike(model, self.model.state_dict())
         _check_alike(pruner, self.pruner.blank_state(pruner))
-        if not all(all_finite(tensor) for tensor in pruner.values()):
-            raise ValueError("the pruner's state is not finite")
+        if bad := _not_finite(tensors):
+            raise ValueError(f"NaN or infinity in {some(bad)}")
         self.step, self.history = facts["step"], list(facts["history"])
         self.model.load_state_dict(model)
         self.scheduler.load_state_dict(dict(facts["scheduler"]))
@@ -138,6 +143,11 @@ class TrainingState:
             for name, value in values.items():
                 if value is not None:
                     yield place, name, value
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    bad = [name for name, tensor in tensors.items() if not all_finite(tensor)]
+    return [name.removeprefix("model/") for name in bad]
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

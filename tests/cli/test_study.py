@@ -248,7 +248,7 @@ class Forked:
         workers = self.children()
         os.kill(self.pid, number)
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        until(lambda: not any(map(alive, workers)), seconds=10)
+        until(lambda: not any(map(alive, workers)), seconds=60)
         return code, Path("said").read_text()
 
 

@@ -225,39 +225,38 @@ def test_a_masked_nan_becomes_zero_and_any_other_is_named(llama):
 
 
 MEMORY = """
-import sys
+import shlex, sys
 from pathlib import Path
-from prunecli.cli import main
-sys.argv = ["prunecli", *sys.argv[1:]]
-try:
-    main()
-finally:
-    print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+from prunecli.cli import cli
+for line in sys.argv[1:]:
+    cli.main(shlex.split(line), standalone_mode=False)
+    print("MB", Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 """
 
 
-def peak(*arguments):
-    """Megabytes that the command needs at most."""
-    run = [sys.executable, "-c", MEMORY, *map(str, arguments)]
+def peaks(*lines):
+    """Megabytes that one command after the other, in one process, needed at most by its end."""
+    run = [sys.executable, "-c", MEMORY, *lines]
     done = subprocess.run(run, capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
-    return int(done.stdout.split()[-1]) / 1024
+    said = [line.split() for line in done.stdout.splitlines()]
+    return [int(words[1]) / 1024 for words in said if words[0] == "MB"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc says how much memory it was")
-def test_memory_does_not_grow_with_the_tensors(tmp_path):
+def test_memory_does_not_grow_with_the_tensors(tmp_path, monkeypatch):
     """Of a tensor of 256 MB no more than parts are in memory, by any command of the pipeline."""
-    peaks = {}
+    monkeypatch.chdir(tmp_path)
+    needed = []
     for rows in (4, 1 << 15):
-        path = tmp_path / f"{rows}.safetensors"
-        save_file({"w.weight": torch.randn(rows, 4096).bfloat16()}, path)
-        kept, out = tmp_path / f"{rows}.m", tmp_path / f"{rows}.p"
-        commands = [
-            ["score", "--method", "magnitude", path, "-o", tmp_path / "scores", "--force", "-q"],
-            ["mask", "--method", "magnitude", "--density", "0.5", path, "-o", kept, "-q"],
-            ["apply", path, "--mask", kept, "-o", out, "-q"],
-            ["verify", out, "--mask", kept],
-        ]
-        peaks[rows] = [peak(*command) for command in commands]
-    for small, large in zip(*peaks.values(), strict=True):
+        save_file({"w.weight": torch.randn(rows, 4096).bfloat16()}, "w.safetensors")
+        needed.append(
+            peaks(
+                "score --method magnitude w.safetensors -o s.safetensors --force -q",
+                "mask --method magnitude --density 0.5 w.safetensors -o m.safetensors --force -q",
+                "apply w.safetensors --mask m.safetensors -o p.safetensors --force -q",
+                "verify p.safetensors --mask m.safetensors",
+            )
+        )
+    for small, large in zip(*needed, strict=True):
         assert large < small + 60

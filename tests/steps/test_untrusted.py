@@ -138,6 +138,9 @@ def test_the_size_of_the_images_is_checked_before_one_is_made(folder, prune):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ended = prune("eval", "odd.safetensors")
     assert (ended.code, "the network takes 1x8000x8000 images" in ended.err) == (4, True)
+    line = "mask odd.safetensors --method magnitude --density 0.5 -o m.safetensors"
+    assert prune(*line.split()).code == 0
+    assert open_artifact(Path("m.safetensors"), "mask").meta["collapse"]["live_path"] is None
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 

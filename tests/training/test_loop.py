@@ -188,9 +188,34 @@ def test_divergence_names_epoch_and_step_and_keeps_the_last_good_state():
     data = ImageBatches(images(), CPU, 8)
     state = new_state(model, settings, Pruner(), len(data))
     saved = []
-    with pytest.raises(NotFinite, match="in epoch 1, step [2-5]; lower --lr"):
+    words = r"in epoch 1, step [2-5]: the loss is not finite, then NaN or infinity in .*; lower"
+    with pytest.raises(NotFinite, match=words) as refusal:
         train(state, data, settings, 1, saving=Saving(lambda: saved.append(1)))
+    assert repr(next(iter(state.params))) in str(refusal.value)
     assert not saved
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize(("last", "kept"), [(1, 0), (5, 0), (6, 1), (15, 2)])
+def test_weights_that_are_no_numbers_are_never_saved(last, kept):
+    class Spoil(Pruner):
+        def update(self, params, clock):
+            if clock.step == last:
+                list(params.values())[-1].data[0, 0] = float("inf")
+
+    settings = Settings(epochs=3, batch_size=8, precision="fp32")
+    data = ImageBatches(images(), CPU, 8)
+    state = new_state(network(), settings, Spoil(), len(data))
+    assert len(data) == 5
+    saved = []
+    with pytest.raises(NotFinite) as refusal:
+        train(state, data, settings, 1, saving=Saving(lambda: saved.append(state.not_finite())))
+    assert saved == [[]] * kept
+    if last % 5 == 0:  # the loss had no time to show it
+        found = f"in epoch {last // 5}, step 5: NaN or infinity in {list(state.params)[-1]!r}"
+        assert found in str(refusal.value)
+    else:
+        assert f"in epoch {last // 5 + 1}, step {last % 5 + 1}: the loss is" in str(refusal.value)
 
 
 def test_learning_rates_follow_their_schedules():
