@@ -40,11 +40,13 @@ def read_named(
     try:
         source = getattr(datasets, dataset)(root, train=split == "train", download=download)
     except Exception as error:  # whatever torchvision makes of half a download
-        what = "the download failed" if download else "it is not there or not complete"
+        what, mend = "it is not there or not complete", "get it with --download"
+        if download:  # which leaves files alone that are there, whatever they hold
+            what, mend = "the download failed, or what was there is damaged", "delete it, try again"
         why = (reason(error) or type(error).__name__).splitlines()[0]
         raise BadEnvironment(
-            f"data set {name!r} under {root}: {what} ({why}); "
-            "get it with --download, or name its place with --data-dir"
+            f"data set {name!r} under {root}: {what} ({why}); {mend}, "
+            "or name its place with --data-dir"
         ) from None
     images = torch.as_tensor(source.data)
     if images.ndim == 3:

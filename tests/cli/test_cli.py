@@ -603,6 +603,7 @@ TRAIN = "train --model cnn --dataset digits --epochs 4 --batch-size 64 --no-eval
 
 
 @pytest.mark.fault(13)
+@pytest.mark.fault(25)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(folder, whole, prune, number, code):
     state = folder / "t.state.safetensors"

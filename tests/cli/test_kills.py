@@ -1,5 +1,6 @@
 """Killed at any of many moments, a training and a study go on to the very same bytes."""
 
+import importlib
 import os
 import random
 import shutil
@@ -13,7 +14,6 @@ import pytest
 
 from prunecli import cli
 
-pytestmark = pytest.mark.slow
 PLUGIN = """
 import os, time
 import torch
@@ -53,7 +53,8 @@ steps:
   table: {report: {results: "@result[*]", format: csv}}
 """
 STUDY = "run r.yaml --threads 1 --jobs 2 -o"
-KILLS, STUDY_KILLS = 50, 12
+FEW_AND_MANY = pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
+STUDY_KILLS = 12
 
 
 @pytest.fixture
@@ -63,6 +64,7 @@ def folder(tmp_path, monkeypatch, environment):
     (tmp_path / "r.yaml").write_text(RECIPE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
+    importlib.import_module("torch._dynamo")  # which each training loads: once, not in all of them
     return tmp_path
 
 
@@ -102,15 +104,23 @@ def undisturbed(line, monkeypatch):
     return time.monotonic() - began
 
 
-def test_a_training_killed_at_50_moments_goes_on_to_the_same_bytes(folder, monkeypatch):
+@pytest.mark.fault(13)
+@FEW_AND_MANY
+def test_a_training_killed_at_any_moment_goes_on_to_the_same_bytes(folder, monkeypatch, kills):
     """One run is killed until it is through, then the next one."""
     monkeypatch.setenv("NAP", "0")
     assert ended(begun(f"{TRAIN} -o first/t.safetensors")) == 0, Path("said").read_text()
     seconds = undisturbed(f"{TRAIN} -o whole/t.safetensors", monkeypatch)
     assert outputs("first") == outputs("whole")
-    rng, kills, under_way, runs = random.Random(12), 0, 0, 0
+    rng, killed, under_way, runs = random.Random(12), 0, 0, 0
     line = f"{TRAIN} -o one/t.safetensors --resume"
-    while kills < KILLS:
+
+    def through():
+        assert outputs("one") == outputs("whole")
+        shutil.rmtree("one")
+        return 1
+
+    while killed < kills:
         process = begun(line)
         waited = time.monotonic() + 10 * seconds
         while not Path("one/t.state.safetensors").exists() and time.monotonic() < waited:
@@ -121,23 +131,19 @@ def test_a_training_killed_at_50_moments_goes_on_to_the_same_bytes(folder, monke
         code = ended(process)
         assert code in (0, -signal.SIGKILL), Path("said").read_text()
         if code == 0:
-            assert outputs("one") == outputs("whole")
-            shutil.rmtree("one")
-            runs += 1
+            runs += through()
             continue
-        kills += 1
+        killed += 1
         under_way += Path("one/t.state.safetensors").exists()
-        if kills % 5 == 0 and not Path("one/t.safetensors").exists():
-            assert ended(begun(line)) == 0, Path("said").read_text()
-        if Path("one/t.safetensors").exists():
+        if killed % 5 == 0 or killed == kills or Path("one/t.safetensors").exists():
             assert ended(begun(f"{line} --force")) == 0, Path("said").read_text()
-            assert outputs("one") == outputs("whole")
-            shutil.rmtree("one")
-            runs += 1
-    print(f"{kills} kills of {runs} runs, {under_way} with a state to go on from")
-    assert under_way > KILLS / 4
+            runs += through()
+    print(f"{killed} kills of {runs} runs, {under_way} with a state to go on from")
+    assert under_way > kills / 4
 
 
+@pytest.mark.fault(13)
+@pytest.mark.slow
 def test_a_study_killed_at_12_moments_goes_on_to_the_same_bytes(folder, monkeypatch):
     seconds = undisturbed(f"{STUDY} whole", monkeypatch)
     rng = random.Random(13)

@@ -82,6 +82,34 @@ def test_whatever_torchvision_makes_of_half_a_download_is_a_missing_data_set(tmp
         load("mnist", tmp_path)
 
 
+HALF = {
+    "mnist": [
+        f"MNIST/raw/{split}-{kind}-ubyte"
+        for split in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    ],
+    "cifar10": [
+        f"cifar-10-batches-py/{name}"
+        for name in ["batches.meta", "test_batch", *(f"data_batch_{n}" for n in range(1, 6))]
+    ],
+}
+
+
+@pytest.mark.fault(22)
+@pytest.mark.parametrize("name", HALF)
+@pytest.mark.parametrize("content", [b"", b"half of it", bytes.fromhex("00000803 0000ea60 001c")])
+def test_half_a_download_is_a_missing_data_set(tmp_path, name, content):
+    for path in HALF[name]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    with pytest.raises(BadEnvironment, match=r"not complete \(.*\); get it with --download"):
+        load(name, tmp_path)
+    if name == "cifar10":  # would be downloaded anew, and with it the network be asked
+        return
+    with pytest.raises(BadEnvironment, match=r"is damaged \(.*\); delete it, try again"):
+        registry.find("data", name)(tmp_path, "train", True)
+
+
 def test_val_stands_in_for_test(tmp_path):
     make_tree(tmp_path)
     (tmp_path / "test").rename(tmp_path / "val")
