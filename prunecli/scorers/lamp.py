@@ -5,6 +5,10 @@ from torch import Tensor
 
 LARGEST = (1 << 31) - 1
 """Of the bits of a float without a sign. Its xor turns their order around."""
+SMALLEST = torch.finfo(torch.float64).tiny
+"""What is left where all weights are zero: 0 / 0 would be no number."""
+CACHED = 1 << 15
+"""Weights whose sums fit the processor's cache, which is three times as quick."""
 
 
 def lamp(weight: Tensor) -> Tensor:
@@ -24,7 +28,11 @@ def lamp(weight: Tensor) -> Tensor:
     size = weight.detach().float().abs().reshape(-1)
     # Floats without a sign rank as their bits do, and whole numbers are sorted by counting.
     rising, order = (size.view(torch.int32) ^ LARGEST).sort(stable=True)
-    falling = (rising ^ LARGEST).view(torch.float32).double().square_()
-    left = falling.cumsum(0)
-    scores = torch.where(falling > 0, falling / left, 0.0).float()
-    return torch.empty_like(size).scatter_(0, order, scores).reshape(weight.shape)
+    falling = rising.bitwise_xor_(LARGEST).view(torch.float32)
+    larger = size.new_zeros(1, dtype=torch.float64)
+    for part in falling.split(CACHED):  # which becomes its scores
+        squares = part.double().square_()
+        left = torch.cat([larger, squares]).cumsum_(0)
+        larger = left[-1:]
+        part.copy_(squares.div_(left[1:].clamp_min_(SMALLEST)))
+    return torch.empty_like(size).scatter_(0, order, falling).reshape(weight.shape)
