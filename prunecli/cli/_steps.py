@@ -99,6 +99,20 @@ def inputs(job: Job) -> Mapping[str, Any]:
     return dependencies(params, STEPS[job.command].reads(params))
 
 
+def own_plugins(jobs: list[Job]) -> list[tuple[str, str]]:
+    """Kind and import path of each plugin that the recipe itself names.
+
+    It is its user who names them, and not a file that one of the jobs reads, the other jobs' own
+    outputs among those. So they may come from the current folder, in each process that does a job.
+    """
+    found = set()
+    for job in jobs:
+        params = _params(job.command, tuple(job.arguments))
+        plugins = STEPS[job.command].plugins.values()
+        found |= {(kind, str(params[by])) for kind, by in plugins if params.get(by)}
+    return sorted((kind, name) for kind, name in found if ":" in name)
+
+
 def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:
     """Command-line arguments that say what `options` say. Raises BadUsage, one fault a line.
 

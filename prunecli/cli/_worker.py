@@ -9,10 +9,12 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
+from prunecli import registry
 from prunecli.cli._steps import invoke
 from prunecli.errors import PruneError
 from prunecli.types import Progress
@@ -45,9 +47,12 @@ class Relay(Progress):
         self.answer({"tell": name, "with": what})
 
 
-def main() -> None:
+def main(plugins: Sequence[tuple[str, str]] = ()) -> None:
+    """Do jobs until nobody asks for more. `plugins`, kind and name of each, are loaded before."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with suppress(KeyboardInterrupt):  # one that came too late for the job that it was meant for
+        for kind, name in plugins:
+            registry.find(kind, name)
         _serve()
 
 

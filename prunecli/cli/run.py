@@ -96,7 +96,7 @@ def do(jobs: list[Job], folder: Path, params: Mapping[str, Any]) -> None:
 
     shelf = Shelf(folder, shared=params["output"] is None)
     with locked(folder / "study", printable(str(folder))):
-        place = engine(params["engine"], params["jobs"], threads(params))
+        place = engine(params["engine"], params["jobs"], threads(params), jobs)
         with watcher(jobs, place.slots, params["quiet"], params["verbose"]) as watching:
             study = Study(jobs, place, inputs, shelf, watching, params["keep_going"])
             ran = study.run()

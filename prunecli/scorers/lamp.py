@@ -30,7 +30,7 @@ def lamp(weight: Tensor) -> Tensor:
     rising, order = (size.view(torch.int32) ^ LARGEST).sort(stable=True)
     falling = rising.bitwise_xor_(LARGEST).view(torch.float32)
     larger = size.new_zeros(1, dtype=torch.float64)
-    for part in falling.split(CACHED):  # which becomes its scores
+    for part in torch.split(falling, CACHED):  # which becomes its scores
         squares = part.double().square_()
         left = torch.cat([larger, squares]).cumsum_(0)
         larger = left[-1:]

@@ -147,6 +147,18 @@ def test_side_by_side_one_by_one_and_as_a_script_leave_the_same_bytes(run, prune
     assert ran(run("--json", "--set", "lr=0.2", *cnn)) == 3
 
 
+def test_what_the_recipe_names_may_lie_in_the_folder_whatever_is_left_to_do(
+    run, states, monkeypatch
+):
+    Path("beside.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(Path.cwd())
+    own = ["--set", "model=beside:net"]
+    assert run("--only", "dense", *own).code == 0
+    # These jobs learn of it from the files of those before, in processes that did not train them.
+    assert run("--jobs", 2, *own).err.count("cannot be imported") == 0
+    assert counts(states(*own)) == {"done": 9}
+
+
 def test_status_before_after_and_of_what_a_change_makes_wait(run, states):
     names = [f"{step}/seed={s}" for step in ("dense", "mask", "sparse", "result") for s in (0, 1)]
     assert states() == dict.fromkeys([*names, "table"], "waiting")
