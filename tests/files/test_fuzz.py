@@ -386,5 +386,6 @@ def test_nothing_but_a_refusal_of_one_line_comes_of_a_mutated_file(kind, count, 
     before = peak()
     refused, faults = tried(kind, content, count, seed)
     assert not faults, "\n".join(f"{len(n)}x, first {n[0]}: {f}" for f, n in faults.items())
+    print(f"{count:,} mutations of a {kind}, {refused:,} refused")
     assert count * 0.3 < refused < count  # many are faulty, some are still sound
     assert peak() - before < MEGABYTES
