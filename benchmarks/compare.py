@@ -11,13 +11,14 @@ published algorithm is written down here anew, and its name says so.
 from __future__ import annotations
 
 import argparse
+import mmap
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -51,12 +52,12 @@ Row = tuple[str, str, float, float]
 
 
 def turns(
-    what: str, count: int, warm_up: int = 1, /, **contestants: Callable[[], object]
+    what: str, count: int, peers: Mapping[str, Callable[[], object]], warm_up: int = 1
 ) -> list[Row]:
-    """Time each contestant `count` times in turn, after some to warm up. The first one is ours."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
+    """Time each `count` times in turn, after some to warm up. The first one is ours."""
+    times: dict[str, list[float]] = {name: [] for name in peers}
     for turn in range(warm_up + count):
-        for name, contestant in contestants.items():
+        for name, contestant in peers.items():
             began = time.perf_counter()
             contestant()
             if turn >= warm_up:
@@ -65,7 +66,7 @@ def turns(
     return [
         (
             what,
-            name.replace("_", " "),
+            name,
             statistics.median(each),
             statistics.median(t / o for t, o in zip(each, own, strict=True)),
         )
@@ -92,18 +93,21 @@ def global_magnitude() -> list[Row]:
         threshold = np.quantile(np.concatenate([s.ravel() for s in sizes]), 1 - DENSITY)
         return [s > threshold for s in sizes]
 
-    flat = torch.cat([weight.flatten() for weight in weights.values()])
+    def fresh_clone() -> None:
+        for weight in weights.values():
+            with mmap.mmap(-1, weight.nbytes) as memory:
+                np.copyto(np.frombuffer(memory, np.float32), weight.numpy().ravel())
 
-    return turns(
-        "mask of the 25.5 M weights of a ResNet-50, global magnitude, density 0.1",
-        3,
-        prunecli=ours,
-        torch_nn_utils_prune_global_unstructured=torch_prune,
-        ShrinkBenchs_quantile_written_anew=shrinkbench,
-        cloning_the_weights=lambda: [weight.clone() for weight in weights.values()],
-        cloning_them_as_one_tensor=flat.clone,
+    peers = {
+        "prunecli": ours,
+        "`torch.nn.utils.prune.global_unstructured`": torch_prune,
+        "ShrinkBench's quantile, written anew": shrinkbench,
+        "cloning the weights into memory fresh from the system": fresh_clone,
+        "cloning them into memory used before": lambda: [w.clone() for w in weights.values()],
         **_torch_pruning(),
-    )
+    }
+    what = "mask of the 25.5 M weights of a ResNet-50, global magnitude, density 0.1"
+    return turns(what, 5, peers)
 
 
 def _torch_pruning() -> dict[str, Callable[[], object]]:
@@ -116,7 +120,7 @@ def _torch_pruning() -> dict[str, Callable[[], object]]:
     graph = peer.DependencyGraph().build_dependency(model, torch.randn(1, 3, 224, 224))
     importance = peer.importance.GroupMagnitudeImportance()
     groups = list(graph.get_all_groups(root_module_types=[nn.Conv2d, nn.Linear]))
-    return {"torch-pruning_scoring_channels": lambda: [importance(group) for group in groups]}
+    return {"torch-pruning, scoring channels": lambda: [importance(group) for group in groups]}
 
 
 def lamp_scores() -> list[Row]:
@@ -132,12 +136,11 @@ def lamp_scores() -> list[Row]:
         scores[order] = rising / (squares.sum() - below)
         return scores.reshape(weight.shape)
 
-    return turns(
-        "LAMP scores of the same weights",
-        3,
-        prunecli=lambda: [lamp(weight) for weight in weights.values()],
-        the_authors_formula_written_anew=lambda: [by_sorting(w) for w in weights.values()],
-    )
+    peers = {
+        "prunecli": lambda: [lamp(weight) for weight in weights.values()],
+        "the authors' formula, written anew": lambda: [by_sorting(w) for w in weights.values()],
+    }
+    return turns("LAMP scores of the same weights", 5, peers)
 
 
 def scoring_against_a_step() -> list[Row]:
@@ -159,12 +162,11 @@ def scoring_against_a_step() -> list[Row]:
         F.cross_entropy(model(inputs), labels).backward()
         model.zero_grad()
 
-    return turns(
-        "SNIP scores of resnet20 from a batch of 128",
-        9,
-        prunecli=lambda: snip(model, batches),
-        one_forward_and_backward_pass=passes,
-    )
+    peers = {
+        "prunecli": lambda: snip(model, batches),
+        "one forward and backward pass": passes,
+    }
+    return turns("SNIP scores of resnet20 from a batch of 128", 9, peers)
 
 
 def start_up() -> list[Row]:
@@ -175,14 +177,13 @@ def start_up() -> list[Row]:
         train = ["train", "--model", "cnn", "--epochs", "0", "-q", "-o", str(start)]
         subprocess.run(run + train, check=True, capture_output=True)
         score = ["score", "--method", "magnitude", str(start), "--force", "-q", "-o", str(scores)]
-        return turns(
-            "`prunecli score --method magnitude` on a small file, from start to end",
-            5,
-            prunecli=lambda: subprocess.run(run + score, check=True, capture_output=True),
-            python_c_import_torch=lambda: subprocess.run(
-                [sys.executable, "-c", "import torch"], check=True
-            ),
-        )
+        load = [sys.executable, "-c", "import torch"]
+        peers = {
+            "prunecli": lambda: subprocess.run(run + score, check=True, capture_output=True),
+            '`python -c "import torch"`': lambda: subprocess.run(load, check=True),
+        }
+        what = "`prunecli score --method magnitude` on a small file, from start to end"
+        return turns(what, 5, peers)
 
 
 def mnist_training(data_dir: Path, epochs: int) -> list[Row]:
@@ -224,7 +225,7 @@ def mnist_training(data_dir: Path, epochs: int) -> list[Row]:
 
     with tempfile.TemporaryDirectory() as folder:
         loader = _torchvisions_loader(Path(folder), train, settings.batch_size)
-        rows = turns("", 1, 0, ours=ours, plain=plain)
+        rows = turns("", 1, {"ours": ours, "plain": plain}, warm_up=0)
     what = f"an epoch of the MNIST `cnn`, of {epochs}"
     names = ["prunecli", "torchvision's MNIST and DataLoader, float32"]
     return [
