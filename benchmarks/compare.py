@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
@@ -37,9 +38,12 @@ from torchvision.models import resnet50
 from prunecli import registry
 from prunecli.batches import ImageBatches, ScoringBatches
 from prunecli.device import cores, pick_precision, place
+from prunecli.files.tensors import TensorFile
 from prunecli.masks import prunable
+from prunecli.parts import held
 from prunecli.scorers.lamp import lamp
 from prunecli.selection import select
+from prunecli.steps._tensor_scores import TensorScores
 from prunecli.training import loop
 from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
@@ -136,11 +140,17 @@ def lamp_scores() -> list[Row]:
         scores[order] = rising / (squares.sum() - below)
         return scores.reshape(weight.shape)
 
-    peers = {
-        "prunecli": lambda: [lamp(weight) for weight in weights.values()],
-        "the authors' formula, written anew": lambda: [by_sorting(w) for w in weights.values()],
-    }
-    return turns("LAMP scores of the same weights", 5, peers)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "resnet50.safetensors")
+        save_file(weights, path)
+        file = TensorFile(path)
+        peers = {
+            "prunecli, with reading them from a file": lambda: held(
+                TensorScores(file, list(weights), lamp, lambda name: {})
+            ),
+            "the authors' formula, written anew": lambda: [by_sorting(w) for w in weights.values()],
+        }
+        return turns("LAMP scores of the same weights", 5, peers)
 
 
 def scoring_against_a_step() -> list[Row]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from prunecli import registry
+from prunecli.device import cores, keep_freed_memory
 from prunecli.errors import NotFinite
 from prunecli.files.artifacts import pruned_before
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import all_finite
-from prunecli.parts import PART, Parted
+from prunecli.parts import PART, Parted, one_thread
 
 REMEMBERED = 1 << 26
 """Scores, of 4 bytes each."""
@@ -24,7 +28,7 @@ class TensorScores:
 
     A scorer that takes any part of a weight is given what is being read, so memory is bounded
     whatever the weight's size. Another one needs the weight whole; what it makes of the first 64
-    million weights is kept for the next reader.
+    million weights is made by all processors at once, and kept for the next reader.
 
     Raises NotFinite naming a tensor of weights or scores that hold NaN or infinity.
     """
@@ -40,8 +44,6 @@ class TensorScores:
         self.file, self.scorer, self.options, self.before = file, scorer, options, before
         self.shapes = {name: file.shapes[name] for name in names}
         self.by_part = registry.takes_part(scorer)
-        self.remembered: dict[str, Tensor] = {}
-        self.room = REMEMBERED
 
     def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
         scores: Iterator[Tensor]
@@ -62,14 +64,22 @@ class TensorScores:
             yield part
 
     def _whole(self, name: str) -> Tensor:
-        if name in self.remembered:
-            return self.remembered[name]
+        return self.remembered[name] if name in self.remembered else self._made(name)
+
+    def _made(self, name: str) -> Tensor:
         weight = torch.cat(list(self._weights(name, PART))).reshape(self.shapes[name])
-        scores = self._scorer(name)(weight)
-        if scores.numel() <= self.room:
-            self.remembered[name] = scores
-            self.room -= scores.numel()
-        return scores
+        return self._scorer(name)(weight)
+
+    @cached_property
+    def remembered(self) -> dict[str, Tensor]:
+        names, room = [], REMEMBERED
+        for name, shape in self.shapes.items():
+            if (size := math.prod(shape)) <= room:
+                names.append(name)
+                room -= size
+        keep_freed_memory()
+        with one_thread(), ThreadPoolExecutor(cores()) as threads:
+            return dict(zip(names, threads.map(self._made, names), strict=True))
 
     def _scorer(self, name: str) -> Callable[[Tensor], Tensor]:
         options = self.options(name)
