@@ -6,13 +6,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from prunecli.errors import Mismatch, NotFinite, some
 from prunecli.files.artifacts import MaskFile, open_artifact
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import all_finite, kept_counts
+from prunecli.masks import WHOLE, all_finite, kept_counts, zero_
 from prunecli.parts import one_thread
 from prunecli.steps._common import fitting_mask
 
@@ -25,8 +24,9 @@ def verify(checkpoint: Path, mask: Path | None = None) -> dict[str, Any]:
     line, NotFinite naming tensors that hold NaN or infinity.
     """
     file = open_artifact(checkpoint, "checkpoint")
-    facts: dict[str, Any] = {"checkpoint": file.sha256, "tensors": len(file), "mask": None}
+    file.hash_ahead()
     faults = _too_dense(file)
+    facts: dict[str, Any] = {"checkpoint": file.sha256, "tensors": len(file), "mask": None}
     if mask is not None:
         kept = fitting_mask(mask, file)
         removed = sum(map(math.prod, kept.shapes.values())) - sum(kept_counts(kept).values())
@@ -45,13 +45,13 @@ def _not_zero(file: TensorFile, mask: MaskFile) -> list[str]:
     faults = []
     for name in mask.shapes:
         both = zip(file.parts(name), mask.parts(name), strict=True)
-        if count := sum(_with_bits(weights[~kept]) for weights, kept in both):
+        if count := sum(_with_bits(zero_(weights, ~kept)) for weights, kept in both):
             faults.append(f"{count:,} masked weights of {name!r} are not zero")
     return faults
 
 
 def _with_bits(weights: Tensor) -> int:
-    return int((weights.view(-1, 1).view(torch.uint8) != 0).any(dim=1).sum())
+    return int(weights.view(WHOLE[weights.element_size()]).count_nonzero())
 
 
 def _other_mask(file: TensorFile, mask: TensorFile) -> list[str]:
