@@ -40,7 +40,6 @@ from prunecli.batches import ImageBatches, ScoringBatches
 from prunecli.device import cores, pick_precision, place
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import prunable
-from prunecli.parts import held
 from prunecli.scorers.lamp import lamp
 from prunecli.selection import select
 from prunecli.steps._tensor_scores import TensorScores
@@ -145,8 +144,8 @@ def lamp_scores() -> list[Row]:
         save_file(weights, path)
         file = TensorFile(path)
         peers = {
-            "prunecli, with reading them from a file": lambda: held(
-                TensorScores(file, list(weights), lamp, lambda name: {})
+            "prunecli, with reading them from a file": lambda: (
+                TensorScores(file, list(weights), lamp, lambda name: {}).remembered
             ),
             "the authors' formula, written anew": lambda: [by_sorting(w) for w in weights.values()],
         }

@@ -27,7 +27,7 @@ def lamp(weight: Tensor) -> Tensor:
     """
     size = weight.detach().float().abs().reshape(-1)
     # Floats without a sign rank as their bits do, and whole numbers are sorted by counting.
-    rising, order = (size.view(torch.int32) ^ LARGEST).sort(stable=True)
+    rising, order = size.view(torch.int32).bitwise_xor_(LARGEST).sort(stable=True)
     falling = rising.bitwise_xor_(LARGEST).view(torch.float32)
     larger = size.new_zeros(1, dtype=torch.float64)
     for part in torch.split(falling, CACHED):  # which becomes its scores
@@ -35,4 +35,4 @@ def lamp(weight: Tensor) -> Tensor:
         left = torch.cat([larger, squares]).cumsum_(0)
         larger = left[-1:]
         part.copy_(squares.div_(left[1:].clamp_min_(SMALLEST)))
-    return torch.empty_like(size).scatter_(0, order, falling).reshape(weight.shape)
+    return size.scatter_(0, order, falling).reshape(weight.shape)
