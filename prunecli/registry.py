@@ -29,7 +29,7 @@ FAMILIES = {"models": {"torchvision": "prunecli.models._torchvision"}}
 FORMS = {"models": ["input_shape", "classes"], "data": ["root", "split", "download"]}
 """What functions of a kind are called with; the last two are told by their names."""
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-NOT_HERE = "; what a file names is looked for in the current folder only under PYTHONPATH=."
+NOT_HERE = "; set PYTHONPATH=. for one that lies in the current folder"
 NOUNS = {"scorers": "method", "pruners": "pruner", "models": "model", "data": "data set"}
 
 
@@ -84,9 +84,9 @@ def find(kind: str, name: str, *, by_file: bool = False) -> Callable[..., Any]:
             found = getattr(importlib.import_module(module_name), symbol)
     except Exception as error:  # other people's code: it may raise anything
         why = f"{type(error).__name__}: {error}"
-        raise BadUsage(
-            f"{NOUNS[kind]} {name!r} cannot be imported: {why}" + NOT_HERE * named_by_file
-        ) from error
+        if isinstance(error, ModuleNotFoundError) and ":" in name:
+            why += NOT_HERE
+        raise BadUsage(f"{NOUNS[kind]} {name!r} cannot be imported: {why}") from error
     if not callable(found):
         raise BadUsage(f"{NOUNS[kind]} {name!r} is not a function")
     if ":" in name:
