@@ -51,6 +51,8 @@ def cli() -> None:
     """
 
 
+SPINS = "1000"
+"""As OpenMP has it itself where there are more threads than cores."""
 COMMANDS = (
     *(train, score, mask, apply, finetune, evaluate, report),
     *(run, recipe, list_names, inspect, verify),
@@ -62,6 +64,7 @@ for command in COMMANDS:
 def main() -> NoReturn:
     """Run the command line, and end with the exit code that says how it went."""
     signal.signal(signal.SIGTERM, _terminated)
+    _wait_briefly()
     try:
         code = _run()
         if sys.stdout is not None:  # as it is after `>&-`
@@ -71,6 +74,17 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
     sys.exit(code)
+
+
+def _wait_briefly() -> None:
+    """Have a thread that waits for another one leave it the core soon, unless told otherwise.
+
+    OpenMP's own way is to keep the core and ask again for milliseconds, many times a step. On a
+    machine that has other work as well, the other thread may need this very core: a training step
+    then takes ten times as long. OpenMP reads this when torch is loaded.
+    """
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
 def _run() -> int:

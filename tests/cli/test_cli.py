@@ -580,6 +580,23 @@ def test_inspect_says_what_a_file_is(folder, mask, prune):
     assert "kind        mask" in prune("inspect", "m.safetensors").out
 
 
+# How it is set up
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_wait_briefly_unless_told_otherwise(prune, monkeypatch, given, spins):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is put back, whatever is done to it
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert prune("--version").code == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
 # Signals and closed pipes
 
 
