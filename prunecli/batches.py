@@ -110,7 +110,14 @@ Padded = Callable[[list[Tensor]], Iterator[tuple[Tensor, Tensor]]]
 def _held(images: Tensor, pad: int, device: torch.device) -> Padded:
     # Padded once, not per batch: a shifted image is then a window, found by indexing.
     padded = F.pad(images.to(device), (0, 0, pad, pad, pad, pad))
-    return lambda places: ((padded, index.to(device)) for index in places)
+
+    def batches(places: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        # All at once: each copy to a GPU waits until it has nothing else to do.
+        there = torch.cat([torch.empty(0, dtype=torch.long), *places]).to(device)
+        for index in torch.split(there, [len(index) for index in places]):
+            yield padded, index
+
+    return batches
 
 
 def _streamed(images: Stream, pad: int, device: torch.device) -> Padded:

@@ -39,6 +39,7 @@ def pick_device(name: str, own: int | None = None) -> torch.device:
         # cuBLAS repeats its results only with a fixed work space, which it reads when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.allow_tf32 = False  # so that fp32 means float32
         if own is not None:
             torch.cuda.set_device(device)

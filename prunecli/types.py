@@ -165,7 +165,8 @@ class Pruner:
 
     The training loop calls, per step: `weights` before the forward pass, `penalty` to complete
     the loss, `observe` after backward (gradients are in `.grad`), then the optimizer, and `update`.
-    Whatever `mask` excludes is set to exactly zero after the optimizer and after `update`.
+    Whatever `mask` excludes is set to exactly zero after the optimizer, and after `update` if the
+    mask is another object then. So what changes weights in `update` leaves excluded ones alone.
     """
 
     counted: int | None = None

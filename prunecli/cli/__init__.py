@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 import prunecli
+from prunecli.cli._base import debugging
 from prunecli.cli.apply import apply
 from prunecli.cli.eval import evaluate
 from prunecli.cli.finetune import finetune
@@ -116,7 +117,7 @@ def _run() -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    if os.environ.get("PRUNECLI_DEBUG") not in (None, "", "0"):
+    if debugging():
         traceback.print_exc()
     for line in message.splitlines():
         click.echo(f"error: {line.strip()}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import traceback
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from functools import lru_cache
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prunecli.cli._base import Command, KeyValue, as_dict
+from prunecli.cli._base import Command, KeyValue, as_dict, debugging
 from prunecli.cli.apply import apply
 from prunecli.cli.eval import evaluate
 from prunecli.cli.finetune import finetune
@@ -68,12 +69,23 @@ def check(command: str, options: Mapping[str, Any]) -> Checked:
 
 
 def invoke(command: str, argv: list[str], progress: Progress) -> None:
-    """Do a step in this process. The path that it prints is not the caller's result."""
+    """Do a step in this process. The path that it prints is not the caller's result.
+
+    Raises PruneError also for what nobody foresaw: it fails this job, and no other one.
+    """
     step = STEPS[command]
     step_context = context(command, ["--force", *["--resume"] * step.resumable, *argv])
     step_context.obj = progress
-    with redirect_stdout(io.StringIO()), step_context:
-        step.invoke(step_context)
+    try:
+        with redirect_stdout(io.StringIO()), step_context:
+            step.invoke(step_context)
+    except PruneError:
+        raise
+    except Exception as error:
+        if debugging():
+            traceback.print_exc()
+        why = f"{type(error).__name__}: {error}; this is a bug: please report it"
+        raise PruneError(why) from error
 
 
 def planned(
@@ -96,7 +108,9 @@ def inputs(job: Job) -> Mapping[str, Any]:
     from prunecli.steps.inputs import dependencies
 
     params = _params(job.command, tuple(job.arguments))
-    return dependencies(params, STEPS[job.command].reads(params))
+    command = STEPS[job.command]
+    flags = {str(option.name) for option in command.params if option.default is not None}
+    return dependencies(params, command.reads(params), flags)
 
 
 def own_plugins(jobs: list[Job]) -> list[tuple[str, str]]:

@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from queue import SimpleQueue
@@ -87,8 +86,4 @@ def _do(order: dict[str, Any], progress: Progress) -> str | None:
         return str(error)
     except KeyboardInterrupt:
         return "interrupted"
-    except Exception as error:
-        if os.environ.get("PRUNECLI_DEBUG") not in (None, "", "0"):
-            traceback.print_exc()
-        return f"{type(error).__name__}: {error}; this is a bug: please report it"
     return None

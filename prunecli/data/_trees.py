@@ -75,15 +75,15 @@ def _paths(entries: list[os.DirEntry[str]]) -> list[Path]:
 
 def _stream(paths: list[Path], read: Callable[[Path], Tensor]) -> Stream:
     first = read(paths[0])
-
-    def checked(path: Path) -> Tensor:
-        image = read(path)
-        _check_size(path, image, first)
-        return image
-
     height, width, channels = first.shape
     sizes = [path.stat().st_size for path in paths]
-    return Stream(paths, sizes, (height, width, channels), checked)
+    return Stream(paths, sizes, (height, width, channels), partial(_checked, read, first))
+
+
+def _checked(read: Callable[[Path], Tensor], first: Tensor, path: Path) -> Tensor:
+    image = read(path)
+    _check_size(path, image, first)
+    return image
 
 
 def _least_bytes(entries: list[os.DirEntry[str]], mode: str, size: int | None) -> int:

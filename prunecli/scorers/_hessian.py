@@ -11,7 +11,7 @@ from torch import Tensor
 def exact(loss: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
     """h_kk = d2L/dw_k2, one backward pass for every single weight."""
     gradients = torch.autograd.grad(loss, weights, create_graph=True)
-    diagonal = [torch.zeros_like(w) for w in weights]
+    diagonal = [torch.zeros_like(w, memory_format=torch.contiguous_format) for w in weights]
     for gradient, weight, h in zip(gradients, weights, diagonal, strict=True):
         if not gradient.requires_grad:  # the loss is linear in it
             continue

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from prunecli.errors import BadUsage
 from prunecli.masks import prunable
 from prunecli.scorers._autograd import samples
 from prunecli.scorers._hessian import exact, gauss_newton, hutchinson
@@ -33,6 +34,8 @@ def obd(
     Source: LeCun, Denker & Solla, Optimal Brain Damage, NIPS 1989, eq. 5 (3.1 in the foresight
     thesis)
     """
+    if probes < 1:
+        raise BadUsage(f"probes={probes}: at least one is needed")
     w = prunable(model)
     weights, draw = list(w.values()), torch.Generator().manual_seed(seed)
     total = [torch.zeros_like(each) for each in weights]

@@ -148,7 +148,7 @@ def _step(
     weights = state.pruner.weights(params, clock)
     own = world.apart(derive_seed(seed, "step", clock.step), inputs.device)
     with own, autocast(settings.precision, inputs.device):
-        logits = _logits(state.model, weights, inputs, world)
+        logits = _logits(state.model, weights, inputs, world, count)
         loss = F.cross_entropy(logits, labels, reduction="sum") / count
     penalty = state.pruner.penalty(params, clock)
     total = loss if penalty is None else loss + penalty / world.size
@@ -164,8 +164,10 @@ def _step(
     return loss, total
 
 
-def _logits(model: nn.Module, weights: Params, inputs: Tensor, world: World) -> Tensor:
-    with shared_statistics(world):
+def _logits(
+    model: nn.Module, weights: Params, inputs: Tensor, world: World, count: int = 0
+) -> Tensor:
+    with shared_statistics(world, count):
         logits: Tensor = functional_call(model, weights, (inputs,)) if weights else model(inputs)
     return logits
 

@@ -16,9 +16,12 @@ from torch.overrides import TorchFunctionMode
 from prunecli.world import World
 
 
-def shared_statistics(world: World) -> AbstractContextManager[object]:
-    """Within, batch normalisation that takes its statistics from a batch takes all processes'."""
-    return nullcontext() if world.size == 1 else _SharedStatistics(world)
+def shared_statistics(world: World, count: int = 0) -> AbstractContextManager[object]:
+    """Within, batch normalisation that takes its statistics from a batch takes all processes'.
+
+    `count` is how many images the batch has over all processes.
+    """
+    return nullcontext() if world.size == 1 else _SharedStatistics(world, count)
 
 
 class _SharedStatistics(TorchFunctionMode):
@@ -28,9 +31,9 @@ class _SharedStatistics(TorchFunctionMode):
     with it, scoring by a pruner for one, is done as in a single process.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, count: int = 0) -> None:
         super().__init__()
-        self.world = world
+        self.world, self.count = world, count
 
     def __torch_function__(
         self,
@@ -56,7 +59,8 @@ class _SharedStatistics(TorchFunctionMode):
     ) -> Tensor:
         if not training:
             return F.batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
-        if x.device.type == "cuda":  # the kernels of nn.SyncBatchNorm, which has no others
+        # The kernels of nn.SyncBatchNorm, which has no others, and cannot do without an image.
+        if x.device.type == "cuda" and self.count >= self.world.size:
             group, size = distributed.group.WORLD, self.world.size
             normalised: Tensor = _functions.SyncBatchNorm.apply(
                 x, weight, bias, running_mean, running_var, eps, momentum, group, size

@@ -1,12 +1,15 @@
 """A step's options from YAML are the arguments that its command takes."""
 
+from pathlib import Path
+
 import click
 import pytest
 
-from prunecli import registry
+from prunecli import device, registry
 from prunecli.cli._base import KeyValue, Named, Number
-from prunecli.cli._steps import RESERVED, STEPS, arguments, check, context
+from prunecli.cli._steps import RESERVED, STEPS, arguments, check, context, inputs
 from prunecli.errors import BadUsage
+from prunecli.recipe.plan import Job
 
 
 @pytest.mark.parametrize(
@@ -131,3 +134,41 @@ def test_a_step_is_checked_before_anything_runs(command, options, words):
     with pytest.raises(BadUsage) as error:
         check(command, options)
     assert words in str(error.value)
+
+
+TRAIN = {"model": "cnn", "dataset": "digits", "epochs": 1}
+
+
+def what_counts(command, **options):
+    job = Job("a", "a", command, check(command, options).arguments, Path("a"), ())
+    return inputs(job)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"weight_decay": 0},
+        {"momentum": 0.0},
+        {"nesterov": False},
+        {"seed": 0},
+    ],
+)
+def test_an_option_that_says_nothing_much_still_says_something(option):
+    assert what_counts("train", **TRAIN, **option) != what_counts("train", **TRAIN)
+
+
+def test_what_a_command_is_not_told_does_not_count():
+    given = what_counts("train", **TRAIN)
+    assert given.keys() >= {"model", "dataset", "epochs", "device", "precision", "versions", "data"}
+    assert given.keys().isdisjoint({"nesterov", "download", "pruner", "checkpoint"})
+
+
+def test_what_the_machine_takes_for_auto_counts(monkeypatch):
+    keys = []
+    for fast in (True, False):
+        monkeypatch.setattr(device, "has_fast_bf16", lambda device, fast=fast: fast)
+        keys.append(what_counts("train", **TRAIN))
+    assert [key["precision"] for key in keys] == ["bf16", "fp32"]
+    assert keys[0] | {"precision": "fp32"} == keys[1]
+    assert what_counts("train", **TRAIN, precision="bf16") == keys[0]
+    assert what_counts("train", **TRAIN, device="cuda:7").get("precision") is None

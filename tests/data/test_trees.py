@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +139,12 @@ def test_a_corrupt_image_is_named(tmp_path):
     (tmp_path / "train" / "b" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with pytest.raises(BadInput, match=r"b.1\.png: not a readable image"):
         load("folder", tmp_path)
+
+
+def test_a_stream_goes_to_processes_however_they_are_started(tmp_path):
+    stream = load("folder", make_tree(tmp_path), stream=True).images
+    there = pickle.loads(pickle.dumps(stream))
+    assert torch.equal(there.read(there.files[0]), stream.read(stream.files[0]))
 
 
 def test_decoded_images_are_cached_until_a_file_changes(tmp_path, monkeypatch):

@@ -264,7 +264,6 @@ def test_the_gpus_that_there_are(monkeypatch, named, count, gpus):
     [
         (BadInput("x: there is no such file"), "x: there is no such file"),
         (KeyboardInterrupt(), "interrupted"),
-        (ValueError("odd"), "ValueError: odd; this is a bug: please report it"),
     ],
 )
 def test_how_a_job_ended(monkeypatch, error, answer):

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from prunecli import registry
+from prunecli.device import place
 from prunecli.masks import prunable
 from prunecli.registry import takes_model, takes_part
 from prunecli.untouched import untouched
@@ -13,14 +14,19 @@ from prunecli.untouched import untouched
 class Data:
     input_shape = (1, 8, 8)
 
+    def __init__(self, dtype=torch.float32):
+        self.dtype = dtype
+
     def __iter__(self):
         draw = torch.Generator().manual_seed(1)
         for _ in range(3):
-            yield torch.randn(6, 1, 8, 8, generator=draw), torch.arange(6) % 3
+            images = torch.randn(6, 1, 8, 8, generator=draw, dtype=self.dtype)
+            yield images, torch.arange(6) % 3
 
     def per_class(self, count):
         draw = torch.Generator().manual_seed(2)
-        return torch.randn(3 * count, 1, 8, 8, generator=draw), torch.arange(3 * count) % 3
+        images = torch.randn(3 * count, 1, 8, 8, generator=draw, dtype=self.dtype)
+        return images, torch.arange(3 * count) % 3
 
 
 class NoData(Data):
@@ -31,16 +37,16 @@ class NoData(Data):
 def network():
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(), nn.Flatten(),
-        nn.Linear(144, 8), nn.ReLU(), nn.Linear(8, 3),
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(), nn.Conv2d(4, 2, 3),
+        nn.ReLU(), nn.Flatten(), nn.Linear(32, 8), nn.ReLU(), nn.Linear(8, 3),
     )  # fmt: skip
 
 
-def score(method, model):
+def score(method, model, options=None):
     function = registry.find("scorers", method)
     if takes_model(function):
         with untouched(model):
-            return function(model.eval(), Data())
+            return function(model.eval(), Data(next(model.parameters()).dtype), **options or {})
     return {name: function(weight.detach()) for name, weight in prunable(model).items()}
 
 
@@ -62,6 +68,21 @@ def test_scores_have_the_weights_names_and_shapes_and_are_finite(method):
 def test_scoring_twice_gives_the_same(method):
     one, two = score(method, network()), score(method, network())
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+CHOICES = [(method, {}) for method in METHODS]
+CHOICES += [("obd", {"hessian": how, "batches": 1}) for how in ("exact", "ggn")]
+
+
+@pytest.mark.parametrize(("method", "options"), CHOICES)
+def test_a_network_in_the_memory_format_that_commands_use_scores_the_same(method, options):
+    models = network(), place(network(), torch.device("cpu"))
+    for model in models:
+        model[3].p = 0.0  # it would drop others, for it draws in the order of the memory
+    one, two = (score(method, model.double(), options) for model in models)
+    for name, expected in one.items():
+        size = float(expected.detach().abs().max())
+        torch.testing.assert_close(two[name], expected, rtol=1e-6, atol=1e-6 * size)
 
 
 @pytest.mark.parametrize("method", METHODS)

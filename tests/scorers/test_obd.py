@@ -181,6 +181,12 @@ def test_nothing_is_left_in_grad(method):
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
 
+@pytest.mark.parametrize("probes", [0, -1])
+def test_no_probe_at_all_is_bad_usage(probes):
+    with pytest.raises(BadUsage, match=f"probes={probes}: at least one"):
+        obd(network(), Data(4), probes=probes)
+
+
 def test_no_batch_at_all_is_bad_usage():
     with pytest.raises(BadUsage, match="batches=0"):
         obd(network(), Data(9), batches=0)

@@ -1,12 +1,14 @@
 """Batch normalisation over several processes, against the one of torch over all rows at once."""
 
 import inspect
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn.modules._functions import SyncBatchNorm
 
+from prunecli.training import statistics
 from prunecli.training.statistics import _SharedStatistics, shared_statistics
 from prunecli.world import World
 
@@ -50,6 +52,18 @@ def test_low_precision_stays_and_its_statistics_are_precise(layout):
     assert (found.dtype, found.stride()) == (expected.dtype, expected.stride())
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(two.state_dict(), one.state_dict())
+
+
+@pytest.mark.parametrize(("count", "kernels"), [(2, False), (3, True), (4, True)])
+def test_the_kernels_of_a_gpu_are_used_only_where_every_process_has_an_image(
+    monkeypatch, count, kernels
+):
+    monkeypatch.setattr(SyncBatchNorm, "apply", lambda *given: "kernels")
+    monkeypatch.setattr(statistics, "_batch_norm", lambda *given: "by hand")
+    on_gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    shared = shared_statistics(World(0, 3), count)
+    used = shared._batch_norm(on_gpu, None, None, training=True)
+    assert used == ("kernels" if kernels else "by hand")
 
 
 def test_a_process_on_its_own_normalises_as_ever():
