@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from prunecli.device import has_room
 from prunecli.errors import BadUsage
 from prunecli.seeds import derive_seed
 from prunecli.streaming import decoded
@@ -32,11 +33,7 @@ class ImageBatches:
         self.labels = data.labels.to(device)
         self.flip, self.pad = data.flip, data.pad
         _, self.height, self.width, _ = data.images.shape
-        self.padded = (
-            _streamed(data.images, self.pad, device)
-            if isinstance(data.images, Stream)
-            else _held(data.images, self.pad, device)
-        )
+        self.padded = _padded(data.images, self.pad, device)
         std = torch.tensor(data.std, device=device)
         self.scale = 1 / (255 * std)
         self.shift = -torch.tensor(data.mean, device=device) / std
@@ -107,6 +104,20 @@ Padded = Callable[[list[Tensor]], Iterator[tuple[Tensor, Tensor]]]
 """From the places of each batch's images to images with a border, and where in them those are."""
 
 
+def _padded(images: Tensor | Stream, pad: int, device: torch.device) -> Padded:
+    on_gpu = device.type == "cuda"
+    if isinstance(images, Stream):
+        return _brought(partial(decoded, images, pin=on_gpu), pad, device)
+    if has_room(device, images.nbytes):
+        return _held(images, pad, device)
+
+    def chosen(places: list[Tensor]) -> Iterator[Tensor]:
+        for index in places:
+            yield images[index].pin_memory() if on_gpu else images[index]
+
+    return _brought(chosen, pad, device)
+
+
 def _held(images: Tensor, pad: int, device: torch.device) -> Padded:
     # Padded once, not per batch: a shifted image is then a window, found by indexing.
     padded = F.pad(images.to(device), (0, 0, pad, pad, pad, pad))
@@ -120,9 +131,13 @@ def _held(images: Tensor, pad: int, device: torch.device) -> Padded:
     return batches
 
 
-def _streamed(images: Stream, pad: int, device: torch.device) -> Padded:
+def _brought(
+    read: Callable[[list[Tensor]], Iterator[Tensor]], pad: int, device: torch.device
+) -> Padded:
+    """Of images that are not on the device: `read` gives those of one batch after the other."""
+
     def batches(places: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in decoded(images, places, device.type == "cuda"):
+        for batch in read(places):
             padded = F.pad(batch.to(device, non_blocking=True), (0, 0, pad, pad, pad, pad))
             yield padded, torch.arange(len(batch), device=device)
 
@@ -164,7 +179,11 @@ class ScoringBatches:
         return self.load()
 
     def __iter__(self) -> Iterator[Batch]:
-        for index in torch.split(self._order(), self.batch_size):
+        order = self._order()
+        if isinstance(self.data.images, Stream):  # read by several processes, ahead of time
+            yield from self._batches(order)
+            return
+        for index in torch.split(order, self.batch_size):
             yield self._batch(index)
 
     def per_class(self, count: int) -> Batch:
@@ -192,6 +211,9 @@ class ScoringBatches:
         return torch.randperm(len(self.data.labels), generator=draw)
 
     def _batch(self, index: Tensor) -> Batch:
+        return next(self._batches(index, len(index)))
+
+    def _batches(self, index: Tensor, size: int | None = None) -> Iterator[Batch]:
         images, labels = self.data.images[index], self.data.labels[index]
         part = replace(self.data, images=images, labels=labels)
-        return next(ImageBatches(part, self.device, len(index)).plain())
+        return ImageBatches(part, self.device, size or self.batch_size).plain()

@@ -76,6 +76,14 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
+def has_room(device: torch.device, size: int) -> bool:
+    """Whether a GPU holds so many bytes twice, as it does while they are padded, and half is left.
+
+    What is to go to a CPU is in its memory already.
+    """
+    return device.type != "cuda" or 4 * size <= torch.cuda.mem_get_info(device)[0]
+
+
 @cache
 def keep_freed_memory() -> None:
     """Let the C library hold on to up to 1 GiB that was freed, where it can be told to.

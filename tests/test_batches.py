@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from prunecli.batches import ImageBatches, ScoringBatches, derive_seed, split_off
+from prunecli.device import has_room
 from prunecli.errors import BadUsage
 from prunecli.types import Images
 from prunecli.world import World
@@ -35,6 +36,25 @@ def test_plain_gives_every_image_once_in_order_normalised():
     expected = (data.images.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
     torch.testing.assert_close(x, expected)
     assert torch.equal(torch.cat([y for _, y in batches]), data.labels)
+
+
+@pytest.mark.parametrize("options", [{}, {"pad": 2, "flip": True}])
+def test_images_that_do_not_fit_the_device_are_brought_to_it_batch_by_batch(monkeypatch, options):
+    data = images(20, **options)
+    held = ImageBatches(data, CPU, 3)
+    monkeypatch.setattr("prunecli.batches.has_room", lambda device, size: False)
+    brought = ImageBatches(data, CPU, 3)
+    for one, two in ((held.plain(), brought.plain()), (held.epoch(5, 2), brought.epoch(5, 2))):
+        for (x, y), (u, v) in zip(one, two, strict=True):
+            assert torch.equal(x, u)
+            assert torch.equal(y, v)
+
+
+@pytest.mark.parametrize(("free", "fits"), [(399, False), (400, True)])
+def test_a_gpu_has_room_for_what_it_can_hold_twice_with_half_to_spare(monkeypatch, free, fits):
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, 10**9))
+    assert has_room(torch.device("cuda"), 100) is fits
+    assert has_room(CPU, 100)
 
 
 def test_plain_does_not_see_the_padding_of_training():
