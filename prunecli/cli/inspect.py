@@ -36,9 +36,19 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"kind        {facts['kind']}", f"sha256      {facts['sha256']}"]
     lines += [
         f"{key.ljust(11)} {json.dumps(meta[key], ensure_ascii=False)}"
-        for key in ("model", "dataset", "method", "scope", "asked", "seed", "parent", "mask")
+        for key in (
+            "model", "dataset", "method", "options", "scope", "rounds", "asked", "seed", "parent",
+            "mask",
+        )
         if meta.get(key) is not None
-    ]
+    ]  # fmt: skip
+    if meta.get("kept"):
+        ratio = f"{meta['total'] / meta['kept']:.6g}x"
+        lines.append(f"kept        {meta['kept']:,} of {meta['total']:,}, {ratio}")
+    if isinstance(collapse := meta.get("collapse"), dict):
+        keys = ("dead_layers", "live_path", "effective_density", "max_compression")
+        lines += [f"{key.replace('_', ' ').ljust(11)} {json.dumps(collapse[key])}" for key in keys
+                  if collapse.get(key) not in (None, [], {})]  # fmt: skip
     lines.append(f"values      {facts['parameters']:,} in {len(facts['tensors'])} tensors")
     prunable = set(facts["prunable"] or ())
     for tensor in facts["tensors"]:

@@ -89,6 +89,7 @@ ORIGIN: dict[str, Form] = {
     "kept": (is_natural, NONE),
     "total": (is_natural, NONE),
     "asked": (is_density, NONE),
+    "left_out": (dict, NONE),
 }
 """How a mask came to be: in its own file, and in what was made with it."""
 MASK = Record({**ORIGIN, "sha256": str, "epochs": int})

@@ -115,7 +115,7 @@ def grouped(results: Iterable[Result]) -> list[Row]:
     """
     different: list[Result] = []
     for result in results:
-        if result not in different:
+        if all(_told(result) != _told(other) for other in different):
             different.append(result)
     labels = _labels(different)
     groups: dict[tuple[str, str, str, float | None], list[Result]] = {}
@@ -128,6 +128,11 @@ def grouped(results: Iterable[Result]) -> list[Row]:
         for (model, data, label, asked), group in groups.items()
     ]
     return sorted(rows, key=lambda r: (r.model, r.dataset, not r.is_dense, r.method, r.compression))
+
+
+def _told(result: Result) -> Result:
+    """What a result says of the network: how quick it was belongs to the machine."""
+    return {key: value for key, value in result.items() if key != "images_per_second"}
 
 
 def _labels(results: list[Result]) -> list[str]:
@@ -146,8 +151,9 @@ def _labels(results: list[Result]) -> list[str]:
 def _circumstances(result: Result) -> dict[str, Any]:
     """What may differ between runs of one method, besides the seed."""
     nested = {"": "settings", "model ": "model_options", "data ": "dataset_options"}
+    nested |= {"mask ": "left_out"}
     facts = {f"{p}{k}": v for p, of in nested.items() for k, v in (result.get(of) or {}).items()}
-    return facts | {key: result.get(key) for key in ("rounds_schedule", "rewound")}
+    return facts | {key: result.get(key) for key in ("rounds_schedule", "rewound", "count")}
 
 
 def network(result: Result) -> str:

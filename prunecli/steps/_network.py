@@ -44,7 +44,15 @@ def load_model(checkpoint: TensorFile) -> nn.Module:
 
 
 DAMAGED = "{}: its description of the network is damaged"
-UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
+UNFIT = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+)
 """What a model raises for options, images and classes that it cannot be built for."""
 STEPS, STEPS_EACH = 4_000, 20
 """Operations of torch that building a network may take, and for each tensor that there is."""
@@ -134,6 +142,26 @@ def _takes(model: nn.Module, described: Mapping[str, Any], device: str = "cpu") 
     finally:
         model.train(training)
     return True
+
+
+def check_trainable(model: nn.Module, described: Mapping[str, Any]) -> None:
+    """Raise Mismatch unless there is a weight to prune, and images become scores of the classes."""
+    name, shape = described["name"], tuple(described["input_shape"])
+    if not prunable(model):
+        raise Mismatch(f"model {name!r}: it has no weight of Conv or Linear")
+    size, training = "x".join(map(str, shape)), model.training
+    try:
+        with torch.no_grad():
+            device = next(model.parameters()).device
+            given = tuple(model.eval()(torch.zeros(1, *shape, device=device)).shape)
+    except Exception as error:  # other people's forward: it may raise anything
+        why = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise Mismatch(f"model {name!r}: it does not take {size} images ({why})") from None
+    finally:
+        model.train(training)
+    if given != (1, described["classes"]):
+        wanted = f"{described['classes']} classes"
+        raise Mismatch(f"model {name!r}: of a {size} image it makes {list(given)}, not {wanted}")
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:

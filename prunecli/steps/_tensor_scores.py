@@ -13,7 +13,7 @@ from torch import Tensor
 
 from prunecli import registry
 from prunecli.device import cores, keep_freed_memory
-from prunecli.errors import NotFinite
+from prunecli.errors import Mismatch, NotFinite
 from prunecli.files.artifacts import pruned_before
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import all_finite
@@ -85,7 +85,9 @@ class TensorScores:
         options = self.options(name)
 
         def scored(weight: Tensor) -> Tensor:
-            scores = self.scorer(weight, **options).float()
+            scores = self.scorer(weight, **options)
+            check_form(scores, weight.shape, name, self.scorer)
+            scores = scores.float()
             if not all_finite(scores):
                 raise NotFinite(
                     f"{self.scorer.__name__}: the scores of {name!r} hold NaN or infinity; "
@@ -94,3 +96,14 @@ class TensorScores:
             return scores
 
         return scored
+
+
+def check_form(score: Any, shape: torch.Size, name: str, scorer: Callable[..., Any]) -> None:
+    """Raise Mismatch unless a scorer, maybe somebody's own, gave a score for each weight."""
+    if not isinstance(score, Tensor) or score.shape != shape:
+        found = list(score.shape) if isinstance(score, Tensor) else type(score).__name__
+        method = getattr(scorer, "func", scorer)
+        raise Mismatch(
+            f"the method {getattr(method, '__name__', method)!r} gives scores of {name!r} that are "
+            f"{found}, not {list(shape)}"
+        )

@@ -147,6 +147,9 @@ class TrainingFiles:
             "count": "scored",
             "total": counted,
             "kept": left,
+            "left_out": {
+                key: pruner[key] for key in ("ignore", "exclude_classifier") if pruner[key]
+            },
         }
         path = mask_beside(self.target)
         shapes = {name: tuple(t.shape) for name, t in self.state.model.state_dict().items()}

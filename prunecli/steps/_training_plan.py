@@ -12,7 +12,7 @@ import torch
 
 from prunecli import registry
 from prunecli.device import pick_device, pick_precision
-from prunecli.errors import BadUsage
+from prunecli.errors import BadOutput, BadUsage
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import check_output
 from prunecli.files.tensors import TensorFile
@@ -116,6 +116,12 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
     check_output(output, inputs, force=common.force)
     for companion in companions(output):
         check_output(companion, inputs, force=True)
+    state, _ = companions(output)
+    if state.exists() and not (options.resume or common.force):
+        raise BadOutput(
+            f"{state}: a training of this output was stopped; go on with --resume, or start anew "
+            "with --force"
+        )
     if options.pruner:
         check_output(mask_beside(output), inputs, force=common.force)
     device = pick_device(common.device, world.place)

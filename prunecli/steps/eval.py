@@ -118,7 +118,9 @@ def _densities(layers: list[dict[str, Any]], lineage: dict[str, Any] | None) -> 
     """
     total, left = sum(x["total"] for x in layers), sum(x["kept"] for x in layers)
     mask = lineage or {}
-    reached = mask["total"] / mask["kept"] if mask.get("kept") else total / max(left, 1)
+    # The mask may count more than the weights that it covers, and the checkpoint may lack more.
+    of_mask = mask.get("kept") and mask["total"] - mask["kept"] == total - left
+    reached = mask["total"] / mask["kept"] if of_mask else total / max(left, 1)
     # 1 / (1 / 49) is 49.00000000000001; what was asked for is 49.
     asked = float(f"{1 / mask['asked']:.12g}") if mask.get("asked") else reached
     return {
@@ -165,6 +167,8 @@ def _lineage(file: TensorFile, source: Source, lineage: dict[str, Any] | None) -
         "rounds": mask.get("rounds"),
         "nested": mask.get("nested", False),
         "rounds_schedule": mask.get("schedule"),
+        "count": mask.get("count"),
+        "left_out": mask.get("left_out"),
         "rewound": meta.get("rewind") is not None,
         "model_options": meta["model"]["options"],
         "dataset_options": dict(source.options),

@@ -90,7 +90,14 @@ def mask(
         raise BadUsage(f"{file.label}: it is a checkpoint; say how to score it with --method")
     if not from_checkpoint and (scoring.method is not None or (selection.rounds or 1) > 1):
         raise BadUsage(f"{file.label}: it holds scores; --method and --rounds need the checkpoint")
+    said = {"opt": scoring.options, "dataset": scoring.source.dataset}
+    if not from_checkpoint and (idle := [n for n, v in said.items() if v not in (None, {})]):
+        raise BadUsage(f"{file.label}: it holds scores; --{idle[0]} is for scoring a checkpoint")
     before = fitting_mask(previous, file) if previous else None
+    if from_checkpoint and before is None and (file.meta or {}).get("mask"):
+        common.progress.warn(
+            "the checkpoint is masked but no --mask was given: what was pruned counts as left"
+        )
     scorer = Scored(file, scoring, common) if from_checkpoint else None
     names = scoring.names(file)
     if before is not None:
@@ -117,7 +124,7 @@ def mask(
         facts = _facts(selection, kept, budget, before)
         facts["collapse"] = collapse_facts(kept, (file.meta or {}).get("model"), file.shapes)
         _report(facts, selection, common)
-        lineage = scorer.facts() | {"scores": None} if scorer else _lineage_of_scores(file)
+        lineage = scorer.facts() | {"scores": None} if scorer else _lineage_of_scores(file, scoring)
         write_mask(target, kept, lineage | facts)
     return output
 
@@ -224,10 +231,12 @@ def _check_same(before: Parted, names: list[str], label: str) -> None:
         raise Mismatch(f"{label}: only one of what is scored and --mask covers {some(odd)}")
 
 
-def _lineage_of_scores(file: TensorFile) -> dict[str, Any]:
+def _lineage_of_scores(file: TensorFile, scoring: Scoring) -> dict[str, Any]:
     meta = file.meta or {}
     keys = ("method", "options", "seed", "parent", "parameters", "classifier", "model")
-    return {key: meta.get(key) for key in keys} | {"scores": file.sha256, "versions": versions()}
+    left_out = {**(meta.get("left_out") or {}), **scoring.left_out}
+    own = {"left_out": left_out, "scores": file.sha256, "versions": versions()}
+    return {key: meta.get(key) for key in keys} | own
 
 
 def _facts(
@@ -264,8 +273,8 @@ def _report(facts: dict[str, Any], selection: Selection, common: Common) -> None
     if selection.density is None:
         common.progress.say(f"critical compression: {ratio:.6g}x")
     if dead := collapse["dead_layers"]:
-        through = "only shortcuts lead past" if collapse["live_path"] else "nothing gets through"
-        message = f"no weight is left in {some(dead)}: {through}"
+        through = {True: ": only shortcuts lead past", False: ": nothing gets through", None: ""}
+        message = f"no weight is left in {some(dead)}{through[collapse['live_path']]}"
         if not selection.allow_dead_layers:
             raise Mismatch(f"{message}; raise the density, or choose another --scope or --method")
         common.progress.warn(message)

@@ -18,7 +18,7 @@ from prunecli.errors import BadUsage, NotFinite
 from prunecli.files.artifacts import PRUNED, open_artifact, write_artifact
 from prunecli.files.atomic import check_output, claimed
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import all_finite, apply_, chosen, parameter_count
+from prunecli.masks import all_finite, apply_, chosen, parameter_count, prunable
 from prunecli.parts import Held, Made, Parted, held
 from prunecli.seeds import derive_seed
 from prunecli.steps._common import (
@@ -31,7 +31,7 @@ from prunecli.steps._common import (
     versions,
 )
 from prunecli.steps._network import load_model
-from prunecli.steps._tensor_scores import TensorScores
+from prunecli.steps._tensor_scores import TensorScores, check_form
 from prunecli.types import Batches, Mask, Scores
 from prunecli.untouched import untouched
 
@@ -51,6 +51,16 @@ class Scoring:
     def names(self, file: TensorFile) -> list[str]:
         """The weights of a checkpoint, or of scores, that are meant; see `masks.chosen`."""
         return chosen(file, self.targets, self.ignore, self.exclude_classifier)
+
+    @property
+    def left_out(self) -> dict[str, Any]:
+        """What was said of which weights are meant, for the metadata; empty if nothing was."""
+        said = {
+            "targets": list(self.targets),
+            "ignore": list(self.ignore),
+            "exclude_classifier": self.exclude_classifier,
+        }
+        return {name: value for name, value in said.items() if value}
 
     def checked(self) -> Scoring:
         """With the method's options of their own types. Raises BadUsage for unknown ones."""
@@ -113,6 +123,7 @@ class Scored:
             "method": self.method,
             "options": dict(self.scoring.options),
             "seed": self.seed,
+            "left_out": self.scoring.left_out,
             "parent": self.file.sha256,
             "parameters": parameter_count(self.file),
             "classifier": meta.get("classifier"),
@@ -166,6 +177,8 @@ def network_scores(
         for name, weight in params.items():
             check_weight(name, weight.detach(), label)
         scores = scorer(model, batches)
+        for name, own in prunable(model).items():
+            check_form(scores.get(name), own.shape, name, scorer)
     # Laid out as files and selection read them, once instead of at every pass.
     return {name: score.detach().float().cpu().contiguous() for name, score in scores.items()}
 

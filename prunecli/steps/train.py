@@ -19,7 +19,7 @@ from prunecli.pruners._fixed import Fixed
 from prunecli.seeds import derive_seed
 from prunecli.steps._common import Common, check_data_fits
 from prunecli.steps._course import TrainingSet, build_pruner
-from prunecli.steps._network import build_model, load_weights
+from prunecli.steps._network import build_model, check_trainable, load_weights
 from prunecli.steps._pretrained import adopt, pretrained
 from prunecli.steps._training_files import TrainingFiles
 from prunecli.steps._training_plan import Plan, TrainOptions, lineage, prepared
@@ -74,6 +74,7 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
     if published is not None:
         adopt(model, published, common.progress)
     place(model, plan.device)
+    check_trainable(model, facts["model"])
     images = TrainingSet(data, plan.device, plan.seed)
     pruner = _pruner(plan, model, images, common)
     batches = ImageBatches(images.data, plan.device, plan.settings.batch_size, world)

@@ -647,3 +647,117 @@ def whole(environment, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "t.safetensors"
     cli.cli.main([*TRAIN, "-o", str(path)], standalone_mode=False)
     return path.read_bytes()
+
+
+# What a first user runs into
+
+OWN = """
+import torch
+from torch import nn
+
+def half(weight): return weight.abs().flatten()[: weight.numel() // 2]
+def turned(weight): return weight.abs().flatten()[:, None]
+def nothing(model, data): return {}
+def bare(input_shape, classes):
+    model = nn.Flatten()
+    model.scale = nn.Parameter(torch.ones(1))
+    return model
+def picky(input_shape, classes):
+    class Picky(nn.Linear):
+        def forward(self, x):
+            assert x.shape[-1] == 224, "wrong image height"
+    return Picky(1, 1)
+def few(input_shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
+"""
+
+
+@pytest.fixture
+def own(folder, monkeypatch):
+    Path("own_things.py").write_text(OWN)
+    monkeypatch.syspath_prepend(folder)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("half", "are [250], not [20, 1, 5, 5]"),
+        ("turned", "not [20, 1, 5, 5]"),
+        ("nothing", "are NoneType"),
+    ],
+)
+@pytest.mark.parametrize("command", ["score", "mask --density 0.5"])
+def test_scores_of_another_form_than_the_weights_are_refused(own, refused, command, method, words):
+    line = f"{command} dense.safetensors --method own_things:{method} -o x.safetensors"
+    message = refused(line, 4)
+    assert f"the method '{method}' gives scores of 'conv1.weight' that are" in message
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("bare", "has no weight of Conv or Linear"),
+        ("picky", "does not take 1x28x28 images (AssertionError: wrong image height)"),
+        ("few", "of a 1x28x28 image it makes [1, 3], not 10 classes"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_refused_before_it_is(own, refused, model, words):
+    line = f"train --model own_things:{model} --dataset digits --epochs 1 -o x.safetensors"
+    assert f"model 'own_things:{model}': it {words}".replace("it of", "of") in refused(line, 4)
+
+
+def test_a_stopped_training_is_not_thrown_away_unsaid(folder, prune, refused):
+    Path("t.state.safetensors").write_bytes(b"hours of work")
+    line = "train --model cnn --dataset digits --epochs 0 -q -o t.safetensors"
+    assert "go on with --resume, or start anew with --force" in refused(line, 5)
+    assert Path("t.state.safetensors").read_bytes() == b"hours of work"
+    assert prune(*line.split(), "--force").code == 0
+
+
+def test_scores_are_not_scored_again(folder, prune, refused):
+    assert prune(*"score dense.safetensors --method lamp -o s.safetensors".split()).code == 0
+    for option in ("--opt batches=2", "--dataset mnist"):
+        message = refused(f"mask s.safetensors --density 0.5 {option} -o m.safetensors", 2)
+        assert f"{option.split()[0]} is for scoring a checkpoint" in message
+
+
+def test_a_report_tells_masks_over_other_weights_apart(folder, prune):
+    masks = ["", "--exclude-classifier", "--ignore conv1.weight", "--count model"]
+    for number, said in enumerate(masks):
+        line = f"mask dense.safetensors --method magnitude --density 0.1 {said}"
+        assert prune(*line.split(), "-o", f"{number}.safetensors").code == 0
+        line = f"eval dense.safetensors --mask {number}.safetensors -o {number}.json"
+        assert prune(*line.split()).code == 0
+    prune(
+        "eval", "dense.safetensors", "--mask", "0.safetensors", "--throughput", "-o", "again.json"
+    )
+    results = [f"{number}.json" for number in range(len(masks))]
+    ended = prune("report", *results, "again.json", "--format", "json", "-o", "r.json")
+    assert ended.code == 0
+    rows = json.loads(Path("r.json").read_text())
+    assert len(rows) == len(masks)
+    assert {row["top1_std"] for row in rows} == {0}
+
+
+def test_the_compression_reached_is_that_of_what_is_left(folder, prune):
+    line = "mask dense.safetensors --method magnitude --density 0.0625 -o a.safetensors"
+    assert prune(*line.split()).code == 0
+    assert prune(*"apply dense.safetensors --mask a.safetensors -o p.safetensors".split()).code == 0
+    ended = prune(*"mask p.safetensors --method random --density 0.5 -o b.safetensors".split())
+    assert "the checkpoint is masked but no --mask was given" in ended.err
+    assert prune(*"eval p.safetensors --mask b.safetensors -o r.json".split()).code == 0
+    found = json.loads(Path("r.json").read_text())
+    assert found["empirical_compression"] == found["prunable"] / found["nonzero"] > 16
+
+
+def test_inspect_says_what_a_mask_did(folder, prune):
+    line = "mask dense.safetensors --method snip --opt batches=1 --compression 16 -o m.safetensors"
+    assert prune(*line.split()).code == 0
+    said = prune("inspect", "m.safetensors").out
+    for words in (
+        'options     {"batches": 1',
+        "kept        26,906 of 430,500, 16.0001",
+        "live path   true",
+    ):
+        assert words in said
