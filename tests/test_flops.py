@@ -34,6 +34,14 @@ def test_layers_are_named_by_their_weights_and_the_model_is_left_alone():
     assert sparse_flops(total, layers, {}) == total
 
 
+def test_layers_that_share_a_weight_count_for_it_together():
+    one, two = nn.Linear(4, 4), nn.Linear(4, 4)
+    two.weight = one.weight
+    total, layers = count_flops(nn.Sequential(nn.Flatten(), one, two), (1, 2, 2))
+    assert layers == {"1.weight": total}
+    assert sparse_flops(total, layers, {"1.weight": 0.25}) == total / 4 == 16
+
+
 def test_a_layer_used_twice_counts_twice():
     class Twice(nn.Module):
         def __init__(self):
