@@ -106,11 +106,17 @@ def has_fast_bf16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
+    flags = processor()
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+@cache
+def processor() -> str:
+    """What Linux says of it; empty elsewhere."""
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
 
 
 def pick_precision(name: str, device: torch.device) -> str:

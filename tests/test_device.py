@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from prunecli import device
 from prunecli.device import autocast, has_fast_bf16, pick_device, pick_precision, place
 from prunecli.errors import BadEnvironment, BadUsage
 
@@ -48,7 +49,7 @@ def test_each_of_several_processes_takes_a_gpu_of_its_own(monkeypatch, name):
     [("avx2 avx512f avx512_bf16", True), ("amx_bf16 amx_tile", True), ("avx2 avx512f", False)],
 )
 def test_bf16_where_the_processor_multiplies_it(monkeypatch, flags, fast):
-    monkeypatch.setattr(Path, "read_text", lambda self: f"flags : {flags}\n")
+    monkeypatch.setattr(device, "processor", lambda: f"flags : {flags}\n")
     assert has_fast_bf16(CPU) is fast
     assert pick_precision("auto", CPU) == ("bf16" if fast else "fp32")
     assert pick_precision("fp32", CPU) == "fp32"
@@ -59,7 +60,10 @@ def test_no_processor_description_means_float32(monkeypatch):
     def missing(self):
         raise FileNotFoundError
 
-    monkeypatch.setattr(Path, "read_text", missing)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", missing)
+        said = device.processor.__wrapped__()
+    monkeypatch.setattr(device, "processor", lambda: said)
     assert pick_precision("auto", CPU) == "fp32"
 
 

@@ -79,7 +79,7 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
     try:
         with redirect_stdout(io.StringIO()), step_context:
             step.invoke(step_context)
-    except PruneError:
+    except (PruneError, BrokenPipeError):
         raise
     except Exception as error:
         if debugging():

@@ -47,8 +47,11 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"kept        {meta['kept']:,} of {meta['total']:,}, {ratio}")
     if isinstance(collapse := meta.get("collapse"), dict):
         keys = ("dead_layers", "live_path", "effective_density", "max_compression")
-        lines += [f"{key.replace('_', ' ').ljust(11)} {json.dumps(collapse[key])}" for key in keys
-                  if collapse.get(key) not in (None, [], {})]  # fmt: skip
+        lines += [
+            f"{key.replace('_', ' ').ljust(11)} {json.dumps(collapse[key])}"
+            for key in keys
+            if collapse.get(key) not in (None, [])
+        ]
     lines.append(f"values      {facts['parameters']:,} in {len(facts['tensors'])} tensors")
     prunable = set(facts["prunable"] or ())
     for tensor in facts["tensors"]:

@@ -674,6 +674,7 @@ def few(input_shape, classes):
 
 @pytest.fixture
 def own(folder, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # beside what a refusal may not write
     Path("own_things.py").write_text(OWN)
     monkeypatch.syspath_prepend(folder)
 
