@@ -55,8 +55,8 @@ class TrainingFiles:
     def __post_init__(self) -> None:
         self.state_path, self.log_path = companions(self.target)
         if self.world.leads:
-            for path in (self.state_path, self.log_path):
-                sweep(path)  # what a killed run left; the claim on the target covers these two
+            for path in (self.state_path, self.log_path, mask_beside(self.target)):
+                sweep(path)  # what a killed run left; the claim on the target covers them
 
     def save(self) -> None:
         """Write the training state and the log so far."""

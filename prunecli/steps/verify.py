@@ -10,6 +10,7 @@ from torch import Tensor
 
 from prunecli.errors import Mismatch, NotFinite, some
 from prunecli.files.artifacts import MaskFile, open_artifact
+from prunecli.files.header import printable
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import WHOLE, all_finite, kept_counts, zero_
 from prunecli.parts import one_thread
@@ -61,7 +62,7 @@ def _other_mask(file: TensorFile, mask: TensorFile) -> list[str]:
     if own is None:
         return ["its metadata names no mask"]
     if own != mask.sha256:
-        return [f"its metadata names the mask {own}, but {mask.label} is {mask.sha256}"]
+        return [f"its metadata names the mask {printable(own)}, but {mask.label} is {mask.sha256}"]
     return []
 
 

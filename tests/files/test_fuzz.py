@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 import types
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -225,7 +226,7 @@ def edit(value, rng):
         inside = inside[step]
     match rng.choice(["set", "set", "set", "copy", "drop", "add", "nudge"]):
         case "set":
-            inside[key] = rng.choice(ODD)
+            inside[key] = deepcopy(rng.choice(ODD))
         case "copy":
             other = value
             for step in rng.choice(found):
@@ -234,9 +235,11 @@ def edit(value, rng):
         case "drop":
             del inside[key]
         case "add" if isinstance(inside, dict):
-            inside[rng.choice(["x", "", "\x1b", "weight", "mask", "tied", "\ud800"])] = inside[key]
+            inside[rng.choice(["x", "", "\x1b", "weight", "mask", "tied", "\ud800"])] = deepcopy(
+                inside[key]
+            )
         case "add":
-            inside.append(inside[key])
+            inside.append(deepcopy(inside[key]))
         case "nudge" if isinstance(inside[key], int | float):
             inside[key] = rng.choice([-1, 1, 2, 1000, 0.5]) * inside[key] + rng.choice([-1, 0, 1])
 
