@@ -122,8 +122,9 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
             f"{state}: a training of this output was stopped; go on with --resume, or start anew "
             "with --force"
         )
-    if options.pruner:
-        check_output(mask_beside(output), inputs, force=common.force)
+    if options.pruner:  # a mask beside a state is that of a run killed before its checkpoint came
+        going_on = options.resume and state.exists()
+        check_output(mask_beside(output), inputs, force=common.force or going_on)
     device = pick_device(common.device, world.place)
     seed = common.seed if common.seed is not None else meta.get("seed") or 0
     settings = _settings(options.settings, meta, device)
