@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 import prunecli
-from prunecli.cli._base import debugging
+from prunecli.cli._debug import trace_if_wanted
 from prunecli.cli.apply import apply
 from prunecli.cli.eval import evaluate
 from prunecli.cli.finetune import finetune
@@ -117,8 +117,7 @@ def _run() -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    if debugging():
-        traceback.print_exc()
+    trace_if_wanted()
     for line in message.splitlines():
         click.echo(f"error: {line.strip()}", err=True)
     return code

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -78,11 +77,6 @@ class Command(click.Command):
                 registry.bind(kind, params[named_by], own)
             elif given and named_by != "dataset":
                 raise BadUsage(f"--{option.replace('_', '-')} needs --{named_by}")
-
-
-def debugging() -> bool:
-    """Whether tracebacks are wanted."""
-    return os.environ.get("PRUNECLI_DEBUG") not in (None, "", "0")
 
 
 def examples(text: str) -> str:

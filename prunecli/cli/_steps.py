@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import traceback
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from functools import lru_cache
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prunecli.cli._base import Command, KeyValue, as_dict, debugging
+from prunecli.cli._base import Command, KeyValue, as_dict
+from prunecli.cli._debug import trace_if_wanted
 from prunecli.cli.apply import apply
 from prunecli.cli.eval import evaluate
 from prunecli.cli.finetune import finetune
@@ -82,8 +82,7 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
     except (PruneError, BrokenPipeError):
         raise
     except Exception as error:
-        if debugging():
-            traceback.print_exc()
+        trace_if_wanted()
         why = f"{type(error).__name__}: {error}; this is a bug: please report it"
         raise PruneError(why) from error
 

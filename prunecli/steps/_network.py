@@ -133,32 +133,35 @@ def at_hand(model: nn.Module, described: Mapping[str, Any]) -> bool:
 
 def _takes(model: nn.Module, described: Mapping[str, Any], device: str = "cpu") -> bool:
     """Whether images of the shape that is described go through the network."""
-    training = model.training
     try:
-        with torch.no_grad(), torch.device(device):
-            model.eval()(torch.zeros(1, *described["input_shape"]))
+        _shape_of_one(model, described, device)
     except UNFIT:
         return False
+    return True
+
+
+@torch.no_grad()
+def _shape_of_one(model: nn.Module, described: Mapping[str, Any], device: Any) -> tuple[int, ...]:
+    """Of what the network makes of one image. Raises what the model raises."""
+    training = model.training
+    try:
+        with torch.device(device):
+            return tuple(model.eval()(torch.zeros(1, *described["input_shape"])).shape)
     finally:
         model.train(training)
-    return True
 
 
 def check_trainable(model: nn.Module, described: Mapping[str, Any]) -> None:
     """Raise Mismatch unless there is a weight to prune, and images become scores of the classes."""
-    name, shape = described["name"], tuple(described["input_shape"])
+    name, shape = described["name"], described["input_shape"]
     if not prunable(model):
         raise Mismatch(f"model {name!r}: it has no weight of Conv or Linear")
-    size, training = "x".join(map(str, shape)), model.training
+    size = "x".join(map(str, shape))
     try:
-        with torch.no_grad():
-            device = next(model.parameters()).device
-            given = tuple(model.eval()(torch.zeros(1, *shape, device=device)).shape)
+        given = _shape_of_one(model, described, next(model.parameters()).device)
     except Exception as error:  # other people's forward: it may raise anything
         why = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise Mismatch(f"model {name!r}: it does not take {size} images ({why})") from None
-    finally:
-        model.train(training)
     if given != (1, described["classes"]):
         wanted = f"{described['classes']} classes"
         raise Mismatch(f"model {name!r}: of a {size} image it makes {list(given)}, not {wanted}")

@@ -15,6 +15,7 @@ from prunecli.device import pick_device, pick_precision
 from prunecli.errors import BadOutput, BadUsage
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import check_output
+from prunecli.files.header import printable
 from prunecli.files.tensors import TensorFile
 from prunecli.steps._common import (
     Common,
@@ -113,18 +114,7 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
         registry.bind("pruners", options.pruner, options.pruner_options)
     output = common.output or _output_name(options, source)
     inputs = [path for file in (parent, start, mask_file) if file for path in file.places]
-    check_output(output, inputs, force=common.force)
-    for companion in companions(output):
-        check_output(companion, inputs, force=True)
-    state, _ = companions(output)
-    if state.exists() and not (options.resume or common.force):
-        raise BadOutput(
-            f"{state}: a training of this output was stopped; go on with --resume, or start anew "
-            "with --force"
-        )
-    if options.pruner:  # a mask beside a state is that of a run killed before its checkpoint came
-        going_on = options.resume and state.exists()
-        check_output(mask_beside(output), inputs, force=common.force or going_on)
+    _check_outputs(output, inputs, options, common.force)
     device = pick_device(common.device, world.place)
     seed = common.seed if common.seed is not None else meta.get("seed") or 0
     settings = _settings(options.settings, meta, device)
@@ -142,6 +132,22 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
         output,
         inputs,
     )
+
+
+def _check_outputs(output: Path, inputs: list[Path], options: TrainOptions, force: bool) -> None:
+    """That nothing is lost by writing the checkpoint, and what goes beside it."""
+    check_output(output, inputs, force=force)
+    for companion in companions(output):
+        check_output(companion, inputs, force=True)
+    state, _ = companions(output)
+    if state.exists() and not (options.resume or force):
+        raise BadOutput(
+            f"{printable(str(state))}: a training of this output was stopped; go on with --resume, "
+            "or start anew with --force"
+        )
+    if options.pruner:  # a mask beside a state is that of a run killed before its checkpoint came
+        going_on = options.resume and state.exists()
+        check_output(mask_beside(output), inputs, force=force or going_on)
 
 
 def _settings(given: Mapping[str, Any], meta: Mapping[str, Any], device: torch.device) -> Settings:
