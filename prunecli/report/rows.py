@@ -153,6 +153,7 @@ def _circumstances(result: Result) -> dict[str, Any]:
     nested = {"": "settings", "model ": "model_options", "data ": "dataset_options"}
     nested |= {"mask ": "left_out"}
     facts = {f"{p}{k}": v for p, of in nested.items() for k, v in (result.get(of) or {}).items()}
+    facts["evaluated in"] = result.get("precision")
     return facts | {key: result.get(key) for key in ("rounds_schedule", "rewound", "count")}
 
 

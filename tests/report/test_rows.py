@@ -73,6 +73,10 @@ def test_results_that_differ_in_more_than_the_seed_are_not_averaged():
     ]  # fmt: skip
     rows = grouped([result(rewound=True), result(rewound=False)])
     assert [r.method for r in rows] == ["lamp rewound=False", "lamp rewound=True"]
+    rows = grouped([result(precision="bf16"), result(precision="fp32", top1=90.1)])
+    assert [(r.method, r.seeds) for r in rows] == [
+        ("lamp evaluated in=bf16", 1), ("lamp evaluated in=fp32", 1)
+    ]  # fmt: skip
 
 
 def test_csv_and_json_hold_the_same_numbers():
