@@ -25,6 +25,7 @@ from prunecli.errors import BadInput, Mismatch, some
 from prunecli.files.atomic import write_tensors
 from prunecli.files.bits import Packed, packed, unpacked
 from prunecli.files.header import is_shape, printable
+from prunecli.files.stages import write_in_stages
 from prunecli.files.tensors import TensorFile
 from prunecli.parts import PART, Made, Parted, held, parted
 from prunecli.types import Mask
@@ -39,10 +40,16 @@ def canonical(value: Any) -> str:
 
 
 def write_artifact(
-    path: Path, kind: str, tensors: Mapping[str, Tensor | Made], meta: Mapping[str, Any]
+    path: Path,
+    kind: str,
+    tensors: Mapping[str, Tensor | Made],
+    meta: Mapping[str, Any],
+    *,
+    in_stages: bool = False,
 ) -> None:
-    """Write tensors with prunecli's metadata, atomically and canonically."""
-    write_tensors(path, tensors, {"prunecli": canonical(labelled(kind, meta))})
+    """Write tensors with prunecli's metadata, atomically and canonically; see `stages` too."""
+    write = write_in_stages if in_stages else write_tensors
+    write(path, tensors, {"prunecli": canonical(labelled(kind, meta))})
 
 
 def labelled(kind: str, meta: Mapping[str, Any]) -> dict[str, Any]:

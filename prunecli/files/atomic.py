@@ -12,6 +12,7 @@ import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -31,19 +32,25 @@ GLANCE = 0.2
 
 @contextmanager
 def claimed(
-    output: Path, inputs: Iterable[Path] = (), *, force: bool = False, wait: bool = False
+    output: Path,
+    inputs: Iterable[Path] = (),
+    *,
+    force: bool = False,
+    wait: bool = False,
+    in_stages: bool = False,
 ) -> Iterator[Path]:
     """Hold the right to write `output`: checked and locked before any work starts.
 
-    Yields the path to write to: the target, if `output` is a symlink. Raises BadUsage if it is
-    one of the inputs, and BadOutput if it exists (without `force`), if its folder cannot be
+    Yields the path to write to: the target, if `output` is a symlink. What a killed writer left is
+    removed, or, `in_stages`, left for `stages.write_in_stages` to go on from. Raises BadUsage if it
+    is one of the inputs, and BadOutput if it exists (without `force`), if its folder cannot be
     written, or if another process holds it (`wait` waits for that one instead).
     """
     inputs = list(inputs)
     target = check_output(output, inputs, force=force)
     with locked(target, printable(str(output)), wait):
         check_output(output, inputs, force=force)  # another process may just have written it
-        sweep(target)
+        sweep(target, in_stages)
         yield target
 
 
@@ -89,9 +96,10 @@ def is_locked(target: Path) -> bool:
     return False
 
 
-def sweep(target: Path) -> None:
+def sweep(target: Path, in_stages: bool = False) -> None:
     """Remove what killed writers of `target`, and of no other file, left beside it."""
-    ours = re.compile(rf"\.{re.escape(target.name)}\.\d+\.part")
+    kinds = r"\d+\.part" if in_stages else r"\d+\.part|begun|begun\.json"
+    ours = re.compile(rf"\.{re.escape(target.name)}\.({kinds})")
     with suppress(OSError):
         for path in target.parent.iterdir():
             if ours.fullmatch(path.name):
@@ -137,6 +145,14 @@ def write_tensors(
     aligned, and in the given order within one size. They are read one at a time, or made while
     they are written. `metadata` keys are sorted.
     """
+    head, order = laid_out(tensors, metadata)
+    write_bytes(path, chain([head], *(bytes_of(tensors[name]) for name in order)))
+
+
+def laid_out(
+    tensors: Mapping[str, Tensor | Made], metadata: Mapping[str, str]
+) -> tuple[bytes, list[str]]:
+    """The bytes before the first tensor's, and the order in which tensors follow."""
     layout = {name: _entry(tensors[name]) for name in tensors}
     order = sorted(layout, key=lambda name: -layout[name][2])
     header: dict[str, object] = {"__metadata__": {"format": "pt"} | dict(sorted(metadata.items()))}
@@ -147,13 +163,7 @@ def write_tensors(
         position += size
     raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     raw += b" " * (-len(raw) % 8)
-
-    def chunks() -> Iterator[bytes | memoryview]:
-        yield len(raw).to_bytes(8, "little") + raw
-        for name in order:
-            yield from _bytes(tensors[name])
-
-    write_bytes(path, chunks())
+    return len(raw).to_bytes(8, "little") + raw, order
 
 
 def _entry(tensor: Tensor | Made) -> tuple[str, list[int], int, int]:
@@ -161,7 +171,7 @@ def _entry(tensor: Tensor | Made) -> tuple[str, list[int], int, int]:
     return DTYPE_CODE[tensor.dtype], list(tensor.shape), item, item * tensor.numel()
 
 
-def _bytes(tensor: Tensor | Made) -> Iterator[memoryview]:
+def bytes_of(tensor: Tensor | Made) -> Iterator[memoryview]:
     for part in tensor.parts() if isinstance(tensor, Made) else [tensor]:
         flat = part.detach().cpu().contiguous().reshape(-1)
         if flat.numel():

@@ -15,6 +15,7 @@ from prunecli.files.artifacts import MaskFile, canonical, labelled, open_artifac
 from prunecli.files.atomic import check_output, claimed, write_tensors
 from prunecli.files.folders import check_folder, claimed_folder, copy_others
 from prunecli.files.header import read_header
+from prunecli.files.stages import write_in_stages
 from prunecli.files.tensors import DTYPES, TensorFile
 from prunecli.masks import prunable_names, zero_
 from prunecli.parts import Made, one_thread
@@ -35,8 +36,8 @@ def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
     """Write the checkpoint with every masked weight exactly +0.0; nothing else changes.
 
     A sharded checkpoint becomes a folder of shards of the same names, with the files beside them
-    that are no weights; or a single file, if the output is named like one. A folder that was not
-    finished is gone on with: what has come of the same checkpoint and mask is not written again.
+    that are no weights; or a single file, if the output is named like one. What was stopped is gone
+    on with: shards, or stages of a file, that came of the same checkpoint and mask are kept.
     """
     file = open_artifact(checkpoint, "checkpoint")
     kept = fitting_mask(mask, file)
@@ -44,7 +45,11 @@ def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
     output = common.output or sibling(checkpoint, f"{stem(mask)}.pruned{suffix}")
     inputs = file.places + kept.file.places
     in_shards = file.index is not None and output.suffix != SUFFIX
-    check, claim = (check_folder, claimed_folder) if in_shards else (check_output, claimed)
+    check, claim = (
+        (check_folder, claimed_folder)
+        if in_shards
+        else (check_output, partial(claimed, in_stages=True))
+    )
     check(output, inputs, force=common.force)
     if common.dry_run:
         return output
@@ -55,7 +60,7 @@ def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
             _write_folder(target, file, kept, text, common)
         else:
             tensors = {name: _masked(file, kept, name) for name in file}
-            write_tensors(target, tensors, {"prunecli": text})
+            write_in_stages(target, tensors, {"prunecli": text})
     return output
 
 

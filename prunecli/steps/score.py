@@ -73,7 +73,8 @@ class Scoring:
 def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common) -> Path:
     """Score a checkpoint's prunable weights and write them, higher = keep.
 
-    With a mask, the weights it removed are zero while scoring and score -inf in the file.
+    With a mask, the weights it removed are zero while scoring and score -inf in the file. Where
+    weights alone decide, a large file that was stopped is gone on with.
     """
     file = open_artifact(checkpoint, "checkpoint")
     before = fitting_mask(mask, file) if mask else None
@@ -84,7 +85,9 @@ def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common)
     scorer = Scored(file, scoring, common)
     if common.dry_run:
         return output
-    with claimed(output, inputs, force=common.force, wait=common.wait) as target:
+    staged = scorer.is_known
+    claim = claimed(output, inputs, force=common.force, wait=common.wait, in_stages=staged)
+    with claim as target:
         file.hash_ahead()
         scores = scorer(before)
         meta = scorer.facts() | {"mask": before.file.sha256 if before else None}
@@ -92,7 +95,7 @@ def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common)
             name: Made(torch.float32, shape, partial(scores.parts, name))
             for name, shape in scores.shapes.items()
         }
-        write_artifact(target, "scores", made, meta)
+        write_artifact(target, "scores", made, meta, in_stages=staged)
     return output
 
 
@@ -115,6 +118,11 @@ class Scored:
         if self.needs_model:
             self.model = place(load_model(file), self.device).eval()
             self.source = scoring.source.resolved(file.meta)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether `facts` tell all that scores depend on: of a GPU or others' code they do not."""
+        return not self.needs_model and self.function.__module__.startswith("prunecli.")
 
     def facts(self) -> dict[str, Any]:
         """What the metadata of scores and masks says of how they came about."""

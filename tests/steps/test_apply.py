@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from prunecli.errors import BadOutput, BadUsage, Mismatch, NotFinite
+from prunecli.files import stages
 from prunecli.files.artifacts import read_mask
 from prunecli.files.atomic import write_tensors
 from prunecli.files.tensors import INDEX, TensorFile
@@ -177,6 +178,28 @@ def test_what_was_stopped_goes_on_with_the_shards_that_are_there(llama, monkeypa
         assert path.read_bytes() == (common.output / path.name).read_bytes()
     assert len(list(common.output.iterdir())) == len(list(whole.iterdir()))
     assert not part.exists()
+
+
+def test_a_single_file_that_was_stopped_goes_on_with_its_stages(llama, monkeypatch):
+    kept = masked(llama)
+    whole = apply(llama, kept, Common(output=llama.parent / "whole.safetensors")).read_bytes()
+    common = Common(output=llama.parent / "out.safetensors")
+    monkeypatch.setattr(stages, "STAGE", 1)
+    made, parts = [], module._parts
+
+    def stopped(file, kept, name):
+        made.append(name)
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        return parts(file, kept, name)
+
+    monkeypatch.setattr(module, "_parts", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        apply(llama, kept, common)
+    apply(llama, kept, common)
+    assert made[4:] == made[3:4] + [name for name in made[4:] if name not in made[:4]]
+    assert len(made) == 7
+    assert common.output.read_bytes() == whole
 
 
 def test_what_was_stopped_under_another_mask_is_made_anew(llama, monkeypatch):

@@ -6,10 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from prunecli import registry
 from prunecli.errors import BadUsage, Mismatch, NotFinite
+from prunecli.files import stages
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.files.atomic import write_tensors
 from prunecli.scorers.lamp import lamp
+from prunecli.steps import _tensor_scores
 from prunecli.steps._common import Common
 from prunecli.steps.mask import Selection, mask
 from prunecli.steps.score import Scoring, score
@@ -123,3 +126,33 @@ def test_a_scorer_of_ones_own_by_import_path(dense, tmp_path, monkeypatch):
     assert output.name == "dense.mine.negated.scores.safetensors"
     weights, scores = load_file(dense), load_file(output)
     assert torch.equal(scores["fc1.weight"], -(weights["fc1.weight"] ** 3))
+
+
+class Stopping:
+    """A method of weights alone that is stopped at its second weight, once."""
+
+    def __init__(self, module):
+        self.__module__, self.__name__ = module, "stopping"
+        self.seen = []
+
+    def __call__(self, weight):
+        self.seen.append(weight.numel())
+        if len(self.seen) == 2:
+            raise KeyboardInterrupt
+        return weight.abs()
+
+
+@pytest.mark.parametrize(("module", "again"), [("prunecli.scorers.x", 3), ("somebodys", 4)])
+def test_a_stopped_score_goes_on_if_its_method_is_known(dense, monkeypatch, module, again):
+    method = Stopping(module)
+    monkeypatch.setattr(registry, "find", lambda kind, name: method)
+    monkeypatch.setattr(_tensor_scores, "REMEMBERED", 0)
+    monkeypatch.setattr(stages, "STAGE", 1)
+    with pytest.raises(KeyboardInterrupt):
+        scored(dense, "stopping")
+    method.seen = [0, 0]
+    output = scored(dense, "stopping")
+    assert len(method.seen) == 2 + again
+    weights = load_file(dense)
+    assert all(torch.equal(s, weights[name].abs()) for name, s in load_file(output).items())
+    assert not list(output.parent.glob(".*"))
