@@ -1,40 +1,73 @@
-"""Floating-point operations of a forward pass, layer by layer."""
+"""Floating-point operations of a forward pass, weight by weight."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 
 @torch.no_grad()
 def count_flops(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[int, dict[str, int]]:
-    """FLOPs of one image: in all, and per Conv or Linear weight.
+    """FLOPs of one image: in all, and per weight.
 
     A multiplication and an addition are two operations. Convolutions and matrix products count,
-    biases and elementwise layers do not. Those of a weight are the ones done by modules that hold
-    it: what other modules do with it, as attention does, counts in all and for no weight.
+    biases and elementwise layers do not. Those of a weight are the ones that it is a factor of, in
+    whichever module; those of what is computed from it first, as a standardised weight is, count in
+    all and for none.
     """
     parameter = next(model.parameters())
     image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
     training = model.training
-    with FlopCounterMode(display=False) as counter:
-        model.eval()(image)
-    model.train(training)
-    counts = {place: sum(ops.values()) for place, ops in counter.get_flop_counts().items()}
-    root = type(model).__name__
-    names = {id(weight): name for name, weight in model.named_parameters()}
-    modules = dict(model.named_modules(remove_duplicate=False))
-    layers: dict[str, int] = {}
-    for place, flops in counts.items():
-        if place.startswith(f"{root}."):
-            module = place.removeprefix(f"{root}.")
-            weight = getattr(modules.get(module), "weight", None)
-            name = names.get(id(weight), f"{module}.weight")  # two layers may share a weight
-            layers[name] = layers.get(name, 0) + flops
-    return counts.get("Global", 0), layers
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # of attention in one kernel nothing is counted
+    try:
+        with _Counting(model) as counting:
+            model.eval()(image)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        model.train(training)
+    return counting.total, dict(counting.layers)
+
+
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts as torch's own counter does, but for the weight and not for the module."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        # By its memory, for products are made with views of a weight.
+        self.names = {
+            weight.untyped_storage().data_ptr(): name
+            for name, weight in model.named_parameters()
+            if weight.dim() > 1
+        }
+        self.total = 0
+        self.layers: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs, formula = kwargs or {}, flop_registry.get(func._overloadpacket)
+        if formula is None:
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
+        if formula is not None:
+            count = formula(*args, **kwargs, out_val=result)
+            self.total += count
+            factors = {self._name(arg) for arg in args if isinstance(arg, Tensor)}
+            self.layers.update({name: count for name in factors if name})
+        return result
+
+    def _name(self, factor: Tensor) -> str | None:
+        return self.names.get(factor.untyped_storage().data_ptr())
 
 
 def sparse_flops(total: int, layers: Mapping[str, int], densities: Mapping[str, float]) -> int:

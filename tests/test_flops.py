@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from prunecli.flops import count_flops, sparse_flops
@@ -52,6 +53,40 @@ def test_a_layer_used_twice_counts_twice():
             return self.fc(self.fc(x.flatten(1)))
 
     assert count_flops(Twice(), (1, 2, 2)) == (64, {"fc.weight": 64})
+
+
+@pytest.mark.parametrize(("name", "side", "expected"), [
+    ("vit_b_16", 224, 17.564), ("swin_t", 224, 4.491), ("resnet18", 224, 1.814),
+    ("mobilenet_v3_small", 224, 0.057), ("densenet121", 224, 2.834),
+])  # fmt: skip
+def test_multiply_adds_are_those_that_torchvision_publishes(name, side, expected):
+    total, _ = count_flops(getattr(torchvision.models, name)(), (3, side, side))
+    assert total / 2e9 == pytest.approx(expected, abs=0.0006)
+
+
+def test_weights_of_attention_count_for_it_and_its_scores_for_none():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix = nn.MultiheadAttention(4, 2, batch_first=True)
+
+        def forward(self, x):
+            tokens = x.flatten(2).transpose(1, 2)
+            return self.mix(tokens, tokens, tokens, need_weights=False)[0]
+
+    total, layers = count_flops(Attention(), (4, 3, 2))
+    assert layers == {"mix.in_proj_weight": 2 * 6 * 4 * 12, "mix.out_proj.weight": 2 * 6 * 4 * 4}
+    of_scores = 2 * 2 * (6 * 2 * 6)  # of 2 heads: queries by keys, then those by values
+    assert total == sum(layers.values()) + 2 * of_scores
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_what_is_computed_from_a_weight_is_not_saved_by_its_zeros():
+    class Standardised(nn.Linear):
+        def forward(self, x):
+            return nn.functional.linear(x.flatten(1), self.weight - self.weight.mean())
+
+    assert count_flops(Standardised(4, 2), (1, 2, 2)) == (16, {})
 
 
 def test_the_devices_own_dtype_is_used():
