@@ -73,7 +73,7 @@ class Log(Watcher):
         self.quiet, self.verbose = quiet, verbose
         self.clock = Clock(jobs, slots)
         self.total, self.slots = len(jobs), slots
-        self.counts = {"ran": 0, "done": 0, "taken": 0, "failed": 0}
+        self.counts = {"ran": 0, "done": 0, "taken": 0, "failed": 0, "left": 0}
         self.numbers = {job.name: number for number, job in enumerate(jobs, 1)}
 
     def __enter__(self) -> Log:
@@ -95,7 +95,7 @@ class Log(Watcher):
             self.say(f"{self._title(job)}: done already")
         if how == "taken":
             self.say(f"{self._title(job)}: taken from {note}")
-        if how == "failed":
+        if how in ("failed", "left"):
             self.warn(f"{self._title(job)}: {note}")
         if how == "ran" and seconds >= 1:
             left = self.clock.seconds_left()

@@ -47,7 +47,10 @@ class Watcher:
         return Progress()
 
     def ends(self, job: Job, how: str, note: str = "") -> None:
-        """A job 'ran', was 'done' before, was 'taken' from a folder, or 'failed' for a reason."""
+        """A job 'ran', was 'done' before, was 'taken' from a folder, or 'failed' for a reason.
+
+        Or it was 'left' undone, since it needs one that failed.
+        """
 
 
 @dataclass
@@ -66,6 +69,7 @@ class Study:
     holds: dict[str, ExitStack] = field(default_factory=dict)
     """Of the jobs that are running, so that others see it."""
     failed: dict[str, str] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
     ran: int = 0
 
     def __post_init__(self) -> None:
@@ -105,15 +109,17 @@ class Study:
         name, error = next(iter(self.failed.items()))
         if not self.keep_going:
             raise JobsFailed(f"job {name} failed: {error}")
+        left = f", with {len(self.left)} more left undone" if self.left else ""
         raise JobsFailed(
-            f"{len(self.failed)} of {len(self.jobs)} jobs failed, first {name}: {error}"
+            f"{len(self.failed)} of {len(self.jobs)} jobs failed{left}; first {name}: {error}"
         )
 
     def _settled(self, names: Iterable[str]) -> Iterator[Job]:
         """Those of the jobs, whose needs are settled, that there is nothing to do for."""
         for job in sorted((self.named[name] for name in names), key=self._place):
-            if any(need in self.failed for need in job.needs):
-                self._fails(job, "needs a failed job")
+            if any(need in self.failed or need in self.left for need in job.needs):
+                self.left.add(job.name)
+                self.watcher.ends(job, "left", "needs a failed job")
                 yield job
                 continue
             try:

@@ -212,7 +212,10 @@ def test_a_worker_that_is_killed(run, states, reference, monkeypatch):
     monkeypatch.setenv("NAP", "0.02")
     killed = "its process was killed by SIGKILL"
     for options, message in (
-        (["--keep-going"], f"error: 5 of 9 jobs failed, first dense/seed=0: {killed}"),
+        (
+            ["--keep-going"],
+            f"error: 1 of 9 jobs failed, with 4 more left undone; first dense/seed=0: {killed}",
+        ),
         ([], f"error: job dense/seed=0 failed: {killed}"),
     ):
         killer = kill_the_worker_of_the_first()

@@ -145,7 +145,9 @@ def test_a_failure_stops_the_rest(study):
 
 def test_keep_going_does_what_does_not_need_the_failed(study):
     study.broken = {"b"}
-    with pytest.raises(JobsFailed, match="2 of 4 jobs failed, first b"):
+    with pytest.raises(
+        JobsFailed, match="1 of 4 jobs failed, with 1 more left undone; first b: b is"
+    ):
         study.go(keep_going=True)
     assert study.ran == ["a", "b", "d"]
     study.broken = set()
@@ -172,7 +174,7 @@ def test_after_an_unreadable_input_nothing_starts(study, monkeypatch):
     with pytest.raises(JobsFailed, match="job a failed"):
         study.go()
     assert study.ran == []
-    with pytest.raises(JobsFailed, match="3 of 4 jobs failed, first a"):
+    with pytest.raises(JobsFailed, match="1 of 4 jobs failed, with 2 more left undone; first a"):
         study.go(keep_going=True)
     assert study.ran == ["d"]
 
@@ -200,7 +202,7 @@ def test_watchers_are_told_what_is_run_and_what_is_done(study):
     with pytest.raises(JobsFailed):
         study.go(watcher=loud, keep_going=True)
     assert loud.said == [
-        *["a starts", "a ran ", "b starts", "b failed b is broken", "c failed needs a failed job"],
+        *["a starts", "a ran ", "b starts", "b failed b is broken", "c left needs a failed job"],
         *["d starts", "d ran "],
     ]
     loud.said, study.broken = [], set()
@@ -318,7 +320,7 @@ def test_of_two_jobs_that_are_the_same_one_takes_over_from_the_other(side_by_sid
 def test_the_same_job_is_tried_again_where_its_twin_failed(side_by_side, tmp_path):
     study = Study(tmp_path, {"a": [], "twin": []})
     study.alias, study.broken = {"twin": "a"}, {"a"}
-    with pytest.raises(JobsFailed, match="1 of 2 jobs failed, first a: a is broken"):
+    with pytest.raises(JobsFailed, match="1 of 2 jobs failed; first a: a is broken"):
         side_by_side(None, 2, study=study, keep_going=True)
     assert study.moments == ["a", "twin"]
 
@@ -340,7 +342,9 @@ def test_after_a_failure_nothing_starts_and_what_runs_is_kept(side_by_side, tmp_
 def test_keep_going_does_all_that_does_not_need_the_failed(side_by_side, tmp_path):
     study = Study(tmp_path, {"a": [], "b": [], "c": ["b"], "d": ["c", "a"], "e": ["a"], "f": []})
     study.broken = {"b"}
-    with pytest.raises(JobsFailed, match="3 of 6 jobs failed, first b: b is broken"):
+    with pytest.raises(
+        JobsFailed, match="1 of 6 jobs failed, with 2 more left undone; first b: b is"
+    ):
         side_by_side(None, 2, ends=lambda names: names[-1], study=study, keep_going=True)
     assert study.moments == ["a b", "a f", "a", "e"]
     assert study.ran == ["b", "f", "a", "e"]
@@ -549,7 +553,7 @@ def test_a_job_that_fails_and_those_that_need_it(run):
     out, err = run("one", "--keep-going", code=8)
     assert out == ""
     assert "scores.safetensors: it is a directory" in err
-    assert "error: 5 of 10 jobs failed, first scores/method=random" in err
+    assert "error: 1 of 10 jobs failed, with 4 more left undone; first scores/method=random" in err
     assert Path("one/result/method=magnitude,density=0.1/result.json").is_file()
     assert not Path("one/table").exists()
 
