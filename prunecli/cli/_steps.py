@@ -191,8 +191,13 @@ def _option(option: click.Option, name: str, value: Any) -> list[str]:
         return [part for k, v in value.items() for part in (f"--{name}", f"{k}={_text(v)}")]
     if value is None or (isinstance(value, list) and not option.multiple):
         raise BadUsage(f"{name!r} needs one value")
-    values = value if isinstance(value, list) else [value]
-    return [part for item in values for part in (f"--{name}", _text(item))]
+    texts = [_text(item) for item in (value if isinstance(value, list) else [value])]
+    try:
+        for text in texts:
+            option.type.convert(text, option, None)
+    except click.UsageError as error:  # which click would say of the first such option only
+        raise BadUsage(error.format_message()) from None
+    return [part for text in texts for part in (f"--{name}", text)]
 
 
 def _text(value: Any) -> str:

@@ -30,7 +30,7 @@ from prunecli.recipe.plan import Job
         ("score", {"ignore": ["*.a", "b"]}, ["--ignore", "*.a", "--ignore", "b"]),
         ("score", {"ignore": "*"}, ["--ignore", "*"]),
         ("score", {"method": "snip", "batches": 4}, ["--method", "snip", "--opt", "batches=4"]),
-        ("score", {"method": "x", "deep": False}, ["--method", "x", "--opt", "deep=false"]),
+        ("score", {"method": "m:f", "deep": False}, ["--method", "m:f", "--opt", "deep=false"]),
         ("mask", {"scores": "s"}, ["--", "s"]),
         ("mask", {"checkpoint": "c"}, ["--", "c"]),
         ("mask", {"scores": "s", "density": 0.1}, ["--density", "0.1", "--", "s"]),
@@ -50,6 +50,16 @@ def test_options_become_arguments(command, options, argv):
         ("eval", {"throughput": "yes"}, ["'throughput' must be true or false"]),
         ("train", {"epochs": [1, 2], "lr": None}, ["'epochs' needs one value", "'lr' needs one"]),
         ("train", {"resume": True, "json": True}, ["'resume' is set by", "'json' is set by"]),
+        (
+            "train",
+            {"lr": "fast", "x": 1, "epochs": -1, "seed": "one"},
+            [
+                "'--lr': 'fast' is not a number",
+                "no option 'x'",
+                "'--epochs': -1 is not in",
+                "'one'",
+            ],
+        ),
     ],
 )
 def test_what_is_no_option_is_refused_all_at_once(command, options, words):
