@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -27,7 +28,7 @@ def count_flops(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[in
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # of attention in one kernel nothing is counted
     try:
-        with _Counting(model) as counting:
+        with sdpa_kernel(SDPBackend.MATH), _Counting(model) as counting:
             model.eval()(image)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

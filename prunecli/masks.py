@@ -41,9 +41,13 @@ def prunable(model: nn.Module) -> Params:
 
 
 def classifier(model: nn.Module) -> str | None:
-    """The name of the last linear layer's weight, the one that gives the class scores."""
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    return f"{linear[-1]}.weight".removeprefix(".") if linear else None
+    """The name of the last linear layer's weight, the one that gives the class scores.
+
+    If other layers share that weight, it is the name that `prunable` has for it.
+    """
+    linear = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
+    names: dict[Tensor, str] = {weight: name for name, weight in model.named_parameters()}
+    return names.get(linear[-1]) if linear else None
 
 
 def prunable_names(file: TensorFile) -> list[str]:

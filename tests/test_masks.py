@@ -27,6 +27,13 @@ def test_prunable_are_the_weights_of_conv_and_linear_each_once():
     assert list(masks.prunable(nn.Linear(2, 2))) == ["weight"]
 
 
+def test_a_classifier_that_shares_its_weight_goes_by_the_name_that_is_prunable():
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
+    model[2].weight = model[0].weight
+    assert masks.classifier(model) == "0.weight"
+    assert list(masks.prunable(model)) == ["0.weight"]
+
+
 def test_the_classifier_is_the_last_linear_layer():
     assert masks.classifier(Net()) == "fc.weight"
     assert masks.classifier(nn.Linear(2, 2)) == "weight"

@@ -72,14 +72,14 @@ class Gmp(Masked):
         small = {name: params[name].abs() < self.beta for name in self.kept}
         settled = {name: g[name].abs() < self.gamma for name in self.kept}
         alive = self.aligned
-        total = max(1, sum(int(a.sum()) for a in alive.values()))
+        total = sum(int(a.sum()) for a in alive.values())
         self.event = {
-            "below_beta": sum(int((alive[n] & small[n]).sum()) for n in alive) / total,
-            "below_gamma": sum(int((alive[n] & settled[n]).sum()) for n in alive) / total,
+            "below_beta": sum(int((alive[n] & small[n]).sum()) for n in alive) / max(1, total),
+            "below_gamma": sum(int((alive[n] & settled[n]).sum()) for n in alive) / max(1, total),
         }
         self.keep({n: (alive[n] & ~(small[n] & settled[n])).cpu().contiguous() for n in alive})
         left = sum(int(kept.sum()) for kept in self.kept.values())
-        self.event["pruned_now"] = total - left if left < total else 0
+        self.event["pruned_now"] = total - left
 
     def facts(self) -> dict[str, float]:
         return self.event

@@ -41,7 +41,8 @@ def gradients(
     count = 0
     for inputs, labels in samples(data, batches, per_class):
         loss = F.cross_entropy(model(inputs), labels)
-        for name, g in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
+        slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+        for name, g in zip(weights, slopes, strict=True):
             total[name] += g * len(labels)
         count += len(labels)
     return {name: g / count for name, g in total.items()}

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from prunecli.errors import BadUsage
 from prunecli.masks import prunable
 from prunecli.types import Batches, Scores
 
@@ -17,8 +18,10 @@ def weight_times_hessian_gradient(
 
     The images are split in two halves, as in the authors' code, to need half the memory: g is the
     sum of the halves' gradients and H the sum of their Hessians. Batch normalisation is in training
-    mode, that is, it uses each half's own statistics.
+    mode, that is, it uses each half's own statistics. Raises BadUsage for T <= 0.
     """
+    if not temperature > 0:
+        raise BadUsage(f"temperature={temperature:g}: it must be above 0")
     model.train()
     theta = prunable(model)
     weights = list(theta.values())
@@ -28,7 +31,7 @@ def weight_times_hessian_gradient(
 
     def gradient(half: tuple[torch.Tensor, torch.Tensor], graph: bool) -> list[torch.Tensor]:
         loss = F.cross_entropy(model(half[0]) / temperature, half[1])
-        return list(torch.autograd.grad(loss, weights, create_graph=graph))
+        return list(torch.autograd.grad(loss, weights, create_graph=graph, materialize_grads=True))
 
     g = [a + b for a, b in zip(*(gradient(half, graph=False) for half in halves), strict=True)]
     product = [torch.zeros_like(w) for w in weights]
@@ -36,6 +39,9 @@ def weight_times_hessian_gradient(
         dot = torch.stack(
             [(a * b).sum() for a, b in zip(gradient(half, graph=True), g, strict=True)]
         ).sum()
-        for sum_, part in zip(product, torch.autograd.grad(dot, weights), strict=True):
-            sum_ += part
+        if dot.requires_grad:  # or the loss is linear in all weights
+            for sum_, part in zip(
+                product, torch.autograd.grad(dot, weights, materialize_grads=True), strict=True
+            ):
+                sum_ += part
     return {name: w.detach() * hg for (name, w), hg in zip(theta.items(), product, strict=True)}

@@ -8,9 +8,14 @@ import torch
 from torch import Tensor
 
 
+def slopes(loss: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """dL/dw to be differentiated again; zeros for what the loss does not depend on."""
+    return torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
+
+
 def exact(loss: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
     """h_kk = d2L/dw_k2, one backward pass for every single weight."""
-    gradients = torch.autograd.grad(loss, weights, create_graph=True)
+    gradients = slopes(loss, weights)
     diagonal = [torch.zeros_like(w, memory_format=torch.contiguous_format) for w in weights]
     for gradient, weight, h in zip(gradients, weights, diagonal, strict=True):
         if not gradient.requires_grad:  # the loss is linear in it
@@ -28,12 +33,19 @@ def hutchinson(
 
     Source: Bekas, Kokiopoulou & Saad, Applied Numerical Mathematics 57, 2007
     """
-    gradients = torch.autograd.grad(loss, weights, create_graph=True)
+    gradients = slopes(loss, weights)
+    curved = [n for n, gradient in enumerate(gradients) if gradient.requires_grad]
     diagonal = [torch.zeros_like(w) for w in weights]
+    if not curved:  # the loss is linear in all of them
+        return diagonal
     for _ in range(probes):
         signs = [_signs(w, draw) for w in weights]
         products = torch.autograd.grad(
-            gradients, weights, signs, retain_graph=True, materialize_grads=True
+            [gradients[n] for n in curved],
+            weights,
+            [signs[n] for n in curved],
+            retain_graph=True,
+            materialize_grads=True,
         )
         for h, v, hv in zip(diagonal, signs, products, strict=True):
             h += v * hv / probes

@@ -27,7 +27,8 @@ def fisher(
     for inputs, labels in samples(data, batches, per_class):
         for n in range(len(labels)):
             loss = F.cross_entropy(model(inputs[n : n + 1]), labels[n : n + 1])
-            for f, g in zip(total, torch.autograd.grad(loss, weights), strict=True):
+            slopes = torch.autograd.grad(loss, weights, materialize_grads=True)
+            for f, g in zip(total, slopes, strict=True):
                 f += g.square()
             count += 1
     return {

@@ -38,7 +38,7 @@ def synflow(model: nn.Module, data: Batches, *, conserve: bool = False) -> Score
         1, *data.input_shape, dtype=torch.float64, device=next(iter(theta.values())).device
     )
     r = functional_call(model, state, ones).sum()
-    slopes = torch.autograd.grad(r, list(theta.values()))
+    slopes = torch.autograd.grad(r, list(theta.values()), materialize_grads=True)
     unit = r.detach().abs() if r else torch.ones_like(r)
     return {
         name: w.detach() * slope / unit

@@ -222,15 +222,17 @@ def left_over(checkpoint: TensorFile, mask: Parted | Mask) -> dict[str, Any]:
     return facts_of(kept, sizes)
 
 
-def kept_bits(checkpoint: TensorFile, mask: Mask) -> Mask:
-    """Which of a checkpoint's prunable weights are left once `mask` is applied; see `left_over`."""
+def kept_bits(checkpoint: TensorFile, mask: Mask, *, own: bool = False) -> Mask:
+    """Which of a checkpoint's prunable weights are left once `mask` is applied; see `left_over`.
+
+    Under its `own` mask a weight that is kept may well be zero, as some are initialised.
+    """
     sizes, before = _recorded(checkpoint)
     bits = {}
     for name in before:
-        whole = torch.ones(checkpoint.shapes[name], dtype=torch.bool)
-        bits[name] = whole if before[name] == sizes[name] else checkpoint[name] != 0
-        if name in mask:
-            bits[name] = bits[name] & mask[name]
+        kept = mask.get(name, torch.ones(checkpoint.shapes[name], dtype=torch.bool))
+        known = before[name] == (int(kept.count_nonzero()) if own else sizes[name])
+        bits[name] = kept if known else kept & (checkpoint[name] != 0)
     return bits
 
 

@@ -64,9 +64,10 @@ def evaluation(
         meta = file.meta or {}
         data = source.load("test", meta)  # before the network sees an image of the size it claims
         lineage = _mask_in_use(file, mask_file)
-        bits = kept_bits(file, kept)
+        own = lineage is not None and lineage is meta.get("mask")
+        bits = kept_bits(file, kept, own=own)
         state = diagnosis(bits, model, tuple(meta["model"]["input_shape"]))
-        layers = _layers(file, kept, state)
+        layers = _layers(file, {} if own else kept, state)
         result = _densities(layers, lineage) | _costs(model, meta, layers)
         result |= {key: state[key] for key in ("effective_density", "live_path")}
         place(model, device)
@@ -118,8 +119,10 @@ def _densities(layers: list[dict[str, Any]], lineage: dict[str, Any] | None) -> 
     """
     total, left = sum(x["total"] for x in layers), sum(x["kept"] for x in layers)
     mask = lineage or {}
-    # The mask may count more than the weights that it covers, and the checkpoint may lack more.
-    of_mask = mask.get("kept") and mask["total"] - mask["kept"] == total - left
+    # The mask may count more than the weights that it covers, or less, and the checkpoint may lack
+    # more than it removed.
+    removed = mask["total"] - mask["kept"] if mask.get("kept") else None
+    of_mask = removed is not None and (mask["kept"] == left or removed == total - left)
     reached = mask["total"] / mask["kept"] if of_mask else total / max(left, 1)
     # 1 / (1 / 49) is 49.00000000000001; what was asked for is 49.
     asked = float(f"{1 / mask['asked']:.12g}") if mask.get("asked") else reached

@@ -123,6 +123,8 @@ def test_the_facts_count_over_what_was_still_there():
         weight.data.fill_(0.1)
     event(pruner, model, 3)
     assert pruner.facts() == {"below_beta": 1, "below_gamma": 1, "pruned_now": left}
+    event(pruner, model, 4)
+    assert pruner.facts() == {"below_beta": 0, "below_gamma": 0, "pruned_now": 0}
 
 
 def test_a_weight_at_beta_stays_and_one_below_goes():

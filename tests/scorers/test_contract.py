@@ -126,3 +126,29 @@ def test_scored_in_parts_a_weight_has_the_scores_that_it_has_whole(method):
     for weight in prunable(network()).values():
         parts = torch.cat([function(part) for part in weight.detach().flatten().split(7)])
         assert torch.equal(parts.reshape(weight.shape), function(weight.detach()))
+
+
+class Idle(nn.Module):
+    """A network with a layer that its forward pass leaves out."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.idle = nn.Linear(64, 3), nn.Linear(64, 2)
+
+    def forward(self, x):
+        return self.used(x.flatten(1))
+
+
+GRAPH = {"activation", "lookahead"}
+"""They look for a layer's neighbours, and refuse one that has none."""
+OF_THE_LOSS = [m for m in METHODS if takes_model(registry.find("scorers", m)) and m not in GRAPH]
+
+
+@pytest.mark.parametrize("method", OF_THE_LOSS)
+@pytest.mark.parametrize("hessian", ["hutchinson", "exact", "ggn"])
+def test_what_the_loss_does_not_depend_on_scores_0(method, hessian):
+    torch.manual_seed(0)
+    options = {"hessian": hessian} if method == "obd" else {}
+    scores = score(method, Idle(), options)
+    assert not scores["idle.weight"].any()
+    assert scores["used.weight"].any()

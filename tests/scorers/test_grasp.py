@@ -9,6 +9,7 @@ from torch.autograd.functional import hessian, jacobian
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from prunecli.errors import BadUsage
 from prunecli.masks import prunable
 from prunecli.scorers.grasp import grasp
 from prunecli.scorers.grasp_thesis import grasp_thesis
@@ -83,6 +84,12 @@ def test_equals_the_explicit_hessian(per_class, temperature):
     for name in slow:
         size = float(slow[name].abs().max())
         torch.testing.assert_close(scores[name], slow[name], rtol=1e-7, atol=1e-9 * size)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -5.0, float("nan")])
+def test_a_temperature_is_above_0(temperature):
+    with pytest.raises(BadUsage, match="temperature=.*: it must be above 0"):
+        grasp(network(), Data(), temperature=temperature)
 
 
 def test_ten_images_of_each_class_at_temperature_200_unless_told_otherwise():

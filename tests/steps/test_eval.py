@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from prunecli.errors import BadInput, Mismatch
 from prunecli.files.artifacts import open_artifact, write_artifact, write_mask
+from prunecli.files.atomic import write_tensors
 from prunecli.steps._common import Common, Source
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
@@ -202,3 +203,29 @@ def test_density_1_leaves_the_weights_as_they_are(dense):
         load_file(dense),
     )
     assert all(pruned[n].numpy().tobytes() == before[n].numpy().tobytes() for n in before)
+
+
+def test_what_a_mask_counts_may_be_less_than_what_it_covers(tmp_path):
+    """The skips of n2nskip are weights beyond those that its density counts."""
+    options = TrainOptions(
+        model="n2nskip", model_options={"base": "resnet20"}, source=Source("digits"),
+        settings={"epochs": 0}, pruner="n2nskip", pruner_options={"density": "0.1"},
+    )  # fmt: skip
+    checkpoint = train(options, Common(output=tmp_path / "n.safetensors", seed=0))
+    result = evaluated(checkpoint)
+    assert result["compression"] == 10
+    assert result["empirical_compression"] == pytest.approx(10, rel=1e-4)
+    assert abs(result["compression_error"]) < 1e-4
+
+
+def test_weights_that_were_zero_before_they_were_masked_count_as_the_mask_says(init):
+    file = open_artifact(Path(init), "checkpoint")
+    tensors = dict(file) | {"conv2.weight": torch.zeros(50, 20, 5, 5)}
+    write_tensors(Path(init), tensors, file.shards[Path(init)].metadata)
+    kept = mask(Path(init), Selection(0.5, "layer"), Scoring("random"), None, Common())
+    pruned = apply(Path(init), kept, Common())
+    without, under = evaluated(pruned), evaluated(pruned, kept)
+    assert without["nonzero"] == under["nonzero"] == 430_500 // 2
+    assert without["flops_sparse"] == under["flops_sparse"]
+    assert without["dead_layers"] == under["dead_layers"] == []
+    assert under["effective_density"] > 0.49
