@@ -17,7 +17,9 @@ from prunecli.files.tensors import TensorFile
 from prunecli.parts import Parted, parted
 from prunecli.types import Mask, Params
 
-EMBEDDING = re.compile(r"(^|[._])(\w*embed\w*|wte|wpe|relative_attention_bias)([._]|$)")
+EMBEDDING = re.compile(
+    r"(^|[._])(\w*embed\w*|wte|wpe|relative_attention_bias)([._]|$)|(^|\.)(shared|emb)\.weight$"
+)
 """Names that conventionally hold look-up tables, whose shape alone looks like a linear layer's."""
 
 WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -64,10 +66,14 @@ def prunable_names(file: TensorFile) -> list[str]:
         if not isinstance(listed, list) or not all(sizes) or len(set(listed)) < len(listed):
             raise BadInput(f"{file.label}: its list of prunable weights is damaged")
         return listed
+    # Of tied tensors, safetensors keeps one, and writes down the others' names as `name: kept`.
+    tables = {kept for name, kept in file.metadata.items() if EMBEDDING.search(name)}
     return [
         name
         for name in matrices(file)
-        if (name == "weight" or name.endswith(".weight")) and not EMBEDDING.search(name)
+        if (name == "weight" or name.endswith(".weight"))
+        and not EMBEDDING.search(name)
+        and name not in tables
     ]
 
 

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from prunecli import masks
@@ -83,6 +84,14 @@ def foreign(tmp_path):
     }
     write_tensors(path, tensors, {})
     return TensorFile(path)
+
+
+def test_tables_by_other_names_and_what_is_tied_to_one_are_embeddings(tmp_path):
+    path = tmp_path / "t5.safetensors"
+    names = ["shared.weight", "emb.weight", "lm_head.weight", "mlp.shared_expert.up_proj.weight"]
+    save_file({name: torch.ones(2, 2) for name in names}, path,
+              {"model.embed_tokens.weight": "lm_head.weight"})  # fmt: skip
+    assert masks.prunable_names(TensorFile(path)) == ["mlp.shared_expert.up_proj.weight"]
 
 
 def test_a_foreign_checkpoints_matrices_are_prunable_but_not_its_embeddings(tmp_path):

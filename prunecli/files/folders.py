@@ -52,10 +52,11 @@ def check_folder(output: Path, inputs: Iterable[Path] = (), *, force: bool = Fal
     return target
 
 
-def copy_others(index: Path, folder: Path, made: Iterable[str]) -> None:
-    """Copy the index, and what lies beside it and is no weights, to where the shards are.
+def copy_others(index: Path, folder: Path, made: Iterable[str]) -> list[str]:
+    """Copy the index, and files beside it that are no weights, to where the shards are.
 
-    What is in the folder and comes neither from there nor from `made` is removed.
+    What is in the folder and comes neither from there nor from `made` is removed. Gives the names
+    of the folders beside it, which may hold anything and are not copied.
     """
     others = {
         path.name: path
@@ -65,6 +66,10 @@ def copy_others(index: Path, folder: Path, made: Iterable[str]) -> None:
     for name, path in others.items():
         shutil.copyfile(path, folder / name)
     for path in folder.iterdir():
-        if path.name not in {*made, *others}:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in {*made, *others}:
             path.unlink()
     sync_folder(folder)
+    beside = (path for path in index.parent.iterdir() if path.is_dir())
+    return sorted(path.name for path in beside if not path.name.startswith("."))

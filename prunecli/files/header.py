@@ -19,9 +19,11 @@ from prunecli.errors import BadInput
 
 ITEM_SIZE = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
-    "U16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
+    "U16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E4M3FNUZ": 1,
+    "F8_E5M2FNUZ": 1, "F8_E8M0": 1, "C64": 8,
 }  # fmt: skip
 FLOATS = {"F64", "F32", "F16", "BF16"}
+INDEX = "model.safetensors.index.json"
 MAX_HEADER = 100_000_000  # the format's own limit, in bytes
 
 PICKLE_HELP = (
@@ -95,7 +97,9 @@ def read_header(path: Path) -> Header:
             file.seek(8)
             raw = file.read(length)
     except IsADirectoryError:
-        raise BadInput(f"{label}: it is a directory without model.safetensors.index.json") from None
+        inside = sorted(entry.name for entry in path.glob("*.safetensors"))
+        mend = f"; give the file in it, such as {printable(inside[0])!r}" if inside else ""
+        raise BadInput(f"{label}: it is a directory without {INDEX}{mend}") from None
     except FileNotFoundError:
         raise BadInput(f"{label}: there is no such file") from None
     except (OSError, ValueError) as error:

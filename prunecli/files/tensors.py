@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from prunecli.errors import BadInput
 from prunecli.files.digest import ahead, file_sha256
-from prunecli.files.header import Entry, Header, printable, read_header, reason, strict_json
+from prunecli.files.header import INDEX, Entry, Header, printable, read_header, reason, strict_json
 from prunecli.files.meta import sound
 from prunecli.parts import PART
 
@@ -24,24 +25,27 @@ DTYPES = {
     "F16": torch.float16, "BF16": torch.bfloat16, "I16": torch.int16, "I8": torch.int8,
     "U8": torch.uint8, "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2, "U16": torch.uint16, "U32": torch.uint32, "U64": torch.uint64,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+    "F8_E8M0": torch.float8_e8m0fnu, "C64": torch.complex64,
 }  # fmt: skip
-INDEX = "model.safetensors.index.json"
+INDEX_END = ".safetensors.index.json"
+"""Diffusers' indexes are called after what they are of."""
 MAX_INDEX = 100_000_000
 
 
 class TensorFile(Mapping[str, Tensor]):
     """A read-only mapping from names to tensors; each access maps that tensor's bytes anew.
 
-    Takes one safetensors file, a sharded directory with a `model.safetensors.index.json`, or the
-    index itself. Names come in the order of their bytes, shard by shard in the order of the
-    shards' names. Raises BadInput for whatever the strict reader refuses.
+    Takes one safetensors file, a sharded directory with its index, or the index itself. Names come
+    in the order of their bytes, shard by shard in the order of the shards' names.
+    Raises BadInput for whatever the strict reader refuses.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.label = printable(str(path))
         places = _index(path)
-        self.index = next(iter(places.values())).with_name(INDEX) if places else None
+        self.index = index_of(path) if places else None
         """Of a sharded checkpoint."""
         files = sorted(set(places.values())) if places else [path]
         self.shards: dict[Path, Header] = {file: read_header(file) for file in files}
@@ -120,13 +124,18 @@ class TensorFile(Mapping[str, Tensor]):
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     @cached_property
+    def metadata(self) -> dict[str, str]:
+        """Of the header; of all shards' headers, the first that says something counts."""
+        headers = reversed(list(self.shards.values()))
+        return {key: value for header in headers for key, value in header.metadata.items()}
+
+    @cached_property
     def meta(self) -> dict[str, Any] | None:
         """What prunecli wrote into the header, or None for a file it never saw."""
-        metadata = next(iter(self.shards.values())).metadata
-        if "prunecli" not in metadata:
+        if "prunecli" not in self.metadata:
             return None
         try:
-            meta: dict[str, Any] | None = strict_json(metadata["prunecli"])
+            meta: dict[str, Any] | None = strict_json(self.metadata["prunecli"])
         except ValueError:
             meta = None
         if not sound(meta):
@@ -143,9 +152,24 @@ def _fill(part: Tensor, file: io.RawIOBase) -> None:
         left = left[count:]
 
 
+def index_of(path: Path) -> Path:
+    """The index that a path stands for: it itself, or that of the folder. It need not be there."""
+    if path.name.endswith(INDEX_END):
+        return path
+    found: list[Path] = []
+    with suppress(OSError):
+        found = sorted(path.glob(f"*{INDEX_END}"))
+    if len(found) == 1:
+        return found[0]
+    if found and path / INDEX not in found:
+        names = ", ".join(printable(entry.name) for entry in found)
+        raise BadInput(f"{printable(str(path))}: it has several indexes; give one of {names}")
+    return path / INDEX
+
+
 def _index(path: Path) -> dict[str, Path]:
     """Where the index of a sharded checkpoint says each tensor is; empty if `path` is no such."""
-    index = path if path.name == INDEX else path / INDEX
+    index = index_of(path)
     label = printable(str(index))
     try:
         if index.stat().st_size > MAX_INDEX:

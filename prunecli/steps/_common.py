@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -211,9 +211,10 @@ def left_over(checkpoint: TensorFile, mask: Parted | Mask) -> dict[str, Any]:
     Where an earlier mask had removed weights already, both count: a weight is kept if the mask
     keeps it and it is not zero.
     """
-    sizes, before = _recorded(checkpoint)
-    kept, given = dict(before), parted(mask)
-    for name in before.keys() & given.shapes.keys():
+    given = parted(mask)
+    sizes, before = _recorded(checkpoint, given.shapes)
+    kept = dict(before)
+    for name in given.shapes:
         bits = given.parts(name)
         if before[name] < sizes[name]:
             weights = checkpoint.parts(name)
@@ -227,7 +228,7 @@ def kept_bits(checkpoint: TensorFile, mask: Mask, *, own: bool = False) -> Mask:
 
     Under its `own` mask a weight that is kept may well be zero, as some are initialised.
     """
-    sizes, before = _recorded(checkpoint)
+    sizes, before = _recorded(checkpoint, mask)
     bits = {}
     for name in before:
         kept = mask.get(name, torch.ones(checkpoint.shapes[name], dtype=torch.bool))
@@ -236,9 +237,15 @@ def kept_bits(checkpoint: TensorFile, mask: Mask, *, own: bool = False) -> Mask:
     return bits
 
 
-def _recorded(checkpoint: TensorFile) -> tuple[dict[str, int], dict[str, int]]:
-    """Size and number of kept weights of each prunable tensor, as the file says."""
-    sizes = {name: checkpoint.entry(name).numel for name in prunable_names(checkpoint)}
+def _recorded(
+    checkpoint: TensorFile, masked: Iterable[str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Size and number of kept weights of each tensor that is prunable or masked, as the file says.
+
+    In a file that is not prunecli's, any tensor may be masked; see `masks.chosen`.
+    """
+    names = dict.fromkeys([*prunable_names(checkpoint), *masked])
+    sizes = {name: checkpoint.entry(name).numel for name in names}
     if not sizes:
         raise Mismatch(f"{checkpoint.label}: it has no weight to prune")
     kept = ((checkpoint.meta or {}).get("density") or {}).get("kept", {})

@@ -10,14 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
-from prunecli.errors import BadInput
+from prunecli.errors import BadInput, some
 from prunecli.files.artifacts import MaskFile, canonical, labelled, open_artifact
 from prunecli.files.atomic import check_output, claimed, write_tensors
 from prunecli.files.folders import check_folder, claimed_folder, copy_others
 from prunecli.files.header import read_header
 from prunecli.files.stages import write_in_stages
 from prunecli.files.tensors import DTYPES, TensorFile
-from prunecli.masks import prunable_names, zero_
+from prunecli.masks import zero_
 from prunecli.parts import Made, one_thread
 from prunecli.steps._common import (
     SUFFIX,
@@ -60,19 +60,20 @@ def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
             _write_folder(target, file, kept, text, common)
         else:
             tensors = {name: _masked(file, kept, name) for name in file}
-            write_in_stages(target, tensors, {"prunecli": text})
+            write_in_stages(target, tensors, {**file.metadata, "prunecli": text})
     return output
 
 
 def _described(file: TensorFile, kept: MaskFile) -> str:
+    density = left_over(file, kept)
     meta: dict[str, Any] = {
         "model": None,
         "seed": None,
         **(file.meta or {}),
         "parent": file.sha256,
-        "prunable": prunable_names(file),
+        "prunable": list(density["kept"]),
         "mask": mask_lineage(kept.file),
-        "density": left_over(file, kept),
+        "density": density,
         "versions": versions(),
     }
     return canonical(labelled("checkpoint", meta))
@@ -89,7 +90,9 @@ def _write_folder(
             write_tensors(target, tensors, {**header.metadata, "prunecli": text})
         common.progress.advance("shards", done, len(file.shards))
     assert file.index is not None, "only a sharded checkpoint is written as a folder"
-    copy_others(file.index, folder, [shard.name for shard in file.shards])
+    left = copy_others(file.index, folder, [shard.name for shard in file.shards])
+    if left:
+        common.progress.warn(f"folders beside the shards are not copied: {some(left)}")
 
 
 def _is_there(shard: Path, text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from prunecli.device import pick_device, pick_precision
 from prunecli.errors import PruneError
 from prunecli.files.digest import file_sha256
-from prunecli.files.tensors import INDEX, TensorFile
+from prunecli.files.tensors import INDEX_END, TensorFile
 from prunecli.steps._common import Source, fingerprint, versions
 
 NOT_CONTENT = {
@@ -52,7 +52,7 @@ def _chosen(params: Mapping[str, Any]) -> dict[str, str]:
 
 def _content(value: Any) -> Any:
     if isinstance(value, Path):
-        sharded = value.is_dir() or value.name == INDEX
+        sharded = value.is_dir() or value.name.endswith(INDEX_END)
         return TensorFile(value).sha256 if sharded else file_sha256(value)
     if isinstance(value, list | tuple):
         return [_content(item) for item in value]

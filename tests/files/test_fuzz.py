@@ -23,7 +23,7 @@ from prunecli.cli._steps import planned
 from prunecli.cli.inspect import _lines
 from prunecli.errors import PruneError
 from prunecli.files import atomic
-from prunecli.files.tensors import INDEX
+from prunecli.files.header import INDEX
 from prunecli.steps._common import Common, Source
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation

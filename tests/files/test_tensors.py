@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save, save_file
 
 from prunecli.errors import BadInput
-from prunecli.files.tensors import INDEX, TensorFile
+from prunecli.files.header import INDEX
+from prunecli.files.tensors import TensorFile
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 FUZZ_INPUTS = 3000
@@ -107,6 +108,27 @@ def test_meta_is_a_table_with_a_kind_or_bad_input(tmp_path, text, meta):
             _ = TensorFile(path).meta
     else:
         assert TensorFile(path).meta == meta
+
+
+OTHER = "diffusion_pytorch_model.safetensors.index.json"
+
+
+@pytest.mark.parametrize("through", ["", OTHER])
+def test_an_index_may_be_called_after_what_it_is_of(tmp_path, through):
+    save_file({"a.weight": torch.ones(2, 2)}, tmp_path / "x.safetensors")
+    (tmp_path / OTHER).write_text(json.dumps({"weight_map": {"a.weight": "x.safetensors"}}))
+    file = TensorFile(tmp_path / through)
+    assert file.index == tmp_path / OTHER
+    assert torch.equal(file["a.weight"], torch.ones(2, 2))
+    (tmp_path / "b.safetensors.index.json").write_text("{}")
+    with pytest.raises(BadInput, match=rf"several indexes; give one of b\.saf.*json, {OTHER}"):
+        TensorFile(tmp_path)
+
+
+def test_a_folder_without_an_index_says_which_file_there_is(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(BadInput, match="give the file in it, such as 'model.safetensors'"):
+        TensorFile(tmp_path)
 
 
 @pytest.mark.parametrize("through", ["", INDEX])

@@ -14,13 +14,15 @@ from prunecli.errors import BadOutput, BadUsage, Mismatch, NotFinite
 from prunecli.files import stages
 from prunecli.files.artifacts import read_mask
 from prunecli.files.atomic import write_tensors
-from prunecli.files.tensors import INDEX, TensorFile
+from prunecli.files.header import INDEX
+from prunecli.files.tensors import TensorFile
 from prunecli.steps import apply as module
 from prunecli.steps._common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.mask import Selection, mask
 from prunecli.steps.score import Scoring, score
 from prunecli.steps.verify import verify
+from prunecli.types import Progress
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
@@ -178,6 +180,67 @@ def test_what_was_stopped_goes_on_with_the_shards_that_are_there(llama, monkeypa
         assert path.read_bytes() == (common.output / path.name).read_bytes()
     assert len(list(common.output.iterdir())) == len(list(whole.iterdir()))
     assert not part.exists()
+
+
+def test_folders_beside_the_shards_are_named_and_not_copied(llama, capsys):
+    (llama / "1_Pooling").mkdir()
+    (llama / ".git").mkdir()
+    common = Common(output=llama.parent / "out", progress=Said())
+    (llama.parent / ".out.part" / "left").mkdir(parents=True)
+    apply(llama, masked(llama), common)
+    assert common.progress.said == ["folders beside the shards are not copied: '1_Pooling'"]
+    assert not any(path.is_dir() for path in common.output.iterdir())
+
+
+class Said(Progress):
+    def __init__(self):
+        self.said = []
+
+    def warn(self, message):
+        self.said.append(message)
+
+
+def test_tensors_that_were_named_as_targets_are_on_record(tmp_path):
+    path = tmp_path / "moe.safetensors"
+    save_file({"experts.w1": torch.randn(4, 8, 8), "q.weight": torch.randn(8, 8)}, path)
+    kept = masked(path, 0.5, targets=("experts.*",))
+    once = apply(path, kept, Common())
+    meta = TensorFile(once).meta
+    assert meta["prunable"] == ["q.weight", "experts.w1"]
+    assert meta["density"]["kept"] == {"q.weight": 64, "experts.w1": 128}
+    again = mask(
+        once, Selection(0.25), Scoring("magnitude", targets=("experts.*",)), kept, Common()
+    )
+    assert read_mask(again)[0]["experts.w1"].sum() == 64
+
+
+def test_a_file_of_nothing_but_targets_can_be_masked(tmp_path):
+    path = tmp_path / "moe.safetensors"
+    save_file({"experts.w1": torch.randn(4, 8, 8), "bias": torch.randn(8)}, path)
+    pruned = apply(path, masked(path, 0.5, targets=("experts.*",)), Common())
+    assert load_file(pruned)["experts.w1"].count_nonzero() == 128
+
+
+def test_metadata_of_a_single_file_is_kept(tmp_path):
+    path = tmp_path / "lora.safetensors"
+    own = {"ss_dim": "4", "title": "ä\n", "format": "mlx"}
+    save_file({"a.weight": torch.randn(4, 4)}, path, own)
+    pruned = apply(path, masked(path, 0.5), Common())
+    with safe_open(pruned, "pt") as file:
+        assert {k: v for k, v in file.metadata().items() if k != "prunecli"} == own
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.complex64, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, torch.float8_e8m0fnu]
+)
+def test_tensors_of_rare_types_are_copied(tmp_path, dtype):
+    path = tmp_path / "scaled.safetensors"
+    scale = torch.arange(48, dtype=torch.uint8).view(dtype)
+    save_file({"a.weight": torch.randn(4, 4), "scale": scale}, path)
+    kept = masked(path, 0.5)
+    pruned = apply(path, kept, Common())
+    assert torch.equal(load_file(pruned)["scale"].view(torch.uint8), scale.view(torch.uint8))
+    assert verify(pruned, kept)["tensors"] == 2
 
 
 def test_a_single_file_that_was_stopped_goes_on_with_its_stages(llama, monkeypatch):
