@@ -78,8 +78,12 @@ def prunable_names(file: TensorFile) -> list[str]:
 
 
 def parameter_count(checkpoint: TensorFile) -> int:
-    """All that training moves: the floating-point tensors but the statistics of normalisations."""
-    return sum(
+    """All that training moves, as prunecli's own checkpoints say.
+
+    In any other file it is the floating-point tensors but the statistics of normalisations.
+    """
+    told = (checkpoint.meta or {}).get("parameters")
+    return told or sum(
         checkpoint.entry(name).numel
         for name in checkpoint
         if checkpoint.entry(name).dtype in FLOATS

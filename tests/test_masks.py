@@ -86,6 +86,15 @@ def foreign(tmp_path):
     return TensorFile(path)
 
 
+def test_parameters_are_as_many_as_a_checkpoint_says_for_a_buffer_looks_like_one(tmp_path):
+    path = tmp_path / "c.safetensors"
+    tensors = {"w.weight": torch.ones(2, 2), "seen": torch.ones(9)}
+    write_artifact(path, "checkpoint", tensors, {"parameters": 4, "prunable": ["w.weight"]})
+    assert masks.parameter_count(TensorFile(path)) == 4
+    save_file(tensors, path)
+    assert masks.parameter_count(TensorFile(path)) == 13
+
+
 def test_tables_by_other_names_and_what_is_tied_to_one_are_embeddings(tmp_path):
     path = tmp_path / "t5.safetensors"
     names = ["shared.weight", "emb.weight", "lm_head.weight", "mlp.shared_expert.up_proj.weight"]

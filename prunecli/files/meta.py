@@ -83,6 +83,7 @@ MODEL = Record(
 )
 DATASET = Record({"name": str, "options": dict, "sha256": (str, NONE)})
 DENSITY = Record({"kept": Each(int), "per_tensor": Each(NUMBER), "overall": NUMBER})
+SETTINGS = Each((str, bool, *NUMBER))
 ORIGIN: dict[str, Form] = {
     "method": (str, NONE),
     "options": (dict, NONE),
@@ -90,6 +91,7 @@ ORIGIN: dict[str, Form] = {
     "total": (is_natural, NONE),
     "asked": (is_density, NONE),
     "left_out": (dict, NONE),
+    "scoring": (dict, NONE),
 }
 """How a mask came to be: in its own file, and in what was made with it."""
 MASK = Record({**ORIGIN, "sha256": str, "epochs": int})
@@ -100,7 +102,9 @@ META = Record(
         "parameters": (is_natural, NONE),
         "model": (MODEL, NONE),
         "dataset": (DATASET, NONE),
-        "settings": (Each((str, bool, *NUMBER)), NONE),
+        "settings": (SETTINGS, NONE),
+        "earlier": ([SETTINGS], NONE),
+        "rewound_to": (int, NONE),
         "seed": (int, NONE),
         "density": (DENSITY, NONE),
         "mask": (MASK, str, NONE),

@@ -165,7 +165,7 @@ def mask_lineage(file: TensorFile, epochs: int = 0) -> dict[str, Any]:
     meta = file.meta or {}
     keys = (
         "method", "options", "scope", "rounds", "schedule", "seed", "asked", "count", "total",
-        "kept", "left_out",
+        "kept", "left_out", "scoring",
     )  # fmt: skip
     own = {"nested": meta.get("mask") is not None, "sha256": file.sha256, "epochs": epochs}
     return {key: meta.get(key) for key in keys} | own

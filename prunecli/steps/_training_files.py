@@ -119,6 +119,7 @@ class TrainingFiles:
             **own,
             "classes": data.classes,
             "normalisation": {"mean": data.mean, "std": data.std},
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "prunable": list(params),
             "classifier": classifier(model),
             "density": density_facts(everything),

@@ -190,9 +190,20 @@ def lineage(plan: Plan, data: Images) -> dict[str, Any]:
         "device": plan.device.type,
         "parent": plan.parent.sha256 if plan.parent else None,
         "rewind": rewound.sha256 if rewound else None,
+        "rewound_to": _settings_of(rewound).get("epochs") if rewound else None,
+        "earlier": _earlier(plan.parent) if plan.parent else None,
         "mask": mask_lineage(plan.mask_file, plan.settings.epochs) if plan.mask_file else None,
         "pruner": _pruner_facts(plan.options),
     }
+
+
+def _settings_of(checkpoint: TensorFile) -> dict[str, Any]:
+    return (checkpoint.meta or {}).get("settings") or {}
+
+
+def _earlier(parent: TensorFile) -> list[dict[str, Any]]:
+    """The settings of all trainings up to a checkpoint's, the oldest first."""
+    return [*((parent.meta or {}).get("earlier") or []), _settings_of(parent)]
 
 
 def _pruner_facts(options: TrainOptions) -> dict[str, Any] | None:

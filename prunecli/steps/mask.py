@@ -233,7 +233,7 @@ def _check_same(before: Parted, names: list[str], label: str) -> None:
 
 def _lineage_of_scores(file: TensorFile, scoring: Scoring) -> dict[str, Any]:
     meta = file.meta or {}
-    keys = ("method", "options", "seed", "parent", "parameters", "classifier", "model")
+    keys = ("method", "options", "scoring", "seed", "parent", "parameters", "classifier", "model")
     left_out = {**(meta.get("left_out") or {}), **scoring.left_out}
     own = {"left_out": left_out, "scores": file.sha256, "versions": versions()}
     return {key: meta.get(key) for key in keys} | own

@@ -131,6 +131,7 @@ class Scored:
             "method": self.method,
             "options": dict(self.scoring.options),
             "seed": self.seed,
+            "scoring": self._looked_at() if self.needs_model else None,
             "left_out": self.scoring.left_out,
             "parent": self.file.sha256,
             "parameters": parameter_count(self.file),
@@ -138,6 +139,11 @@ class Scored:
             "model": meta.get("model"),
             "versions": versions(),
         }
+
+    def _looked_at(self) -> dict[str, Any]:
+        """The data that a network was scored by."""
+        batch = {"batch_size": self.scoring.batch_size}
+        return {"dataset": self.source.dataset, **batch, **self.source.options}
 
     def __call__(self, mask: Parted | None) -> Parted:
         """The scores of the weights that the mask leaves; those that it removed score -inf."""

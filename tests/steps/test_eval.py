@@ -229,3 +229,19 @@ def test_weights_that_were_zero_before_they_were_masked_count_as_the_mask_says(i
     assert without["flops_sparse"] == under["flops_sparse"]
     assert without["dead_layers"] == under["dead_layers"] == []
     assert under["effective_density"] > 0.49
+
+
+def test_a_result_knows_all_that_led_to_it(dense, init, tmp_path):
+    batch = Scoring("snip", source=Source(None, {"fraction": "0.5"}), batch_size=16)
+    kept = mask(Path(dense), Selection(0.5), batch, None, Common(seed=8))
+    options = TrainOptions(Path(dense), kept, rewind=Path(init), settings={"epochs": 1})
+    sparse = train(options, Common(output=tmp_path / "sparse.safetensors"))
+    result = evaluated(sparse)
+    assert [settings["epochs"] for settings in result["earlier"]] == [2]
+    assert (result["rewound_to"], result["seed"], result["mask_seed"]) == (0, 3, 8)
+    assert result["scoring"] == {"dataset": "digits", "batch_size": 16, "fraction": 0.5}
+    more = TrainOptions(sparse, kept, settings={"epochs": 3})
+    result = evaluated(train(more, Common(output=tmp_path / "more.safetensors")))
+    assert [settings["epochs"] for settings in result["earlier"]] == [2, 1]
+    assert result["rewound_to"] is None
+    assert evaluated(init)["earlier"] is None
