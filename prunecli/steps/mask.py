@@ -20,12 +20,11 @@ from prunecli.files.atomic import check_output, claimed, refusals
 from prunecli.files.bits import Packed
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import (
-    dead_layers,
     density,
     exact_count,
     parameter_count,
 )
-from prunecli.parts import Held, Parted, held
+from prunecli.parts import Held, Parted
 from prunecli.pattern import Pattern, Patterned
 from prunecli.registry import own_rounds
 from prunecli.schedules import densities
@@ -39,9 +38,8 @@ from prunecli.steps._common import (
     stem,
     versions,
 )
+from prunecli.steps._critical import critical
 from prunecli.steps.score import Scored, Scoring, file_word
-
-GRID = 1.01  # the step, as a ratio, in which the critical compression is sought
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,8 @@ def mask(
     names = scoring.names(file)
     if before is not None:
         _check_same(before, names, file.label)
-    selection = selection.of(scorer, {name: file.shapes[name] for name in names})
+    shapes = {name: file.shapes[name] for name in names}
+    selection = selection.of(scorer, shapes)
     budget = Budget.of(file, names, selection)
     dense = budget.density or 1.0
     if before is not None and selection.pattern is None and dense > density(before):
@@ -119,7 +118,11 @@ def mask(
         file.hash_ahead()
         pruned = _pruning(scorer, file, names, selection, before, common)
         with refusals(str(output)):
-            found = pruned(budget.density) if budget.density else _critical(pruned, budget)
+            found = (
+                pruned(budget.density)
+                if budget.density
+                else critical(pruned, shapes, selection.scope, selection.rounds)
+            )
             kept = Packed(found, target.parent)
         facts = _facts(selection, kept, budget, before)
         facts["collapse"] = collapse_facts(kept, (file.meta or {}).get("model"), file.shapes)
@@ -204,25 +207,6 @@ def _in_rounds(
         common.progress.advance("pruning rounds", done, len(steps))
     assert kept is not None, "the last round is at the density asked for, which `before` can give"
     return kept
-
-
-def _critical(pruned: Callable[[float], Parted], budget: Budget) -> Parted:
-    """The mask at the highest compression, on a grid of 1% steps, that empties no layer.
-
-    The grid ends at one weight per layer, beyond which no method can go. It is searched by halving,
-    which presumes that a method that empties a layer does so at higher compressions too.
-    """
-    steps = math.floor(math.log(budget.scored / budget.layers, GRID))
-    grid = [GRID**-step for step in range(steps + 1)] + [budget.layers / budget.scored]
-    fine, empty = 0, len(grid)
-    best = pruned(1.0)
-    while empty - fine > 1:
-        middle = (fine + empty) // 2
-        if dead_layers(held(kept := pruned(grid[middle]))):
-            empty = middle
-        else:
-            fine, best = middle, kept
-    return best
 
 
 def _check_same(before: Parted, names: list[str], label: str) -> None:

@@ -367,6 +367,27 @@ def test_the_critical_mask_is_the_last_on_the_grid_without_a_dead_layer(tiny, me
     assert file.meta["collapse"]["dead_layers"] == []
 
 
+@pytest.mark.parametrize("scope", ["layer", "uniform", "erk"])
+def test_with_a_quota_a_layer_the_whole_grid_is_searched(tmp_path, scope):
+    """Sizes at which a layer's share rounds to none, and at a higher compression to one again."""
+    sizes = [(5, 19), (11, 19), (8, 11), (16, 18), (16, 19), (10, 10), (9, 2)]
+    scores = tmp_path / "s.scores.safetensors"
+    tensors = {f"{n}": torch.rand(shape) for n, shape in enumerate(sizes)}
+    write_artifact(scores, "scores", tensors, {})
+    total = sum(t.numel() for t in tensors.values())
+    fine = [
+        select(tensors, density, scope)
+        for density in [*(1.01**-step for step in range(600)), 7 / total]
+        if round(density * total) >= 7
+    ]
+    fewest = min(
+        sum(int(kept.sum()) for kept in mask.values()) for mask in fine if not dead_layers(mask)
+    )
+    selection = Selection(None, scope)
+    path = mask(scores, selection, None, None, Common(output=tmp_path / "m.safetensors"))
+    assert count(path) == fewest
+
+
 def test_no_compression_is_higher_than_one_weight_a_layer(tiny):
     """LAMP gives the largest weight of each layer the score 1: no layer dies before the others."""
     said = []
