@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from prunecli.errors import Mismatch
-from prunecli.graph import Flow, Layer, grouped
-from prunecli.masks import prunable
+from prunecli.flow import Flow
+from prunecli.graph import Layer, grouped
 from prunecli.parts import PART, Parted, held, parted, whole
 from prunecli.types import Mask
 
@@ -94,8 +94,8 @@ def _effective(mask: Mask, model: nn.Module, input_shape: tuple[int, ...]) -> in
 def live_weights(mask: Mask, model: nn.Module, input_shape: tuple[int, ...]) -> Mask:
     """The kept weights on a path from input to output along kept weights.
 
-    Layers that the mask does not cover count whole. Raises Mismatch if torch.fx cannot trace the
-    model.
+    Layers that the mask does not cover count whole. Raises Mismatch for a model that torch.fx
+    cannot trace, or that does something with its parameters of which `Flow` knows no meaning.
     """
     paths = _Paths(model, mask)
     total = paths.total(input_shape)
@@ -114,11 +114,17 @@ class _Paths(Flow):
     def __init__(self, model: nn.Module, mask: Mapping[str, Tensor]) -> None:
         super().__init__(model)
         self.mask = mask
-        self.names = {weight: name for name, weight in prunable(model).items()}
         self.gates: dict[str, Tensor] = {}
 
-    def layer(self, name: str, module: Layer, x: Tensor) -> Tensor:
-        name = self.names[module.weight]  # of several that share a weight, the first
+    def factor(self, value: Tensor) -> Tensor:
+        return (value != 0).double()
+
+    def gain(self, value: Tensor) -> Tensor:
+        # Not as a factor: that of a residual branch's last one may start at zero, to be trained.
+        return torch.ones_like(value)
+
+    def layer(self, call: fx.Node, module: Layer, x: Tensor) -> Tensor:
+        name = self.weights[call]
         if name not in self.gates:
             kept = self.mask.get(name, torch.ones(module.weight.shape))
             self.gates[name] = kept.to(x).requires_grad_()

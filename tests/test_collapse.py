@@ -407,6 +407,14 @@ class Deciding(nn.Module):
         return self.fc(x) if x.sum() > 0 else x
 
 
+def test_a_tied_autoencoder_is_diagnosed():
+    model = nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(), nn.ConvTranspose2d(4, 2, 1))
+    model[2].weight = model[0].weight
+    mask = whole(model)
+    mask["0.weight"][1] = False  # of the four channels between
+    assert diagnosis(mask, model, (2, 3, 3))["effective_density"] == 6 / 8
+
+
 def test_of_a_network_that_cannot_be_traced_the_mask_is_diagnosed():
     mask = {"fc.weight": torch.tensor([[1, 0], [0, 0]]).bool()}
     with pytest.raises(Mismatch, match="cannot trace the forward of Deciding"):

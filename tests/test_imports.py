@@ -23,7 +23,7 @@ LAYERS = [
     ["registry"],
     ["scorers", "pruners", "models", "data"],
     ["collapse"],
-    ["graph", "selection", "schedules", "quotas", "pattern", "masks", "untouched"],
+    ["flow", "graph", "selection", "schedules", "quotas", "pattern", "masks", "untouched"],
     ["files"],
     ["parts"],
     ["types", "seeds"],

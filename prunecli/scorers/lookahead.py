@@ -1,20 +1,12 @@
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from prunecli.graph import (
-    Flow,
-    Layer,
-    Norm,
-    channel_axis,
-    grouped,
-    is_layer,
-    norm_behind,
-    ungrouped,
-)
+from prunecli.flow import Flow
+from prunecli.graph import Layer, channel_axis, grouped, one_layout, ungrouped
 from prunecli.masks import prunable
 from prunecli.types import Batches, Scores
 
@@ -30,10 +22,12 @@ def lookahead(
 
     The neighbours are those on the network's graph. Several layers that feed a channel, or that
     read it, count together (the square root of the sum of squares); none counts as 1. Batch
-    normalisation multiplies by gamma / sqrt(var + eps), so that folding it into the convolution
-    changes no score. `normalize=layer` divides the scores of each layer by their norm.
+    normalisation multiplies by gamma / sqrt(var + eps), a parameter that scales by itself, so that
+    folding them into the convolution changes no score. The calls of all layers that share a weight
+    count together. `normalize=layer` divides the scores of each layer by their norm.
 
-    Raises Mismatch for a network that torch.fx cannot trace.
+    Raises Mismatch for a network that torch.fx cannot trace, that does something with parameters of
+    its own but scaling and adding, or that shares a weight between layers of different kinds.
 
     Source: Park et al., Lookahead, ICLR 2020, arXiv 2002.04809, eq. 5 (3.3 in the foresight thesis)
     """
@@ -51,60 +45,63 @@ def lookahead(
     return scores
 
 
+class _Call(NamedTuple):
+    """One use of a layer: its node, what arrives, its squared weights, and what it gives."""
+
+    node: fx.Node
+    arriving: Tensor
+    squares: Tensor
+    gives: Tensor
+
+
 class _Norms(Flow):
     """Every layer gives the squared norms of its rows, whatever arrives: its neighbours' norms.
 
     The squared norms of what feeds a layer's inputs arrive there. The sum over all layers of
     (what arrives) * (squared norms of the columns) has as its derivative by what a layer gives the
-    squared norms of the columns that read it. A normalisation acts on what passes through it; the
-    columns of a layer take in the one behind it.
+    squared norms of the columns that read it. Normalisations and scales act on what passes through
+    them; the columns of a layer take in those right behind it.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
+        one_layout(self.traced, self.weights)
         self.before: dict[str, Tensor] = {}
-        self.given: list[tuple[str, Tensor]] = []
-        self.read: list[Tensor] = []
-        self.norm_behind = {
-            f"{node.target}.weight": behind
-            for node in self.traced.graph.nodes
-            if is_layer(self.traced, node) and (behind := norm_behind(self.traced, node))
-        }
+        self.calls: list[_Call] = []
 
-    def scale(self, module: Norm) -> Tensor | None:
-        parts = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers())
-        square = parts["weight"].detach().double().square() if "weight" in parts else None
-        if "running_var" not in parts:
-            return square
-        one = torch.ones((), dtype=torch.float64)
-        return (one if square is None else square) / (parts["running_var"].double() + module.eps)
+    def factor(self, value: Tensor) -> Tensor:
+        return value.square()
 
-    def layer(self, name: str, module: Layer, x: Tensor) -> Tensor:
-        axis, name = channel_axis(module) % x.ndim, f"{name}.weight"
+    def layer(self, call: fx.Node, module: Layer, x: Tensor) -> Tensor:
+        axis, name = channel_axis(module) % x.ndim, self.weights[call]
         squares = grouped(module, module.weight.detach().double().square())
         arriving = x.mean([d for d in range(x.ndim) if d != axis])
         self.before[name] = self.before.get(name, 0) + arriving.detach()
-        columns = (squares * self._folded(name, squares)).sum((1, 3)).flatten()
-        self.read.append((arriving * columns).sum())
         gives = squares.sum((2, 3)).flatten().requires_grad_()
-        self.given.append((name, gives))
+        self.calls.append(_Call(call, arriving, squares, gives))
         with torch.no_grad():
             shape = module(x.to(module.weight.dtype)).shape
         return gives.reshape(-1, *[1] * (len(shape) - 1 - axis)).expand(shape)
 
-    def _folded(self, name: str, squares: Tensor) -> Tensor:
-        """What the normalisation right behind a layer multiplies its rows by, squared."""
-        norm = self.norm_behind.get(name)
-        factor = None if norm is None else self.scale(norm)
-        if factor is None or factor.numel() != squares[:, :, 0, 0].numel():
-            return torch.ones((), dtype=squares.dtype, device=squares.device)
-        return factor.reshape(squares.shape[0], squares.shape[1], 1, 1)
+    def _folded(self, call: _Call) -> Tensor:
+        """What the nodes right behind a layer multiply its rows by, squared."""
+        last = self.straight_behind(call.node)
+        if last is call.node:
+            return torch.ones((), dtype=call.squares.dtype, device=call.squares.device)
+        # All linear, so the slope is the factor; every channel has the same share of the mean.
+        mean = self.env[last].mean() * call.gives.numel()
+        (factor,) = torch.autograd.grad(mean, call.gives, retain_graph=True)
+        return factor.reshape(call.squares.shape[0], call.squares.shape[1], 1, 1)
 
     def after(self, input_shape: tuple[int, ...]) -> dict[str, Tensor]:
-        total = self.total(input_shape) + torch.stack(self.read).sum()
-        leaves = [gives for _, gives in self.given]
+        total = self.total(input_shape)
+        for call in self.calls:
+            columns = (call.squares * self._folded(call)).sum((1, 3)).flatten()
+            total = total + (call.arriving * columns).sum()
+        leaves = [call.gives for call in self.calls]
         slopes = torch.autograd.grad(total, leaves, materialize_grads=True)
         after: dict[str, Tensor] = {}
-        for (name, _), slope in zip(self.given, slopes, strict=True):
+        for call, slope in zip(self.calls, slopes, strict=True):
+            name = self.weights[call.node]
             after[name] = after.get(name, 0) + slope
         return after

@@ -303,6 +303,46 @@ def test_a_layer_called_twice_has_the_neighbours_of_both_calls():
     check(m, (2,), expected)
 
 
+class Tied(nn.Module):
+    """Two modules, or one that is called twice, each call with its own normalisation behind it."""
+
+    def __init__(self, shared):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.a, self.last = nn.Linear(2, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+        self.bn1, self.bn2 = nn.BatchNorm1d(4), nn.BatchNorm1d(4)
+        self.b = self.a if shared else nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+
+    def forward(self, x):
+        x = torch.relu(self.bn1(self.a(self.first(x).tanh())))
+        return self.last(torch.relu(self.bn2(self.b(x))))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_weight_used_twice_has_the_neighbours_of_both_uses(shared):
+    m = randomise(Tied(shared))
+    expected = {
+        "first": score(m.first, after=columns(m.a, m.bn1)),
+        "last": score(m.last, rows(m.a, m.bn2)),
+    }
+    before = plus(rows(m.first), rows(m.a, m.bn1))
+    behind = [(columns(m.b, m.bn2), m.bn1), (columns(m.last), m.bn2)]
+    after = {}
+    for reads, norm in behind:  # what reads an output, times what its normalisation makes of it
+        scale = norm.weight.detach().square() / (norm.running_var + norm.eps)
+        after = plus(after, {c: square * float(scale[c]) for c, square in reads.items()})
+    expected["a"] = score(m.a, before, after)
+    check(m, (2,), expected)
+
+
+def test_a_weight_shared_by_layers_of_different_kinds_is_a_mismatch():
+    m = nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(), nn.ConvTranspose2d(4, 2, 1))
+    m[2].weight = m[0].weight
+    with pytest.raises(Mismatch, match="'0.weight' is shared by '2', which orders"):
+        lookahead(m, Shape(2, 3, 3))
+
+
 class Functional(nn.Module):
     def __init__(self):
         super().__init__()
