@@ -5,7 +5,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, fx, nn
 
-from prunecli.graph import channel_axis, grouped, is_activation, is_layer, trace, ungrouped
+from prunecli.graph import (
+    channel_axis,
+    grouped,
+    is_activation,
+    is_layer,
+    one_layout,
+    trace,
+    ungrouped,
+    weight_names,
+)
 from prunecli.masks import prunable
 from prunecli.scorers._autograd import samples
 from prunecli.types import Batches, Scores
@@ -22,8 +31,10 @@ def activation(
     m_c is the mean, over images and space, of channel c after the activation function that follows
     the layer (of the layer's own output where none follows), c being the output channel that w_j
     belongs to. With `side=in`, m is the mean of the layer's inputs, and c the channel w_j reads.
+    The calls of all layers that share a weight count together.
 
-    Raises Mismatch for a network that torch.fx cannot trace.
+    Raises Mismatch for a network that torch.fx cannot trace, or that shares a weight between layers
+    of different kinds.
 
     Source: foresight thesis, eq. 2.3
     """
@@ -48,20 +59,21 @@ class _Means(fx.Interpreter):
     def __init__(self, model: nn.Module) -> None:
         self.traced = trace(model)
         super().__init__(self.traced)
+        self.weights = weight_names(self.traced, model)
+        one_layout(self.traced, self.weights)
         self.inputs: dict[str, Tensor] = {}
         self.given: dict[fx.Node, Tensor] = {}
         self.axis: dict[fx.Node, int] = {}
         self.calls: dict[str, list[tuple[fx.Node, fx.Node]]] = {}
-        for node in self.traced.graph.nodes:
-            if is_layer(self.traced, node):
-                follows = _activation_after(self.traced, node)
-                axis = channel_axis(self.fetch_attr(node.target))
-                self.axis |= {node: axis, follows: axis}
-                self.calls.setdefault(f"{node.target}.weight", []).append((node, follows))
+        for node, name in self.weights.items():
+            follows = _activation_after(self.traced, node)
+            axis = channel_axis(self.fetch_attr(str(node.target)))
+            self.axis |= {node: axis, follows: axis}
+            self.calls.setdefault(name, []).append((node, follows))
 
     def run_node(self, n: fx.Node) -> Any:
-        if is_layer(self.traced, n):
-            x, name = self.env[n.all_input_nodes[0]], f"{n.target}.weight"
+        if n in self.weights:
+            x, name = self.env[n.all_input_nodes[0]], self.weights[n]
             self.inputs[name] = self.inputs.get(name, 0) + _mean(x, self.axis[n])
         value = super().run_node(n)
         if n in self.axis:  # now: a later node may work in place

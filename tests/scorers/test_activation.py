@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from prunecli.errors import BadUsage
+from prunecli.errors import BadUsage, Mismatch
 from prunecli.scorers.activation import activation
 
 LAYERS = (nn.Conv2d, nn.Linear)
@@ -186,6 +186,35 @@ def test_a_layer_used_twice_counts_both_times():
         second = model.fc(first).tanh()
     means = [a + b for a, b in zip(channel_means(first), channel_means(second), strict=True)]
     check(activation(model, data), {"fc.weight": by_loops(model.fc.weight, share(means))})
+
+
+@pytest.mark.parametrize("side", ["out", "in"])
+def test_a_weight_of_two_modules_counts_for_both(side):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.b.weight = self.a.weight
+
+        def forward(self, x):
+            return torch.tanh(self.b(F.relu(self.a(x))))
+
+    model, data = Tied(), Data(4)
+    with torch.no_grad():
+        first = model.a(data[0][0]).clamp(min=0)
+        second = model.b(first).tanh()
+    uses = (data[0][0], first) if side == "in" else (first, second)
+    means = [sum(both) for both in zip(*map(channel_means, uses), strict=True)]
+    expected = {"a.weight": by_loops(model.a.weight, share(means), side)}
+    check(activation(model, data, side=side), expected)
+
+
+def test_a_weight_shared_by_layers_of_different_kinds_is_a_mismatch():
+    model = nn.Sequential(nn.Conv2d(2, 2, 1), nn.ConvTranspose2d(2, 2, 1))
+    model[1].weight = model[0].weight
+    with pytest.raises(Mismatch, match="'0.weight' is shared by '1', which orders"):
+        activation(model, Data(2, 3, 3))
 
 
 def test_grouped_convolution_broadcasts_to_its_own_channels():
