@@ -54,7 +54,7 @@ def activation(
 
 
 class _Means(fx.Interpreter):
-    """Runs a model and sums up, over its runs, the channel means at its layers."""
+    """Runs a model and sums up, over the images of its runs, the channel means at its layers."""
 
     def __init__(self, model: nn.Module) -> None:
         self.traced = trace(model)
@@ -71,13 +71,18 @@ class _Means(fx.Interpreter):
             self.axis |= {node: axis, follows: axis}
             self.calls.setdefault(name, []).append((node, follows))
 
+    def run(self, *args: Any, **options: Any) -> Any:
+        self.images = len(args[0])
+        return super().run(*args, **options)
+
     def run_node(self, n: fx.Node) -> Any:
         if n in self.weights:
             x, name = self.env[n.all_input_nodes[0]], self.weights[n]
-            self.inputs[name] = self.inputs.get(name, 0) + _mean(x, self.axis[n])
+            mean = _mean(x, self.axis[n]) * self.images
+            self.inputs[name] = self.inputs.get(name, 0) + mean
         value = super().run_node(n)
         if n in self.axis:  # now: a later node may work in place
-            self.given[n] = self.given.get(n, 0) + _mean(value, self.axis[n])
+            self.given[n] = self.given.get(n, 0) + _mean(value, self.axis[n]) * self.images
         return value
 
     def outputs(self, name: str, channels: int) -> Tensor:

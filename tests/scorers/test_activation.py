@@ -94,6 +94,18 @@ def test_equals_the_loop(side, count):
     check(activation(model, data, batches=count, side=side), reference(model, data, side))
 
 
+@pytest.mark.parametrize("side", ["out", "in"])
+def test_every_image_counts_the_same_whatever_the_size_of_its_batch(side):
+    whole = Data(2, 8, 8, size=20)
+    [(images, labels)] = whole
+    split = Data(2, 8, 8, count=0)
+    split += [(images[:16], labels[:16]), (images[16:], labels[16:])]
+    one = activation(network(), whole, side=side)
+    two = activation(network(), split, batches=2, side=side)
+    for name in one:
+        torch.testing.assert_close(two[name], one[name])
+
+
 def test_only_the_batches_asked_for_count():
     model, data = network(), Data(2, 8, 8, count=3)
     check(activation(model, data, batches=2), reference(model, data[:2]))
