@@ -23,7 +23,8 @@ class Pattern:
     """`kept` of every `of` weights, along the inputs of a layer: dimension 1 of its weight.
 
     That is where hardware multiplies 2:4 sparse matrices: a convolution's weight counts as the
-    matrix [outputs, kernel * inputs], its inputs side by side.
+    matrix [outputs, kernel * inputs], its inputs side by side. In a transposed convolution's weight
+    outputs come in that dimension, and the pattern is along these.
 
     Source: Mishra et al., Accelerating Sparse Deep Neural Networks, 2021, arXiv 2104.08378
     """
