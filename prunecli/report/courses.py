@@ -87,7 +87,7 @@ def evaluated_in_training(rows: list[Row]) -> list[Row]:
 def with_weights(rows: list[Row]) -> list[Row]:
     """The highest compression of each method that says how its weights were spread."""
     last = [line[-1] for line in lines_of(rows).values()]
-    return [row for row in last if _history(row) and "weights" in _history(row)[-1]]
+    return [row for row in last if _history(row) and any(_history(row)[-1].get("weights", []))]
 
 
 def sparsity(rows: list[Row]) -> str:
@@ -128,10 +128,12 @@ def pruned(rows: list[Row]) -> str:
 
 def pruned_in_training(rows: list[Row]) -> list[Row]:
     """The highest compression of each method whose density changes from epoch to epoch."""
+    last = [line[-1] for line in lines_of(rows).values()]
+    densities = [[entry.get("density") for entry in _history(row)] for row in last]
     return [
-        line[-1]
-        for line in lines_of(rows).values()
-        if len({entry.get("density") for entry in _history(line[-1])}) > 1
+        row
+        for row, own in zip(last, densities, strict=True)
+        if None not in own and len(set(own)) > 1
     ]
 
 

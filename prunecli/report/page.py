@@ -14,7 +14,8 @@ from prunecli.errors import BadUsage, some
 from prunecli.report import courses, figures
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared
-from prunecli.report.rows import HEADINGS, Result, Row, cells, grouped, is_free, unpruned
+from prunecli.report.results import Result
+from prunecli.report.rows import HEADINGS, Row, cells, grouped, is_free, unpruned
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -38,7 +39,7 @@ def as_html(results: list[Result], title: str, reference: Reference | None = Non
         headings=HEADINGS,
         compared_headings=COMPARED,
         sections=sections,
-        versions=results[0].get("versions", {}),
+        versions=results[0].get("versions") or {},
         prunecli=prunecli.__version__,
     )
 

@@ -7,40 +7,12 @@ import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from prunecli.errors import BadInput
-from prunecli.files.header import printable
+from prunecli.report.results import NUMBERS, Result
 
-Result = dict[str, Any]
-NUMBERS = (
-    "top1", "top5", "loss", "density", "compression", "empirical_compression",
-    "compression_error", "nonzero", "prunable", "flops_dense", "flops_sparse",
-)  # fmt: skip
-NEEDED = (*NUMBERS, "dead_layers", "layers", "model", "dataset", "method", "scope", "seed")
 DENSE = "dense"
-
-
-def read_results(paths: Iterable[Path]) -> list[Result]:
-    """The results that `prunecli eval` wrote. Raises BadInput for anything else."""
-    return [_read(path) for path in paths]
-
-
-def _read(path: Path) -> Result:
-    label = printable(str(path))
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"{label}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise BadInput(f"{label}: it is not JSON; give what 'prunecli eval' wrote") from None
-    missing = [key for key in NEEDED if not isinstance(result, dict) or key not in result]
-    if missing or not all(type(result[key]) in (int, float) for key in NUMBERS):
-        what = f"it has no {missing[0]!r}" if missing else "its numbers are not numbers"
-        raise BadInput(f"{label}: not a result: {what}; give what 'prunecli eval' wrote")
-    return dict(result)
 
 
 def method_label(result: Result) -> str:

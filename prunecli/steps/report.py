@@ -7,7 +7,8 @@ from pathlib import Path
 from prunecli.errors import BadUsage
 from prunecli.files.atomic import check_output, claimed, write_text
 from prunecli.report.reference import read_reference
-from prunecli.report.rows import as_csv, as_json, as_text, grouped, read_results
+from prunecli.report.results import read_results
+from prunecli.report.rows import as_csv, as_json, as_text, grouped
 from prunecli.steps._common import Common
 
 

@@ -7,7 +7,8 @@ import pytest
 from prunecli.errors import BadUsage
 from prunecli.report import courses, figures
 from prunecli.report.page import as_html, as_svg
-from prunecli.report.rows import NUMBERS, grouped
+from prunecli.report.results import NUMBERS
+from prunecli.report.rows import grouped
 
 
 def result(method="lamp", compression=16.0, top1=90.0, seed=0, **more):
@@ -70,6 +71,14 @@ def test_sparsity_and_weights_pruned_by_epoch(monkeypatch):
     assert seen == {"weightmom 4x": ([1, 2, 3], [0, 50, 75])}
     courses.pruned(rows)
     assert seen["weightmom 4x"] == ([1, 2, 3], [0, 800, 400])
+
+
+def test_what_only_some_epochs_tell_is_not_drawn():
+    some = [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 1.0, "density": 0.5, "weights": [0]}]
+    page = as_html([DENSE, result(history=some, versions=None)], "t")
+    assert "Training loss over epochs" in page
+    assert "Sparsity over epochs" not in page
+    assert "Spread of the weights" not in page
 
 
 def gmp(beta, gamma, top1, compression, seed=0):

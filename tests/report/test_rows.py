@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from prunecli.errors import BadInput
 from prunecli.report.courses import convergence
 from prunecli.report.figures import accuracy, compression_error, layer_density
 from prunecli.report.page import as_html
-from prunecli.report.rows import as_csv, as_json, as_text, grouped, method_label, read_results
+from prunecli.report.rows import as_csv, as_json, as_text, grouped, method_label
 
 
 def result(method="lamp", compression=16.0, top1=90.0, seed=0, **more):
@@ -98,25 +97,6 @@ def test_the_table_is_aligned_and_says_the_spread():
     assert "95.00  " in dense
     assert "25.0%" in lamp
     assert header.index("seeds") + 5 == len(dense) == len(lamp)
-
-
-def test_bad_results_are_named(tmp_path):
-    def read(text):
-        path = tmp_path / "r.json"
-        path.write_text(text)
-        return read_results([path])
-
-    with pytest.raises(BadInput, match=r"r\.json: it is not JSON"):
-        read("{")
-    with pytest.raises(BadInput, match="it has no 'top1'"):
-        read("{}")
-    with pytest.raises(BadInput, match="it has no 'top1'"):
-        read("[1]")
-    with pytest.raises(BadInput, match="numbers are not numbers"):
-        read(json.dumps(result(top1="high")))
-    with pytest.raises(BadInput, match="cannot be read"):
-        read_results([tmp_path / "missing.json"])
-    assert read(json.dumps(DENSE)) == [DENSE]
 
 
 def test_figures_are_the_same_bytes_each_time():
