@@ -14,23 +14,22 @@ from prunecli.errors import BadUsage, some
 from prunecli.report import courses, figures
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared
-from prunecli.report.results import Result
-from prunecli.report.rows import HEADINGS, Row, cells, grouped, is_free, unpruned
+from prunecli.report.rows import HEADINGS, Row, cells, is_free, unpruned
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def as_html(results: list[Result], title: str, reference: Reference | None = None) -> str:
+def as_html(rows: list[Row], title: str, reference: Reference | None = None) -> str:
     """Tables and figures, a section for every model and data set."""
     sections: list[dict[str, Any]] = []
-    for (model, dataset), group in groupby(grouped(results), lambda r: (r.model, r.dataset)):
-        rows = list(group)
+    for (model, dataset), group in groupby(rows, lambda r: (r.model, r.dataset)):
+        own = list(group)
         sections.append(
             {
                 "title": f"{model} on {dataset}",
-                "rows": [cells(row) for row in rows],
-                "compared": compared(rows, reference or {}),
-                "figures": [(FIGURES[n][0], FIGURES[n][1](rows)) for n in _drawn(rows)],
+                "rows": [cells(row) for row in own],
+                "compared": compared(own, reference or {}),
+                "figures": [(FIGURES[n][0], FIGURES[n][1](own)) for n in _drawn(own)],
             }
         )
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -39,7 +38,7 @@ def as_html(results: list[Result], title: str, reference: Reference | None = Non
         headings=HEADINGS,
         compared_headings=COMPARED,
         sections=sections,
-        versions=results[0].get("versions") or {},
+        versions=rows[0].results[0].get("versions") or {},
         prunecli=prunecli.__version__,
     )
 
@@ -94,9 +93,8 @@ def _sparsity(row: Row) -> list[float]:
     return [100 * (1 - result["density"]) for result in row.results]
 
 
-def as_svg(results: list[Result], figure: str) -> str:
-    """One figure alone. Raises BadUsage for results of several models or data sets, or of none."""
-    rows = grouped(results)
+def as_svg(rows: list[Row], figure: str) -> str:
+    """One figure alone. Raises BadUsage for rows of several models or data sets, or of none."""
     kinds = {f"{row.model} on {row.dataset}" for row in rows}
     if len(kinds) > 1:
         raise BadUsage(f"a figure is of one model and data set, not of {some(sorted(kinds))}")

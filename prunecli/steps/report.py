@@ -30,19 +30,18 @@ def report(
         raise BadUsage("there are no results to report; give what 'prunecli eval' wrote")
     if reference and form != "html":
         raise BadUsage("--reference needs --format html")
-    read = read_results(results)
-    rows = grouped(read)
+    rows = grouped(read_results(results))
     output = common.output
     if form == "html":
         from prunecli.report.page import as_html
 
         output = output or results[0].with_name("report.html")
         published = read_reference(reference) if reference else None
-        text = as_html(read, title or "Pruning report", published)
+        text = as_html(rows, title or "Pruning report", published)
     elif form == "svg":
         from prunecli.report.page import as_svg
 
-        text = as_svg(read, figure)
+        text = as_svg(rows, figure)
     else:
         text = {"table": as_text, "csv": as_csv, "json": as_json}[form](rows)
     if output is None:

@@ -75,7 +75,7 @@ def test_sparsity_and_weights_pruned_by_epoch(monkeypatch):
 
 def test_what_only_some_epochs_tell_is_not_drawn():
     some = [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 1.0, "density": 0.5, "weights": [0]}]
-    page = as_html([DENSE, result(history=some, versions=None)], "t")
+    page = as_html(grouped([DENSE, result(history=some, versions=None)]), "t")
     assert "Training loss over epochs" in page
     assert "Sparsity over epochs" not in page
     assert "Spread of the weights" not in page
@@ -106,8 +106,8 @@ def test_accuracy_by_option_has_the_option_with_most_values_across(monkeypatch):
 
 def test_a_method_without_a_target_has_no_error_to_show():
     free = gmp(0.05, 0.01, 80, 4)
-    assert "Compression error" not in as_html([DENSE, free], "t")
-    assert "Compression error" in as_html([DENSE, free, result()], "t")
+    assert "Compression error" not in as_html(grouped([DENSE, free]), "t")
+    assert "Compression error" in as_html(grouped([DENSE, free, result()]), "t")
 
 
 def test_variants_of_a_network_stand_with_it():
@@ -117,22 +117,24 @@ def test_variants_of_a_network_stand_with_it():
 
 
 def test_a_page_has_the_figures_that_its_results_can_fill():
-    page = as_html([DENSE, result()], "t")
+    page = as_html(grouped([DENSE, result()]), "t")
     assert "Top-1 lost to pruning" in page
     assert "by option" not in page
     assert "Sparsity over epochs" not in page
-    page = as_html([DENSE, during([1.0, 0.1]), gmp(0.1, 0.1, 1, 2), gmp(0.1, 0.2, 1, 2)], "t")
+    page = as_html(
+        grouped([DENSE, during([1.0, 0.1]), gmp(0.1, 0.1, 1, 2), gmp(0.1, 0.2, 1, 2)]), "t"
+    )
     for caption in ("accuracy by option", "Sparsity by option", "Weights pruned over epochs"):
         assert caption in page
     with pytest.raises(BadUsage, match="nothing to show in the figure 'sparsity'"):
-        as_svg([DENSE, result()], "sparsity")
-    assert "sparsity, %" in drawn(as_svg([DENSE, result()], "degradation"))
+        as_svg(grouped([DENSE, result()]), "sparsity")
+    assert "sparsity, %" in drawn(as_svg(grouped([DENSE, result()]), "degradation"))
 
 
 def test_a_loss_over_epochs_takes_two_epochs_to_show():
     def page(epochs):
         history = [{"epoch": e, "loss": 1.0} for e in range(1, epochs + 1)]
-        return as_html([result(history=history)], "one epoch, or two")
+        return as_html(grouped([result(history=history)]), "one epoch, or two")
 
     assert "Training loss over epochs" not in page(1)
     assert "Training loss over epochs" in page(2)
@@ -168,9 +170,9 @@ def test_narrow_networks_are_no_baseline_of_the_pruned_ones(monkeypatch):
     seen.clear()
     figures.accuracy(grouped(results), "top1")
     assert seen["lamp"][1] == [95.0, 90.0]
-    page = as_html(results, "t")
+    page = as_html(grouped(results), "t")
     assert "Error over the weights left" in page
-    assert "Error over the weights left" not in as_html([DENSE, result()], "t")
+    assert "Error over the weights left" not in as_html(grouped([DENSE, result()]), "t")
 
 
 def test_accuracy_over_epochs_where_it_was_measured(monkeypatch):
@@ -180,8 +182,8 @@ def test_accuracy_over_epochs_where_it_was_measured(monkeypatch):
     results = [result(None, 1.0, history=history), blind, result(history=history)]
     courses.accuracy(grouped(results))
     assert seen == {name: ([1, 2], [50, 70]) for name in ("dense", "lamp 16x")}
-    assert "Test accuracy over epochs" in as_html(results, "t")
-    assert "Test accuracy over epochs" not in as_html([DENSE, blind], "t")
+    assert "Test accuracy over epochs" in as_html(grouped(results), "t")
+    assert "Test accuracy over epochs" not in as_html(grouped([DENSE, blind]), "t")
 
 
 def test_the_spread_of_weights_is_a_share_of_them(monkeypatch):
@@ -196,5 +198,5 @@ def test_the_spread_of_weights_is_a_share_of_them(monkeypatch):
     courses.weights(grouped(results))
     assert seen == {"fixed-ga 16x": ([10, 30, 40, 20], [-4, -2, 0, 2, 4])}
     monkeypatch.undo()
-    assert "Spread of the weights" in as_html(results, "t")
-    assert "Spread of the weights" not in as_html([DENSE, result()], "t")
+    assert "Spread of the weights" in as_html(grouped(results), "t")
+    assert "Spread of the weights" not in as_html(grouped([DENSE, result()]), "t")

@@ -185,7 +185,7 @@ def test_the_mean_over_seeds_stands_beside_the_reference():
 
 def test_the_page_has_a_table_for_each_ratio_of_the_reference():
     results = [DENSE, result(), result("snip", 4.0), result("snip", 64.0)]
-    page, without = as_html(results, "t", REFERENCE), as_html(results, "t")
+    page, without = as_html(grouped(results), "t", REFERENCE), as_html(grouped(results), "t")
     assert re.findall("<h3>(.*)</h3>", page) == [
         "At 4x, beside the reference", "At 16x, beside the reference"
     ]  # fmt: skip
@@ -196,12 +196,12 @@ def test_the_page_has_a_table_for_each_ratio_of_the_reference():
     ]
     assert all(table.count("<th>") == 5 for table in tables)
     assert "beside the reference" not in without
-    assert as_html(results, "t", {}) == without
+    assert as_html(grouped(results), "t", {}) == without
 
 
 def test_each_section_has_its_own_comparison():
     results = [result(), result(model="vgg16", compression=8.0), result(model="resnet20")]
-    page = as_html(results, "t", REFERENCE)
+    page = as_html(grouped(results), "t", REFERENCE)
     sections = page.split("<h2>")[1:]
     assert [section.partition("<")[0] for section in sections] == [
         "cnn on digits", "resnet20 on digits", "vgg16 on digits"
@@ -211,7 +211,7 @@ def test_each_section_has_its_own_comparison():
 
 def test_names_from_a_reference_are_escaped():
     bad = {("cnn", "digits", "<b>", 16.0): Published(1, 2)}
-    assert "<b>" not in as_html([result("<b>")], "t", bad)
+    assert "<b>" not in as_html(grouped([result("<b>")]), "t", bad)
 
 
 # The step

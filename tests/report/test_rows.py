@@ -115,15 +115,15 @@ def test_the_accuracy_figure_has_a_line_for_each_method_and_one_for_dense():
 
 
 def test_the_page_stands_alone_and_escapes_what_it_is_given():
-    page = as_html([DENSE, result(model="<script>alert(1)</script>")], "A & B")
+    page = as_html(grouped([DENSE, result(model="<script>alert(1)</script>")]), "A & B")
     assert "<script>" not in page
     assert "A &amp; B" in page
     assert "src=" not in page
     assert 'href="http' not in page
-    assert page == as_html([DENSE, result(model="<script>alert(1)</script>")], "A & B")
+    assert page == as_html(grouped([DENSE, result(model="<script>alert(1)</script>")]), "A & B")
 
 
 def test_a_page_of_dense_results_alone_has_only_its_convergence():
-    page = as_html([DENSE], "t")
+    page = as_html(grouped([DENSE]), "t")
     assert page.count("<figure>") == 1
     assert "Training loss" in page
