@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from statistics import fmean, stdev
 from typing import Any
 
@@ -61,7 +62,7 @@ class Row:
 
     @property
     def seeds(self) -> int:
-        return len({result["seed"] for result in self.results})
+        return len(_seeds(self.results))
 
     def flat(self) -> dict[str, Any]:
         """The row as plain values, for CSV and JSON."""
@@ -82,51 +83,93 @@ class Row:
 def grouped(results: Iterable[Result]) -> list[Row]:
     """Results that differ in nothing but the seed together, dense first; repeated ones once.
 
-    Where results of one method differ in how they were trained or pruned, that joins the label. A
-    method that was asked for no density has one row, at the mean compression that it reached.
+    Where results of one method differ in how they were trained or pruned, that joins the label; if
+    all they differ in is the network, its hash does. A method that was asked for no density has
+    one row, at the mean compression that it reached.
     """
-    different: list[Result] = []
+    different: dict[str, Result] = {}
     for result in results:
-        if all(_told(result) != _told(other) for other in different):
-            different.append(result)
-    labels = _labels(different)
+        different.setdefault(_told(result), result)
+    kept = list(different.values())
     groups: dict[tuple[str, str, str, float | None], list[Result]] = {}
-    for result, label in zip(different, labels, strict=True):
+    for result, label in zip(kept, _labels(kept), strict=True):
         asked = None if is_free(result) else result["compression"]
         key = (network(result), result["dataset"], label, asked)
         groups.setdefault(key, []).append(result)
     rows = [
-        Row(model, data, label, asked or fmean(r["compression"] for r in group), group)
+        Row(model, data, label + mark, asked or fmean(r["compression"] for r in own), own)
         for (model, data, label, asked), group in groups.items()
+        for mark, own in _repetitions(group)
     ]
     return sorted(rows, key=lambda r: (r.model, r.dataset, not r.is_dense, r.method, r.compression))
 
 
-def _told(result: Result) -> Result:
+def _told(result: Result) -> str:
     """What a result says of the network: how quick it was belongs to the machine."""
-    return {key: value for key, value in result.items() if key != "images_per_second"}
+    told = {key: value for key, value in result.items() if key != "images_per_second"}
+    return json.dumps(told, sort_keys=True)
+
+
+def _repetitions(group: list[Result]) -> list[tuple[str, list[Result]]]:
+    """The group as it is, if each seed is there once; else every result alone, with its mark.
+
+    Two results of one seed are of two experiments, even where they do not say in what these
+    differ. Which of the other results belong to which of the two, they do not say either.
+    """
+    if len(_seeds(group)) == len(group):
+        return [("", group)]
+    for key in ("checkpoint_sha256", "mask_sha256"):
+        marks = [(result.get(key) or "")[:8] for result in group]
+        if all(marks) and len(set(marks)) == len(group):
+            return [(f" @{mark}", [result]) for mark, result in zip(marks, group, strict=True)]
+    return [(f" #{number}", [result]) for number, result in enumerate(group, 1)]
+
+
+def _seeds(results: list[Result]) -> set[tuple[int | None, int | None]]:
+    """Of the training, and of a mask that has one of its own."""
+    return {(result["seed"], result.get("mask_seed")) for result in results}
 
 
 def _labels(results: list[Result]) -> list[str]:
-    families: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    circumstances = [_circumstances(result) for result in results]
+    """What each method is called, and whatever varies among its results."""
+    families: dict[tuple[str, str, str], list[dict[str, str]]] = {}
     keys = [(network(r), r["dataset"], method_label(r)) for r in results]
+    circumstances = [_circumstances(result) for result in results]
     for key, facts in zip(keys, circumstances, strict=True):
         families.setdefault(key, []).append(facts)
-    labels = []
-    for key, facts in zip(keys, circumstances, strict=True):
-        varying = [n for n in facts if any(f.get(n) != facts[n] for f in families[key])]
-        labels.append(key[2] + "".join(f" {name}={facts[name]}" for name in varying))
-    return labels
+    varying = {
+        key: {
+            name
+            for name in set().union(*members)
+            if len({facts.get(name) for facts in members}) > 1
+        }
+        for key, members in families.items()
+    }
+    return [
+        key[2] + "".join(f" {name}={facts[name]}" for name in facts if name in varying[key])
+        for key, facts in zip(keys, circumstances, strict=True)
+    ]
 
 
-def _circumstances(result: Result) -> dict[str, Any]:
-    """What may differ between runs of one method, besides the seed."""
-    nested = {"": "settings", "model ": "model_options", "data ": "dataset_options"}
-    nested |= {"mask ": "left_out"}
-    facts = {f"{p}{k}": v for p, of in nested.items() for k, v in (result.get(of) or {}).items()}
+def _circumstances(result: Result) -> dict[str, str]:
+    """What may differ between runs of one method, besides the seed, as it reads in a label."""
+    earlier = result.get("earlier") or []
+    of = {
+        "": result.get("settings"),
+        "earlier ": {
+            name: ",".join(str(settings.get(name)) for settings in earlier)
+            for name in dict.fromkeys(chain(*earlier))
+        },
+        "scoring ": result.get("scoring"),
+        "model ": result.get("model_options"),
+        "data ": result.get("dataset_options"),
+        "mask ": result.get("left_out"),
+    }
+    facts = {f"{prefix}{k}": v for prefix, own in of.items() for k, v in (own or {}).items()}
     facts["evaluated in"] = result.get("precision")
-    return facts | {key: result.get(key) for key in ("rounds_schedule", "rewound", "count")}
+    facts |= {key: result.get(key) for key in ("rounds_schedule", "rewound", "count")}
+    facts["rewound to"] = result.get("rewound_to")
+    return {name: str(value) for name, value in facts.items() if value is not None}
 
 
 def network(result: Result) -> str:

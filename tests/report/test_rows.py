@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from collections import Counter
 
 import pytest
 
@@ -76,6 +77,105 @@ def test_results_that_differ_in_more_than_the_seed_are_not_averaged():
     assert [(r.method, r.seeds) for r in rows] == [
         ("lamp evaluated in=bf16", 1), ("lamp evaluated in=fp32", 1)
     ]  # fmt: skip
+
+
+SETTINGS = {"epochs": 9, "lr": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("ones", "others", "labels"),
+    [
+        (
+            {"earlier": [{"epochs": 5, "lr": 0.1}]},
+            {"earlier": [{"epochs": 160, "lr": 0.1}]},
+            ["lamp earlier epochs=160", "lamp earlier epochs=5"],
+        ),
+        (
+            {"earlier": [{"epochs": 5}, {"epochs": 2}]},
+            {"earlier": [{"epochs": 5}, {"epochs": 3}]},
+            ["lamp earlier epochs=5,2", "lamp earlier epochs=5,3"],
+        ),
+        (
+            {"earlier": [{"epochs": 5}]},
+            {"earlier": [{"epochs": 5}, {"epochs": 5}]},
+            ["lamp earlier epochs=5", "lamp earlier epochs=5,5"],
+        ),
+        ({"earlier": None}, {"earlier": [{"epochs": 5}]}, ["lamp", "lamp earlier epochs=5"]),
+        ({"rewound_to": 2}, {"rewound_to": 0}, ["lamp rewound to=0", "lamp rewound to=2"]),
+        ({"rewound_to": None}, {"rewound_to": 2}, ["lamp", "lamp rewound to=2"]),
+        (
+            {"scoring": {"batch_size": 64, "fraction": 0.1}},
+            {"scoring": {"batch_size": 128, "fraction": 0.1}},
+            ["lamp scoring batch_size=128", "lamp scoring batch_size=64"],
+        ),
+        ({}, {"scoring": {"batch_size": 128}}, ["lamp", "lamp scoring batch_size=128"]),
+    ],
+)
+def test_how_a_network_came_to_be_tells_results_apart(ones, others, labels):
+    rows = grouped([
+        result(seed=seed, settings=SETTINGS, **more) for more in (ones, others) for seed in (0, 1)
+    ])  # fmt: skip
+    assert [(row.method, row.seeds) for row in rows] == [(label, 2) for label in labels]
+
+
+def test_what_older_results_do_not_tell_is_as_if_it_were_null():
+    nulls = dict.fromkeys(("earlier", "rewound_to", "scoring", "mask_seed"))
+    [row] = grouped([result(), result(seed=1, **nulls)])
+    assert (row.method, row.seeds) == ("lamp", 2)
+
+
+def test_a_mask_has_a_seed_of_its_own():
+    [row] = grouped([
+        result("random", seed=seed, mask_seed=mask, top1=80.0 + mask + 10 * seed)
+        for seed in (0, 1) for mask in (0, 1)
+    ])  # fmt: skip
+    assert (row.method, row.seeds, row.mean("top1")) == ("random", 4, 85.5)
+
+
+def test_results_of_one_seed_that_do_not_say_how_they_differ_are_not_averaged():
+    def of(checkpoint, mask, top1, seed=0):
+        return result(
+            checkpoint_sha256=checkpoint * 64, mask_sha256=mask * 64, top1=top1, seed=seed
+        )
+
+    def rows(*results):
+        return [(r.method, r.mean("top1"), r.seeds) for r in grouped(results)]
+
+    one, other, third = of("b", "c", 90.0), of("a", "c", 50.0), of("d", "c", 70.0, seed=1)
+    assert rows(one, other, third) == [
+        ("lamp @aaaaaaaa", 50, 1), ("lamp @bbbbbbbb", 90, 1), ("lamp @dddddddd", 70, 1)
+    ]  # fmt: skip
+    assert rows(of("b", "c", 90.0), of("b", "d", 60.0)) == [
+        ("lamp @cccccccc", 90, 1), ("lamp @dddddddd", 60, 1)
+    ]  # fmt: skip
+    assert rows(of("b", "c", 90.0), of("b", "c", 60.0)) == [("lamp #1", 90, 1), ("lamp #2", 60, 1)]
+    assert rows(result(), result(top1=80.0)) == [("lamp #1", 90, 1), ("lamp #2", 80, 1)]
+    assert rows(of("b", "c", 90.0), of("a", "c", 50.0, seed=1)) == [("lamp", 70, 2)]
+
+
+def test_how_quick_a_network_was_is_no_other_result():
+    [row] = grouped([result(images_per_second=1.0), result(images_per_second=2.0)])
+    assert (row.method, len(row.results)) == ("lamp", 1)
+
+
+def test_the_time_to_group_results_grows_as_their_number():
+    """Counted, not clocked: how often a result is looked into."""
+    looked = Counter()
+
+    class Watched(dict):
+        def items(self):
+            looked["items"] += 1
+            return super().items()
+
+    def looks(count):
+        looked.clear()
+        settings = {"epochs": 2}
+        many = [Watched(result(seed=seed, settings=settings)) for seed in range(count)]
+        [row] = grouped(many)
+        assert row.seeds == count
+        return looked["items"]
+
+    assert 0 < looks(200) <= 2 * looks(100)
 
 
 def test_csv_and_json_hold_the_same_numbers():
