@@ -9,33 +9,36 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from prunecli.report.canvas import COLOURS, MANY, STROKES, canvas, legend, look
-from prunecli.report.rows import Row, lines_of
+from prunecli.report.rows import Row, lines_of, rounded
 from prunecli.types import REACH
 
 
 def convergence(rows: list[Row]) -> str:
     """Training loss over epochs, of the first seed: a colour per method, a stroke per ratio.
 
-    Of more than `MANY` rows, only each method's highest compression is drawn.
+    Where there are more methods than colours, more ratios than strokes or more rows than `MANY`,
+    only each method's highest compression is drawn, and strokes tell methods of one colour apart.
     """
-    methods = list(lines_of(rows))
-    if len(rows) > MANY:
-        rows = [row for row in rows if row.is_dense] + [
-            line[-1] for line in lines_of(rows).values()
-        ]
-    ratios = sorted({row.compression for row in rows})
+    dense = [row for row in rows if row.is_dense]
+    lines = list(lines_of(rows).values())
+    ratios = sorted({row.compression for line in lines for row in line})
+    strokes = {ratio: stroke for stroke, ratio in enumerate(ratios)}
+    if len(lines) > len(COLOURS) or len(ratios) > len(STROKES) or len(rows) > MANY:
+        lines, strokes = [line[-1:] for line in lines], {}
+    drawn = [(row, "grey", place) for place, row in enumerate(dense)] + [
+        (row, COLOURS[place % len(COLOURS)], strokes.get(row.compression, place // len(COLOURS)))
+        for place, line in enumerate(lines)
+        for row in line
+    ]
     with canvas() as (axes, svg):
-        for row in rows:
+        for row, colour, stroke in drawn:
             history = _history(row)
-            place = 0 if row.is_dense else methods.index(row.method)
             axes.plot(
                 [entry["epoch"] for entry in history],
                 [entry["loss"] for entry in history],
                 label=_name(row),
-                color="grey" if row.is_dense else COLOURS[place % len(COLOURS)],
-                linestyle=STROKES[
-                    (ratios.index(row.compression) + place // len(COLOURS)) % len(STROKES)
-                ],
+                color=colour,
+                linestyle=STROKES[stroke % len(STROKES)],
             )
         axes.set_yscale("log")
         _epochs(axes)
@@ -142,7 +145,7 @@ def _history(row: Row) -> list[dict[str, Any]]:
 
 
 def _name(row: Row) -> str:
-    return row.method if row.is_dense else f"{row.method} {row.compression:.4g}x"
+    return row.method if row.is_dense else f"{row.method} {rounded(row.compression)}x"
 
 
 def _epochs(axes: Axes) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from matplotlib.axes import Axes
 
 from prunecli.report.canvas import canvas, legend, look, means
-from prunecli.report.rows import DENSE, Row, is_free, lines_of, unpruned
+from prunecli.report.rows import DENSE, Row, is_free, lines_of, rounded, unpruned
 
 
 def _compression_axis(axes: Axes, rows: list[Row]) -> None:
@@ -16,9 +16,9 @@ def _compression_axis(axes: Axes, rows: list[Row]) -> None:
     asked = [row for row in rows if not is_free(row.results[0])]
     if any(not row.is_dense for row in asked):
         ratios = sorted({row.compression for row in asked})
-        axes.set_xticks(ratios, [f"{ratio:.4g}" for ratio in ratios])
+        axes.set_xticks(ratios, [rounded(ratio) for ratio in ratios])
     else:
-        axes.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:.4g}")
+        axes.xaxis.set_major_formatter(lambda ratio, _: rounded(ratio))
     axes.minorticks_off()
     axes.set_xlabel("compression (all weights / kept weights)")
 
@@ -92,6 +92,8 @@ def degradation(rows: list[Row]) -> str:
 def by_option(rows: list[Row], value: Callable[[Row], list[float]], label: str) -> str:
     """What a method reaches by its options: the one with most values across, a line for the rest.
 
+    What was asked for is among the rest.
+
     `value` gives a row's values, one per seed, that `label` names.
     """
     method, option = varied(rows) or ("", "")
@@ -99,12 +101,16 @@ def by_option(rows: list[Row], value: Callable[[Row], list[float]], label: str) 
     for row in rows:
         if row.results[0]["method"] == method:
             at = row.results[0]["options"][option]
-            lines.setdefault(row.method.replace(f" {option}={at}", ""), []).append((at, row))
+            name = row.method.replace(f" {option}={at}", "")
+            asked = "" if is_free(row.results[0]) else f" {rounded(row.compression)}x"
+            lines.setdefault(name + asked, []).append((at, row))
+    across = sorted({at for points in lines.values() for at, _ in points})
     with canvas() as (axes, svg):
         for place, (name, points) in enumerate(lines.items()):
             points.sort(key=lambda point: point[0])
             values = [value(row) for _, row in points]
-            means(axes, [f"{at:g}" for at, _ in points], values, name, place)
+            means(axes, [across.index(at) for at, _ in points], values, name, place)
+        axes.set_xticks(range(len(across)), [f"{at:g}" for at in across])
         axes.set_xlabel(option)
         axes.set_ylabel(label)
         legend(axes)
@@ -154,7 +160,7 @@ def layer_density(rows: list[Row]) -> str:
             axes.plot(
                 sorted(kept),
                 [kept[layer] for layer in sorted(kept)],
-                label=f"{method} at {last[method].compression:.4g}x",
+                label=f"{method} at {rounded(last[method].compression)}x",
                 **look(place),
             )
         step = -(-len(names) // 24)

@@ -14,7 +14,7 @@ from prunecli.errors import BadUsage, some
 from prunecli.report import courses, figures
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared
-from prunecli.report.rows import HEADINGS, Row, cells, is_free, unpruned
+from prunecli.report.rows import HEADINGS, Row, cells, is_free, rounded, unpruned
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -28,7 +28,7 @@ def as_html(rows: list[Row], title: str, reference: Reference | None = None) -> 
             {
                 "title": f"{model} on {dataset}",
                 "rows": [cells(row) for row in own],
-                "compared": compared(own, reference or {}),
+                "compared": [(rounded(r), table) for r, table in compared(own, reference or {})],
                 "figures": [(FIGURES[n][0], FIGURES[n][1](own)) for n in _drawn(own)],
             }
         )

@@ -198,6 +198,12 @@ def lines_of(rows: list[Row]) -> dict[str, list[Row]]:
     return lines
 
 
+def rounded(compression: float) -> str:
+    """Four digits of it, as people write them: 16, 1.538, 12,350."""
+    digits = f"{compression:.4g}"
+    return f"{float(digits):,.0f}" if "e+" in digits else digits
+
+
 def as_csv(rows: list[Row]) -> str:
     text = io.StringIO()
     flat = [row.flat() for row in rows]
@@ -223,8 +229,8 @@ def cells(row: Row) -> list[str]:
         row.model,
         row.dataset,
         row.method,
-        "" if is_free(row.results[0]) else f"{row.compression:.4g}x",
-        f"{row.mean('empirical_compression'):.4g}x",
+        "" if is_free(row.results[0]) else f"{rounded(row.compression)}x",
+        f"{rounded(row.mean('empirical_compression'))}x",
         row.percent("top1"),
         row.percent("top5"),
         f"{flops:.1%}",

@@ -93,15 +93,33 @@ def test_a_method_without_a_target_has_a_row_for_each_of_its_options():
     ]  # fmt: skip
 
 
+def top1(row):
+    return [result["top1"] for result in row.results]
+
+
 def test_accuracy_by_option_has_the_option_with_most_values_across(monkeypatch):
     seen = lines(monkeypatch)
     results = [
         gmp(beta, gamma, 100 * beta + gamma, 4)
         for beta in (0.1, 0.05) for gamma in (0.05, 0.001, 0.01)
     ]  # fmt: skip
-    figures.by_option(grouped(results), lambda row: [r["top1"] for r in row.results], "top-1")
-    assert seen["gmp beta=0.1"][:2] == (["0.001", "0.01", "0.05"], [10.001, 10.01, 10.05])
+    svg = figures.by_option(grouped(results), top1, "top-1")
+    assert seen["gmp beta=0.1"][:2] == ([0, 1, 2], [10.001, 10.01, 10.05])
     assert list(seen) == ["gmp beta=0.05", "gmp beta=0.1"]
+    assert drawn(svg)[:4] == ["0.001", "0.01", "0.05", "gamma"]
+
+
+def test_by_option_each_density_has_a_line_of_its_own(monkeypatch):
+    seen = lines(monkeypatch)
+    given = [(4, 1, 95), (4, 10, 96), (16, 1, 80), (16, 2, 82), (16, 10, 83), (20_000, 2, 10)]
+    results = [result("snip", r, top1=t, options={"batches": b}) for r, b, t in given]
+    svg = figures.by_option(grouped(results), top1, "top-1")
+    assert {name: line[:2] for name, line in seen.items()} == {
+        "snip 4x": ([0, 2], [95, 96]),
+        "snip 16x": ([0, 1, 2], [80, 82, 83]),
+        "snip 20,000x": ([1], [10]),
+    }
+    assert drawn(svg)[:4] == ["1", "2", "10", "batches"]
 
 
 def test_a_method_without_a_target_has_no_error_to_show():
@@ -200,3 +218,29 @@ def test_the_spread_of_weights_is_a_share_of_them(monkeypatch):
     monkeypatch.undo()
     assert "Spread of the weights" in as_html(grouped(results), "t")
     assert "Spread of the weights" not in as_html(grouped([DENSE, result()]), "t")
+
+
+def looks(monkeypatch, rows):
+    """Colour and stroke of each line in the figure of the loss, by label."""
+    from matplotlib.axes import Axes
+
+    seen, plain = {}, Axes.plot
+
+    def plot(axes, x, y, **more):
+        seen[more["label"]] = (more["color"], more["linestyle"])
+        return plain(axes, x, y, **more)
+
+    monkeypatch.setattr(Axes, "plot", plot)
+    courses.convergence(rows)
+    monkeypatch.undo()
+    return seen
+
+
+@pytest.mark.parametrize(("methods", "ratios"), [(1, 4), (1, 5), (3, 5), (9, 2), (30, 1), (1, 30)])
+def test_no_two_lines_of_the_loss_look_alike(monkeypatch, methods, ratios):
+    dense = [result(None, 1.0, settings={"epochs": n}) for n in (5, 9)]
+    pruned = [result(f"m{m}", 1.0 + r) for m in range(methods) for r in range(1, ratios + 1)]
+    seen = looks(monkeypatch, grouped([*dense, *pruned]))
+    assert len(set(seen.values())) == len(seen)
+    assert {f"m{m} {1 + ratios}x" for m in range(methods)} <= set(seen)
+    assert len(seen) - len(dense) == (methods * ratios if methods * ratios == 4 else methods)

@@ -8,6 +8,7 @@ import pytest
 from prunecli.report.courses import convergence
 from prunecli.report.figures import accuracy, compression_error, layer_density
 from prunecli.report.page import as_html
+from prunecli.report.reference import Published
 from prunecli.report.rows import as_csv, as_json, as_text, grouped, method_label
 
 
@@ -227,3 +228,20 @@ def test_a_page_of_dense_results_alone_has_only_its_convergence():
     page = as_html(grouped([DENSE]), "t")
     assert page.count("<figure>") == 1
     assert "Training loss" in page
+
+
+@pytest.mark.parametrize(
+    ("compression", "text"),
+    [
+        (16.0, "16x"), (1 / 0.65, "1.538x"), (9999.4, "9999x"), (9999.6, "10,000x"),
+        (12345.6, "12,350x"), (1e6, "1,000,000x"),
+    ],
+)  # fmt: skip
+def test_a_compression_reads_as_people_write_it(compression, text):
+    rows = grouped([result(compression=compression)])
+    assert as_text(rows).splitlines()[1].split()[3:5] == [text, text]
+    assert f">{text[:-1]}<" in accuracy(rows, "top1")
+    assert f"lamp {text}<" in convergence(rows)
+    assert f"lamp at {text}<" in layer_density(rows)
+    key = ("cnn", "digits", "lamp", compression)
+    assert f"<h3>At {text}, beside" in as_html(rows, "t", {key: Published(90.0, None)})
