@@ -13,6 +13,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from prunecli.files.header import printable
+
 STYLE: Any = {
     "svg.hashsalt": "prunecli",
     "svg.fonttype": "none",
@@ -68,9 +70,14 @@ def means(
         [fmean(each) for each in values],
         yerr=spreads if any(spreads) else None,
         capsize=3,
-        label=label,
+        label=listed(label),
         **look(place),
     )
+
+
+def listed(label: str) -> str:
+    """The label of a line that the legend is to list, as it does none that begins with '_'."""
+    return f" {label}" if label.startswith("_") else label
 
 
 def legend(axes: Axes) -> None:
@@ -79,11 +86,13 @@ def legend(axes: Axes) -> None:
     The figure grows by what further columns take, so that the lines keep their room.
     """
     handles, labels = axes.get_legend_handles_labels()
-    wrapped = [fill(label, WIDE) for label in labels]
+    wrapped = [fill(printable(label), WIDE) for label in labels]
     columns = 1 + sum(len(label.splitlines()) for label in wrapped) // MANY
     figure = axes.get_figure(root=True)
     if figure is not None:
         figure.set_figwidth(figure.get_figwidth() + COLUMN * (columns - 1))
-    axes.legend(
+    made = axes.legend(
         handles, wrapped, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), ncols=columns
     )
+    for text in made.get_texts():
+        text.set_parse_math(False)

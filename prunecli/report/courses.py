@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from prunecli.report.canvas import COLOURS, MANY, STROKES, canvas, legend, look
+from prunecli.report.canvas import COLOURS, MANY, STROKES, canvas, legend, listed, look
 from prunecli.report.rows import Row, lines_of, rounded
 from prunecli.types import REACH
 
@@ -145,7 +145,7 @@ def _history(row: Row) -> list[dict[str, Any]]:
 
 
 def _name(row: Row) -> str:
-    return row.method if row.is_dense else f"{row.method} {rounded(row.compression)}x"
+    return row.method if row.is_dense else listed(f"{row.method} {rounded(row.compression)}x")
 
 
 def _epochs(axes: Axes) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from matplotlib.axes import Axes
 
-from prunecli.report.canvas import canvas, legend, look, means
+from prunecli.files.header import printable
+from prunecli.report.canvas import canvas, legend, listed, look, means
 from prunecli.report.rows import DENSE, Row, is_free, lines_of, rounded, unpruned
 
 
@@ -111,7 +112,7 @@ def by_option(rows: list[Row], value: Callable[[Row], list[float]], label: str) 
             values = [value(row) for _, row in points]
             means(axes, [across.index(at) for at, _ in points], values, name, place)
         axes.set_xticks(range(len(across)), [f"{at:g}" for at in across])
-        axes.set_xlabel(option)
+        axes.set_xlabel(printable(option), parse_math=False)
         axes.set_ylabel(label)
         legend(axes)
         return svg()
@@ -140,7 +141,7 @@ def compression_error(rows: list[Row]) -> str:
         for place, (method, line) in enumerate(lines_of(rows).items()):
             ratios = [row.compression for row in line]
             errors = [100 * row.mean("compression_error") for row in line]
-            axes.plot(ratios, errors, label=method, **look(place))
+            axes.plot(ratios, errors, label=listed(method), **look(place))
         _compression_axis(axes, rows)
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, -1), max(high, 1))
@@ -160,12 +161,13 @@ def layer_density(rows: list[Row]) -> str:
             axes.plot(
                 sorted(kept),
                 [kept[layer] for layer in sorted(kept)],
-                label=f"{method} at {rounded(last[method].compression)}x",
+                label=listed(f"{method} at {rounded(last[method].compression)}x"),
                 **look(place),
             )
         step = -(-len(names) // 24)
-        shown = [name.removesuffix(".weight") for name in names[::step]]
-        axes.set_xticks(range(0, len(names), step), shown, rotation=60, ha="right")
+        shown = [printable(name.removesuffix(".weight")) for name in names[::step]]
+        ticks = range(0, len(names), step)
+        axes.set_xticks(ticks, shown, rotation=60, ha="right", parse_math=False)
         axes.set_yscale("log")
         axes.set_ylabel("density (kept / all)")
         legend(axes)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import jinja2
 
 import prunecli
 from prunecli.errors import BadUsage, some
+from prunecli.files.header import printable
 from prunecli.report import courses, figures
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared
@@ -22,14 +24,18 @@ TEMPLATE = Path(__file__).with_name("page.html")
 def as_html(rows: list[Row], title: str, reference: Reference | None = None) -> str:
     """Tables and figures, a section for every model and data set."""
     sections: list[dict[str, Any]] = []
+    numbers = count(1)
     for (model, dataset), group in groupby(rows, lambda r: (r.model, r.dataset)):
         own = list(group)
         sections.append(
             {
-                "title": f"{model} on {dataset}",
+                "title": printable(f"{model} on {dataset}"),
                 "rows": [cells(row) for row in own],
                 "compared": [(rounded(r), table) for r, table in compared(own, reference or {})],
-                "figures": [(FIGURES[n][0], FIGURES[n][1](own)) for n in _drawn(own)],
+                "figures": [
+                    (FIGURES[name][0], _inline(FIGURES[name][1](own), next(numbers)))
+                    for name in _drawn(own)
+                ],
             }
         )
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -41,6 +47,16 @@ def as_html(rows: list[Row], title: str, reference: Reference | None = None) -> 
         versions=rows[0].results[0].get("versions") or {},
         prunecli=prunecli.__version__,
     )
+
+
+def _inline(svg: str, number: int) -> str:
+    """A figure as a part of the page, no narrower than its text can be read at.
+
+    Each figure has ids from 1 on, but they are of the whole page: its number sets them apart.
+    """
+    names = r'( id="|href="#|url\(#)'
+    svg = re.sub("<[^>]*>", lambda tag: re.sub(names, rf"\g<1>f{number}-", tag[0]), svg)
+    return re.sub('<svg (.*?width="(.*?)")', r'<svg style="min-width: \2" \1', svg, count=1)
 
 
 FIGURES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {

@@ -78,7 +78,7 @@ def compared(rows: list[Row], reference: Reference) -> list[tuple[float, list[li
 def _cells(row: Row, reference: Reference) -> list[str]:
     known = reference.get((row.model, row.dataset, row.method, row.compression))
     return [
-        row.method,
+        printable(row.method),
         row.percent("top1"),
         f"{known.top1:.2f}" if known else "",
         row.percent("top5"),

@@ -11,6 +11,7 @@ from itertools import chain
 from statistics import fmean, stdev
 from typing import Any
 
+from prunecli.files.header import printable
 from prunecli.report.results import NUMBERS, Result
 
 DENSE = "dense"
@@ -226,9 +227,9 @@ def cells(row: Row) -> list[str]:
     """The row as a person reads it, under `HEADINGS`."""
     flops = row.mean("flops_sparse") / row.mean("flops_dense")
     return [
-        row.model,
-        row.dataset,
-        row.method,
+        printable(row.model),
+        printable(row.dataset),
+        printable(row.method),
         "" if is_free(row.results[0]) else f"{rounded(row.compression)}x",
         f"{rounded(row.mean('empirical_compression'))}x",
         row.percent("top1"),
