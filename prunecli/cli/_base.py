@@ -1,9 +1,8 @@
-"""What all commands share: their class, options, parameter types, progress and last words."""
+"""What all commands share: their class, options, progress and last words."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,18 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from prunecli import registry
+from prunecli.cli._values import KeyValue, Named, as_dict
 from prunecli.errors import BadEnvironment, BadUsage
 from prunecli.files.header import printable
 
 if TYPE_CHECKING:
     from prunecli.steps._common import Common, Source
     from prunecli.steps.score import Scoring
-
-    _Text = click.ParamType[str]
-    _Number = click.ParamType[float]
-    _Pair = click.ParamType[tuple[str, str]]
-else:  # click before 8.4 cannot be subscripted
-    _Text = _Number = _Pair = click.ParamType
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
@@ -82,71 +76,6 @@ class Command(click.Command):
 def examples(text: str) -> str:
     """An epilog that click leaves as it is."""
     return "\b\nExamples:\n" + "".join(f"  {line}\n" for line in text.strip().splitlines())
-
-
-class Named(_Text):
-    """The name of a plugin; whether it is known is checked without importing it."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind, self.name = kind, "name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            registry.check_name(self.kind, value)
-        except BadUsage as error:
-            self.fail(str(error), param, ctx)
-        return str(value)
-
-
-class Number(_Number):
-    """A finite number between `low` and `high`, whose ends belong to it if `ends` says so.
-
-    `ends` is written as in mathematics: "(]" leaves the lower end out, "[)" the upper one.
-    """
-
-    name = "number"
-
-    def __init__(self, low: float, high: float = math.inf, ends: str = "(]") -> None:
-        self.low, self.high, self.ends = low, high, ends
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            self.fail(f"{value!r} is not a number", param, ctx)
-        low_ok = number >= self.low if self.ends[0] == "[" else number > self.low
-        high_ok = number <= self.high if self.ends[1] == "]" else number < self.high
-        if not (math.isfinite(number) and low_ok and high_ok):
-            least = f"{'at least' if self.ends[0] == '[' else 'above'} {self.low:g}"
-            most = f" and {'at most' if self.ends[1] == ']' else 'below'} {self.high:g}"
-            limits = least + (most if math.isfinite(self.high) else "")
-            self.fail(f"{value} is not {limits}", param, ctx)
-        return number
-
-
-class KeyValue(_Pair):
-    name = "k=v"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        key, equals, text = str(value).partition("=")
-        if not equals or not key:
-            self.fail(f"{value!r} is not of the form key=value", param, ctx)
-        return key, text
-
-
-def as_dict(
-    ctx: click.Context, param: click.Parameter, pairs: tuple[tuple[str, str], ...]
-) -> dict[str, str]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        raise click.BadParameter("the same key is given twice", ctx, param)
-    return table
 
 
 def key_values(flag: str, help_text: str) -> Callable[[F], F]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from prunecli.cli._base import Command, KeyValue, Named, Number
+from prunecli.cli._base import Command
 from prunecli.cli._steps import RESERVED, argument_names, option_names
+from prunecli.cli._values import KeyValue, Named, Number
 from prunecli.recipe.read import DERIVED_KEYS, KEYS, NAME
 
 Schema = dict[str, Any]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prunecli.cli._base import Command, KeyValue, as_dict
+from prunecli.cli._base import Command
 from prunecli.cli._debug import trace_if_wanted
+from prunecli.cli._values import KeyValue, as_dict
 from prunecli.cli.apply import apply
 from prunecli.cli.eval import evaluate
 from prunecli.cli.finetune import finetune

@@ -10,8 +10,6 @@ import click
 
 from prunecli.cli._base import (
     FILE,
-    Named,
-    Number,
     common,
     device_option,
     done,
@@ -21,6 +19,7 @@ from prunecli.cli._base import (
     source_options,
     stack,
 )
+from prunecli.cli._values import Named, Number
 from prunecli.errors import BadUsage
 
 SETTINGS = (

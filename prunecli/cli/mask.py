@@ -11,8 +11,6 @@ from prunecli.cli._base import (
     SCORER_PLUGIN,
     SOURCE_PLUGIN,
     Command,
-    Named,
-    Number,
     common,
     common_options,
     device_option,
@@ -23,6 +21,7 @@ from prunecli.cli._base import (
     scoring_reads,
     seed_option,
 )
+from prunecli.cli._values import Named, Number
 from prunecli.errors import BadUsage
 
 if TYPE_CHECKING:

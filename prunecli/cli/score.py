@@ -10,7 +10,6 @@ from prunecli.cli._base import (
     SCORER_PLUGIN,
     SOURCE_PLUGIN,
     Command,
-    Named,
     common,
     common_options,
     device_option,
@@ -21,6 +20,7 @@ from prunecli.cli._base import (
     scoring_reads,
     seed_option,
 )
+from prunecli.cli._values import Named
 
 EXAMPLES = """
 prunecli score --method lamp ckpt.safetensors

@@ -6,8 +6,8 @@ import click
 import pytest
 
 from prunecli import device, registry
-from prunecli.cli._base import KeyValue, Named, Number
 from prunecli.cli._steps import RESERVED, STEPS, arguments, check, context, inputs
+from prunecli.cli._values import KeyValue, Named, Number
 from prunecli.errors import BadUsage
 from prunecli.recipe.plan import Job
 
