@@ -15,6 +15,7 @@ import click
 
 import prunecli
 from prunecli.cli._debug import trace_if_wanted
+from prunecli.cli._streams import open_streams
 from prunecli.cli.apply import apply
 from prunecli.cli.eval import evaluate
 from prunecli.cli.finetune import finetune
@@ -64,11 +65,11 @@ for command in COMMANDS:
 def main() -> NoReturn:
     """Run the command line, and end with the exit code that says how it went."""
     signal.signal(signal.SIGTERM, _terminated)
+    open_streams()
     _wait_briefly()
     try:
         code = _run()
-        if sys.stdout is not None:  # as it is after `>&-`
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         # The reader is gone, as in `| head -1`. Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

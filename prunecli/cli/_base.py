@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from prunecli import registry
+from prunecli.cli._streams import print_path
 from prunecli.cli._values import KeyValue, Named, as_dict
 from prunecli.errors import BadEnvironment, BadUsage
-from prunecli.files.header import printable
 
 if TYPE_CHECKING:
     from prunecli.steps._common import Common, Source
@@ -214,7 +214,7 @@ def done(params: Mapping[str, Any], output: Path, holds: str = "meta") -> None:
     if params["dry_run"] and not params["quiet"]:
         click.echo("dry run: nothing was written", err=True)
     if not params["json"]:
-        click.echo(printable(str(output)))
+        print_path(output)
         return
     facts: dict[str, Any] = {"output": str(output), "dry_run": params["dry_run"]}
     if holds == "result" and not params["dry_run"]:

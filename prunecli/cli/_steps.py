@@ -78,7 +78,7 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
     step_context = context(command, ["--force", *["--resume"] * step.resumable, *argv])
     step_context.obj = progress
     try:
-        with redirect_stdout(io.StringIO()), step_context:
+        with redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8", "replace")), step_context:
             step.invoke(step_context)
     except (PruneError, BrokenPipeError):
         raise

@@ -15,6 +15,7 @@ from typing import Any
 
 from prunecli import registry
 from prunecli.cli._steps import invoke
+from prunecli.cli._streams import open_streams
 from prunecli.errors import PruneError
 from prunecli.types import Progress
 
@@ -49,6 +50,7 @@ class Relay(Progress):
 def main(plugins: Sequence[tuple[str, str]] = ()) -> None:
     """Do jobs until nobody asks for more. `plugins`, kind and name of each, are loaded before."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    open_streams()
     with suppress(KeyboardInterrupt):  # one that came too late for the job that it was meant for
         for kind, name in plugins:
             registry.find(kind, name)

@@ -9,6 +9,7 @@ import click
 
 from prunecli.cli._base import FILE, Command, examples, json_option
 from prunecli.cli._steps import STEPS, overrides_option, planned
+from prunecli.cli._streams import print_path
 from prunecli.errors import BadOutput
 from prunecli.files.header import printable
 
@@ -65,7 +66,7 @@ def copy(recipe: Path, folder: Path, force: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for source, target in zip(sources, targets, strict=True):
         shutil.copyfile(source, target)
-    click.echo(printable(str(targets[0])))
+    print_path(targets[0])
 
 
 @recipe.command("validate", cls=Command)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections import Counter
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from prunecli.cli._base import (
     verbose_option,
 )
 from prunecli.cli._steps import inputs, overrides_option, planned
+from prunecli.cli._streams import print_path
 from prunecli.errors import BadUsage, suggest
 from prunecli.files.header import printable
 
@@ -76,7 +78,7 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
     _, folder, jobs = planned(recipe, params["overrides"], params["output"])
     jobs = only(jobs, params["only"]) if params["only"] else jobs
     if params["emit"]:
-        click.echo(script(jobs, threads(params)), nl=False)
+        click.echo(os.fsencode(script(jobs, threads(params))), nl=False)  # paths are bytes
     elif params["dry_run"]:
         commands = [shlex.join(["prunecli", job.command, *job.arguments]) for job in jobs]
         as_json = json.dumps({"dry_run": True, "commands": commands})
@@ -101,12 +103,12 @@ def do(jobs: list[Job], folder: Path, params: Mapping[str, Any]) -> None:
             study = Study(jobs, place, inputs, shelf, watching, params["keep_going"])
             ran = study.run()
     needed = {need for job in jobs for need in job.needs}
-    outputs = [str(job.output) for job in jobs if job.name not in needed]
+    outputs = [job.output for job in jobs if job.name not in needed]
     if params["json"]:
-        click.echo(json.dumps({"outputs": outputs, "jobs": len(jobs), "ran": ran}))
+        click.echo(json.dumps({"outputs": [*map(str, outputs)], "jobs": len(jobs), "ran": ran}))
         return
     for output in outputs:
-        click.echo(printable(output))
+        print_path(output)
 
 
 def tell_status(jobs: list[Job], params: Mapping[str, Any]) -> None:
