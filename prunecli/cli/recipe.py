@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +44,9 @@ def list_recipes(**params: Any) -> None:
 @click.argument("recipe", type=FILE)
 def cat(recipe: Path) -> None:
     """Print a RECIPE, by its name or its path."""
-    from prunecli.recipe.shipped import locate
+    from prunecli.recipe.shipped import locate, read
 
-    click.echo(locate(recipe).read_text(encoding="utf-8"), nl=False)
+    click.echo(read(locate(recipe)), nl=False)
 
 
 @recipe.command("cp", cls=Command)
@@ -56,16 +55,19 @@ def cat(recipe: Path) -> None:
 @click.option("--force", is_flag=True, help="Replace existing files.")
 def copy(recipe: Path, folder: Path, force: bool) -> None:
     """Copy a RECIPE, and the files that it refers to, into FOLDER, to change it there."""
-    from prunecli.recipe.shipped import locate, with_needs
+    from prunecli.files.atomic import refusals, write_text
+    from prunecli.recipe.shipped import locate, read, with_needs
 
-    sources = with_needs(locate(recipe))
-    targets = [folder / source.name for source in sources]
-    for target in targets:
-        if target.exists() and not force:
-            raise BadOutput(f"{printable(str(target))}: it exists already; replace it with --force")
-    folder.mkdir(parents=True, exist_ok=True)
-    for source, target in zip(sources, targets, strict=True):
-        shutil.copyfile(source, target)
+    texts = {folder / source.name: read(source) for source in with_needs(locate(recipe))}
+    targets = list(texts)
+    with refusals(printable(str(folder))):
+        for target in targets:
+            if target.exists() and not force:
+                label = printable(str(target))
+                raise BadOutput(f"{label}: it exists already; replace it with --force")
+        folder.mkdir(parents=True, exist_ok=True)
+    for target, text in texts.items():
+        write_text(target, text)
     print_path(targets[0])
 
 

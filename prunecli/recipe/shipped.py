@@ -9,7 +9,7 @@ from pathlib import Path
 
 import prunecli
 from prunecli.errors import BadInput, suggest
-from prunecli.files.header import printable
+from prunecli.files.header import printable, reason
 
 PLACE = "share/prunecli/recipes"
 BESIDE = re.compile(r"^\s*base:\s*(\S+)\s*$|\$\{here\}/([\w./-]+)", re.MULTILINE)
@@ -47,12 +47,23 @@ def locate(recipe: Path) -> Path:
     raise BadInput(f"{printable(str(recipe))}: cannot be read: No such file or directory")
 
 
+def read(path: Path) -> str:
+    """A recipe's text, or that of what it refers to. Raises BadInput."""
+    label = printable(str(path))
+    try:
+        return path.read_bytes().decode("utf-8")  # with its own ends of lines
+    except OSError as error:
+        raise BadInput(f"{label}: cannot be read: {reason(error)}") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{label}: it is not UTF-8 at byte {error.start}") from None
+
+
 def with_needs(recipe: Path) -> list[Path]:
     """A recipe's file, and those beside it that it refers to: its base, published results."""
     found = [recipe]
     for path in found:
         if path.suffix == ".yaml":
-            for match in BESIDE.finditer(path.read_text(encoding="utf-8")):
+            for match in BESIDE.finditer(read(path)):
                 other = recipe.with_name(match[1] or match[2])
                 if other not in found and other.is_file():
                     found.append(other)

@@ -56,6 +56,36 @@ def test_a_copy_replaces_nothing_unless_told_to(prune, tmp_path):
     assert (tmp_path / "gmp.yaml").read_text() != "mine"
 
 
+@pytest.mark.parametrize("folder", ["file", "file/below", "/proc/none"])
+def test_a_copy_that_cannot_be_written_ends_with_5(prune, tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("mine")
+    ended = prune("recipe", "cp", "gmp", folder)
+    assert (ended.code, ended.out) == (5, "")
+    assert ended.err.startswith(f"error: {folder}: cannot be written: ")
+    assert ended.err.count("\n") == 1
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_copy_onto_itself_leaves_it(prune, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("r.yaml").write_text("version: 1\n")
+    assert prune("recipe", "cp", "r.yaml", ".", "--force").code == 0
+    assert Path("r.yaml").read_text() == "version: 1\n"
+
+
+@pytest.mark.parametrize("command", ["cat", "cp"])
+def test_a_recipe_that_cannot_be_read_ends_with_3(prune, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    Path("folder.yaml").mkdir()
+    Path("latin.yaml").write_bytes(b"# \xe9\n")
+    for name, why in (("folder.yaml", "cannot be read: Is a"), ("latin.yaml", "not UTF-8 at byte")):
+        ended = prune("recipe", command, name, *["new"] * (command == "cp"))
+        assert (ended.code, ended.out) == (3, "")
+        assert f"error: {name}: " in ended.err and why in ended.err
+    assert not Path("new").exists()
+
+
 def test_a_recipe_is_checked_without_being_run(prune, tmp_path):
     assert prune("recipe", "validate", "imp_quick").out.startswith("imp-quick: ")
     facts = json.loads(prune("recipe", "validate", "gmp", "--json", "--set", "seed=0").out)
