@@ -14,14 +14,16 @@ import os
 import sys
 import types
 import typing
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
+from functools import cache, wraps
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, Literal
 
-from prunecli.errors import BadUsage, suggest
+from prunecli.errors import BadUsage, Mismatch, suggest
 
 KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
 FAMILIES = {"models": {"torchvision": "prunecli.models._torchvision"}}
@@ -31,6 +33,8 @@ FORMS = {"models": ["input_shape", "classes"], "data": ["root", "split", "downlo
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NOT_HERE = "; set PYTHONPATH=. for one that lies in the current folder"
 NOUNS = {"scorers": "method", "pruners": "pruner", "models": "model", "data": "data set"}
+OTHERS: dict[str, dict[str, Callable[..., Any]]] = defaultdict(dict)
+"""What was found in each module that is not prunecli's, by what to call it: "method 'mine:f'"."""
 
 
 @cache
@@ -89,9 +93,13 @@ def find(kind: str, name: str, *, by_file: bool = False) -> Callable[..., Any]:
         raise BadUsage(f"{NOUNS[kind]} {name!r} cannot be imported: {why}") from error
     if not callable(found):
         raise BadUsage(f"{NOUNS[kind]} {name!r} is not a function")
+    if point is None and ":" not in name:
+        return typing.cast(Callable[..., Any], found)
     if ":" in name:
         _check_form(kind, name, found)
-    return typing.cast(Callable[..., Any], found)
+    for module in (module_name, str(found.__module__)):  # one may give what another defines
+        OTHERS[module][f"{NOUNS[kind]} {name!r}"] = found
+    return _checked(kind, name, found)
 
 
 @contextmanager
@@ -124,6 +132,54 @@ def _check_form(kind: str, name: str, function: Callable[..., Any]) -> None:
         )
 
 
+def _checked(kind: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, which must give what its kind does. It raises Mismatch if it gives other things.
+
+    What is prunecli's own has types that say so, which are checked before it is run.
+    """
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        found = function(*args, **kwargs)
+        noun, wanted = _product(kind, function)
+        if not isinstance(found, wanted):
+            raise Mismatch(f"{NOUNS[kind]} {name!r} gives {type(found).__name__}, not {noun}")
+        return found
+
+    return call
+
+
+def _product(kind: str, function: Callable[..., Any]) -> tuple[str, type]:
+    """What a function of that kind gives."""
+    from torch import Tensor, nn
+
+    from prunecli.types import Images, Pruner
+
+    if kind == "scorers":
+        return ("a dict of scores", dict) if takes_model(function) else ("a Tensor", Tensor)
+    products = {
+        "models": ("a torch.nn.Module", nn.Module),
+        "data": ("prunecli.types.Images", Images),
+        "pruners": ("a prunecli.types.Pruner", Pruner),
+    }
+    return products[kind]
+
+
+def behind(error: BaseException) -> str | None:
+    """The plugin that is not prunecli's in whose module the error came up, the nearest to it.
+
+    Of several in that module it is the one that was called. A hook or a network's forward may be of
+    any of them: then all are named.
+    """
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    called = {frame.f_code for frame in frames}
+    for frame in reversed(frames):
+        if found := OTHERS.get(frame.f_globals.get("__name__", "")):
+            own = [label for label, f in found.items() if getattr(f, "__code__", None) in called]
+            return " or ".join(own or found)
+    return None
+
+
 def summary(kind: str, name: str) -> str:
     """The first line of the documentation."""
     return (inspect.getdoc(find(kind, name)) or "").partition("\n")[0]
@@ -144,7 +200,7 @@ def takes_model(scorer: Callable[..., Any]) -> bool:
     """Whether a scorer takes a model and data; a tensor scorer takes one weight."""
     count = sum(parameter.kind in POSITIONAL for parameter in _parameters(scorer).values())
     if count not in (1, 2):
-        raise BadUsage(f"{scorer!r}: a scorer takes (weight) or (model, data)")
+        raise BadUsage(f"{_name(scorer)!r}: a scorer takes (weight) or (model, data)")
     return count == 2
 
 
@@ -163,8 +219,12 @@ def own_rounds(scorer: Callable[..., Any]) -> int:
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(function, eval_str=True).parameters
-    except (NameError, TypeError, ValueError) as error:
-        raise BadUsage(f"the arguments of {function!r} cannot be told: {error}") from None
+    except Exception as error:  # annotations are other people's code too
+        raise BadUsage(f"the arguments of {_name(function)!r} cannot be told: {error}") from None
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
 def bind(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 import prunecli
-from prunecli.cli._debug import trace_if_wanted
+from prunecli.cli._debug import trace_if_wanted, unforeseen
 from prunecli.cli._streams import open_streams
 from prunecli.cli.apply import apply
 from prunecli.cli.eval import evaluate
@@ -112,8 +112,7 @@ def _run() -> int:
             raise BrokenPipeError from None
         raise
     except Exception as error:
-        hint = "; this is a bug: please report it with the output under PRUNECLI_DEBUG=1"
-        return _fail(f"{type(error).__name__}: {error}{hint}", 1)
+        return _fail(unforeseen(error), 1)
 
 
 def _fail(message: str, code: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prunecli.cli._base import Command
-from prunecli.cli._debug import trace_if_wanted
+from prunecli.cli._debug import trace_if_wanted, unforeseen
 from prunecli.cli._values import KeyValue, as_dict
 from prunecli.cli.apply import apply
 from prunecli.cli.eval import evaluate
@@ -84,8 +84,7 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
         raise
     except Exception as error:
         trace_if_wanted()
-        why = f"{type(error).__name__}: {error}; this is a bug: please report it"
-        raise PruneError(why) from error
+        raise PruneError(unforeseen(error)) from error
 
 
 def planned(

@@ -334,7 +334,7 @@ def test_the_real_worker(crew, checkpoint, tmp_path, monkeypatch, capfd):
             score("magnitude", "gone.safetensors")
         score("scoring:noisy")
         (tmp_path / "scores.safetensors").rename(tmp_path / "first.safetensors")
-        with pytest.raises(PruneError, match="a fault of its own; this is a bug"):
+        with pytest.raises(PruneError, match="'scoring:faulty' failed: RuntimeError: a fault of"):
             score("scoring:faulty")
         score("scoring:noisy")
         orphan = threading.Thread(target=orphaned, args=(workers.workers[0].process,))
