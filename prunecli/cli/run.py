@@ -75,6 +75,8 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
     if len(instead) > 1:
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in instead)
         raise BadUsage(f"{flags}: one or the other")
+    if params["emit"] and params["json"]:
+        raise BadUsage("--emit and --json: one or the other")
     _, folder, jobs = planned(recipe, params["overrides"], params["output"])
     jobs = only(jobs, params["only"]) if params["only"] else jobs
     if params["emit"]:

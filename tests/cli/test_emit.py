@@ -54,3 +54,11 @@ def test_it_leaves_the_bytes_that_a_run_leaves(emitted, follow, prune, tmp_path,
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []
     assert len(ours) >= 8
+
+
+def test_a_script_is_no_json(prune, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    ended = prune("run", "tiny.yaml", "--emit", "sh", "--json")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "error: --emit and --json: one or the other\n"
