@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from prunecli import registry
 from prunecli.cli._streams import print_path
 from prunecli.cli._values import KeyValue, Named, as_dict
 from prunecli.errors import BadEnvironment, BadUsage
+from prunecli.files.header import printable
 
 if TYPE_CHECKING:
     from prunecli.steps._common import Common, Source
@@ -103,7 +105,8 @@ verbose_option = click.option(
     "-v", "--verbose", is_flag=True, envvar="PRUNECLI_VERBOSE", help="Say more."
 )
 common_options = stack(
-    click.option("-o", "--output", type=FILE, help="Where to write; derived if not given."),
+    # As text: a path does not keep the slash at its end.
+    click.option("-o", "--output", type=click.Path(), help="Where to write; derived if not given."),
     click.option("--force", is_flag=True, help="Replace an existing output."),
     click.option("--wait", is_flag=True, help="Wait for another process that writes the output."),
     click.option("--dry-run", is_flag=True, help="Check options and inputs, write nothing."),
@@ -190,13 +193,24 @@ def scoring(params: Mapping[str, Any]) -> Scoring:
     )
 
 
-def common(params: Mapping[str, Any]) -> Common:
-    """The shared options as the steps take them, with a progress that suits the terminal."""
+def output_path(params: Mapping[str, Any], folder: bool = False) -> Path | None:
+    """Where to write, if that was said. Raises BadUsage for a folder's name, unless it may be."""
+    text = params["output"]
+    if text and text.endswith(os.sep) and not folder:
+        raise BadUsage(f"{printable(text)}: that is the name of a folder; name a file with -o")
+    return None if text is None else Path(text)
+
+
+def common(params: Mapping[str, Any], folder: bool = False) -> Common:
+    """The shared options as the steps take them, with a progress that suits the terminal.
+
+    `folder`: the output may be one.
+    """
     from prunecli.cli._progress import progress
     from prunecli.steps._common import Common
 
     return Common(
-        output=params["output"],
+        output=output_path(params, folder),
         force=params["force"],
         wait=params["wait"],
         dry_run=params["dry_run"],

@@ -20,4 +20,5 @@ def apply(checkpoint: Path, **params: Any) -> None:
     """Write CHECKPOINT with the weights that a mask removes set to exactly zero."""
     from prunecli.steps.apply import apply as step
 
-    done(params, step(checkpoint, params["mask"], common(params)))
+    in_shards = checkpoint.is_dir() or checkpoint.suffix == ".json"
+    done(params, step(checkpoint, params["mask"], common(params, folder=in_shards)))

@@ -284,6 +284,31 @@ def test_an_existing_output_ends_with_5_unless_forced(refused, prune, mask):
     assert mask.read_bytes() != before
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["score dense.safetensors --method lamp", "mask dense.safetensors --method lamp --density 0.2",
+     "eval dense.safetensors", "apply dense.safetensors --mask m.safetensors", "train --model cnn",
+     "report r.json"],
+)  # fmt: skip
+def test_a_file_is_not_written_under_the_name_of_a_folder(refused, mask, line):
+    assert "new/: that is the name of a folder; name a file with -o" in refused(
+        f"{line} -o new/", 2
+    )
+
+
+def test_a_folder_of_shards_may_be_named_as_one(folder, prune):
+    (folder / "shards").mkdir()
+    tensors = load_file("dense.safetensors")
+    save_file(tensors, "shards/model-1.safetensors")
+    index = json.dumps({"weight_map": dict.fromkeys(tensors, "model-1.safetensors")})
+    (folder / "shards" / "model.safetensors.index.json").write_text(index)
+    line = "mask shards --method magnitude --density 0.1 -o m.safetensors"
+    assert prune(*line.split()).code == 0
+    ended = prune(*"apply shards/ --mask m.safetensors -o new/".split())
+    assert (ended.code, ended.out) == (0, "new\n"), ended.err
+    assert (folder / "new" / "model-1.safetensors").is_file()
+
+
 def test_an_output_in_a_place_that_is_none_ends_with_5(refused, folder):
     (folder / "file").touch()
     line = "mask dense.safetensors --method lamp --density 0.2 -o"
