@@ -29,15 +29,11 @@ def option_row(option: click.Option) -> list[str]:
 
 
 def command_text(name: str, command: click.Command) -> str:
-    arguments = [
-        p.metavar or f"{str(p.name).upper()}{'...' * (p.nargs < 0)}"
-        for p in command.params
-        if isinstance(p, click.Argument)
-    ]
     body = inspect.cleandoc((command.help or "").replace("\b", ""))
     text = f"## {name}\n\n{body}\n"
     if not isinstance(command, click.Group):
-        usage = " ".join(["prunecli", name, "[OPTIONS]", *arguments])
+        pieces = command.collect_usage_pieces(click.Context(command))
+        usage = " ".join(["prunecli", name, *pieces])
         text = f"## {name}\n\n`{usage}`\n\n{body}\n"
     if command.epilog:
         examples = "\n".join(line.strip() for line in command.epilog.splitlines()[2:])

@@ -41,8 +41,10 @@ def test_a_pipeline_of_the_readme_runs_as_written(title, prune, tmp_path, monkey
     for name in NEEDS.get(title, []):
         [line] = re.findall(rf"^prunecli (.* -o {name})$", "".join(SECTIONS.values()), re.MULTILINE)
         assert prune(*line.split()).code == 0
+    # Without IFS, bash leaves the value of a variable whole, as zsh always does.
+    script = "IFS=\n" + SECTIONS[title]
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", SECTIONS[title]], capture_output=True, text=True
+        ["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert Path(LEAVES[title]).exists()
@@ -66,6 +68,27 @@ def test_the_command_reference_is_up_to_date():
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
     assert (ROOT / "docs" / "cli.md").read_text() == generate.text()
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        "recipe cp [OPTIONS] RECIPE [FOLDER]",
+        "train [OPTIONS] [CHECKP",
+        "report [OPTIONS] RESULTS...",
+        "mask [OPTIONS] SCORES|CHECKP",
+    ],
+)
+def test_the_command_reference_says_what_may_be_left_out(usage):
+    assert f"`prunecli {usage}" in (ROOT / "docs" / "cli.md").read_text()
+
+
+def test_the_help_of_report_names_the_columns_of_a_reference():
+    from prunecli.cli.report import report
+    from prunecli.report.reference import COLUMNS
+
+    [option] = [option for option in report.params if option.name == "reference"]
+    assert set(COLUMNS) <= set(re.findall(r"\w+", option.help))
 
 
 def test_the_readme_names_every_method_pruner_model_and_data_set():

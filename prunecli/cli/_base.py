@@ -109,7 +109,11 @@ common_options = stack(
     click.option("-o", "--output", type=click.Path(), help="Where to write; derived if not given."),
     click.option("--force", is_flag=True, help="Replace an existing output."),
     click.option("--wait", is_flag=True, help="Wait for another process that writes the output."),
-    click.option("--dry-run", is_flag=True, help="Check options and inputs, write nothing."),
+    click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Check options and input files, though not the data set; write nothing.",
+    ),
     json_option,
     quiet_option,
     verbose_option,

@@ -45,7 +45,12 @@ def page_name(params: Mapping[str, Any]) -> str:
     help="Which one, of --format svg.",
 )
 @click.option("--title", help="Of the page.")
-@click.option("--reference", type=FILE, help="CSV of published results, to set beside these.")
+@click.option(
+    "--reference",
+    type=FILE,
+    help="CSV of published results, to set beside these: model, dataset, method, compression, top1 "
+    "and top5.",
+)
 @common_options
 def report(results: tuple[Path, ...], **params: Any) -> None:  # fmt: skip
     """Gather RESULTS of 'prunecli eval' into one table, averaged over seeds.
