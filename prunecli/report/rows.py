@@ -106,8 +106,8 @@ def grouped(results: Iterable[Result]) -> list[Row]:
 
 
 def _told(result: Result) -> str:
-    """What a result says of the network: how quick it was belongs to the machine."""
-    told = {key: value for key, value in result.items() if key != "images_per_second"}
+    """What a result says of the network: how quick it was, and by what, belongs to the machine."""
+    told = {k: v for k, v in result.items() if k not in ("images_per_second", "versions")}
     return json.dumps(told, sort_keys=True)
 
 
@@ -154,7 +154,9 @@ def _labels(results: list[Result]) -> list[str]:
 
 def _circumstances(result: Result) -> dict[str, str]:
     """What may differ between runs of one method, besides the seed, as it reads in a label."""
-    earlier = result.get("earlier") or []
+    earlier = list(result.get("earlier") or [])
+    while earlier and earlier[-1] == result.get("settings"):  # as in rounds, one for each ratio
+        earlier.pop()
     of = {
         "": result.get("settings"),
         "earlier ": {

@@ -119,6 +119,19 @@ def test_how_a_network_came_to_be_tells_results_apart(ones, others, labels):
     assert [(row.method, row.seeds) for row in rows] == [(label, 2) for label in labels]
 
 
+def test_rounds_that_were_trained_alike_are_one_line_over_compression():
+    first, again = {"epochs": 5}, {"epochs": 2}
+    rows = grouped([
+        result(compression=2.0**n, earlier=[first] + [again] * (n - 1), settings=again)
+        for n in (1, 2, 3)
+    ])  # fmt: skip
+    assert [(row.method, row.compression) for row in rows] == [
+        ("lamp", 2),
+        ("lamp", 4),
+        ("lamp", 8),
+    ]
+
+
 def test_what_older_results_do_not_tell_is_as_if_it_were_null():
     nulls = dict.fromkeys(("earlier", "rewound_to", "scoring", "mask_seed"))
     [row] = grouped([result(), result(seed=1, **nulls)])
