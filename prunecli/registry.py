@@ -8,24 +8,24 @@ through the entry-point groups `prunecli.scorers`, `prunecli.pruners`, `prunecli
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
-import math
 import os
 import sys
-import types
 import typing
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache, wraps
+from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any, Literal
+from typing import Any
 
 from prunecli.errors import BadUsage, Mismatch, suggest
+from prunecli.values import converted
 
-KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
 FAMILIES = {"models": {"torchvision": "prunecli.models._torchvision"}}
 """Names of the form FAMILY:NAME, which the module's `family(NAME)` finds, not an import path."""
 FORMS = {"models": ["input_shape", "classes"], "data": ["root", "split", "download"]}
@@ -74,17 +74,12 @@ def find(kind: str, name: str, *, by_file: bool = False) -> Callable[..., Any]:
     if rest and prefix in FAMILIES.get(kind, {}):
         family = importlib.import_module(FAMILIES[kind][prefix]).family
         return typing.cast(Callable[..., Any], family(rest))
-    point = names(kind).get(name)
-    if point is None and ":" not in name:
-        symbol = name.replace("-", "_")
-        module_name = f"prunecli.{kind}.{symbol}"
-    else:
-        module_name, _, symbol = (point.value if point else name).partition(":")
+    module_name, symbol = _import_path(kind, name)
     named_by_file = by_file and ":" in name
     if named_by_file and module_name.partition(".")[0] in sys.stdlib_module_names:
         raise BadUsage(f"{NOUNS[kind]} {name!r}: {module_name} is Python's own")
     try:
-        with _not_from_here() if named_by_file else nullcontext():
+        with _looking(named_by_file):
             found = getattr(importlib.import_module(module_name), symbol)
     except Exception as error:  # other people's code: it may raise anything
         why = f"{type(error).__name__}: {error}"
@@ -93,13 +88,43 @@ def find(kind: str, name: str, *, by_file: bool = False) -> Callable[..., Any]:
         raise BadUsage(f"{NOUNS[kind]} {name!r} cannot be imported: {why}") from error
     if not callable(found):
         raise BadUsage(f"{NOUNS[kind]} {name!r} is not a function")
-    if point is None and ":" not in name:
+    if ":" not in name and names(kind)[name] is None:
         return typing.cast(Callable[..., Any], found)
     if ":" in name:
         _check_form(kind, name, found)
     for module in (module_name, str(found.__module__)):  # one may give what another defines
         OTHERS[module][f"{NOUNS[kind]} {name!r}"] = found
     return _checked(kind, name, found)
+
+
+def _import_path(kind: str, name: str) -> tuple[str, str]:
+    """The module that a name stands for, and what it is called there."""
+    point = names(kind).get(name)
+    if point is None and ":" not in name:
+        symbol = name.replace("-", "_")
+        return f"prunecli.{kind}.{symbol}", symbol
+    module_name, _, symbol = (point.value if point else name).partition(":")
+    return module_name, symbol
+
+
+def origin(kind: str, name: str, *, by_file: bool = False) -> ModuleSpec | None:
+    """Where `find` has somebody else's plugin from: its top-level module, which is not run for it.
+
+    None for prunecli's own and Python's own, which versions tell apart, and for what is not there.
+    """
+    if name.partition(":")[0] in FAMILIES.get(kind, {}):
+        return None
+    top = _import_path(kind, name)[0].partition(".")[0]
+    if not top or top in sys.stdlib_module_names or top == __name__.partition(".")[0]:
+        return None
+    with suppress(ImportError, ValueError), _looking(by_file and ":" in name):
+        return importlib.util.find_spec(top)
+    return None
+
+
+def _looking(named_by_file: bool) -> AbstractContextManager[None]:
+    """Within, modules are looked for where this name's may lie."""
+    return _not_from_here() if named_by_file else nullcontext()
 
 
 @contextmanager
@@ -241,50 +266,10 @@ def bind(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"the {NOUNS[kind]} {name!r} has no option {option!r}{suggest(option, list(known))}"
             )
         try:
-            bound[option] = _convert(value, known[option].annotation)
+            bound[option] = converted(value, known[option].annotation)
         except ValueError as error:
             raise BadUsage(f"{NOUNS[kind]} {name!r}: option {option!r} {error}") from None
     missing = [n for n, p in known.items() if p.default is p.empty and n not in bound]
     if missing:
         raise BadUsage(f"the {NOUNS[kind]} {name!r} needs the option {missing[0]!r}")
     return bound
-
-
-def _convert(value: Any, wanted: Any) -> Any:
-    """`value`, or what its text spells, as an instance of the annotation `wanted`."""
-    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
-    if origin in (typing.Union, types.UnionType):
-        for one in sorted(arguments, key=lambda one: one is not type(None)):
-            try:
-                return _convert(value, one)
-            except ValueError:
-                continue
-        raise ValueError(f"cannot be {value!r}")
-    scalar = _scalar(value) if isinstance(value, str) else value
-    if origin is Literal:
-        for one in arguments:
-            if type(one) in (type(value), type(scalar)) and one in (value, scalar):
-                return one
-        raise ValueError(f"must be one of {', '.join(map(repr, arguments))}, not {value!r}")
-    if wanted is type(None) and scalar is None:
-        return None
-    if wanted in (str, inspect.Parameter.empty) and value is not None:
-        return str(value)
-    if wanted is float and type(scalar) is not bool:
-        with suppress(TypeError, ValueError):
-            if math.isfinite(number := float(value)):
-                return number
-    elif type(scalar) is wanted:
-        return scalar
-    noun = KINDS.get(wanted, f"of type {getattr(wanted, '__name__', wanted)}")
-    raise ValueError(f"must be {noun}, not {value!r}")
-
-
-def _scalar(text: str) -> Any:
-    """The number, truth value or null that `text` spells, else the text."""
-    words = {"true": True, "false": False, "null": None, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    with suppress(ValueError):
-        return int(text)
-    return text

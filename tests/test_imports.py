@@ -26,7 +26,7 @@ LAYERS = [
     ["flow", "graph", "selection", "schedules", "quotas", "pattern", "masks", "untouched"],
     ["files"],
     ["parts"],
-    ["types", "seeds"],
+    ["types", "seeds", "values"],
     ["errors", "__init__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -109,7 +109,14 @@ def inputs(job: Job) -> Mapping[str, Any]:
     params = _params(job.command, tuple(job.arguments))
     command = STEPS[job.command]
     flags = {str(option.name) for option in command.params if option.default is not None}
-    return dependencies(params, command.reads(params), flags)
+    return dependencies(params, command.reads(params), flags, named_plugins(job))
+
+
+def named_plugins(job: Job) -> set[tuple[str, str]]:
+    """Kind and name of each plugin that the job's options name."""
+    params = _params(job.command, tuple(job.arguments))
+    plugins = STEPS[job.command].plugins.values()
+    return {(kind, str(params[by])) for kind, by in plugins if params.get(by)}
 
 
 def own_plugins(jobs: list[Job]) -> list[tuple[str, str]]:
@@ -118,11 +125,7 @@ def own_plugins(jobs: list[Job]) -> list[tuple[str, str]]:
     It is its user who names them, and not a file that one of the jobs reads, the other jobs' own
     outputs among those. So they may come from the current folder, in each process that does a job.
     """
-    found = set()
-    for job in jobs:
-        params = _params(job.command, tuple(job.arguments))
-        plugins = STEPS[job.command].plugins.values()
-        found |= {(kind, str(params[by])) for kind, by in plugins if params.get(by)}
+    found = {plugin for job in jobs for plugin in named_plugins(job)}
     return sorted((kind, name) for kind, name in found if ":" in name)
 
 

@@ -1,0 +1,189 @@
+"""A plugin whose code has changed: what it made is made again, and nothing vouches for it."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from prunecli import registry
+from prunecli.cli._steps import check, inputs
+from prunecli.recipe.plan import Job
+from prunecli.steps.inputs import _code, dependencies
+
+SCORER = """
+def score(weight):
+    return weight.abs(){}
+"""
+NETWORK = """
+from torch import nn
+
+def net(input_shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, classes))
+
+def data(root, split, download):
+    from prunecli.data.digits import digits
+    return digits(root, split, download)
+"""
+PRUNER = "from prunecli.pruners.gradual import gradual\n"
+RECIPE = """
+version: 1
+name: tiny
+steps:
+  dense: {train: {model: "mynet:net", dataset: "mynet:data", epochs: 0}}
+  mask: {mask: {checkpoint: "@dense", method: "mine:score", density: 0.5}}
+  sparse: {apply: {checkpoint: "@dense", mask: "@mask"}}
+  result: {eval: {checkpoint: "@dense"}}
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes a module into the current folder, as if by an editor before a new process starts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    names = set()
+
+    def forget():
+        for name in names:
+            sys.modules.pop(name, None)
+        _code.cache_clear()
+        importlib.invalidate_caches()
+
+    def write(path, text):
+        path = tmp_path / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        names.add(path.relative_to(tmp_path).parts[0].removesuffix(".py"))
+        forget()
+
+    yield write
+    forget()
+
+
+def sources(command, **options):
+    job = Job("a", "a", command, check(command, options).arguments, Path("a"), ())
+    return inputs(job).get("plugins")
+
+
+# Whole studies
+
+
+@pytest.fixture
+def study(write, prune):
+    """Runs a study of plugins in the current folder; gives the names of jobs that were run."""
+    write("mine.py", SCORER.format(""))
+    write("mynet.py", NETWORK)
+    Path("r.yaml").write_text(RECIPE)
+
+    def run():
+        states = json.loads(prune("run", "r.yaml", "--status", "--json").out)["jobs"]
+        ended = prune("run", "r.yaml", "--json")
+        assert ended.code == 0, ended.err
+        left = [name for name, state in states.items() if state != "done"]
+        assert json.loads(ended.out)["ran"] == len(left)
+        return left
+
+    assert run() == ["dense", "mask", "result", "sparse"]
+    assert run() == []
+    return run
+
+
+def test_what_a_changed_scorer_made_is_made_again_and_nothing_else(study, write, prune):
+    def vouched():
+        sparse = "runs/tiny/sparse/ckpt.safetensors"
+        return prune("verify", sparse, "--recipe", "r.yaml").err
+
+    assert vouched() == ""
+    write("mine.py", SCORER.format(" * -1"))
+    assert "job mask is not done as the recipe says" in vouched()
+    assert study() == ["mask", "sparse"]
+    assert vouched() == ""
+
+
+def test_a_network_counts_where_only_the_checkpoint_names_it(study, write):
+    before = sources("eval", checkpoint="runs/tiny/dense/ckpt.safetensors")
+    write("mynet.py", NETWORK + "# changed\n")
+    registry.find("models", "mynet:net")  # as the study's first step has it imported
+    after = sources("eval", checkpoint="runs/tiny/dense/ckpt.safetensors")
+    assert before.keys() == after.keys() == {"models/mynet:net", "data/mynet:data"}
+    assert not before.items() & after.items()
+    weights = sources("score", checkpoint="runs/tiny/dense/ckpt.safetensors", method="lamp")
+    assert weights == {"models/mynet:net": after["models/mynet:net"]}
+
+
+# What is hashed
+
+
+def test_prunecli_s_own_count_by_its_version(checkpoint):
+    assert sources("train", model="cnn", dataset="digits", epochs=1) is None
+    assert sources("train", model="torchvision:resnet18", dataset="digits", epochs=1) is None
+    assert sources("score", checkpoint=str(checkpoint), method="snip") is None
+
+
+def test_a_pruner_and_the_scorer_that_its_options_name(write):
+    write("mine.py", SCORER.format(""))
+    write("gentle.py", PRUNER)
+    found = dependencies({"pruner": "gentle:gradual", "opt": {"method": "mine:score"}}, [], (), [
+        ("pruners", "gentle:gradual")
+    ])["plugins"]  # fmt: skip
+    assert found.keys() == {"pruners/gentle:gradual", "scorers/mine:score"}
+
+
+def hashed(name):
+    return dependencies({}, [], (), [("scorers", name)]).get("plugins", {}).get(f"scorers/{name}")
+
+
+def test_all_of_a_package_counts_and_nothing_beside_it(write):
+    write("pack/__init__.py", "")
+    write("pack/deep/more.py", "a = 1\n")
+    write("pack/score.py", SCORER.format(""))
+    seen = [hashed("pack.score:score")]
+    write("pack/deep/more.py", "a = 2\n")
+    seen.append(hashed("pack.score:score"))
+    write("pack/deep/other.py", "a = 2\n")
+    seen.append(hashed("pack.score:score"))
+    assert len({*seen, None}) == 4
+    write("other.py", "a = 2\n")
+    write("pack/deep/notes.txt", "not code\n")
+    write("pack/.venv/lib/more.py", "not imported\n")
+    assert hashed("pack.score:score") == seen[-1]
+    assert "pack" not in sys.modules
+
+
+def test_a_folder_without_init_is_a_package_too(write):
+    write("plain/score.py", SCORER.format(""))
+    before = hashed("plain.score:score")
+    write("plain/helper.py", "a = 1\n")
+    assert None not in (before, hashed("plain.score:score"))
+    assert hashed("plain.score:score") != before
+
+
+def test_the_same_code_elsewhere_has_the_same_hash(write, tmp_path, monkeypatch):
+    write("mine.py", SCORER.format(""))
+    here = hashed("mine:score")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "mine.py").rename(tmp_path / "there/mine.py")
+    monkeypatch.syspath_prepend(tmp_path / "there")
+    assert hashed("mine:score") == here is not None
+
+
+def test_what_is_installed_without_sources_counts_by_its_version(write, tmp_path):
+    Path("bare").mkdir()
+    info = tmp_path / "bare-3.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bare\nVersion: 3.1\n")
+    (info / "RECORD").write_text("bare/score.so,,\n")
+    (info / "top_level.txt").write_text("bare\n")
+    write("unrelated.py", "")
+    assert hashed("bare.score:score") == "3.1"
+
+
+def test_what_a_file_names_is_not_taken_from_the_current_folder(write):
+    write("mine.py", SCORER.format(""))
+    assert registry.origin("scorers", "mine:score") is not None
+    assert registry.origin("scorers", "mine:score", by_file=True) is None
+    assert registry.origin("scorers", "os:system") is None
+    assert registry.origin("scorers", "nowhere:score") is None
+    assert "mine" not in sys.modules
