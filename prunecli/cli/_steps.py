@@ -109,7 +109,7 @@ def inputs(job: Job) -> Mapping[str, Any]:
     params = _params(job.command, tuple(job.arguments))
     command = STEPS[job.command]
     flags = {str(option.name) for option in command.params if option.default is not None}
-    return dependencies(params, command.reads(params), flags, named_plugins(job))
+    return dependencies(params, command.reads(params), flags, named_plugins(job), job.reads)
 
 
 def named_plugins(job: Job) -> set[tuple[str, str]]:

@@ -51,6 +51,8 @@ class Job:
     arguments: list[str]
     output: Path
     needs: tuple[str, ...]
+    reads: tuple[Path, ...] = ()
+    """The outputs of those that it needs."""
 
     @property
     def folder(self) -> Path:
@@ -192,7 +194,7 @@ def _job(
     check: Check,
 ) -> Job:
     """The step's job at that place of the matrix; after a fault, one that only has a name."""
-    needs: list[str] = []
+    needs: dict[str, Path] = {}
 
     def fill(value: Any) -> Any:
         if isinstance(value, list):
@@ -204,7 +206,7 @@ def _job(
             name, which = references[0]
             wanted = _wanted(_substituted(which, variables))
             fitting = _meant(jobs.get(name, {}), place, which, wanted)
-            needs.extend(job.name for job in fitting)
+            needs.update((job.name, job.output) for job in fitting)
             if wanted and not fitting:
                 recipe.fault(step.place, f"{value!r} is the output of no job")
             paths = [str(job.output) for job in fitting] or [value]
@@ -222,7 +224,8 @@ def _job(
     name = "/".join(filter(None, (step.name, _label(place, place))))
     output = folder / name / checked.product
     arguments = ["--output", str(output), *checked.arguments]
-    return Job(name, step.name, step.command, arguments, output, tuple(dict.fromkeys(needs)))
+    reads = tuple(needs.values())
+    return Job(name, step.name, step.command, arguments, output, tuple(needs), reads)
 
 
 def _meant(jobs: Jobs, place: Axes, which: str | None, wanted: Mapping[str, str]) -> list[Job]:

@@ -33,16 +33,18 @@ def dependencies(
     splits: Sequence[str],
     flags: Collection[str] = (),
     plugins: Collection[Plugin] = (),
+    files: Collection[Path] = (),
 ) -> dict[str, Any]:
     """Options, with every path replaced by the hash of what it holds, versions, code and the data.
 
     `splits` are those of the data set that the command reads, `plugins` those that its options
-    name. Options that say nothing are left out, so that a command that learns a new one still knows
-    its old work: those that are not given, and `flags` that are off. What this machine takes for
-    `auto` is part of it.
+    name, and `files` those whose paths may stand in texts, as in a plugin's options. Options that
+    say nothing are left out, so that a command that learns a new one still knows its old work:
+    those that are not given, and `flags` that are off. What this machine takes for `auto` is part
+    of it.
     """
     options = {
-        name: _content(value)
+        name: _content(value, files)
         for name, value in (dict(params) | _chosen(params)).items()
         if name not in NOT_CONTENT
         and value not in (None, (), [], {})
@@ -71,12 +73,18 @@ def _chosen(params: Mapping[str, Any]) -> dict[str, str]:
     return chosen
 
 
-def _content(value: Any) -> Any:
+def _content(value: Any, files: Collection[Path]) -> Any:
     if isinstance(value, Path):
         sharded = value.is_dir() or value.name.endswith(INDEX_END)
         return TensorFile(value).sha256 if sharded else file_sha256(value)
     if isinstance(value, list | tuple):
-        return [_content(item) for item in value]
+        return [_content(item, files) for item in value]
+    if isinstance(value, dict):
+        return {key: _content(item, files) for key, item in value.items()}
+    if isinstance(value, str):
+        for file in sorted(files, key=lambda file: -len(str(file))):  # a/x is a part of aa/x
+            if str(file) in value:
+                value = value.replace(str(file), file_sha256(file))
     return value
 
 

@@ -113,6 +113,35 @@ def test_a_network_counts_where_only_the_checkpoint_names_it(study, write):
     assert weights == {"models/mynet:net": after["models/mynet:net"]}
 
 
+REFERRING = """
+from pathlib import Path
+
+def score(weight, *, ref: str):
+    return weight.abs() * Path(ref).stat().st_size
+"""
+
+
+def test_an_output_that_an_option_of_a_plugin_refers_to_counts_by_what_is_in_it(write, prune):
+    write("mine.py", REFERRING)
+    text = """
+        version: 1
+        vars: {method: magnitude}
+        steps:
+          dense: {train: {model: cnn, dataset: digits, epochs: 0}}
+          other: {score: {checkpoint: "@dense", method: "${method}"}}
+          own: {score: {checkpoint: "@dense", method: "mine:score", opt: {ref: "@other"}}}
+    """
+    Path("r.yaml").write_text(text)
+
+    def ran(*options):
+        return json.loads(prune("run", "r.yaml", "--json", *options).out)["ran"]
+
+    assert [ran(), ran()] == [3, 0]
+    Path("r.yaml").write_text(text.replace("version: 1", "version: 1\n        name: tiny"))
+    assert ran() == 0  # taken from a study in another folder
+    assert [ran("--set", "method=random"), ran("--set", "method=random")] == [2, 0]
+
+
 # What is hashed
 
 

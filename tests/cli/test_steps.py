@@ -10,6 +10,7 @@ from prunecli.cli._steps import RESERVED, STEPS, arguments, check, context, inpu
 from prunecli.cli._values import KeyValue, Named, Number
 from prunecli.errors import BadUsage
 from prunecli.recipe.plan import Job
+from prunecli.steps.inputs import dependencies
 
 
 @pytest.mark.parametrize(
@@ -182,3 +183,30 @@ def test_what_the_machine_takes_for_auto_counts(monkeypatch):
     assert keys[0] | {"precision": "fp32"} == keys[1]
     assert what_counts("train", **TRAIN, precision="bf16") == keys[0]
     assert what_counts("train", **TRAIN, device="cuda:7").get("precision") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [("{}", ["one/a/x"]), ("['{}', '{}']", ["a/x", "aa/x"]), ("{}:{}", ["b/aa/x", "b/a/x"])],
+)
+def test_a_file_that_a_text_names_counts_by_what_is_in_it_wherever_it_lies(
+    tmp_path, monkeypatch, text, places
+):
+    def counted(folder, contents):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        files = [Path(place) for place in places]
+        for file, content in zip(files, contents, strict=True):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        if folder == "elsewhere":
+            files = [file.absolute() for file in files]
+        return dependencies({"opt": {"ref": text.format(*files), "n": "1"}}, [], files=files)
+
+    contents = ["first", "second"][: len(places)]
+    there = counted("here", contents)
+    assert counted("elsewhere", contents) == there
+    for place in range(len(places)):
+        changed = [*contents]
+        changed[place] = "other"
+        assert counted(f"changed{place}", changed) != there
