@@ -145,7 +145,10 @@ def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:
         if name in RESERVED:
             faults.append(f"{key!r} is set by 'prunecli run'")
         elif name in places:
-            positional += [str(item) for item in (value if isinstance(value, list) else [value])]
+            items = value if isinstance(value, list) else [value]
+            if any(item is None or isinstance(item, bool | dict) for item in items):
+                faults.append(f"{key!r} needs one value")
+            positional += map(str, items)
         elif name in flags:
             try:
                 argv += _option(flags[name], name, value)

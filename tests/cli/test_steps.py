@@ -50,6 +50,10 @@ def test_options_become_arguments(command, options, argv):
         ("mask", {"densty": 1, "socpe": 2}, ["mean 'density'?", "mean 'scope'?"]),
         ("eval", {"throughput": "yes"}, ["'throughput' must be true or false"]),
         ("train", {"epochs": [1, 2], "lr": None}, ["'epochs' needs one value", "'lr' needs one"]),
+        ("eval", {"checkpoint": None}, ["'checkpoint' needs one value"]),
+        ("eval", {"checkpoint": True}, ["'checkpoint' needs one value"]),
+        ("mask", {"scores": {"a": 1}}, ["'scores' needs one value"]),
+        ("report", {"results": ["a", None]}, ["'results' needs one value"]),
         ("train", {"resume": True, "json": True}, ["'resume' is set by", "'json' is set by"]),
         (
             "train",
