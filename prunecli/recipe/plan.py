@@ -22,11 +22,18 @@ from prunecli.errors import BadUsage, suggest
 from prunecli.recipe.matrix import places
 from prunecli.recipe.parse import Place
 from prunecli.recipe.read import Axes, Recipe, Step
+from prunecli.recipe.variables import (
+    REFERENCE,
+    filled,
+    names_in,
+    no_variable,
+    resolved,
+    substituted,
+    texts,
+)
 
-VARIABLE = re.compile(r"\$\{([^}]*)\}")
 HERE = "here"
 """The folder of the recipe: a variable that is always there."""
-REFERENCE = re.compile(r"@([A-Za-z_][\w-]*)(?:\[([^\[\]]+)\])?")
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ Jobs = dict[str, tuple[Axes, Job]]
 
 def plan(recipe: Recipe, folder: Path, check: Check) -> list[Job]:
     """Every job, each after those it needs. Raises BadUsage with all faults at once."""
+    recipe = resolved(recipe)
     order = _order(recipe)
     axes: dict[str, tuple[str, ...]] = {}
     for name in order:
@@ -125,17 +133,9 @@ def _order(recipe: Recipe) -> list[str]:
         return list(recipe.steps)
 
 
-def _texts(value: Any) -> list[str]:
-    """Every text in a value, however deep."""
-    if isinstance(value, list | dict):
-        items = value.values() if isinstance(value, dict) else value
-        return [text for item in items for text in _texts(item)]
-    return [value] if isinstance(value, str) else []
-
-
 def _malformed(value: Any) -> list[str]:
     """Texts that look like references and are none."""
-    return [t for t in _texts(value) if t.startswith("@") and not _is_reference(t)]
+    return [t for t in texts(value) if t.startswith("@") and not _is_reference(t)]
 
 
 def _is_reference(text: str) -> bool:
@@ -147,7 +147,7 @@ def _is_reference(text: str) -> bool:
 
 def _references(value: Any) -> list[tuple[str, str | None]]:
     """The steps that a value refers to, and which outputs of each: None for one, '*' for all."""
-    matches = [match for text in _texts(value) if (match := REFERENCE.fullmatch(text))]
+    matches = [match for text in texts(value) if (match := REFERENCE.fullmatch(text))]
     return [(match[1], match[2]) for match in matches]
 
 
@@ -157,21 +157,16 @@ def _wanted(which: str | None) -> dict[str, str]:
     return {axis.strip(): value.strip() for axis, _, value in (p.partition("=") for p in pairs)}
 
 
-def _variables(value: Any) -> list[str]:
-    return [name for text in _texts(value) for name in VARIABLE.findall(text)]
-
-
 def _axes_of(recipe: Recipe, step: Step, axes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     used: set[str] = set()
     for key, value in step.options.items():
         place = (*step.place, key)
-        for name in _variables(value):
+        for name in names_in(value):
             axis = recipe.set_by.get(name, name)
             if axis in recipe.matrix:
                 used.add(axis)
             elif name not in recipe.variables and name != HERE:
-                known = list(dict.fromkeys((*recipe.variables, *recipe.matrix, *recipe.set_by)))
-                recipe.fault(place, f"there is no variable {name!r}{suggest(name, known)}")
+                recipe.fault(place, no_variable(recipe, name))
         for name, which in _references(value):
             used |= set(axes.get(name, ())) if which is None else set()
             for axis in _wanted(which):
@@ -196,28 +191,24 @@ def _job(
     """The step's job at that place of the matrix; after a fault, one that only has a name."""
     needs: dict[str, Path] = {}
 
-    def fill(value: Any) -> Any:
-        if isinstance(value, list):
-            items = [fill(item) for item in value]
-            return [x for item in items for x in (item if isinstance(item, list) else [item])]
-        if isinstance(value, dict):
-            return {key: fill(item) for key, item in value.items()}
-        if references := _references(value):
-            name, which = references[0]
-            wanted = _wanted(_substituted(which, variables))
-            fitting = _meant(jobs.get(name, {}), place, which, wanted)
-            needs.update((job.name, job.output) for job in fitting)
-            if wanted and not fitting:
-                recipe.fault(step.place, f"{value!r} is the output of no job")
-            paths = [str(job.output) for job in fitting] or [value]
-            return paths[0] if which is None else paths
-        return _substituted(value, variables)
+    def fill(text: str) -> Any:
+        references = _references(text)
+        if not references:
+            return substituted(text, variables)
+        name, which = references[0]
+        wanted = _wanted(which and substituted(which, variables))
+        fitting = _meant(jobs.get(name, {}), place, which, wanted)
+        needs.update((job.name, job.output) for job in fitting)
+        if wanted and not fitting:
+            recipe.fault(step.place, f"{text!r} is the output of no job")
+        paths = [str(job.output) for job in fitting] or [text]
+        return paths[0] if which is None else paths
 
     checked = Checked([], "")
     variables = recipe.variables_at({a: v for a, v in place.items() if recipe.matrix[a]})
-    if all(name in variables for name in _variables(step.options)):
+    if all(name in variables for name in names_in(step.options)):
         try:
-            checked = check(step.command, fill(step.options))
+            checked = check(step.command, filled(step.options, fill))
         except BadUsage as error:
             for line in str(error).splitlines():
                 recipe.fault(_blamed(step, line), f"step {step.name!r}: {line}")
@@ -242,16 +233,6 @@ def _agree(one: Axes, other: Axes) -> bool:
 
 def _fits(at: Axes, wanted: Mapping[str, str]) -> bool:
     return all(fnmatchcase(str(at.get(axis)), value) for axis, value in wanted.items())
-
-
-def _substituted(value: Any, variables: Mapping[str, Any]) -> Any:
-    """`${x}` replaced; a text that is nothing else keeps the variable's type."""
-    if not isinstance(value, str):
-        return value
-    whole = VARIABLE.fullmatch(value)
-    if whole:
-        return variables[whole[1]]
-    return VARIABLE.sub(lambda match: str(variables[match[1]]), value)
 
 
 def _blamed(step: Step, message: str) -> Place:

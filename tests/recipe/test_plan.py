@@ -186,13 +186,88 @@ def test_a_variable_alone_keeps_its_type_and_is_text_within_text(given):
     }
 
 
-def test_what_a_variable_holds_is_not_expanded_again(given):
+def test_a_variable_may_refer_to_others_and_to_the_folder_of_the_recipe(given):
     options = given("""
         version: 1
-        vars: {a: "${b}", b: "@s"}
-        steps: {s: {eval: {x: "${a}", y: "${b}"}}}
+        vars:
+          title: "Study of ${net} from ${where}"
+          net: "${model}"
+          where: "${here}/data"
+          model: cnn
+          words: ["${more}", "${n}"]
+          more: [x, "${model}"]
+          options: {size: "${n}"}
+          n: 5
+        steps:
+          s: {eval: {title: "${title}", words: "${words}", opt: "${options}"}}
     """)
-    assert options["s"] == {"x": "${b}", "y": "@s"}
+    assert options["s"] == {
+        "title": "Study of cnn from ./data", "words": ["x", "cnn", 5], "opt": {"size": 5}
+    }  # fmt: skip
+
+
+def test_what_an_axis_sets_may_refer_to_variables_and_set_has_its_say(given):
+    text = """
+        version: 1
+        vars: {model: cnn, title: "of ${model}"}
+        matrix: {method: {A: {label: "A ${title}"}, B: {label: B, title: none}}}
+        steps: {s: {eval: {label: "${label}", title: "${title}"}}}
+    """
+    text = text.replace("B, title: none", "B")
+    assert given(text) == {
+        "s/method=A": {"label": "A of cnn", "title": "of cnn"},
+        "s/method=B": {"label": "B", "title": "of cnn"},
+    }
+    assert given(text, {"model": "vgg16"})["s/method=A"]["label"] == "A of vgg16"
+    assert given(text, {"title": "${model}!"})["s/method=A"]["label"] == "A cnn!"
+
+
+LITERAL = """
+version: 1
+vars:
+  a: "@s"
+  b: [x, "@s[*]", "@ 5%", a@s]
+  c: "${nowhere}"
+  d: "on ${seed}"
+  e: "by ${scorer}"
+matrix:
+  seed: [0, "${n}"]
+  init: ["@s"]
+  method:
+    A:
+      scorer: "@s"
+      other: "${seed}"
+  include: [{seed: "${n}"}]
+steps: {s: {eval: {checkpoint: x}}}
+"""
+
+
+def test_what_would_be_passed_on_as_it_is_spelled_is_refused(faults):
+    assert faults(LITERAL) == [
+        "r.yaml:3: 'a' cannot hold '@s'; write it in the step",
+        "r.yaml:4: 'b' cannot hold '@s[*]'; write it in the step",
+        "r.yaml:5: there is no variable 'nowhere'; did you mean 'other'?",
+        "r.yaml:6: 'd' cannot hold '${seed}', which an axis sets; write it in the step",
+        "r.yaml:7: 'e' cannot hold '${scorer}', which an axis sets; write it in the step",
+        "r.yaml:9: 'seed' cannot hold '${n}'; write the value itself, or let the axis set a "
+        "variable",
+        "r.yaml:10: 'init' cannot hold '@s'; write it in the step",
+        "r.yaml:13: 'scorer' cannot hold '@s'; write it in the step",
+        "r.yaml:14: 'other' cannot hold '${seed}', which an axis sets; write it in the step",
+        "r.yaml:15: 'include' cannot hold '${n}'; write the value itself, or let the axis set a "
+        "variable",
+    ]
+
+
+def test_variables_that_need_each_other_are_named(faults):
+    [fault] = faults("version: 1\nvars:\n  a: '${a}!'\n" + STEPS_OF_ONE)
+    assert fault == "r.yaml:3: the variables need each other: a <- a"
+
+
+def test_variables_do_not_grow_without_end(faults):
+    doubled = "".join(f"  v{n}: '${{v{n + 1}}}${{v{n + 1}}}'\n" for n in range(60))
+    found = faults(f"version: 1\nvars:\n{doubled}  v60: xy\n" + STEPS_OF_ONE)
+    assert "grows over 1,000,000 bytes" in found[-1]
 
 
 def test_set_replaces_variables_and_axes(given):

@@ -15,6 +15,7 @@ from prunecli.errors import BadUsage
 from prunecli.recipe.parse import scalar
 from prunecli.recipe.plan import Checked, plan
 from prunecli.recipe.read import read_recipe
+from prunecli.recipe.variables import REFERENCE, VARIABLE
 
 SECONDS = 1
 """Of the processor, for one recipe."""
@@ -222,6 +223,7 @@ held = (
     st.none() | st.booleans() | st.integers(-(10**30), 10**30) | text | st.sampled_from(ODD)
     | st.floats(allow_nan=False, allow_infinity=False)
 )  # fmt: skip
+held = held.filter(lambda x: not (VARIABLE.search(str(x)) or REFERENCE.fullmatch(str(x))))
 
 beside = st.text("a $@{}", max_size=3).filter(lambda around: "${" not in around)
 
