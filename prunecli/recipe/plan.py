@@ -35,6 +35,9 @@ from prunecli.recipe.variables import (
 HERE = "here"
 """The folder of the recipe: a variable that is always there."""
 
+LONGEST = 255
+"""Bytes of a folder's name, on nearly all file systems."""
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -213,6 +216,10 @@ def _job(
             for line in str(error).splitlines():
                 recipe.fault(_blamed(step, line), f"step {step.name!r}: {line}")
     name = "/".join(filter(None, (step.name, _label(place, place))))
+    if any(len(part.encode()) > LONGEST for part in name.split("/")):
+        mend = "give long values names, by a table in place of the axis's list"
+        what = f"the folder of a job of step {step.name!r} has a name of over {LONGEST} bytes"
+        recipe.fault(step.place, f"{what}; {mend}")
     output = folder / name / checked.product
     arguments = ["--output", str(output), *checked.arguments]
     reads = tuple(needs.values())

@@ -154,6 +154,20 @@ def test_names_of_folders_are_quoted(planned):
     assert all(job.output.resolve().is_relative_to(FOLDER.resolve()) for job in jobs.values())
 
 
+def test_a_name_that_no_folder_can_have_is_a_fault(planned, faults):
+    text = """
+        version: 1
+        matrix: {{title: [{}]}}
+        steps: {{{}: {{report: {{results: x, title: "${{title}}"}}}}}}
+    """
+    assert len(*planned(text.format("x" * 249, "r"))) == len("r/title=") + 249
+    for long, step in (("x" * 250, "r"), ("\u00e4" * 42, "r"), ("x", "r" * 256)):
+        [fault] = faults(text.format(long, step))
+        assert fault.startswith(
+            f"r.yaml:3: the folder of a job of step {step!r} has a name of over"
+        )
+
+
 # Variables
 
 
