@@ -132,15 +132,16 @@ def check_data_fits(meta: Mapping[str, Any], data: Images) -> None:
 
 @lru_cache(maxsize=4)
 def fingerprint(data: Images) -> str:
-    """The hash of the decoded images and labels: the same however they are stored.
+    """The hash of all that a data set is: the same however it is stored.
 
     Of streamed images it is that of their files' names and sizes, since reading all takes too long.
     """
-    digest = hashlib.sha256()
+    norm = [[float(number) for number in numbers] for numbers in (data.mean, data.std)]
+    said = [list(map(str, data.classes)), norm, data.pad, data.flip, list(data.images.shape)]
+    digest = hashlib.sha256(json.dumps(said).encode())
     if isinstance(data.images, Stream):
         for path, size in zip(data.images.files, data.images.sizes, strict=True):
             digest.update(f"{path.parent.name}/{path.name}|{size}|".encode())
-        digest.update(repr(data.images.one).encode())
     else:
         digest.update(data.images.numpy().data)
     digest.update(data.labels.numpy().data)
