@@ -2,8 +2,9 @@
 
 A record holds the key that the job was started with. It is the hash of everything that the output
 depends on: command, options, the contents of its inputs, the data, and the versions of what
-computes. Once the job is done the record holds the hash of its output too, and after a failure the
-reason. A record with neither is of a job that is being done, or that was killed.
+computes. Once the job is done the record holds the hash of its output too, and of masks that were
+written beside it, and after a failure the reason. A record with neither is of a job that is being
+done, or that was killed.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from prunecli.errors import BadOutput, PruneError
-from prunecli.files.atomic import is_locked, locked, write_bytes, write_text
+from prunecli.files.atomic import is_locked, locked, sweep, write_bytes, write_text
 from prunecli.files.digest import file_sha256
 from prunecli.files.header import printable, reason
 from prunecli.recipe.plan import Job
 
 RECORD = "job.json"
 STATE = "*.state.safetensors"
+PARTS = ".*.*.part"
+"""Of the files that `Shelf.take` copies, and of the record: nobody else sweeps those."""
+MASKS = "*.mask.safetensors"
+"""What is written beside an output and is a result as well; a log is none."""
 
 
 def job_key(command: str, inputs: Mapping[str, Any]) -> str:
@@ -38,7 +43,13 @@ def is_done(job: Job, key: str) -> bool:
 
 
 def _is_intact(output: Path, record: Mapping[str, Any]) -> bool:
-    return output.is_file() and record.get("sha256") == file_sha256(output)
+    """An older record says nothing of what lies beside the output."""
+    beside = record.get("beside", {})
+    if not isinstance(beside, dict):
+        return False
+    hashes = {output.parent / name: sha256 for name, sha256 in beside.items()}
+    hashes[output] = record.get("sha256")
+    return all(file.is_file() and file_sha256(file) == sha256 for file, sha256 in hashes.items())
 
 
 def state(job: Job, key: str) -> str:
@@ -55,10 +66,16 @@ def state(job: Job, key: str) -> str:
     return "done" if _is_intact(job.output, record) else "waiting"
 
 
-def held(job: Job) -> AbstractContextManager[None]:
-    """Within, others see that the job is running."""
+@contextmanager
+def held(job: Job) -> Iterator[None]:
+    """Within, others see that the job is running. What killed ones were writing is removed."""
     make_folder(job.folder)
-    return locked(job.folder / RECORD, printable(str(job.folder)))
+    with locked(job.folder / RECORD, printable(str(job.folder))):
+        if not is_locked(job.output):  # somebody may be doing the job's command by hand
+            for part in job.folder.glob(PARTS):
+                name = part.name.removeprefix(".").rsplit(".", 2)[0]
+                sweep(job.folder / name, in_stages=True)
+        yield
 
 
 def start(job: Job, key: str) -> None:
@@ -70,7 +87,9 @@ def start(job: Job, key: str) -> None:
 
 
 def finish(job: Job, key: str) -> None:
-    _write(job, {"key": key, "output": job.output.name, "sha256": file_sha256(job.output)})
+    record = {"key": key, "output": job.output.name, "sha256": file_sha256(job.output)}
+    beside = {mask.name: file_sha256(mask) for mask in job.folder.glob(MASKS)}
+    _write(job, record | ({"beside": beside} if beside else {}))
 
 
 def fail(job: Job, key: str, error: str) -> None:

@@ -593,3 +593,16 @@ def test_an_interrupted_study_goes_on_mid_training_to_the_same_bytes(run):
     assert not state.exists()
     run("two")
     assert outputs("one") == outputs("two")
+
+
+def test_a_mask_that_a_pruner_left_is_made_again_when_it_is_gone(ran):
+    Path("r.yaml").write_text(
+        "version: 1\nsteps:\n  t: {train: {model: cnn, dataset: digits, epochs: 1,"
+        " pruner: gradual, density: 0.5}}\n"
+    )
+    assert [ran("one"), ran("one")] == [1, 0]
+    mask = Path("one/t/ckpt.mask.safetensors")
+    before = mask.read_bytes()
+    mask.unlink()
+    assert [ran("one"), ran("one")] == [1, 0]
+    assert mask.read_bytes() == before

@@ -2,10 +2,12 @@
 
 import json
 import threading
+from pathlib import Path
 
 import pytest
 
 from prunecli.errors import BadOutput
+from prunecli.files.atomic import locked
 from prunecli.files.digest import file_sha256
 from prunecli.recipe import records
 from prunecli.recipe.plan import Job
@@ -59,6 +61,51 @@ def test_a_job_is_done_while_key_and_output_are_what_they_were(done):
     assert not records.is_done(done, "another")
     done.output.write_text("made by someone else")
     assert not records.is_done(done, "k")
+
+
+@pytest.fixture
+def masked(job):
+    """The job, done with a mask and a log beside its output."""
+    records.start(job, "k")
+    for name in ("out.txt", "ckpt.mask.safetensors", "ckpt.log.jsonl"):
+        (job.folder / name).write_text(name)
+    records.finish(job, "k")
+    return job
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_text("another")])
+def test_a_mask_beside_the_output_belongs_to_what_is_done(masked, harm):
+    assert records.is_done(masked, "k")
+    harm(masked.folder / "ckpt.log.jsonl")
+    assert records.is_done(masked, "k")
+    harm(masked.folder / "ckpt.mask.safetensors")
+    assert not records.is_done(masked, "k")
+    assert records.state(masked, "k") == "waiting"
+
+
+@pytest.mark.parametrize("beside", [None, ["ckpt.mask.safetensors"], "x", {"../none": 1}])
+def test_a_damaged_list_of_what_lies_beside_counts_as_not_done(masked, beside):
+    (masked.folder / "job.json").write_text(json.dumps(record(masked) | {"beside": beside}))
+    assert not records.is_done(masked, "k")
+
+
+def test_a_record_of_an_earlier_version_stays_good(masked):
+    older = {key: value for key, value in record(masked).items() if key != "beside"}
+    (masked.folder / "job.json").write_text(json.dumps(older))
+    (masked.folder / "ckpt.mask.safetensors").unlink()
+    assert records.is_done(masked, "k")
+
+
+def test_what_a_killed_writer_left_is_removed_once_the_job_is_held(job):
+    job.folder.mkdir()
+    left = [".job.json.9999.part", ".out.txt.99999.part", ".ckpt.mask.safetensors.1.part"]
+    kept = [".out.txt.begun", ".out.txt.x.part", "out.txt.9.part", "notes.part", "out.txt"]
+    for name in left + kept:
+        (job.folder / name).touch()
+    with locked(job.output, "someone by hand"), records.held(job):
+        assert all((job.folder / name).exists() for name in left + kept)
+    with records.held(job):
+        assert {path.name for path in job.folder.iterdir()} == {*kept, ".job.json.lock"}
 
 
 def test_states_from_first_to_last(job):
