@@ -56,6 +56,7 @@ prunecli run study.yaml --emit sh > study.sh
 )
 @click.option("--keep-going", is_flag=True, help="After a failure, do all that does not need it.")
 @click.option("-o", "--output", type=FILE, help="The study's folder. [default: runs/NAME]")
+@click.option("--wait", is_flag=True, help="Wait for another process that runs the study.")
 @click.option("--status", is_flag=True, help="Print what is done and what is not, do nothing.")
 @click.option("--dry-run", is_flag=True, help="Print every job's command, do nothing.")
 @click.option("--emit", type=click.Choice(["sh"]), help="Print it as a shell script instead.")
@@ -99,7 +100,7 @@ def do(jobs: list[Job], folder: Path, params: Mapping[str, Any]) -> None:
     from prunecli.recipe.records import Shelf
 
     shelf = Shelf(folder, shared=params["output"] is None)
-    with locked(folder / "study", printable(str(folder))):
+    with locked(folder / "study", printable(str(folder)), params["wait"]):
         place = engine(params["engine"], params["jobs"], threads(params), jobs)
         with watcher(jobs, place.slots, params["quiet"], params["verbose"]) as watching:
             study = Study(jobs, place, inputs, shelf, watching, params["keep_going"])
@@ -144,7 +145,7 @@ def script(jobs: list[Job], threads: int | None) -> str:
     if threads:
         lines.append(f"export OMP_NUM_THREADS={threads}")
     for job in jobs:
-        lines.append(f"mkdir -p {shlex.quote(str(job.folder))}")
+        lines.append(shlex.join(["mkdir", "-p", "--", str(job.folder)]))
         lines.append(shlex.join(["prunecli", job.command, "--force", *job.arguments]))
     return "\n".join(lines) + "\n"
 

@@ -29,7 +29,7 @@ def emitted(prune, tmp_path, monkeypatch):
 def test_the_script_is_plain_commands_in_order(emitted):
     lines = emitted.splitlines()
     assert lines[:2] == ["#!/bin/sh", "set -eu"]
-    assert lines[2] == "mkdir -p runs/tiny/init"
+    assert lines[2] == "mkdir -p -- runs/tiny/init"
     assert lines[3].startswith("prunecli train --force --output runs/tiny/init/ckpt.safetensors ")
     commands = [line.split()[1] for line in lines if line.startswith("prunecli ")]
     assert commands == ["train", *["mask"] * 2, *["apply"] * 2, *["eval"] * 2, "report"]
@@ -62,3 +62,11 @@ def test_a_script_is_no_json(prune, tmp_path, monkeypatch):
     ended = prune("run", "tiny.yaml", "--emit", "sh", "--json")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == "error: --emit and --json: one or the other\n"
+
+
+def test_a_folder_may_look_like_an_option(prune, follow, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    script = prune("run", "tiny.yaml", "--output=-w", "--only", "init", "--emit", "sh").out
+    assert [ended.code for ended in follow(script)] == [0]
+    assert (tmp_path / "-w/init/ckpt.safetensors").is_file()

@@ -548,6 +548,25 @@ def test_a_study_is_run_by_one_at_a_time(run, states):
         assert counts(states()) == {"waiting": 9}
     assert ended.code == 5
     assert f"one: process {os.getpid()} on " in ended.err
+    assert "use --wait" in ended.err
+
+
+def test_with_wait_a_study_is_run_once_the_other_is_over(run):
+    held, released = threading.Event(), []
+
+    def other():
+        with locked(Path("one/study"), "one"):
+            held.set()
+            time.sleep(0.6)
+            released.append(True)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait()
+    ended = run("--wait", "--only", "dense", "--set", "seed=0", "--set", "epochs=0", "--json")
+    thread.join()
+    assert ran(ended) == 1
+    assert released
 
 
 def test_studies_below_runs_share_what_they_have_in_common(prune, reference):
