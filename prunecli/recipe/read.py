@@ -43,7 +43,9 @@ class Recipe:
     settings: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     set_by: dict[str, str] = field(default_factory=dict)
     """The axis that sets a variable, for those that an axis sets."""
-    faults: list[tuple[int, str]] = field(default_factory=list)
+    faults: list[tuple[str, int, str]] = field(default_factory=list)
+    elsewhere: dict[Place, tuple[Path, int]] = field(default_factory=dict)
+    """File and line of what another recipe sets in this one, its base."""
 
     def variables_at(self, place: Axes) -> Mapping[str, Any]:
         """All variables at a place of the matrix: an axis's value, and what that value sets."""
@@ -52,17 +54,17 @@ class Recipe:
 
     def fault(self, place: Place, message: str) -> None:
         """Note a fault at the line of `place`, or of what it is in."""
-        while place and place not in self.lines:
+        while place and place not in self.lines and place not in self.elsewhere:
             place = place[:-1]
-        self.faults.append((self.lines.get(place, 1), message))
+        path, line = self.elsewhere.get(place, (self.path, self.lines.get(place, 1)))
+        self.faults.append((printable(str(path)), line, message))
         if len(self.faults) == MANY:
             self.raise_faults()
 
     def raise_faults(self) -> None:
         if self.faults:
-            label = printable(str(self.path))
-            in_order = sorted(dict.fromkeys(self.faults), key=lambda fault: fault[0])
-            raise BadUsage("\n".join(f"{label}:{line}: {message}" for line, message in in_order))
+            in_order = sorted(dict.fromkeys(self.faults), key=lambda fault: fault[:2])
+            raise BadUsage("\n".join(f"{file}:{line}: {said}" for file, line, said in in_order))
 
 
 def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str]) -> Recipe:
@@ -76,7 +78,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str
     recipe = Recipe(path.stem, path, {}, {}, [], [], {}, lines)
     _head(recipe, document, DERIVED_KEYS if "base" in document else KEYS)
     if "base" not in document:
-        return _read(recipe, document, overrides, commands)
+        return _read(recipe, document, {}, overrides, commands)
     settings = _table(recipe, document, "set")
     recipe.raise_faults()
     base = path.parent / str(document["base"])
@@ -86,7 +88,9 @@ def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str
     derived = Recipe(recipe.name, base, {}, {}, [], [], {}, lines)
     _head(derived, document, KEYS)
     derived.name = recipe.name
-    return _read(derived, document, {**settings, **overrides}, commands)
+    derived.elsewhere = {("set", key): (path, recipe.lines["set", key]) for key in settings}
+    derived.elsewhere["--set",] = (path, 1)
+    return _read(derived, document, settings, overrides, commands)
 
 
 def _head(recipe: Recipe, document: dict[str, Any], keys: set[str]) -> None:
@@ -104,6 +108,7 @@ def _head(recipe: Recipe, document: dict[str, Any], keys: set[str]) -> None:
 def _read(
     recipe: Recipe,
     document: dict[str, Any],
+    settings: Mapping[str, Any],
     overrides: Mapping[str, Any],
     commands: Iterable[str],
 ) -> Recipe:
@@ -115,7 +120,8 @@ def _read(
     _check_settings(recipe)
     for both in [axis for axis in recipe.matrix if axis in recipe.variables]:
         recipe.fault(("matrix", both), f"{both!r} is in vars too; rename one of them")
-    _override(recipe, overrides)
+    _override(recipe, {k: v for k, v in settings.items() if k not in overrides}, "set")
+    _override(recipe, overrides, "--set")
     for name, body in _table(recipe, document, "steps").items():
         step = _step(recipe, name, body, list(commands))
         if step:
@@ -191,24 +197,36 @@ def _points(recipe: Recipe, key: str, value: Any, matrix: dict[str, Any]) -> lis
     return [{axis: str(v) if axis in by_name else v for axis, v in e.items()} for e in value]
 
 
-def _override(recipe: Recipe, overrides: Mapping[str, Any]) -> None:
-    for key, value in overrides.items():
+def _override(recipe: Recipe, values: Mapping[str, Any], said: str) -> None:
+    """Set variables and axes, by 'set' of a recipe that this one is the base of, or by '--set'."""
+    prefix = f"{said}: " if said == "--set" else ""
+    for key, value in values.items():
+        place = (said, key)
+        if place in recipe.elsewhere:
+            _moved(recipe, "vars" if key in recipe.variables else "matrix", key, place)
         if key in recipe.variables:
             recipe.variables[key] = value
         elif key in recipe.matrix:
-            values = value if isinstance(value, list) else [value]
+            chosen = value if isinstance(value, list) else [value]
             rows = recipe.settings.get(key)
             if rows is not None:
-                values = [str(v) for v in values]
-                for odd in [v for v in values if v not in rows]:
+                chosen = [str(v) for v in chosen]
+                for odd in [v for v in chosen if v not in rows]:
                     hint = suggest(odd, list(rows))
-                    recipe.fault((), f"--set: there is no {key} {odd!r}{hint}")
-                    values = list(rows)
-            recipe.matrix[key] = _values(recipe, key, values)
-            recipe.include = [i for i in recipe.include if key not in i or i[key] in values]
+                    recipe.fault(place, f"{prefix}there is no {key} {odd!r}{hint}")
+                    chosen = list(rows)
+            recipe.matrix[key] = _values(recipe, key, chosen)
+            recipe.include = [i for i in recipe.include if key not in i or i[key] in chosen]
         else:
-            known = [*recipe.variables, *recipe.matrix]
-            recipe.fault((), f"--set: there is no {key!r} in vars or matrix{suggest(key, known)}")
+            hint = suggest(key, [*recipe.variables, *recipe.matrix])
+            recipe.fault(place, f"{prefix}there is no {key!r} in vars or matrix{hint}")
+
+
+def _moved(recipe: Recipe, part: str, key: str, place: Place) -> None:
+    """Have faults of what is set told where it is set; what an axis's values set stays."""
+    recipe.elsewhere[part, key] = recipe.elsewhere[place]
+    if key not in recipe.settings:
+        recipe.lines = {p: line for p, line in recipe.lines.items() if p[:2] != (part, key)}
 
 
 def _step(recipe: Recipe, name: str, body: Any, commands: list[str]) -> Step | None:

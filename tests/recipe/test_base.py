@@ -49,7 +49,13 @@ def test_the_command_line_has_the_last_word(derived):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("base: whole.yaml\nset: {epoch: 2}\n", "there is no 'epoch' in vars or matrix; did you"),
+        (
+            "base: whole.yaml\nset:\n  seed: 1\n  epoch: 2\n",
+            r"^\S*/quick.yaml:5: there is no 'epoch' in vars or matrix; did you mean 'epochs'\?$",
+        ),
+        ("base: whole.yaml\nset:\n  seed: [1, 1]\n", r"quick.yaml:4: the axis 'seed' has a value"),
+        ("base: whole.yaml\nset:\n  seed: [1, '${x}']\n", r"quick.yaml:4: 'seed' cannot hold"),
+        ("base: whole.yaml\nset:\n  epochs: '@dense'\n", r"quick.yaml:4: 'epochs' cannot hold"),
         ("base: whole.yaml\nset: [2]\n", r"quick.yaml:3: 'set' must be a table"),
         ("base: whole.yaml\nsteps: {}\n", r"quick.yaml:3: there is no key 'steps'"),
         ("base: quick.yaml\n", "a base is a recipe with steps of its own"),
@@ -64,3 +70,14 @@ def test_what_is_wrong_is_said(derived, text, words):
 def test_a_base_that_is_not_there_is_named(derived):
     with pytest.raises(BadInput, match=r"other\.yaml"):
         derived("base: other.yaml\n")
+
+
+def test_faults_are_told_where_they_stand(derived):
+    with pytest.raises(BadUsage) as error:
+        derived("base: whole.yaml\nset: {seed: two, other: 1}\n", epochss=3)
+    found = [line.rpartition("/")[2][:50] for line in str(error.value).splitlines()]
+    assert found == [
+        "quick.yaml:1: --set: there is no 'epochss' in vars",
+        "quick.yaml:3: there is no 'other' in vars or matri",
+        "whole.yaml:6: step 'dense': Invalid value for '--s",
+    ]
