@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from inspect import signature
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -159,10 +160,13 @@ class Flow(fx.Interpreter):
         """Those of a functional normalisation, by name."""
         found = n.normalized_arguments(self.traced, normalize_to_only_use_kwargs=True)
         flows = [node for node in n.all_input_nodes if node in self.flows]
-        if found is None or flows != [found.kwargs["input"]]:
+        named = dict(found.kwargs) if found else {}
+        if found and found.args:  # torch before 2.11 leaves those of a Python function as they are
+            named |= zip(signature(cast(Any, n.target)).parameters, found.args, strict=False)
+        if flows != [named.get("input")]:
             raise _untold(n, "it takes more than one thing that depends on the input")
         parts = {name: self.env[arg] if isinstance(arg, fx.Node) else arg
-                 for name, arg in found.kwargs.items()}  # fmt: skip
+                 for name, arg in named.items()}  # fmt: skip
         if parts.get("training") or parts.get("use_input_stats"):
             del parts["running_var"]
         return parts

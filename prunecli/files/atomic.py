@@ -61,14 +61,19 @@ def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
     made = [folder for folder in target.parents if not folder.exists()]
     lock = FileLock(path, timeout=-1 if wait else GLANCE)
     with refusals(label):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except Timeout:
-            holder = _holder(path)
-            raise BadOutput(
-                f"{label}: {holder} is writing it; wait for that, or use --wait"
-            ) from None
+        while not lock.is_locked:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout:
+                holder = _holder(path)
+                raise BadOutput(
+                    f"{label}: {holder} is writing it; wait for that, or use --wait"
+                ) from None
+            except FileNotFoundError:
+                if path.parent.exists():
+                    raise
+                # The one that was waited for had made the folder, and left nothing in it.
     try:
         with refusals(label):
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -85,7 +85,7 @@ def test_a_script_names_the_very_paths(shell, tmp_path):
     (tmp_path / "r.yaml").write_text(RUN)
     code, out, _ = shell('prunecli run r.yaml --emit sh -o "$name"', name=ODD_NAMES[2])
     assert code == 0
-    assert b"mkdir -p 'a\xff/init'\n" in out
+    assert b"mkdir -p -- 'a\xff/init'\n" in out
 
 
 @pytest.mark.parametrize(
