@@ -211,7 +211,17 @@ def summary(kind: str, name: str) -> str:
 
 
 def options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The keyword-only arguments: what `--opt` may set, with types and defaults."""
+    """The keyword-only arguments but `mask`: what `--opt` may set, with types and defaults."""
+    named = _named(function)
+    return {name: option for name, option in named.items() if name != "mask"}
+
+
+def takes_mask(scorer: Callable[..., Any]) -> bool:
+    """Whether a scorer is to be given the mask that is on while it scores, besides its options."""
+    return "mask" in _named(scorer)
+
+
+def _named(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     parameters = _parameters(function)
     return {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 

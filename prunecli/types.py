@@ -42,7 +42,10 @@ class Batches(Protocol):
 
 
 Scorer: TypeAlias = "Callable[Concatenate[nn.Module, Batches, ...], Scores]"
-"""Scores a model: `def snip(model, data, *, batches=1) -> Scores`."""
+"""Scores a model: `def snip(model, data, *, batches=1) -> Scores`.
+
+A keyword argument `mask` is given the mask that is on meanwhile, whose weights are zero by then.
+"""
 
 REACH = 4.0
 """Standard deviations to either side that a histogram of weights covers."""

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
-from prunecli.types import Batches, Params
+from prunecli.masks import prunable, zero_
+from prunecli.types import Batches, Mask, Params
 
 
 def samples(
@@ -49,12 +49,15 @@ def gradients(
 
 
 @torch.no_grad()
-def xavier_(model: nn.Module, seed: int) -> None:
-    """Draw the prunable weights anew: normal, variance 2 / (fan_in + fan_out). Zeros stay zero.
+def xavier_(model: nn.Module, seed: int, mask: Mask | None) -> None:
+    """Draw the prunable weights anew: normal, variance 2 / (fan_in + fan_out).
+
+    What the mask removed stays zero, and no other weight that is: some are initialised so.
 
     Source: Glorot & Bengio, AISTATS 2010, eq. 16
     """
     draw = torch.Generator().manual_seed(seed)
-    for weight in prunable(model).values():
-        fresh = nn.init.xavier_normal_(torch.empty(weight.shape), generator=draw)
-        weight.copy_(fresh.to(weight).masked_fill(weight == 0, 0.0))
+    for name, weight in prunable(model).items():
+        weight.copy_(nn.init.xavier_normal_(torch.empty(weight.shape), generator=draw))
+        if mask and name in mask:
+            zero_(weight, mask[name].to(weight.device))

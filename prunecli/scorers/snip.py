@@ -6,7 +6,7 @@ from torch import nn
 
 from prunecli.masks import prunable
 from prunecli.scorers._autograd import gradients, xavier_
-from prunecli.types import Batches, Scores
+from prunecli.types import Batches, Mask, Scores
 
 
 def snip(
@@ -17,6 +17,7 @@ def snip(
     per_class: int | None = None,
     init: Literal["own", "xavier"] = "own",
     seed: int = 0,
+    mask: Mask | None = None,
 ) -> Scores:
     """Connection sensitivity, |dL/dc| at c = 1.
 
@@ -25,11 +26,12 @@ def snip(
         s_j = |g_j * w_j|,    g = mean over batches of dL/dw
 
     Dividing by the sum over all weights, as the paper does, would not change their order. With
-    `init=xavier`, weights drawn anew are scored in place of the network's own.
+    `init=xavier`, weights drawn anew are scored in place of the network's own, all but those that
+    the mask removed.
 
     Source: Lee et al., SNIP, ICLR 2019, arXiv 1810.02340, eq. 4
     """
     if init == "xavier":
-        xavier_(model, seed)
+        xavier_(model, seed, mask)
     g, w = gradients(model, data, batches, per_class), prunable(model)
     return {name: (g[name] * w[name]).abs() for name in w}

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import nn
 
 from prunecli.scorers._autograd import gradients, xavier_
-from prunecli.types import Batches, Scores
+from prunecli.types import Batches, Mask, Scores
 
 
 def snip_thesis(
@@ -16,6 +16,7 @@ def snip_thesis(
     per_class: int | None = None,
     init: Literal["own", "xavier"] = "xavier",
     seed: int = 0,
+    mask: Mask | None = None,
 ) -> Scores:
     """Magnitude of the gradient alone: SNIP as the foresight thesis prints it.
 
@@ -27,7 +28,7 @@ def snip_thesis(
     Source: foresight thesis, eq. 3.5
     """
     if init == "xavier":
-        xavier_(model, seed)
+        xavier_(model, seed, mask)
     g = gradients(model, data, batches, per_class)
     total = sum(float(each.abs().double().sum()) for each in g.values())
     return {name: each.abs() / (total or 1.0) for name, each in g.items()}

@@ -175,7 +175,7 @@ class Scored:
 
 
 def network_scores(
-    scorer: Callable[[nn.Module, Batches], Scores],
+    scorer: Callable[..., Scores],
     model: nn.Module,
     batches: Batches,
     mask: Mask,
@@ -190,7 +190,8 @@ def network_scores(
         apply_(params, {name: kept.to(params[name].device) for name, kept in mask.items()})
         for name, weight in params.items():
             check_weight(name, weight.detach(), label)
-        scores = scorer(model, batches)
+        given = {"mask": mask} if registry.takes_mask(scorer) else {}
+        scores = scorer(model, batches, **given)
         for name, own in prunable(model).items():
             check_form(scores.get(name), own.shape, name, scorer)
     # Laid out as files and selection read them, once instead of at every pass.

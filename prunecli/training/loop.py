@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ def train(
         saving.now()
         progress.say(_line(row, time.monotonic() - began))
         if world.any(saving.interrupted()):
-            raise KeyboardInterrupt
+            _stop(state, progress)
     if settings.epochs:
         progress.say(f"trained in {time.monotonic() - started:.1f} s")
 
@@ -121,12 +121,17 @@ def _epoch(
             _check_finite(state, first_bad)
             saving.now()
             if stops:
-                progress.say(f"stopped after step {state.step}; --resume goes on from there")
-                raise KeyboardInterrupt
+                _stop(state, progress)
         progress.advance(f"epoch {epoch + 1}/{settings.epochs}", number + 1, steps)
     state.loss_sum = None
     _check_finite(state, first_bad)
     return loss_sum.item() / steps
+
+
+def _stop(state: TrainingState, progress: Progress) -> NoReturn:
+    """What is saved by now is all."""
+    progress.say(f"stopped after step {state.step}; --resume goes on from there")
+    raise KeyboardInterrupt
 
 
 def _step(

@@ -156,3 +156,16 @@ def test_a_stopped_score_goes_on_if_its_method_is_known(dense, monkeypatch, modu
     weights = load_file(dense)
     assert all(torch.equal(s, weights[name].abs()) for name, s in load_file(output).items())
     assert not list(output.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("method", ["snip", "snip-thesis"])
+def test_weights_drawn_anew_are_all_but_those_that_the_mask_removed(init, method):
+    file = open_artifact(init, "checkpoint")
+    tensors = dict(file) | {"fc2.weight": torch.zeros(10, 500)}
+    write_tensors(init, tensors, file.shards[init].metadata)
+    kept = mask(init, Selection(0.5, "layer"), Scoring("random"), None, Common())
+    scores = load_file(scored(init, method, kept, options={"init": "xavier"}))
+    bits, _ = read_mask(kept)
+    for name, own in scores.items():
+        assert torch.equal(own == -math.inf, ~bits[name])
+        assert (own[bits[name]] > 0).float().mean() > 0.3
