@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from prunecli.masks import dead_layers
+from prunecli.masks import dead_layers, exact_count
 from prunecli.parts import Parted, held
 from prunecli.quotas import SCOPES, Scope, Shapes
 
@@ -45,7 +45,7 @@ def _by_quotas(
     room = {name: math.prod(shape) for name, shape in shapes.items()}
     total = sum(room.values())
     for density in grid:
-        quotas = allocate(shapes, room, round(density * total))
+        quotas = allocate(shapes, room, exact_count(density, total))
         if all(quotas.values()) and not dead_layers(held(kept := pruned(density))):
             return kept
     return pruned(1.0)
