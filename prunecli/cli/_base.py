@@ -14,8 +14,7 @@ import click
 from prunecli import registry
 from prunecli.cli._streams import print_path
 from prunecli.cli._values import KeyValue, Named, as_dict
-from prunecli.errors import BadEnvironment, BadUsage
-from prunecli.files.header import printable
+from prunecli.errors import BadEnvironment, BadUsage, printable
 
 if TYPE_CHECKING:
     from prunecli.steps._common import Common, Source

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from prunecli.files.header import printable
+from prunecli.errors import printable
 from prunecli.types import Progress
 
 EVERY = 5.0  # seconds between plain lines

@@ -10,8 +10,7 @@ from typing import Any, TextIO
 
 import click
 
-from prunecli.errors import BadOutput
-from prunecli.files.header import printable, reason
+from prunecli.errors import BadOutput, printable, reason
 
 
 class _Results(io.FileIO):

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from prunecli.cli._progress import Lines
-from prunecli.files.header import printable
+from prunecli.errors import printable
 from prunecli.recipe.execute import Watcher
 from prunecli.recipe.plan import Job
 from prunecli.types import Progress

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from prunecli.cli._base import FILE, Command, examples, json_option
-from prunecli.files.header import printable
+from prunecli.errors import printable
 
 EXAMPLES = """
 prunecli inspect ckpt.safetensors

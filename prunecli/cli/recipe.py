@@ -9,8 +9,7 @@ import click
 from prunecli.cli._base import FILE, Command, examples, json_option
 from prunecli.cli._steps import STEPS, overrides_option, planned
 from prunecli.cli._streams import print_path
-from prunecli.errors import BadOutput
-from prunecli.files.header import printable
+from prunecli.errors import BadOutput, printable
 
 EXAMPLES = """
 prunecli recipe list

@@ -20,8 +20,7 @@ from prunecli.cli._base import (
 )
 from prunecli.cli._steps import inputs, overrides_option, planned
 from prunecli.cli._streams import print_path
-from prunecli.errors import BadUsage, suggest
-from prunecli.files.header import printable
+from prunecli.errors import BadUsage, printable, suggest
 
 if TYPE_CHECKING:
     from prunecli.recipe.plan import Job

@@ -10,8 +10,7 @@ import click
 
 from prunecli.cli._base import FILE, Command, examples, json_option
 from prunecli.cli._steps import inputs, overrides_option, planned
-from prunecli.errors import Mismatch
-from prunecli.files.header import printable
+from prunecli.errors import Mismatch, printable
 
 EXAMPLES = """
 prunecli verify sparse.safetensors --mask mask.safetensors && echo sound

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from prunecli.data._trees import find_split, read_tree
-from prunecli.errors import BadEnvironment, BadInput
-from prunecli.files.header import reason
+from prunecli.errors import BadEnvironment, BadInput, reason
 from prunecli.types import Stream
 
 

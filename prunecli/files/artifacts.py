@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunecli.errors import BadInput, Mismatch, some
+from prunecli.errors import BadInput, Mismatch, printable, some
 from prunecli.files.atomic import write_tensors
 from prunecli.files.bits import Packed, packed, unpacked
-from prunecli.files.header import is_shape, printable
+from prunecli.files.header import is_shape
 from prunecli.files.stages import write_in_stages
 from prunecli.files.tensors import TensorFile
 from prunecli.parts import PART, Made, Parted, held, parted

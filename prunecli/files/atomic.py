@@ -19,8 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from prunecli.errors import BadOutput, BadUsage
-from prunecli.files.header import printable, reason
+from prunecli.errors import BadOutput, BadUsage, printable, reason
 from prunecli.files.tensors import DTYPES
 from prunecli.parts import Made
 

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prunecli.errors import BadOutput, BadUsage
+from prunecli.errors import BadOutput, BadUsage, printable
 from prunecli.files.atomic import check_output, locked, refusals, sync_folder
-from prunecli.files.header import printable
 
 WEIGHTS = {
     ".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors", ".tflite",

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prunecli.errors import BadInput
+from prunecli.errors import BadInput, printable
+from prunecli.files.reading import Identity, opened, unreadable
 
 ITEM_SIZE = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
@@ -25,6 +26,7 @@ ITEM_SIZE = {
 FLOATS = {"F64", "F32", "F16", "BF16"}
 INDEX = "model.safetensors.index.json"
 MAX_HEADER = 100_000_000  # the format's own limit, in bytes
+MAX_DIMENSIONS = 64
 
 PICKLE_HELP = (
     "it is a pickle, which can run code when read; convert it once with "
@@ -64,16 +66,8 @@ class Header:
     entries: dict[str, Entry]
     metadata: dict[str, str]
     length: int
-
-
-def printable(text: str) -> str:
-    """The text with control characters and the like escaped: safe on any terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def reason(error: Exception) -> str:
-    """What the system says is wrong with a path, without the path."""
-    return getattr(error, "strerror", None) or str(error)
+    identity: Identity
+    """What the file was when this was read."""
 
 
 def read_header(path: Path) -> Header:
@@ -85,14 +79,14 @@ def read_header(path: Path) -> Header:
     """
     label = printable(str(path))
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+        with opened(path) as file:
+            identity = Identity.of(os.fstat(file.fileno()))
             head = file.read(64)
             _refuse_other_formats(label, head)
             length = int.from_bytes(head[:8], "little")
             if length > MAX_HEADER:
                 raise BadInput(f"{label}: its header claims {length:,} bytes; the limit is 100 MB")
-            if length > size - 8:
+            if length > identity.size - 8:
                 raise BadInput(f"{label}: it is truncated; the header alone needs {length:,} bytes")
             file.seek(8)
             raw = file.read(length)
@@ -103,9 +97,9 @@ def read_header(path: Path) -> Header:
     except FileNotFoundError:
         raise BadInput(f"{label}: there is no such file") from None
     except (OSError, ValueError) as error:
-        raise BadInput(f"{label}: cannot be read: {reason(error)}") from None
+        raise unreadable(path, error) from None
     try:
-        return _checked(_parse(raw), data_size=size - 8 - length, length=length)
+        return _checked(_parse(raw), length, identity)
     except ValueError as error:
         fault = printable(str(error))
         raise BadInput(f"{label}: not a valid safetensors file: {fault:.300}") from None
@@ -150,7 +144,7 @@ def strict_json(text: str, what: str = "it") -> Any:
         raise ValueError(f"{what} is nested too deeply") from None
 
 
-def _checked(table: dict[str, Any], data_size: int, length: int) -> Header:
+def _checked(table: dict[str, Any], length: int, identity: Identity) -> Header:
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ValueError("its metadata is not a table of strings")
@@ -163,9 +157,9 @@ def _checked(table: dict[str, Any], data_size: int, length: int) -> Header:
             fault = "overlaps the one before" if entry.start < position else "leaves a hole before"
             raise ValueError(f"tensor {name!r} {fault} it, at byte {entry.start}")
         position = entry.end
-    if position != data_size:
-        raise ValueError(f"its tensors need {position:,} bytes but it holds {data_size:,}")
-    return Header(in_order, metadata, length)
+    if position != (size := identity.size - 8 - length):
+        raise ValueError(f"its tensors need {position:,} bytes but it holds {size:,}")
+    return Header(in_order, metadata, length, identity)
 
 
 def _entry(name: str, value: Any) -> Entry:
@@ -183,8 +177,11 @@ def _entry(name: str, value: Any) -> Entry:
 
 
 def is_shape(value: Any) -> bool:
-    """Whether it is a list of sizes, each and all together (zeros aside) below 2^63."""
-    if not _naturals(value):
+    """Whether it is a list of sizes, each and all together (zeros aside) below 2^63.
+
+    As many as torch and numpy can walk through.
+    """
+    if not _naturals(value) or len(value) > MAX_DIMENSIONS:
         return False
     count = 1
     for size in value:

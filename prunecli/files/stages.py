@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 from torch import Tensor
 
+from prunecli.errors import printable
 from prunecli.files.atomic import bytes_of, laid_out, refusals, sync_folder
-from prunecli.files.header import printable
 from prunecli.parts import Made
 
 STAGE = 1 << 30

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from prunecli.errors import BadInput
+from prunecli.errors import BadInput, printable
 from prunecli.files.digest import ahead, file_sha256
-from prunecli.files.header import INDEX, Entry, Header, printable, read_header, reason, strict_json
+from prunecli.files.header import INDEX, Entry, Header, read_header, strict_json
 from prunecli.files.meta import sound
+from prunecli.files.reading import read_bytes, unchanged, unreadable
 from prunecli.parts import PART
 
 DTYPES = {
@@ -34,7 +33,7 @@ MAX_INDEX = 100_000_000
 
 
 class TensorFile(Mapping[str, Tensor]):
-    """A read-only mapping from names to tensors; each access maps that tensor's bytes anew.
+    """A read-only mapping from names to tensors; each access reads that tensor's bytes anew.
 
     Takes one safetensors file, a sharded directory with its index, or the index itself. Names come
     in the order of their bytes, shard by shard in the order of the shards' names.
@@ -65,32 +64,28 @@ class TensorFile(Mapping[str, Tensor]):
         return [self.path, *self.shards]
 
     def __getitem__(self, name: str) -> Tensor:
-        shard = self._home[name]
-        try:
-            with safe_open(shard, framework="pt") as file:
-                tensor: Tensor = file.get_tensor(name)
-        except (SafetensorError, OSError) as error:
-            fault = printable(reason(error))
-            raise BadInput(f"{self.label}: tensor {name!r} cannot be read: {fault}") from None
-        return tensor
+        entry = self.entry(name)
+        [whole] = self.parts(name, max(entry.numel, 1))
+        return whole.reshape(entry.shape)
 
     def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
         """The tensor's values in order, `size` of them at a time, by reads of so many bytes.
 
-        Nothing is mapped: of a tensor of any size, a part is in memory.
+        Nothing is mapped: of a tensor of any size, a part is in memory, and what was read stays as
+        it is whatever becomes of the file. Raises BadInput if that is another one by now.
         """
         shard, entry = self._home[name], self.entry(name)
+        header = self.shards[shard]
         dtype, count = DTYPES[entry.dtype], entry.numel
         try:
-            with shard.open("rb", buffering=0) as file:
-                file.seek(8 + self.shards[shard].length + entry.start)
+            with unchanged(shard, header.identity) as (file, _):
+                file.seek(8 + header.length + entry.start)
                 for start in range(0, max(count, 1), size):
                     part = torch.empty(min(size, count - start), dtype=dtype)
                     _fill(part, file)
                     yield part
         except OSError as error:
-            fault = printable(reason(error))
-            raise BadInput(f"{self.label}: tensor {name!r} cannot be read: {fault}") from None
+            raise unreadable(shard, error) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._home  # without reading the tensor
@@ -118,9 +113,10 @@ class TensorFile(Mapping[str, Tensor]):
         return self._hashing() if self._hashing else self._hash()
 
     def _hash(self) -> str:
-        if list(self.shards) == [self.path]:
-            return file_sha256(self.path)
-        parts = [f"{shard.name}:{file_sha256(shard)}\n" for shard in self.shards]
+        hashes = {shard: file_sha256(shard, head.identity) for shard, head in self.shards.items()}
+        if list(hashes) == [self.path]:
+            return hashes[self.path]
+        parts = [f"{shard.name}:{sha256}\n" for shard, sha256 in hashes.items()]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     @cached_property
@@ -143,11 +139,11 @@ class TensorFile(Mapping[str, Tensor]):
         return meta
 
 
-def _fill(part: Tensor, file: io.RawIOBase) -> None:
+def _fill(part: Tensor, file: BinaryIO) -> None:
     """Raises OSError where the file ends early: it was whole when its header was read."""
     left = part.view(torch.uint8).numpy().data if part.numel() else memoryview(b"")
     while left:
-        if not (count := file.readinto(left)):
+        if not (count := file.readinto(left)):  # type: ignore[attr-defined]
             raise OSError("the file has become shorter")
         left = left[count:]
 
@@ -172,16 +168,15 @@ def _index(path: Path) -> dict[str, Path]:
     index = index_of(path)
     label = printable(str(index))
     try:
-        if index.stat().st_size > MAX_INDEX:
-            raise ValueError("it is over 100 MB")
-        weight_map: dict[str, str] = dict(strict_json(index.read_text("utf-8"))["weight_map"])
+        text = read_bytes(index, MAX_INDEX).decode("utf-8")
+        weight_map: dict[str, str] = dict(strict_json(text)["weight_map"])
         shards = set(weight_map.values())
         if not shards or not all(isinstance(shard, str) for shard in shards):
             raise ValueError("it names no shards")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise BadInput(f"{label}: cannot be read: {reason(error)}") from None
+        raise unreadable(index, error) from None
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{label}: not a valid index: {printable(str(error))}") from None
     for shard in shards:

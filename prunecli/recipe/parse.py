@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from prunecli.errors import BadInput, BadUsage
-from prunecli.files.header import printable
+from prunecli.errors import BadInput, BadUsage, printable
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20

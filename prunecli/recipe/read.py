@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prunecli.errors import BadUsage, suggest
-from prunecli.files.header import printable
+from prunecli.errors import BadUsage, printable, suggest
 from prunecli.recipe.parse import Lines, Place, load_yaml
 
 KEYS = {"version", "name", "description", "vars", "matrix", "steps"}

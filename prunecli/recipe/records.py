@@ -16,10 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from prunecli.errors import BadOutput, PruneError
+from prunecli.errors import BadOutput, PruneError, printable, reason
 from prunecli.files.atomic import is_locked, locked, sweep, write_bytes, write_text
 from prunecli.files.digest import file_sha256
-from prunecli.files.header import printable, reason
 from prunecli.recipe.plan import Job
 
 RECORD = "job.json"

@@ -8,8 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 import prunecli
-from prunecli.errors import BadInput, suggest
-from prunecli.files.header import printable, reason
+from prunecli.errors import BadInput, printable, reason, suggest
 
 PLACE = "share/prunecli/recipes"
 BESIDE = re.compile(r"^\s*base:\s*(\S+)\s*$|\$\{here\}/([\w./-]+)", re.MULTILINE)

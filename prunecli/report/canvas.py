@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from prunecli.files.header import printable
+from prunecli.errors import printable
 
 STYLE: Any = {
     "svg.hashsalt": "prunecli",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from matplotlib.axes import Axes
 
-from prunecli.files.header import printable
+from prunecli.errors import printable
 from prunecli.report.canvas import canvas, legend, listed, look, means
 from prunecli.report.rows import DENSE, Row, is_free, lines_of, rounded, unpruned
 

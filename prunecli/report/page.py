@@ -11,8 +11,7 @@ from typing import Any
 import jinja2
 
 import prunecli
-from prunecli.errors import BadUsage, some
-from prunecli.files.header import printable
+from prunecli.errors import BadUsage, printable, some
 from prunecli.report import courses, figures
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared

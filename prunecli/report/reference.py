@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from prunecli.errors import BadInput
-from prunecli.files.header import printable
+from prunecli.errors import BadInput, printable
 from prunecli.report.rows import Row
 
 COLUMNS = ("model", "dataset", "method", "compression", "top1", "top5")

@@ -8,8 +8,8 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
-from prunecli.errors import BadInput
-from prunecli.files.header import printable, strict_json
+from prunecli.errors import BadInput, printable
+from prunecli.files.header import strict_json
 from prunecli.files.meta import NONE, NUMBER, Each, Form, Record, fits, is_natural
 
 Result = dict[str, Any]

@@ -11,7 +11,7 @@ from itertools import chain
 from statistics import fmean, stdev
 from typing import Any
 
-from prunecli.files.header import printable
+from prunecli.errors import printable
 from prunecli.report.results import NUMBERS, Result
 
 DENSE = "dense"

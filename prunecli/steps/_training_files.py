@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from prunecli.errors import BadInput, Mismatch, NotFinite
+from prunecli.errors import BadInput, Mismatch, NotFinite, printable
 from prunecli.files.artifacts import (
     canonical,
     open_artifact,
@@ -20,7 +20,6 @@ from prunecli.files.artifacts import (
 )
 from prunecli.files.atomic import sweep, write_text
 from prunecli.files.digest import file_sha256
-from prunecli.files.header import printable
 from prunecli.files.meta import STATE, fits
 from prunecli.masks import aligned, all_finite, apply_, classifier, kept_counts
 from prunecli.steps._common import beside, collapse_facts, density_facts, versions

@@ -12,10 +12,9 @@ import torch
 
 from prunecli import registry
 from prunecli.device import pick_device, pick_precision
-from prunecli.errors import BadOutput, BadUsage
+from prunecli.errors import BadOutput, BadUsage, printable
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import check_output
-from prunecli.files.header import printable
 from prunecli.files.tensors import TensorFile
 from prunecli.steps._common import (
     Common,

@@ -8,9 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from prunecli.errors import Mismatch, NotFinite, some
+from prunecli.errors import Mismatch, NotFinite, printable, some
 from prunecli.files.artifacts import MaskFile, open_artifact
-from prunecli.files.header import printable
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import WHOLE, all_finite, kept_counts, zero_
 from prunecli.parts import one_thread

@@ -5,12 +5,13 @@ import pickle
 import time
 import tracemalloc
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
 
-from prunecli.errors import BadInput
-from prunecli.files.header import Entry, is_shape, printable, read_header
+from prunecli.errors import BadInput, printable
+from prunecli.files.header import Entry, is_shape, read_header
 
 
 def packed(header, data=b""):
@@ -277,3 +278,19 @@ def test_printable_leaves_plain_text_of_any_language_alone():
 )
 def test_shapes_stay_below_2_to_the_63(value, fine):
     assert is_shape(value) is fine
+
+
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("dimensions", [65, 100_002])
+def test_a_shape_that_no_library_can_walk_through_is_refused_at_once(path, dimensions):
+    began = time.monotonic()
+    fault = refusal(path, packed({"w": tensor("U8", [1] * dimensions, 0, 1)}, b"0"))
+    assert "a shape or data_offsets of no meaning" in fault
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.fault(35)
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(path):
+    os.mkfifo(path)
+    assert "it is a named pipe; give a regular file" in refusal(path)
+    assert "it is a device" in refusal(Path("/dev/zero"))

@@ -101,7 +101,7 @@ def test_shards_are_masked_as_the_same_tensors_in_one_file(llama, method, scope)
     tensors = {name: file[name].float() for name in file}
     for shard in (ONE, TWO):
         save_file({name: tensors[name] for name in load_file(llama / shard)}, llama / shard)
-    write_tensors(single, {name: file[name] for name in TensorFile(llama)}, {})
+    write_tensors(single, {name: tensors[name] for name in TensorFile(llama)}, {})
     selection = Selection(0.3, scope)
     masks = [read_mask(masked(p, method=method, selection=selection))[0] for p in (llama, single)]
     assert list(masks[0]) == list(masks[1])

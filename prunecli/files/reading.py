@@ -1,0 +1,90 @@
+"""What is read: regular files only, and of no more bytes than such a file may have.
+
+A named pipe would be waited for, a device never ends. A file is known by what it is, its device,
+inode, size and times, and not by its name, which may come to stand for another one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from prunecli.errors import BadInput, printable, raise_shortage, reason
+
+KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+CHANGED = "{}: it was changed, or replaced, while it was in use; try again"
+
+
+class Identity(NamedTuple):
+    """What a file is. Whoever writes into it, or puts another in its place, changes this."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Identity:
+        return cls(
+            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        )
+
+
+def unreadable(path: Path, error: Exception) -> BadInput:
+    """What to raise where the system does not let a file be read."""
+    raise_shortage(error)
+    return BadInput(f"{printable(str(path))}: cannot be read: {reason(error)}")
+
+
+@contextmanager
+def opened(path: Path, buffering: int = -1) -> Iterator[BinaryIO]:
+    """A regular file, to be read. Raises BadInput for a pipe or a device, else OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # waits for no writer
+    try:
+        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+        if kind == stat.S_IFDIR:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if kind != stat.S_IFREG:
+            what = KINDS.get(kind, "of another kind")
+            raise BadInput(f"{printable(str(path))}: it is {what}; give a regular file")
+        file = os.fdopen(descriptor, "rb", buffering)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    with file:
+        yield file
+
+
+@contextmanager
+def unchanged(path: Path, identity: Identity | None = None) -> Iterator[tuple[BinaryIO, Identity]]:
+    """A regular file, unbuffered, which must not change meanwhile, nor since it was `identity`.
+
+    Raises BadInput if it does, or OSError.
+    """
+    with opened(path, buffering=0) as file:
+        own = Identity.of(os.fstat(file.fileno()))
+        if own != (identity or own):
+            raise BadInput(CHANGED.format(printable(str(path))))
+        yield file, own
+        if Identity.of(os.fstat(file.fileno())) != own:
+            raise BadInput(CHANGED.format(printable(str(path))))
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """All of a regular file of at most so many bytes. Raises BadInput, or OSError."""
+    with opened(path) as file:
+        raw = file.read(most + 1)
+    if len(raw) > most:
+        raise BadInput(f"{printable(str(path))}: it is over {most:,} bytes, which is too large")
+    return raw
