@@ -94,7 +94,7 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
 def do(jobs: list[Job], folder: Path, params: Mapping[str, Any]) -> None:
     from prunecli.cli._engines import engine
     from prunecli.cli._study import watcher
-    from prunecli.files.atomic import locked
+    from prunecli.files.claims import locked
     from prunecli.recipe.execute import Study
     from prunecli.recipe.records import Shelf
 

@@ -1,113 +1,34 @@
-"""Whole files or none: claim an output, write it beside its final name, then rename.
+"""Whole files or none: written beside the final name, then renamed.
 
 A reader never sees half a file. Whatever happens, the earlier file stays intact until the new one
-is complete and on the disk.
+is complete and on the disk. Temporary files are made anew, never through a link that lies there.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import socket
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
-from prunecli.errors import BadOutput, BadUsage, printable, reason
+from prunecli.errors import BadOutput, printable, raise_shortage, reason
+from prunecli.files.reading import Identity
 from prunecli.files.tensors import DTYPES
 from prunecli.parts import Made
 
+MADE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 DTYPE_CODE = {dtype: code for code, dtype in DTYPES.items()}
-
-GLANCE = 0.2
-"""Seconds that a lock is waited for, since `is_locked` holds it for as long as it looks."""
-
-
-@contextmanager
-def claimed(
-    output: Path,
-    inputs: Iterable[Path] = (),
-    *,
-    force: bool = False,
-    wait: bool = False,
-    in_stages: bool = False,
-) -> Iterator[Path]:
-    """Hold the right to write `output`: checked and locked before any work starts.
-
-    Yields the path to write to: the target, if `output` is a symlink. What a killed writer left is
-    removed, or, `in_stages`, left for `stages.write_in_stages` to go on from. Raises BadUsage if it
-    is one of the inputs, and BadOutput if it exists (without `force`), if its folder cannot be
-    written, or if another process holds it (`wait` waits for that one instead).
-    """
-    inputs = list(inputs)
-    target = check_output(output, inputs, force=force)
-    with locked(target, printable(str(output)), wait):
-        check_output(output, inputs, force=force)  # another process may just have written it
-        sweep(target, in_stages)
-        yield target
-
-
-@contextmanager
-def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
-    """Hold `target` against other processes. Raises BadOutput naming the one that holds it."""
-    path = target.with_name(f".{target.name}.lock")
-    made = [folder for folder in target.parents if not folder.exists()]
-    lock = FileLock(path, timeout=-1 if wait else GLANCE)
-    with refusals(label):
-        while not lock.is_locked:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire()
-            except Timeout:
-                holder = _holder(path)
-                raise BadOutput(
-                    f"{label}: {holder} is writing it; wait for that, or use --wait"
-                ) from None
-            except FileNotFoundError:
-                if path.parent.exists():
-                    raise
-                # The one that was waited for had made the folder, and left nothing in it.
-    try:
-        with refusals(label):
-            path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink()
-        lock.release()
-        with suppress(OSError):  # a folder made for an output that never came is left by none
-            for folder in made:
-                folder.rmdir()
-
-
-def is_locked(target: Path) -> bool:
-    """Whether a process holds `target` right now."""
-    path = target.with_name(f".{target.name}.lock")
-    if not path.exists():
-        return False
-    lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except (Timeout, OSError):
-        return True
-    lock.release()
-    return False
-
-
-def sweep(target: Path, in_stages: bool = False) -> None:
-    """Remove what killed writers of `target`, and of no other file, left beside it."""
-    kinds = r"\d+\.part" if in_stages else r"\d+\.part|begun|begun\.json"
-    ours = re.compile(rf"\.{re.escape(target.name)}\.({kinds})")
-    with suppress(OSError):
-        for path in target.parent.iterdir():
-            if ours.fullmatch(path.name):
-                path.unlink()
+FRESH: set[Path] = set()
+"""Outputs that are claimed and were not there then; see `claims`."""
+WRITTEN: dict[Path, Identity] = {}
+"""What this process has written, as it was when it got its name."""
 
 
 @contextmanager
@@ -116,28 +37,8 @@ def refusals(label: str) -> Iterator[None]:
     try:
         yield
     except (OSError, NotImplementedError) as error:
+        raise_shortage(error)
         raise BadOutput(f"{label}: cannot be written: {reason(error)}") from None
-
-
-def check_output(output: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> Path:
-    """The real path that `output` stands for, if it may be written; see `claimed`."""
-    label, target = printable(str(output)), Path(os.path.realpath(output))
-    if any(target == Path(os.path.realpath(path)) for path in inputs):
-        raise BadUsage(f"{label}: the output is one of the inputs; give another with -o")
-    with refusals(label):
-        exists = target.exists()
-        folder = next(parent for parent in target.parents if parent.exists())
-    if target.is_dir():
-        raise BadOutput(f"{label}: it is a directory; name a file with -o")
-    if exists and not target.is_file():
-        raise BadOutput(f"{label}: it is not a regular file; give another with -o")
-    if exists and not force:
-        raise BadOutput(f"{label}: it exists; replace it with --force or give another with -o")
-    if not folder.is_dir():
-        raise BadOutput(f"{label}: cannot be written: {printable(str(folder))} is not a directory")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise BadOutput(f"{label}: cannot be written: no permission for {printable(str(folder))}")
-    return target
 
 
 def write_tensors(
@@ -182,27 +83,85 @@ def bytes_of(tensor: Tensor | Made) -> Iterator[memoryview]:
             yield flat.view(torch.uint8).numpy().data
 
 
-def write_bytes(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
-    """Write `path` in one go: on any failure the earlier file stays and no other is left behind.
+class Files:
+    """Files written beside their names, to take them together once all of them are whole.
 
-    The file gets the mode that the umask gives; the data and the rename are on the disk when this
-    returns. A symlink stays one. Raises BadOutput.
+    Use it as a context: on any failure in it the earlier files stay, and no other is left behind.
+    Files get the mode that the umask gives; they and their names are on the disk when it ends.
+    Raises BadOutput.
     """
-    target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    with refusals(printable(str(path))):
+
+    def __init__(self) -> None:
+        self.parts: dict[Path, tuple[Path, BinaryIO]] = {}
+        """Where that is what will be of this path, and the open file."""
+
+    def __enter__(self) -> Files:
+        return self
+
+    def add(self, path: Path, chunks: Iterable[bytes | memoryview]) -> Path:
+        """Write what will be `path`; gives where it lies until then. A link there is replaced."""
+        with refusals(printable(str(path))):
+            part, file = self.parts[path] = _made_anew(path)
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        return part
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-            with os.fdopen(descriptor, "wb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        sync_folder(target.parent)
+            if kind is None:
+                for path, (part, file) in self.parts.items():
+                    with refusals(printable(str(path))):
+                        take_name(part, path, file)
+                for folder in {path.parent for path in self.parts}:
+                    sync_folder(folder)
+        finally:
+            for part, file in self.parts.values():
+                with suppress(OSError):  # what could not be written stays in its buffer
+                    file.close()
+                part.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    """Write one file, whole or not at all; see `Files`."""
+    with Files() as files:
+        files.add(path, chunks)
+
+
+def _made_anew(path: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside `path`, and open: nobody else's, and no link."""
+    while True:
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        with suppress(FileExistsError):
+            return part, os.fdopen(os.open(part, MADE_ANEW, 0o666), "wb")
+
+
+def take_name(part: Path, path: Path, file: BinaryIO) -> None:
+    """Give a whole file its name. One that came meanwhile is replaced only where that was meant.
+
+    Raises BadOutput, or OSError.
+    """
+    if path in FRESH:
+        _link_anew(part, path)
+        FRESH.discard(path)  # from here on it is the claim's own
+    else:
+        part.replace(path)
+    WRITTEN[path] = Identity.of(os.fstat(file.fileno()))
+
+
+def _link_anew(part: Path, path: Path) -> None:
+    came = f"{printable(str(path))}: another program made it meanwhile; give another with -o"
+    try:
+        path.hardlink_to(part)
+    except FileExistsError:
+        raise BadOutput(came) from None
+    except (OSError, NotImplementedError):  # a file system without links
+        if os.path.lexists(path):
+            raise BadOutput(came) from None
+        part.replace(path)
+    else:
+        part.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -217,9 +176,3 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _holder(lock_path: Path) -> str:
-    with suppress(OSError):
-        return printable(lock_path.read_text(errors="replace").strip()) or "another process"
-    return "another process"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from prunecli.errors import BadOutput, BadUsage, printable
-from prunecli.files.atomic import check_output, locked, refusals, sync_folder
+from prunecli.files.atomic import refusals, sync_folder, write_bytes
+from prunecli.files.claims import check_output, is_plain, locked
+from prunecli.files.reading import chunks
 
 WEIGHTS = {
     ".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors", ".tflite",
@@ -19,22 +23,54 @@ WEIGHTS = {
 
 @contextmanager
 def claimed_folder(
-    output: Path, inputs: Iterable[Path] = (), *, force: bool = False, wait: bool = False
-) -> Iterator[Path]:
-    """As `atomic.claimed`, for a folder: yields one to fill, which gets the name in the end.
+    output: Path, inputs: Iterable[Path] = (), *, wait: bool = False
+) -> Iterator[Callable[[str], Path]]:
+    """As `claims.claimed`, for a folder: yields what begins one to fill, which gets the name later.
 
-    If that does not come about, it is left for the next process to go on from. A folder that is
-    there is never replaced, not with `force` either: nobody knows what else it holds.
+    What is to be filled is told by a text: if that does not come about, the folder is left for the
+    next process to go on from, of the same text. A folder that is there is never replaced, not with
+    `force` either: nobody knows what else it holds.
     """
     inputs, label = list(inputs), printable(str(output))
-    target = check_folder(output, inputs, force=force)
+    target = check_folder(output, inputs)
     with locked(target, label, wait), refusals(label):
-        check_folder(output, inputs, force=force)  # another process may just have written it
-        part = target.with_name(f".{target.name}.part")
-        part.mkdir(exist_ok=True)
-        yield part
-        part.rename(target)
+        check_folder(output, inputs)  # another process may just have written it
+        begun: list[Path] = []
+
+        def begin(text: str) -> Path:
+            begun.append(_begun(target, text))
+            return begun[0]
+
+        yield begin
+        begun[0].rename(target)
         sync_folder(target.parent)
+
+
+def _begun(target: Path, text: str) -> Path:
+    """The folder that becomes `target`, with nothing in it but files that it may have been left.
+
+    Nobody calls a folder of their own by such a name. What others have put there, a link to another
+    folder or one in it, is taken away and not followed.
+    """
+    mark = hashlib.sha256(text.encode()).hexdigest()[:16]
+    own = target.with_name(f".{target.name}.{mark}.part")
+    ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{16}}\.part")
+    for path in target.parent.iterdir():
+        if ours.fullmatch(path.name) and (path != own or path.is_symlink() or not path.is_dir()):
+            _remove(path)
+    own.mkdir(exist_ok=True)
+    for path in own.iterdir():
+        if not is_plain(path):
+            _remove(path)
+    return own
+
+
+def _remove(path: Path) -> None:
+    """Whatever lies there, and never what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def check_folder(output: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> Path:
@@ -63,12 +99,10 @@ def copy_others(index: Path, folder: Path, made: Iterable[str]) -> list[str]:
         if path.is_file() and path.suffix not in WEIGHTS and not path.name.startswith(".")
     }
     for name, path in others.items():
-        shutil.copyfile(path, folder / name)
+        write_bytes(folder / name, chunks(path))
     for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name not in {*made, *others}:
-            path.unlink()
+        if path.name not in {*made, *others}:
+            _remove(path)
     sync_folder(folder)
     beside = (path for path in index.parent.iterdir() if path.is_dir())
     return sorted(path.name for path in beside if not path.name.startswith("."))

@@ -88,3 +88,10 @@ def read_bytes(path: Path, most: int) -> bytes:
     if len(raw) > most:
         raise BadInput(f"{printable(str(path))}: it is over {most:,} bytes, which is too large")
     return raw
+
+
+def chunks(path: Path, size: int = 1 << 24) -> Iterator[bytes]:
+    """The bytes of a regular file that does not change meanwhile. Raises BadInput, or OSError."""
+    with unchanged(path) as (file, _):
+        while chunk := file.read(size):
+            yield chunk

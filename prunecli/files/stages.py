@@ -9,19 +9,33 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from torch import Tensor
 
-from prunecli.errors import printable
-from prunecli.files.atomic import bytes_of, laid_out, refusals, sync_folder
+from prunecli.errors import BadInput, printable
+from prunecli.files.atomic import (
+    MADE_ANEW,
+    bytes_of,
+    laid_out,
+    refusals,
+    sync_folder,
+    take_name,
+    write_text,
+)
+from prunecli.files.header import strict_json
+from prunecli.files.meta import Record, fits, is_natural
+from prunecli.files.reading import read_bytes
 from prunecli.parts import Made
 
 STAGE = 1 << 30
 """Bytes, at least, from one stage to the next."""
+NOTE = Record({"key": str, "bytes": is_natural, "sha256": str}, needs=("key", "bytes", "sha256"))
 
 
 def write_in_stages(
@@ -33,37 +47,84 @@ def write_in_stages(
     say all that the values depend on. What is less than a stage is not kept, nor is anything where
     the writing failed. Raises BadOutput.
     """
-    target = Path(os.path.realpath(path))
-    begun, note = (target.with_name(f".{target.name}.{end}") for end in ("begun", "begun.json"))
+    begun, note = (path.with_name(f".{path.name}.{end}") for end in ("begun", "begun.json"))
     head, order = laid_out(tensors, metadata)
     key = hashlib.sha256(head).hexdigest()
     with refusals(printable(str(path))), _left_if_stopped(begun, note):
-        done, size = _noted(begun, note, key)
-        with begun.open("r+b" if done else "wb") as file:
-            file.truncate(size)
-            file.seek(size)
-            if not done:
-                file.write(head)
-            for number, name in enumerate(order[done:], done + 1):
-                file.writelines(bytes_of(tensors[name]))
+        file, digest = _gone_on(begun, note, key) or (_anew(begun), Digest())
+        with file:
+            if not file.tell():
+                digest.add(file, head)
+            size, end = file.tell(), len(head)
+            for name in order:
+                end += tensors[name].dtype.itemsize * tensors[name].numel()
+                if end <= size:
+                    continue
+                for chunk in bytes_of(tensors[name]):
+                    digest.add(file, chunk)
                 if file.tell() - size >= STAGE:
                     _sync(file)
                     size = file.tell()
-                    note.write_text(json.dumps({"key": key, "tensors": number, "bytes": size}))
+                    said = {"key": key, "bytes": size, "sha256": digest.so_far()}
+                    write_text(note, json.dumps(said))
             _sync(file)
-        begun.replace(target)
+            take_name(begun, path, file)
         note.unlink(missing_ok=True)
-        sync_folder(target.parent)
+        sync_folder(path.parent)
 
 
-def _noted(begun: Path, note: Path, key: str) -> tuple[int, int]:
-    """How many tensors, and bytes, are there to go on from. A note of something else is removed."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        said = json.loads(note.read_text())
-        if said["key"] == key and begun.stat().st_size >= said["bytes"]:
-            return int(said["tensors"]), int(said["bytes"])
+class Digest:
+    """The hash of what is written, found on a thread beside the writing."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+        self.thread = ThreadPoolExecutor(1)
+        self.last: Future[None] | None = None
+
+    def add(self, file: BinaryIO, chunk: bytes | memoryview) -> None:
+        if self.last:
+            self.last.result()
+        self.last = self.thread.submit(self.digest.update, chunk)
+        file.write(chunk)
+
+    def so_far(self) -> str:
+        if self.last:
+            self.last.result()
+        return self.digest.hexdigest()
+
+
+def _anew(begun: Path) -> BinaryIO:
+    begun.unlink(missing_ok=True)  # what lies there, and not what it may lead to
+    return os.fdopen(os.open(begun, MADE_ANEW, 0o666), "wb")
+
+
+def _gone_on(begun: Path, note: Path, key: str) -> tuple[BinaryIO, Digest] | None:
+    """The file, open behind what is there to go on from; None if there is nothing.
+
+    A note of something else is removed. What it speaks of must be there to the bit, in a file of
+    no other name.
+    """
+    with suppress(OSError, ValueError, BadInput):
+        said = strict_json(read_bytes(note, 10_000).decode())
+        if fits(said, NOTE) and said["key"] == key:
+            file = os.fdopen(os.open(begun, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b")
+            digest = Digest()
+            if _is_whole(file, said, digest):
+                return file, digest
+            file.close()
     note.unlink(missing_ok=True)
-    return 0, 0
+    return None
+
+
+def _is_whole(file: BinaryIO, said: Mapping[str, Any], digest: Digest) -> bool:
+    """Whether the bytes are those that the note speaks of; the rest is cut off."""
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size < said["bytes"]:
+        return False
+    file.truncate(said["bytes"])
+    while chunk := file.read(1 << 20):
+        digest.digest.update(chunk)
+    return digest.so_far() == str(said["sha256"])
 
 
 @contextmanager

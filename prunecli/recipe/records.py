@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from prunecli.errors import BadOutput, PruneError, printable, reason
-from prunecli.files.atomic import is_locked, locked, sweep, write_bytes, write_text
+from prunecli.files.atomic import write_bytes, write_text
+from prunecli.files.claims import is_locked, locked, sweep
 from prunecli.files.digest import file_sha256
+from prunecli.files.reading import chunks
 from prunecli.recipe.plan import Job
 
 RECORD = "job.json"
@@ -118,12 +120,6 @@ def make_folder(folder: Path) -> None:
         raise BadOutput(f"{printable(str(folder))}: cannot be made: {reason(error)}") from None
 
 
-def _chunks(file: Path, size: int = 1 << 24) -> Iterator[bytes]:
-    with file.open("rb") as source:
-        while chunk := source.read(size):
-            yield chunk
-
-
 class Shelf:
     """What is done in a study, and in those beside it if it shares, so that it is done once."""
 
@@ -148,7 +144,7 @@ class Shelf:
         with suppress(OSError):
             for file in sorted(place.iterdir()):
                 if file.is_file() and file.name != RECORD and not file.name.startswith("."):
-                    write_bytes(job.folder / file.name, _chunks(file))
+                    write_bytes(job.folder / file.name, chunks(file))
         return place if _is_intact(job.output, record) else None
 
     def _records(self) -> Iterator[tuple[str, Path]]:

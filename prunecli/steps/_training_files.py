@@ -18,7 +18,8 @@ from prunecli.files.artifacts import (
     write_artifact,
     write_mask,
 )
-from prunecli.files.atomic import sweep, write_text
+from prunecli.files.atomic import write_text
+from prunecli.files.claims import sweep
 from prunecli.files.digest import file_sha256
 from prunecli.files.meta import STATE, fits
 from prunecli.masks import aligned, all_finite, apply_, classifier, kept_counts

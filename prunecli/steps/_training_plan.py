@@ -14,7 +14,7 @@ from prunecli import registry
 from prunecli.device import pick_device, pick_precision
 from prunecli.errors import BadOutput, BadUsage, printable
 from prunecli.files.artifacts import open_artifact
-from prunecli.files.atomic import check_output
+from prunecli.files.claims import check_output
 from prunecli.files.tensors import TensorFile
 from prunecli.steps._common import (
     Common,

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from prunecli.errors import BadInput, some
 from prunecli.files.artifacts import MaskFile, canonical, labelled, open_artifact
-from prunecli.files.atomic import check_output, claimed, write_tensors
+from prunecli.files.atomic import write_tensors
+from prunecli.files.claims import check_output, claimed
 from prunecli.files.folders import check_folder, claimed_folder, copy_others
 from prunecli.files.header import read_header
 from prunecli.files.stages import write_in_stages
@@ -45,26 +46,24 @@ def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
     output = common.output or sibling(checkpoint, f"{stem(mask)}.pruned{suffix}")
     inputs = file.places + kept.file.places
     in_shards = file.index is not None and output.suffix != SUFFIX
-    check, claim = (
-        (check_folder, claimed_folder)
-        if in_shards
-        else (check_output, partial(claimed, in_stages=True))
-    )
-    check(output, inputs, force=common.force)
+    (check_folder if in_shards else check_output)(output, inputs, force=common.force)
     if common.dry_run:
         return output
-    with claim(output, inputs, force=common.force, wait=common.wait) as target:
-        file.hash_ahead()
-        text = _described(file, kept)
-        if in_shards:
-            _write_folder(target, file, kept, text, common)
-        else:
+    if in_shards:
+        with claimed_folder(output, inputs, wait=common.wait) as begin:
+            text = _described(file, kept)
+            _write_folder(begin(text), file, kept, text, common)
+    else:
+        claim = claimed(output, inputs, force=common.force, wait=common.wait, in_stages=True)
+        with claim as target:
+            text = _described(file, kept)
             tensors = {name: _masked(file, kept, name) for name in file}
             write_in_stages(target, tensors, {**file.metadata, "prunecli": text})
     return output
 
 
 def _described(file: TensorFile, kept: MaskFile) -> str:
+    file.hash_ahead()
     density = left_over(file, kept)
     meta: dict[str, Any] = {
         "model": None,

@@ -14,7 +14,8 @@ from prunecli.batches import ImageBatches
 from prunecli.collapse import diagnosis
 from prunecli.device import pick_device, pick_precision, place
 from prunecli.files.artifacts import open_artifact
-from prunecli.files.atomic import check_output, claimed, write_text
+from prunecli.files.atomic import write_text
+from prunecli.files.claims import check_output, claimed
 from prunecli.files.tensors import TensorFile
 from prunecli.flops import count_flops, sparse_flops
 from prunecli.masks import apply_

@@ -16,8 +16,9 @@ from prunecli.files.artifacts import (
     open_artifact,
     write_mask,
 )
-from prunecli.files.atomic import check_output, claimed, refusals
+from prunecli.files.atomic import refusals
 from prunecli.files.bits import Packed
+from prunecli.files.claims import check_output, claimed
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import (
     density,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from prunecli.errors import BadUsage
-from prunecli.files.atomic import check_output, claimed, write_text
+from prunecli.files.atomic import write_text
+from prunecli.files.claims import check_output, claimed
 from prunecli.report.reference import read_reference
 from prunecli.report.results import read_results
 from prunecli.report.rows import as_csv, as_json, as_text, grouped

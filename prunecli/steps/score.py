@@ -16,7 +16,7 @@ from prunecli.batches import ScoringBatches
 from prunecli.device import pick_device, place
 from prunecli.errors import BadUsage, NotFinite
 from prunecli.files.artifacts import PRUNED, open_artifact, write_artifact
-from prunecli.files.atomic import check_output, claimed
+from prunecli.files.claims import check_output, claimed
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import all_finite, apply_, chosen, parameter_count, prunable
 from prunecli.parts import Held, Made, Parted, held

@@ -12,7 +12,7 @@ from prunecli.batches import ImageBatches
 from prunecli.device import place
 from prunecli.errors import Mismatch, some
 from prunecli.files.artifacts import read_state_dict
-from prunecli.files.atomic import check_output, claimed
+from prunecli.files.claims import check_output, claimed
 from prunecli.interrupts import deferred_interrupts
 from prunecli.masks import prunable
 from prunecli.pruners._fixed import Fixed

@@ -16,7 +16,7 @@ import pytest
 from prunecli import cli
 from prunecli.cli import _study
 from prunecli.cli._study import Clock, Live, Log, duration, watcher
-from prunecli.files.atomic import is_locked, locked
+from prunecli.files.claims import is_locked, locked
 from prunecli.recipe.plan import Job
 
 PLUGIN = """

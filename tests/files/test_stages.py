@@ -8,7 +8,8 @@ import torch
 
 from prunecli.errors import BadOutput
 from prunecli.files import stages
-from prunecli.files.atomic import claimed, write_tensors
+from prunecli.files.atomic import write_tensors
+from prunecli.files.claims import claimed
 from prunecli.files.stages import write_in_stages
 from prunecli.parts import Made
 

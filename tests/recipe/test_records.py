@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prunecli.errors import BadOutput
-from prunecli.files.atomic import locked
+from prunecli.files.claims import locked
 from prunecli.files.digest import file_sha256
 from prunecli.recipe import records
 from prunecli.recipe.plan import Job
