@@ -22,10 +22,9 @@ import torch
 from torch import Tensor
 
 from prunecli.errors import BadInput, Mismatch, printable, some
-from prunecli.files.atomic import write_tensors
+from prunecli.files.atomic import Files, write_tensors
 from prunecli.files.bits import Packed, packed, unpacked
 from prunecli.files.header import is_shape
-from prunecli.files.stages import write_in_stages
 from prunecli.files.tensors import TensorFile
 from prunecli.parts import PART, Made, Parted, held, parted
 from prunecli.types import Mask
@@ -44,17 +43,15 @@ def write_artifact(
     kind: str,
     tensors: Mapping[str, Tensor | Made],
     meta: Mapping[str, Any],
-    *,
-    in_stages: bool = False,
+    files: Files | None = None,
 ) -> None:
-    """Write tensors with prunecli's metadata, atomically and canonically; see `stages` too."""
-    write = write_in_stages if in_stages else write_tensors
-    write(path, tensors, {"prunecli": canonical(labelled(kind, meta))})
+    """Write tensors with prunecli's metadata, atomically and canonically; see `atomic.Files`."""
+    write_tensors(path, tensors, metadata(kind, meta), files)
 
 
-def labelled(kind: str, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata with what every file says of itself."""
-    return {**meta, "schema": SCHEMA, "kind": kind}
+def metadata(kind: str, meta: Mapping[str, Any]) -> dict[str, str]:
+    """What the header of a file of that kind says beside its tensors."""
+    return {"prunecli": canonical({**meta, "schema": SCHEMA, "kind": kind})}
 
 
 def open_artifact(path: Path, *kinds: str) -> TensorFile:
@@ -116,7 +113,9 @@ def untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     return kept, tied
 
 
-def write_mask(path: Path, mask: Parted | Mask, meta: Mapping[str, Any]) -> None:
+def write_mask(
+    path: Path, mask: Parted | Mask, meta: Mapping[str, Any], files: Files | None = None
+) -> None:
     """Write a mask, one bit a weight. Shapes stand in the metadata."""
     kept = parted(mask)
     tensors = {
@@ -124,7 +123,7 @@ def write_mask(path: Path, mask: Parted | Mask, meta: Mapping[str, Any]) -> None
         for name, shape in kept.shapes.items()
     }
     shapes = {name: list(shape) for name, shape in kept.shapes.items()}
-    write_artifact(path, "mask", tensors, {**meta, "shapes": shapes})
+    write_artifact(path, "mask", tensors, {**meta, "shapes": shapes}, files)
 
 
 def _bytes(mask: Parted, name: str) -> Iterable[Tensor]:

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -42,7 +42,10 @@ def refusals(label: str) -> Iterator[None]:
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor | Made], metadata: Mapping[str, str]
+    path: Path,
+    tensors: Mapping[str, Tensor | Made],
+    metadata: Mapping[str, str],
+    files: Files | None = None,
 ) -> None:
     """Write a safetensors file whose bytes depend on nothing but the arguments.
 
@@ -51,7 +54,7 @@ def write_tensors(
     they are written. `metadata` keys are sorted.
     """
     head, order = laid_out(tensors, metadata)
-    write_bytes(path, chain([head], *(bytes_of(tensors[name]) for name in order)))
+    write_bytes(path, chain([head], *(bytes_of(tensors[name]) for name in order)), files)
 
 
 def laid_out(
@@ -123,10 +126,12 @@ class Files:
                 part.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
-    """Write one file, whole or not at all; see `Files`."""
-    with Files() as files:
-        files.add(path, chunks)
+def write_bytes(
+    path: Path, chunks: Iterable[bytes | memoryview], files: Files | None = None
+) -> None:
+    """Write a file, whole or not at all; as one of several, if there are any. See `Files`."""
+    with nullcontext(files) if files else Files() as together:
+        together.add(path, chunks)
 
 
 def _made_anew(path: Path) -> tuple[Path, BinaryIO]:
@@ -164,8 +169,8 @@ def _link_anew(part: Path, path: Path) -> None:
         part.unlink()
 
 
-def write_text(path: Path, text: str) -> None:
-    write_bytes(path, [text.encode()])
+def write_text(path: Path, text: str, files: Files | None = None) -> None:
+    write_bytes(path, [text.encode()], files)
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from prunecli.errors import BadInput, Mismatch, NotFinite, printable
+from prunecli.errors import BadInput, Mismatch, NotFinite, PruneError, printable
 from prunecli.files.artifacts import (
     canonical,
     open_artifact,
@@ -18,10 +18,12 @@ from prunecli.files.artifacts import (
     write_artifact,
     write_mask,
 )
-from prunecli.files.atomic import write_text
+from prunecli.files.atomic import Files, write_text
 from prunecli.files.claims import sweep
 from prunecli.files.digest import file_sha256
 from prunecli.files.meta import STATE, fits
+from prunecli.files.reading import read_bytes
+from prunecli.files.tensors import TensorFile
 from prunecli.masks import aligned, all_finite, apply_, classifier, kept_counts
 from prunecli.steps._common import beside, collapse_facts, density_facts, versions
 from prunecli.training.state import TrainingState
@@ -29,9 +31,13 @@ from prunecli.types import Images, Mask, Progress
 from prunecli.world import World
 
 
-def companions(target: Path) -> tuple[Path, Path]:
-    """The training state and the log that belong to a checkpoint."""
-    return beside(target, "state.safetensors"), beside(target, "log.jsonl")
+def state_beside(target: Path) -> Path:
+    """Where the training state goes while a checkpoint is under way."""
+    return beside(target, "state.safetensors")
+
+
+def log_beside(target: Path) -> Path:
+    return beside(target, "log.jsonl")
 
 
 def mask_beside(target: Path) -> Path:
@@ -53,15 +59,13 @@ class TrainingFiles:
     world: World
 
     def __post_init__(self) -> None:
-        self.state_path, self.log_path = companions(self.target)
+        self.state_path = state_beside(self.target)
         if self.world.leads:
-            for path in (self.state_path, self.log_path, mask_beside(self.target)):
-                sweep(path)  # what a killed run left; the claim on the target covers them
+            sweep(self.state_path)  # what a killed run left; the claim on the target covers it
 
     def save(self) -> None:
-        """Write the training state and the log so far."""
+        """Write the training state."""
         if self.world.leads:
-            self._write_log()
             write_artifact(
                 self.state_path,
                 "state",
@@ -95,13 +99,19 @@ class TrainingFiles:
     def finish(self, data: Images) -> None:
         """Write the checkpoint and drop the state. What the mask excludes is zero to the last.
 
-        The mask of a pruner goes into a file of its own, beside the checkpoint.
+        The mask of a pruner and the log go into files of their own, beside the checkpoint. All of
+        them are written first, and take their names together.
         """
         if self.world.leads:
-            self._write(data)
+            outdated = _companions_of(self.target)
+            with Files() as files:
+                self._write(data, files)
+            for path in set(outdated) - set(files.parts):
+                path.unlink(missing_ok=True)
+            self.state_path.unlink(missing_ok=True)
         self.world.wait()
 
-    def _write(self, data: Images) -> None:
+    def _write(self, data: Images, files: Files) -> None:
         model, params = self.state.model, self.state.params
         kept = self.state.pruner.mask(params, self.state.clock(self.facts["settings"]["epochs"]))
         apply_(params, aligned(kept, params))
@@ -113,7 +123,7 @@ class TrainingFiles:
         bad = [name for name, t in tensors.items() if t.is_floating_point() and not all_finite(t)]
         if bad:
             raise NotFinite(f"{bad[0]!r} holds NaN or infinity after training; lower --lr")
-        own = self._write_mask(kept) if self.facts["pruner"] and kept else {}
+        own = self._write_mask(kept, files) if self.facts["pruner"] and kept else {}
         meta = {
             **self.facts,
             **own,
@@ -127,12 +137,11 @@ class TrainingFiles:
             "tied": tied,
             "versions": versions(),
         }
-        write_artifact(self.target, "checkpoint", tensors, meta)
-        self._write_log()
-        with suppress(FileNotFoundError):
-            self.state_path.unlink()
+        if self.state.history:
+            write_text(log_beside(self.target), _log(self.state.history), files)
+        write_artifact(self.target, "checkpoint", tensors, meta, files)
 
-    def _write_mask(self, kept: Mask) -> dict[str, Any]:
+    def _write_mask(self, kept: Mask, files: Files) -> dict[str, Any]:
         """Write the mask that a pruner made; gives the lineage for the checkpoint."""
         pruner, options = self.facts["pruner"], self.facts["pruner"]["options"]
         counted = self.state.pruner.counted or sum(bits.numel() for bits in kept.values())
@@ -156,16 +165,29 @@ class TrainingFiles:
         shapes = {name: tuple(t.shape) for name, t in self.state.model.state_dict().items()}
         collapse = collapse_facts(kept, self.facts["model"], shapes)
         facts = {"density": density_facts(kept), "collapse": collapse, "versions": versions()}
-        write_mask(path, kept, lineage | facts)
+        write_mask(path, kept, lineage | facts, files)
+        part, _ = files.parts[path]
         epochs = self.facts["settings"]["epochs"]
-        return {"mask": lineage | {"sha256": file_sha256(path), "epochs": epochs}}
+        return {"mask": lineage | {"sha256": file_sha256(part), "epochs": epochs}}
 
-    def _write_log(self) -> None:
-        if not self.state.history:
-            self.log_path.unlink(missing_ok=True)
-            return
-        lines = [canonical(row) + "\n" for row in self.state.history]
-        write_text(self.log_path, "".join(lines))
+
+def _log(history: list[dict[str, Any]]) -> str:
+    return "".join(canonical(row) + "\n" for row in history)
+
+
+def _companions_of(checkpoint: Path) -> list[Path]:
+    """The mask and the log that came with a checkpoint, to go with it; a user's own stay."""
+    found: list[Path] = []
+    with suppress(PruneError, OSError):
+        meta = TensorFile(checkpoint).meta or {}
+        mask, log = mask_beside(checkpoint), log_beside(checkpoint)
+        text = _log(meta.get("history") or []).encode()
+        if log.is_file() and read_bytes(log, len(text)) == text:
+            found.append(log)
+        made = (meta.get("mask") or {}).get("sha256") if meta.get("pruner") else None
+        if mask.is_file() and file_sha256(mask) == made:
+            found.append(mask)
+    return found
 
 
 def _differences(before: Any, now: Any, place: str = "") -> list[str]:

@@ -28,7 +28,7 @@ from prunecli.steps._common import (
 )
 from prunecli.steps._network import check_described
 from prunecli.steps._pretrained import has_pretrained
-from prunecli.steps._training_files import companions, mask_beside
+from prunecli.steps._training_files import log_beside, mask_beside, state_beside
 from prunecli.training.settings import Settings
 from prunecli.types import Images, Mask
 from prunecli.world import World
@@ -71,6 +71,8 @@ class Plan:
     source: Source
     output: Path
     inputs: list[Path]
+    beside: dict[Path, bool]
+    """Files that come with the output, and whether each may replace an earlier one."""
 
     @property
     def evaluates(self) -> bool:
@@ -113,10 +115,10 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
         registry.bind("pruners", options.pruner, options.pruner_options)
     output = common.output or _output_name(options, source)
     inputs = [path for file in (parent, start, mask_file) if file for path in file.places]
-    _check_outputs(output, inputs, options, common.force)
     device = pick_device(common.device, world.place)
     seed = common.seed if common.seed is not None else meta.get("seed") or 0
     settings = _settings(options.settings, meta, device)
+    beside = _checked_outputs(output, inputs, options, settings.epochs, common.force)
     common.progress.detail(f"on {device}: {settings}")
     return Plan(
         options,
@@ -130,23 +132,30 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
         source,
         output,
         inputs,
+        beside,
     )
 
 
-def _check_outputs(output: Path, inputs: list[Path], options: TrainOptions, force: bool) -> None:
-    """That nothing is lost by writing the checkpoint, and what goes beside it."""
-    check_output(output, inputs, force=force)
-    for companion in companions(output):
-        check_output(companion, inputs, force=True)
-    state, _ = companions(output)
+def _checked_outputs(
+    output: Path, inputs: list[Path], options: TrainOptions, epochs: int, force: bool
+) -> dict[Path, bool]:
+    """The files that go beside the checkpoint, each with whether it may be replaced.
+
+    Raises BadOutput, for those and for the checkpoint, where something would be lost.
+    """
+    target = check_output(output, inputs, force=force)
+    state = check_output(state_beside(target), inputs, force=True)
     if state.exists() and not (options.resume or force):
         raise BadOutput(
             f"{printable(str(state))}: a training of this output was stopped; go on with --resume, "
             "or start anew with --force"
         )
-    if options.pruner:  # a mask beside a state is that of a run killed before its checkpoint came
-        going_on = options.resume and state.exists()
-        check_output(mask_beside(output), inputs, force=force or going_on)
+    # What lies beside a state may have come with a checkpoint that a killed run did not get to.
+    going_on = options.resume and state.exists()
+    names = [log_beside(target)] * (epochs > 0) + [mask_beside(target)] * bool(options.pruner)
+    for path in names:
+        check_output(path, inputs, force=force or going_on)
+    return dict.fromkeys(names, force or going_on)
 
 
 def _settings(given: Mapping[str, Any], meta: Mapping[str, Any], device: torch.device) -> Settings:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from prunecli.errors import BadInput, some
-from prunecli.files.artifacts import MaskFile, canonical, labelled, open_artifact
+from prunecli.files.artifacts import MaskFile, metadata, open_artifact
 from prunecli.files.atomic import write_tensors
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.folders import check_folder, claimed_folder, copy_others
@@ -75,7 +75,7 @@ def _described(file: TensorFile, kept: MaskFile) -> str:
         "density": density,
         "versions": versions(),
     }
-    return canonical(labelled("checkpoint", meta))
+    return metadata("checkpoint", meta)["prunecli"]
 
 
 def _write_folder(

@@ -15,8 +15,10 @@ from prunecli import registry
 from prunecli.batches import ScoringBatches
 from prunecli.device import pick_device, place
 from prunecli.errors import BadUsage, NotFinite
-from prunecli.files.artifacts import PRUNED, open_artifact, write_artifact
+from prunecli.files.artifacts import PRUNED, metadata, open_artifact
+from prunecli.files.atomic import write_tensors
 from prunecli.files.claims import check_output, claimed
+from prunecli.files.stages import write_in_stages
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import all_finite, apply_, chosen, parameter_count, prunable
 from prunecli.parts import Held, Made, Parted, held
@@ -95,7 +97,8 @@ def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common)
             name: Made(torch.float32, shape, partial(scores.parts, name))
             for name, shape in scores.shapes.items()
         }
-        write_artifact(target, "scores", made, meta, in_stages=staged)
+        write = write_in_stages if staged else write_tensors
+        write(target, made, metadata("scores", meta))
     return output
 
 

@@ -57,7 +57,8 @@ def train(options: TrainOptions, common: Common, world: World | None = None) -> 
 
 def _claimed(plan: Plan, common: Common, world: World) -> AbstractContextManager[Path]:
     if world.leads:
-        return claimed(plan.output, plan.inputs, force=common.force, wait=common.wait)
+        how = {"force": common.force, "wait": common.wait}
+        return claimed(plan.output, plan.inputs, beside=plan.beside, **how)
     return nullcontext(check_output(plan.output, plan.inputs, force=common.force))
 
 

@@ -1,0 +1,118 @@
+"""A checkpoint, its mask and its log are one output."""
+
+import pytest
+from attacks import LINKS
+
+from prunecli.errors import BadOutput
+from prunecli.files import atomic
+from prunecli.steps import _training_files as module
+from prunecli.steps._common import Common, Source
+from prunecli.steps.train import TrainOptions, train
+from prunecli.steps.verify import verify
+
+pytestmark = pytest.mark.fault(37)
+PRUNER = {"pruner": "gradual", "pruner_options": {"density": 0.5, "end": 0.5, "every": 1}}
+
+
+def trained(folder, force=False, epochs=1, **options):
+    digits = Source("digits", {"fraction": 0.05})
+    settings = {"epochs": epochs, "batch_size": 16}
+    given = TrainOptions(model="cnn", source=digits, settings=settings, **options)
+    return train(given, Common(output=folder / "m.safetensors", force=force))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def pruned(tmp_path):
+    trained(tmp_path, **PRUNER)
+    assert contents(tmp_path).keys() == {"m.safetensors", "m.mask.safetensors", "m.log.jsonl"}
+    return tmp_path
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_disk_that_is_full_at_any_of_the_files_leaves_all_earlier_ones(
+    pruned, monkeypatch, place
+):
+    before = contents(pruned)
+    add, calls = atomic.Files.add, []
+
+    def full(files, path, chunks):
+        def until():
+            yield from chunks
+            if path.suffix == ".jsonl" or ".state." not in path.name:
+                calls.append(path.name)
+                if len(calls) == place + 1:
+                    raise OSError(28, "No space left on device")
+
+        return add(files, path, until())
+
+    monkeypatch.setattr(atomic.Files, "add", full)
+    with pytest.raises(BadOutput, match="No space left on device"):
+        trained(pruned, force=True, epochs=2, **PRUNER)
+    assert len(calls) == place + 1
+    left = contents(pruned)
+    left.pop("m.state.safetensors")
+    assert left == before
+    monkeypatch.undo()
+    trained(pruned, force=True, epochs=2, resume=True, **PRUNER)
+    verify(pruned / "m.safetensors", pruned / "m.mask.safetensors")
+    assert contents(pruned).keys() == before.keys()
+
+
+@pytest.mark.parametrize("name", ["m.log.jsonl", "m.mask.safetensors"])
+def test_a_file_of_a_user_s_is_not_replaced(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(BadOutput, match=rf"{name}: it exists; replace it with --force"):
+        trained(tmp_path, **PRUNER)
+    assert contents(tmp_path) == {name: b"mine"}
+
+
+def test_one_that_is_in_nobody_s_way_stays(tmp_path):
+    for name in ("m.log.jsonl", "m.mask.safetensors"):
+        (tmp_path / name).write_text("mine")
+    trained(tmp_path, epochs=0)
+    trained(tmp_path, epochs=0, force=True)
+    assert contents(tmp_path)["m.log.jsonl"] == b"mine"
+    assert contents(tmp_path)["m.mask.safetensors"] == b"mine"
+
+
+def test_what_came_with_the_checkpoint_goes_with_it(pruned):
+    trained(pruned, epochs=0, force=True)
+    assert contents(pruned).keys() == {"m.safetensors"}
+
+
+def test_a_mask_that_comes_meanwhile_is_not_replaced(tmp_path, monkeypatch):
+    finish = module.TrainingFiles.finish
+
+    def meanwhile(files, data):
+        (tmp_path / "m.mask.safetensors").write_text("theirs")
+        finish(files, data)
+
+    monkeypatch.setattr(module.TrainingFiles, "finish", meanwhile)
+    with pytest.raises(BadOutput, match="another program made it meanwhile"):
+        trained(tmp_path, **PRUNER)
+    left = contents(tmp_path)
+    assert left.pop("m.mask.safetensors") == b"theirs"
+    assert left.keys() == {"m.state.safetensors"}  # to go on from
+
+
+@pytest.mark.fault(34)
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("end", ["state.safetensors", "log.jsonl", "mask.safetensors"])
+def test_none_is_written_through_a_link(tmp_path, link, end):
+    victim = tmp_path / "elsewhere"
+    victim.write_text("precious")
+    link(tmp_path / f"m.{end}", victim)
+    trained(tmp_path, force=True, **PRUNER)
+    assert victim.read_text() == "precious"
+
+
+def test_beside_the_target_of_a_link(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "m.safetensors").symlink_to(tmp_path / "store" / "real.safetensors")
+    (tmp_path / "store" / "real.log.jsonl").write_text("mine")
+    with pytest.raises(BadOutput, match=r"real.log.jsonl: it exists"):
+        trained(tmp_path)
