@@ -10,12 +10,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import os
 import sys
 import typing
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache, wraps
 from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
@@ -23,7 +22,9 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
-from prunecli.errors import BadUsage, Mismatch, suggest
+from prunecli.errors import BadUsage, Mismatch, raise_shortage, suggest
+from prunecli.interrupts import Terminated
+from prunecli.trust import is_trusted
 from prunecli.values import converted
 
 FAMILIES = {"models": {"torchvision": "prunecli.models._torchvision"}}
@@ -63,11 +64,11 @@ def check_name(kind: str, name: str) -> None:
         raise BadUsage(f"there is no {NOUNS[kind]} {name!r}{suggest(name, list(names(kind)))}")
 
 
-def find(kind: str, name: str, *, by_file: bool = False) -> Callable[..., Any]:
-    """The function or class of that name. Raises BadUsage for one that is not there.
+def find(kind: str, name: str) -> Callable[..., Any]:
+    """The function or class of that name.
 
-    `by_file`: a file names it, so it may be anything. Then no module is imported for it that is
-    Python's own, or that is only there because it lies in the current folder.
+    Raises BadUsage for one that is not there, and for an import path that the user did not give:
+    see `trust`.
     """
     check_name(kind, name)
     prefix, _, rest = name.partition(":")
@@ -75,26 +76,41 @@ def find(kind: str, name: str, *, by_file: bool = False) -> Callable[..., Any]:
         family = importlib.import_module(FAMILIES[kind][prefix]).family
         return typing.cast(Callable[..., Any], family(rest))
     module_name, symbol = _import_path(kind, name)
-    named_by_file = by_file and ":" in name
-    if named_by_file and module_name.partition(".")[0] in sys.stdlib_module_names:
-        raise BadUsage(f"{NOUNS[kind]} {name!r}: {module_name} is Python's own")
+    if not may_find(kind, name):
+        raise BadUsage(
+            f"{NOUNS[kind]} {name!r} is named by a file, and nothing that a file names is "
+            f"imported; if you trust that code, add --trust {name}"
+        )
     try:
-        with _looking(named_by_file):
-            found = getattr(importlib.import_module(module_name), symbol)
-    except Exception as error:  # other people's code: it may raise anything
+        found = getattr(importlib.import_module(module_name), symbol)
+    except (Exception, SystemExit) as error:  # other people's code: it may raise anything
+        if isinstance(error, Terminated):
+            raise
+        raise_shortage(error)
         why = f"{type(error).__name__}: {error}"
         if isinstance(error, ModuleNotFoundError) and ":" in name:
             why += NOT_HERE
         raise BadUsage(f"{NOUNS[kind]} {name!r} cannot be imported: {why}") from error
     if not callable(found):
         raise BadUsage(f"{NOUNS[kind]} {name!r} is not a function")
-    if ":" not in name and names(kind)[name] is None:
+    if not is_path(kind, name) and names(kind)[name] is None:
         return typing.cast(Callable[..., Any], found)
-    if ":" in name:
+    if is_path(kind, name):
         _check_form(kind, name, found)
     for module in (module_name, str(found.__module__)):  # one may give what another defines
         OTHERS[module][f"{NOUNS[kind]} {name!r}"] = found
     return _checked(kind, name, found)
+
+
+def is_path(kind: str, name: str) -> bool:
+    """Whether a name is an import path, and not that of something bundled or installed."""
+    family = name.partition(":")[0] in FAMILIES.get(kind, {})
+    return ":" in name and not family and name not in names(kind)
+
+
+def may_find(kind: str, name: str) -> bool:
+    """Whether a name is no import path, or one that the user gave; see `trust`."""
+    return not is_path(kind, name) or is_trusted(name)
 
 
 def _import_path(kind: str, name: str) -> tuple[str, str]:
@@ -107,40 +123,21 @@ def _import_path(kind: str, name: str) -> tuple[str, str]:
     return module_name, symbol
 
 
-def origin(kind: str, name: str, *, by_file: bool = False) -> ModuleSpec | None:
+def origin(kind: str, name: str) -> ModuleSpec | None:
     """Where `find` has somebody else's plugin from: its top-level module, which is not run for it.
 
     None for prunecli's own and Python's own, which versions tell apart, and for what is not there.
     """
     if name.partition(":")[0] in FAMILIES.get(kind, {}):
         return None
+    if not may_find(kind, name):
+        return None
     top = _import_path(kind, name)[0].partition(".")[0]
     if not top or top in sys.stdlib_module_names or top == __name__.partition(".")[0]:
         return None
-    with suppress(ImportError, ValueError), _looking(by_file and ":" in name):
+    with suppress(ImportError, ValueError):
         return importlib.util.find_spec(top)
     return None
-
-
-def _looking(named_by_file: bool) -> AbstractContextManager[None]:
-    """Within, modules are looked for where this name's may lie."""
-    return _not_from_here() if named_by_file else nullcontext()
-
-
-@contextmanager
-def _not_from_here() -> Iterator[None]:
-    """Import nothing from the current folder, where `python -m` looks, unless PYTHONPATH names it.
-
-    What lies beside a downloaded file may have been downloaded with it.
-    """
-    named = [os.path.realpath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-    before, here = sys.path[:], os.path.realpath(".")
-    if here not in named:
-        sys.path[:] = [entry for entry in before if os.path.realpath(entry or ".") != here]
-    try:
-        yield
-    finally:
-        sys.path[:] = before
 
 
 def _check_form(kind: str, name: str, function: Callable[..., Any]) -> None:

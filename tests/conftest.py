@@ -19,6 +19,7 @@ from faults import Faults
 
 from prunecli import cli
 from prunecli.training import loop
+from prunecli.trust import forget, trust
 
 
 def pytest_configure(config):
@@ -66,6 +67,22 @@ def environment(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def _nothing_trusted_yet():
+    forget()
+
+
+@pytest.fixture
+def trusting(monkeypatch):
+    """Lets files name these packages, for steps and for commands."""
+
+    def allow(*names):
+        monkeypatch.setenv("PRUNECLI_TRUST", " ".join(names))
+        trust(names)
+
+    return allow
+
+
 @pytest.fixture(scope="session")
 def trained_once(environment, tmp_path_factory):
     """A `cnn` trained on digits for one epoch. Read-only: copy it, or use `checkpoint`."""
@@ -98,7 +115,7 @@ def prune(monkeypatch, capsys):
 
 
 @pytest.fixture
-def follow(prune, tmp_path_factory):
+def follow(prune, tmp_path_factory, monkeypatch):
     """Does what a shell script says, and its prunecli commands as the shell reads them here.
 
     A process for each would load torch anew. Gives how each command ended.
@@ -107,13 +124,18 @@ def follow(prune, tmp_path_factory):
     def run(script):
         folder = tmp_path_factory.mktemp("bin")
         tool, commands = folder / "prunecli", folder / "commands"
-        tool.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" ++ >> {shlex.quote(str(commands))}\n')
+        said = '"${PRUNECLI_TRUST-}" "$@"'
+        tool.write_text(f'#!/bin/sh\nprintf "%s\\n" {said} ++ >> {shlex.quote(str(commands))}\n')
         tool.chmod(0o755)
         path = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
         subprocess.run(["sh"], input=script, env=path, text=True, check=True)
         *given, rest = commands.read_text().split("++\n")
         assert rest == ""
-        return [prune(*arguments.splitlines()) for arguments in given]
+        return [command(*arguments.splitlines()) for arguments in given]
+
+    def command(names, *arguments):
+        monkeypatch.setenv("PRUNECLI_TRUST", names)
+        return prune(*arguments)
 
     return run
 

@@ -17,7 +17,7 @@ LAYERS = [
     ["recipe"],
     ["steps"],
     ["training", "report"],
-    ["batches", "device", "flops", "interrupts"],
+    ["batches", "device", "flops"],
     ["world"],
     ["streaming"],
     ["registry"],
@@ -26,7 +26,7 @@ LAYERS = [
     ["flow", "graph", "selection", "schedules", "quotas", "pattern", "masks", "untouched"],
     ["files"],
     ["parts"],
-    ["types", "seeds", "values"],
+    ["types", "seeds", "values", "interrupts", "trust"],
     ["errors", "__init__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

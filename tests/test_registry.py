@@ -30,8 +30,12 @@ def plugin(tmp_path, monkeypatch):
     (tmp_path / "mypkg" / "mod.py").write_text(PLUGIN)
     (tmp_path / "mypkg" / "broken.py").write_text("def broken(:")
     (tmp_path / "mypkg" / "failing.py").write_text("1 / 0")
+    (tmp_path / "mypkg" / "ending.py").write_text("raise SystemExit(0)")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mypkg"]:
+        del sys.modules[name]
 
 
 @pytest.fixture
@@ -102,7 +106,8 @@ def test_a_name_defined_twice_is_refused(installed, points):
         registry.find("scorers", "magnitude")
 
 
-def test_an_import_path_needs_no_registration(plugin):
+def test_an_import_path_needs_no_registration(plugin, trusting):
+    trusting("mypkg.mod:scorer")
     assert registry.find("scorers", "mypkg.mod:scorer").__name__ == "scorer"
     assert registry.bind("scorers", "mypkg.mod:scorer", {"power": "3"}) == {"power": 3}
 
@@ -117,10 +122,14 @@ def test_an_import_path_needs_no_registration(plugin):
         (".mod:scorer", "cannot be imported"),
         ("mypkg.broken:broken", "cannot be imported: SyntaxError"),
         ("mypkg.failing:x", "cannot be imported: ZeroDivisionError"),
+        pytest.param(
+            "mypkg.ending:x", "cannot be imported: SystemExit: 0", marks=pytest.mark.fault(41)
+        ),
         ("mypkg.mod:scale", "is not a function"),
     ],
 )
-def test_an_import_path_that_leads_nowhere(plugin, path, words):
+def test_an_import_path_that_leads_nowhere(plugin, trusting, path, words):
+    trusting(path)
     with pytest.raises(BadUsage) as error:
         registry.find("scorers", path)
     assert f"method '{path}'" in str(error.value)
@@ -235,7 +244,8 @@ def test_suggestions():
     assert suggest("zzz", []) == "; there are none"
 
 
-def test_a_function_that_does_not_say_its_arguments_is_refused():
+def test_a_function_that_does_not_say_its_arguments_is_refused(trusting):
+    trusting("torch")
     with pytest.raises(BadUsage, match="the arguments of .* cannot be told"):
         registry.takes_model(registry.find("scorers", "torch:abs"))
     with pytest.raises(BadUsage, match=r"a scorer takes \(weight\) or \(model, data\)"):
@@ -280,16 +290,17 @@ def mine(tmp_path, monkeypatch):
     sys.modules.pop("mine", None)
 
 
-@pytest.mark.parametrize("by_file", [False, True])
 @pytest.mark.parametrize("kind", ["models", "data"])
 @pytest.mark.parametrize("name", HARMFUL)
-def test_what_is_not_written_as_a_model_or_a_data_set_is_none(mine, name, kind, by_file):
+def test_what_is_not_written_as_a_model_or_a_data_set_is_none(mine, trusting, name, kind):
+    trusting(name)
     with pytest.raises(BadUsage, match=f"{registry.NOUNS[kind]} '{name}'|cannot be told"):
-        registry.find(kind, name, by_file=by_file)
+        registry.find(kind, name)
     assert not Path("called").exists()
 
 
-def test_the_refusal_says_how_it_is_written(mine):
+def test_the_refusal_says_how_it_is_written(mine, trusting):
+    trusting("mine")
     with pytest.raises(BadUsage) as error:
         registry.find("models", "mine:swapped")
     assert str(error.value) == (
@@ -298,33 +309,40 @@ def test_the_refusal_says_how_it_is_written(mine):
     )
 
 
-def test_pythons_own_modules_are_not_even_imported_for_a_file(mine, monkeypatch):
-    monkeypatch.setattr(importlib, "import_module", lambda name: pytest.fail("imported"))
-    with pytest.raises(BadUsage, match="model 'antigravity:fly': antigravity is Python's own"):
-        registry.find("models", "antigravity:fly", by_file=True)
-
-
-@pytest.mark.parametrize("name", ["mine:net", "mine:Net"])
-def test_a_file_cannot_name_what_lies_in_the_current_folder(mine, monkeypatch, name):
-    path = sys.path[:]
-    with pytest.raises(BadUsage, match="No module named 'mine'; set PYTHONPATH=."):
-        registry.find("models", name, by_file=True)
+@pytest.mark.fault(33)
+@pytest.mark.parametrize("kind", registry.NOUNS)
+def test_an_import_path_that_nobody_gave_is_not_followed(mine, kind, trusting):
+    trusting("min", "mine.net", "mine:data", "mine2", "mine:")
+    for look in (registry.find, lambda *names: registry.bind(*names, {})):
+        with pytest.raises(BadUsage) as error:
+            look(kind, "mine:net")
+        assert str(error.value) == (
+            f"{registry.NOUNS[kind]} 'mine:net' is named by a file, and nothing that a file names "
+            "is imported; if you trust that code, add --trust mine:net"
+        )
+    assert registry.origin(kind, "mine:net") is None
     assert not Path("imported").exists()
-    assert sys.path == path
-    assert registry.find("models", name).__name__ == name[5:]  # who is at the keyboard can
-    assert registry.find("models", name, by_file=True).__name__ == name[5:]  # it is there now
+    assert "mine" not in sys.modules
 
 
-@pytest.mark.parametrize(("named", "found"), [(".", True), ("", False), (":x", False)])
-def test_unless_pythonpath_names_the_folder(mine, monkeypatch, named, found):
-    monkeypatch.setenv("PYTHONPATH", named)
-    if found:
-        assert registry.find("data", "mine:data", by_file=True).__name__ == "data"
-    else:
-        with pytest.raises(BadUsage, match="No module named 'mine'"):
-            registry.find("data", "mine:data", by_file=True)
+@pytest.mark.fault(33)
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("mypkg", "mypkg.mod:scorer"),
+        ("mypkg.mod", "mypkg.mod:scorer"),
+        ("mypkg.mod:scorer", "mypkg.mod:scorer"),
+    ],
+)
+def test_a_package_a_module_or_one_path_may_be_trusted(plugin, trusting, name, path):
+    trusting(name)
+    assert registry.find("scorers", path).__name__ == "scorer"
+    with pytest.raises(BadUsage, match="is named by a file"):
+        registry.find("scorers", "mypkg2.mod:scorer")
 
 
-def test_a_file_may_name_what_is_installed(plugin):
-    assert registry.find("scorers", "mypkg.mod:scorer", by_file=True).__name__ == "scorer"
-    assert registry.find("models", "cnn", by_file=True).__name__ == "cnn"
+def test_names_that_are_no_paths_need_no_trust(plugin, installed):
+    installed(("mine", "mypkg.mod:scorer"))
+    assert registry.find("scorers", "mine").__name__ == "scorer"
+    assert registry.find("models", "cnn").__name__ == "cnn"
+    assert registry.find("models", "torchvision:resnet18")((3, 32, 32), 2) is not None

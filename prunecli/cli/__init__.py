@@ -29,6 +29,8 @@ from prunecli.cli.score import score
 from prunecli.cli.train import train
 from prunecli.cli.verify import verify
 from prunecli.errors import PruneError
+from prunecli.interrupts import Terminated
+from prunecli.trust import forget
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,8 +49,8 @@ def cli() -> None:
 
     `prunecli run RECIPE` does a whole study from YAML. The environment variables PRUNECLI_DATA_DIR,
     PRUNECLI_DEVICE, PRUNECLI_PRECISION, PRUNECLI_QUIET and PRUNECLI_VERBOSE stand for the options
-    of these names, PRUNECLI_CACHE says where decoded data is kept, and PRUNECLI_DEBUG=1 shows
-    tracebacks.
+    of these names, PRUNECLI_TRUST for --trust, PRUNECLI_CACHE says where decoded data is kept, and
+    PRUNECLI_DEBUG=1 shows tracebacks.
     """
 
 
@@ -94,6 +96,7 @@ def _wait_briefly() -> None:
 
 def _run() -> int:
     stdout = sys.stdout
+    forget()
     try:
         result = cli.main(standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -111,11 +114,12 @@ def _run() -> int:
         return _fail("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
         raise
-    except SystemExit:
-        if sys.stdout is not stdout:  # click puts another there, and ends, if its reader is gone
-            raise BrokenPipeError from None
+    except Terminated:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # Click puts another standard output there, and ends, if its reader is gone.
+        if isinstance(error, SystemExit) and sys.stdout is not stdout:
+            raise BrokenPipeError from None
         return _fail(unforeseen(error), 1)
 
 
@@ -127,4 +131,4 @@ def _fail(message: str, code: int) -> int:
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
+    raise Terminated(128 + number)

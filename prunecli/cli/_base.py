@@ -15,6 +15,7 @@ from prunecli import registry
 from prunecli.cli._streams import print_path
 from prunecli.cli._values import KeyValue, Named, as_dict
 from prunecli.errors import BadEnvironment, BadUsage, printable
+from prunecli.trust import trust
 
 if TYPE_CHECKING:
     from prunecli.steps._common import Common, Source
@@ -49,7 +50,15 @@ class Command(click.Command):
         self.reads = reads
         self.plugins = plugins or {}
 
+    def named(self, params: Mapping[str, Any]) -> set[tuple[str, str]]:
+        """Kind and name of each plugin that the options name; those of a pruner may be methods."""
+        found = {(kind, str(params[by])) for kind, by in self.plugins.values() if params.get(by)}
+        if params.get("pruner"):
+            found |= {("scorers", str(text)) for text in (params.get("opt") or {}).values()}
+        return found
+
     def invoke(self, ctx: click.Context) -> Any:
+        trust(name for _, name in self.named(ctx.params) if ":" in name)
         try:
             return super().invoke(ctx)
         except RuntimeError as error:
@@ -138,6 +147,22 @@ device_option = click.option(
 seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), help="Of all randomness; else the checkpoint's."
 )
+
+
+def _trust(ctx: click.Context, param: click.Parameter, names: tuple[str, ...]) -> None:
+    trust(names)
+
+
+trust_option = click.option(
+    "--trust",
+    multiple=True,
+    envvar="PRUNECLI_TRUST",
+    metavar="PACKAGE",
+    expose_value=False,
+    callback=_trust,
+    help="Let files name models and data of this package or import path: it is imported, which "
+    "runs its code; repeatable.",
+)
 source_options = stack(
     click.option("--dataset", type=Named("data"), help="Data set; else the checkpoint's."),
     key_values("--dataset-opt", "Option of the data set; repeatable."),
@@ -150,6 +175,7 @@ source_options = stack(
         help="Where data sets are.",
     ),
     click.option("--download", is_flag=True, help="Download the data set if it is missing."),
+    trust_option,
 )
 MODEL_PLUGIN = {"model_opt": ("models", "model"), "thin": ("models", "model")}
 SOURCE_PLUGIN = {"dataset_opt": ("data", "dataset")}

@@ -6,51 +6,47 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from prunecli import registry
-from prunecli.cli._steps import invoke, own_plugins
+from prunecli.cli._steps import invoke
 from prunecli.device import gpus
 from prunecli.recipe.engine import Engine, Here
 from prunecli.recipe.on_ray import OnRay
 from prunecli.recipe.plan import Job
 from prunecli.recipe.workers import Workers
+from prunecli.trust import trust, trusted
 from prunecli.types import Progress
 
-Plugin = tuple[str, str]
-"""Its kind and its name."""
 START = """
 import sys
 sys.path[:] = {path!r}
 import signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 from prunecli.cli._worker import main
-main({plugins!r})
+main({names!r})
 """
 """A worker imports from where this process does, which need not be the working folder, and a Ctrl-C
 ends it without a word while it has no job to keep anything of."""
 
 
-def engine(kind: str, slots: int | None, threads: int | None, jobs: list[Job]) -> Engine:
+def engine(kind: str, slots: int | None, threads: int | None) -> Engine:
     """One job at a time is done here; several are done in processes, each with a GPU of its own.
 
     With more jobs than GPUs, they share them. Raises BadEnvironment for Ray that is not there.
     """
     if kind == "ray":
-        return OnRay(partial(do, plugins=own_plugins(jobs)), threads or 1, slots)
+        return OnRay(partial(do, names=trusted()), threads or 1, slots)
     if slots is not None and slots > 1:
-        command = worker(own_plugins(jobs))
-        return Workers(command, slots, lambda slot: surroundings(slot, threads, gpus()))
+        return Workers(worker(), slots, lambda slot: surroundings(slot, threads, gpus()))
     return Here(do, threads)
 
 
-def worker(plugins: Sequence[Plugin] = ()) -> list[str]:
-    """The command that starts a worker."""
-    return [sys.executable, "-c", START.format(path=sys.path, plugins=plugins)]
+def worker() -> list[str]:
+    """The command that starts a worker, which trusts what this process does."""
+    return [sys.executable, "-c", START.format(path=sys.path, names=trusted())]
 
 
-def do(job: Job, progress: Progress, plugins: Sequence[Plugin] = ()) -> None:
-    """Do a job, in a process where `plugins` are loaded first."""
-    for kind, name in plugins:
-        registry.find(kind, name)
+def do(job: Job, progress: Progress, names: Sequence[str] = ()) -> None:
+    """Do a job, in a process that trusts `names`."""
+    trust(names)
     invoke(job.command, job.arguments, progress)
 
 

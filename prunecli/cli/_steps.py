@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from prunecli.cli.score import score
 from prunecli.cli.train import train
 from prunecli.errors import BadUsage, PruneError, suggest
 from prunecli.recipe.plan import Checked, Job
+from prunecli.trust import trust
 
 if TYPE_CHECKING:
     from prunecli.recipe.read import Recipe
@@ -58,10 +59,16 @@ def _params(command: str, argv: tuple[str, ...]) -> Mapping[str, Any]:
     return context(command, list(argv)).params
 
 
-def check(command: str, options: Mapping[str, Any]) -> Checked:
-    """A recipe step's options as arguments, and the file that the step will write."""
+def check(
+    command: str, options: Mapping[str, Any], may_name: Callable[[str], bool] = lambda name: True
+) -> Checked:
+    """A recipe step's options as arguments, and the file that the step will write.
+
+    `may_name` says which import paths the user wrote, and another's recipe did not.
+    """
     argv = arguments(STEPS[command], options)
     params = _params(command, tuple(argv))
+    trust(n for _, n in STEPS[command].named(params) if ":" in n and may_name(n))
     try:
         STEPS[command].verify(params)
     except PruneError as error:
@@ -90,7 +97,11 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
 def planned(
     recipe: Path, overrides: Mapping[str, str], folder: Path | None = None
 ) -> tuple[Recipe, Path, list[Job]]:
-    """A recipe, the folder of its study, and its jobs. Raises BadUsage with all faults at once."""
+    """A recipe, the folder of its study, and its jobs. Raises BadUsage with all faults at once.
+
+    Code that the recipe names may be imported, but of a recipe that it derives from only what it,
+    or `overrides`, sets there.
+    """
     from prunecli.recipe.parse import scalar
     from prunecli.recipe.plan import plan
     from prunecli.recipe.read import read_recipe
@@ -99,7 +110,9 @@ def planned(
     values = {key: scalar(text) for key, text in overrides.items()}
     study = read_recipe(locate(recipe), values, STEPS)
     folder = folder or Path("runs") / study.name
-    return study, folder, plan(study, folder, check)
+    names = study.own_texts
+    may_name = (lambda name: True) if names is None else names.__contains__
+    return study, folder, plan(study, folder, partial(check, may_name=may_name))
 
 
 def inputs(job: Job) -> Mapping[str, Any]:
@@ -109,24 +122,7 @@ def inputs(job: Job) -> Mapping[str, Any]:
     params = _params(job.command, tuple(job.arguments))
     command = STEPS[job.command]
     flags = {str(option.name) for option in command.params if option.default is not None}
-    return dependencies(params, command.reads(params), flags, named_plugins(job), job.reads)
-
-
-def named_plugins(job: Job) -> set[tuple[str, str]]:
-    """Kind and name of each plugin that the job's options name."""
-    params = _params(job.command, tuple(job.arguments))
-    plugins = STEPS[job.command].plugins.values()
-    return {(kind, str(params[by])) for kind, by in plugins if params.get(by)}
-
-
-def own_plugins(jobs: list[Job]) -> list[tuple[str, str]]:
-    """Kind and import path of each plugin that the recipe itself names.
-
-    It is its user who names them, and not a file that one of the jobs reads, the other jobs' own
-    outputs among those. So they may come from the current folder, in each process that does a job.
-    """
-    found = {plugin for job in jobs for plugin in named_plugins(job)}
-    return sorted((kind, name) for kind, name in found if ":" in name)
+    return dependencies(params, command.reads(params), flags, command.named(params), job.reads)
 
 
 def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:
@@ -164,7 +160,18 @@ def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:
     return [*argv, "--", *positional] if positional else argv
 
 
-RESERVED = {"output", "force", "wait", "dry-run", "json", "quiet", "verbose", "resume", "help"}
+RESERVED = {
+    "output",
+    "force",
+    "wait",
+    "dry-run",
+    "json",
+    "quiet",
+    "verbose",
+    "resume",
+    "trust",
+    "help",
+}
 
 
 def option_names(command: Command) -> dict[str, click.Option]:

@@ -13,10 +13,10 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
-from prunecli import registry
 from prunecli.cli._steps import invoke
 from prunecli.cli._streams import open_streams
 from prunecli.errors import PruneError
+from prunecli.trust import trust
 from prunecli.types import Progress
 
 EVERY = 0.2
@@ -47,13 +47,12 @@ class Relay(Progress):
         self.answer({"tell": name, "with": what})
 
 
-def main(plugins: Sequence[tuple[str, str]] = ()) -> None:
-    """Do jobs until nobody asks for more. `plugins`, kind and name of each, are loaded before."""
+def main(names: Sequence[str] = ()) -> None:
+    """Do jobs until nobody asks for more. `names` are of code that is trusted."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     open_streams()
     with suppress(KeyboardInterrupt):  # one that came too late for the job that it was meant for
-        for kind, name in plugins:
-            registry.find(kind, name)
+        trust(names)
         _serve()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from prunecli.cli._base import FILE, Command, examples, json_option
+from prunecli.cli._base import FILE, Command, examples, json_option, trust_option
 from prunecli.cli._steps import STEPS, overrides_option, planned
 from prunecli.cli._streams import print_path
 from prunecli.errors import BadOutput, printable
@@ -73,6 +73,7 @@ def copy(recipe: Path, folder: Path, force: bool) -> None:
 @recipe.command("validate", cls=Command)
 @click.argument("recipe", type=FILE)
 @overrides_option
+@trust_option
 @json_option
 def validate(recipe: Path, **params: Any) -> None:
     """Check every job of a RECIPE against its command, and say how many there are."""

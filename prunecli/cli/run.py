@@ -16,11 +16,13 @@ from prunecli.cli._base import (
     examples,
     json_option,
     quiet_option,
+    trust_option,
     verbose_option,
 )
 from prunecli.cli._steps import inputs, overrides_option, planned
 from prunecli.cli._streams import print_path
 from prunecli.errors import BadUsage, printable, suggest
+from prunecli.trust import trusted
 
 if TYPE_CHECKING:
     from prunecli.recipe.plan import Job
@@ -59,6 +61,7 @@ prunecli run study.yaml --emit sh > study.sh
 @click.option("--status", is_flag=True, help="Print what is done and what is not, do nothing.")
 @click.option("--dry-run", is_flag=True, help="Print every job's command, do nothing.")
 @click.option("--emit", type=click.Choice(["sh"]), help="Print it as a shell script instead.")
+@trust_option
 @json_option
 @quiet_option
 @verbose_option
@@ -100,7 +103,7 @@ def do(jobs: list[Job], folder: Path, params: Mapping[str, Any]) -> None:
 
     shelf = Shelf(folder, shared=params["output"] is None)
     with locked(folder / "study", printable(str(folder)), params["wait"]):
-        place = engine(params["engine"], params["jobs"], threads(params), jobs)
+        place = engine(params["engine"], params["jobs"], threads(params))
         with watcher(jobs, place.slots, params["quiet"], params["verbose"]) as watching:
             study = Study(jobs, place, inputs, shelf, watching, params["keep_going"])
             ran = study.run()
@@ -143,6 +146,8 @@ def script(jobs: list[Job], threads: int | None) -> str:
     lines = ["#!/bin/sh", "set -eu"]
     if threads:
         lines.append(f"export OMP_NUM_THREADS={threads}")
+    if names := trusted():
+        lines.append(f"export PRUNECLI_TRUST={shlex.quote(' '.join(names))}")
     for job in jobs:
         lines.append(shlex.join(["mkdir", "-p", "--", str(job.folder)]))
         lines.append(shlex.join(["prunecli", job.command, "--force", *job.arguments]))

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from prunecli.cli._base import FILE, Command, examples, json_option
+from prunecli.cli._base import FILE, Command, examples, json_option, trust_option
 from prunecli.cli._steps import inputs, overrides_option, planned
 from prunecli.errors import Mismatch, printable
 
@@ -25,6 +25,7 @@ prunecli verify runs/quickstart/sparse/method=lamp,compression=4,seed=0/ckpt.saf
 @click.option("--recipe", type=FILE, help="The study that it should come from.")
 @overrides_option
 @click.option("--study", type=FILE, help="The study's folder. [default: runs/NAME]")
+@trust_option
 @json_option
 def verify(checkpoint: Path, **params: Any) -> None:  # fmt: skip
     """Check that CHECKPOINT is what it says it is; the exit code tells.

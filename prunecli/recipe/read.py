@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import ChainMap, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class Recipe:
     faults: list[tuple[str, int, str]] = field(default_factory=list)
     elsewhere: dict[Place, tuple[Path, int]] = field(default_factory=dict)
     """File and line of what another recipe sets in this one, its base."""
+    own_texts: frozenset[str] | None = None
+    """Of a derived recipe, the texts that it or the user sets, and its base does not say."""
 
     def variables_at(self, place: Axes) -> Mapping[str, Any]:
         """All variables at a place of the matrix: an axis's value, and what that value sets."""
@@ -89,7 +91,16 @@ def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str
     derived.name = recipe.name
     derived.elsewhere = {("set", key): (path, recipe.lines["set", key]) for key in settings}
     derived.elsewhere["--set",] = (path, 1)
+    derived.own_texts = frozenset(_texts([settings, dict(overrides)]))
     return _read(derived, document, settings, overrides, commands)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
 
 
 def _head(recipe: Recipe, document: dict[str, Any], keys: set[str]) -> None:

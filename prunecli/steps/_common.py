@@ -63,7 +63,6 @@ class Source:
             name, given = own.get("name"), own.get("options", {}) | given
             if name is None:
                 raise BadUsage("which data set? name it with --dataset")
-            registry.find("data", name, by_file=True)
         return Source(name, registry.bind("data", name, given), self.data_dir, self.download)
 
     def load(self, split: str, meta: Mapping[str, Any] | None = None) -> Images:

@@ -19,7 +19,7 @@ from prunecli.masks import prunable, prunable_names
 
 def build_model(model: Mapping[str, Any]) -> nn.Module:
     """The network that a checkpoint's metadata describes, with fresh weights."""
-    build: Callable[..., nn.Module] = registry.find("models", model["name"], by_file=True)
+    build: Callable[..., nn.Module] = registry.find("models", model["name"])
     options = registry.bind("models", model["name"], model["options"])
     return build(tuple(model["input_shape"]), model["classes"], **options)
 

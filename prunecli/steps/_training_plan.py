@@ -242,6 +242,5 @@ def _model_facts(plan: Plan, data: Images) -> dict[str, Any]:
 def _described(options: TrainOptions, meta: Mapping[str, Any]) -> dict[str, Any]:
     """The network of a checkpoint, with the options that were given."""
     own = meta["model"]
-    registry.find("models", own["name"], by_file=True)
     given = registry.bind("models", own["name"], {**own["options"], **options.model_options})
     return {**own, "options": given}

@@ -52,7 +52,7 @@ def dependencies(
     }
     checkpoint = params.get("checkpoint") or params.get("scores")
     meta = TensorFile(checkpoint).meta or {} if checkpoint else None
-    sources = _sources([*plugins, *_scorers(params)], _described(meta or {}, params, splits))
+    sources = _sources([*plugins, *_described(meta or {}, params, splits)])
     return {
         **options,
         **({"plugins": sources} if sources else {}),
@@ -97,12 +97,6 @@ def _data(
     return [fingerprint(source.load(split)) for split in splits]
 
 
-def _scorers(params: Mapping[str, Any]) -> list[Plugin]:
-    """Those that options of a pruner may name."""
-    given = params.get("opt") or {} if params.get("pruner") else {}
-    return [("scorers", text) for text in given.values()]
-
-
 def _described(
     meta: Mapping[str, Any], params: Mapping[str, Any], splits: Sequence[str]
 ) -> list[Plugin]:
@@ -114,16 +108,15 @@ def _described(
     return [(kind, name) for kind, name in named if name]
 
 
-def _sources(by_user: Iterable[Plugin], by_file: Iterable[Plugin]) -> dict[str, str]:
+def _sources(plugins: Iterable[Plugin]) -> dict[str, str]:
     """The hash of the code of every plugin that is somebody else's; ours has its version."""
     found = {}
-    for plugins, named_by_file in ((by_user, False), (by_file, True)):
-        for kind, name in plugins:
-            spec = registry.origin(kind, name, by_file=named_by_file)
-            places = tuple(spec.submodule_search_locations or ()) if spec else ()
-            code = _code(spec.name, spec.origin, places) if spec else None
-            if code:
-                found[f"{kind}/{name}"] = code
+    for kind, name in plugins:
+        spec = registry.origin(kind, name)
+        places = tuple(spec.submodule_search_locations or ()) if spec else ()
+        code = _code(spec.name, spec.origin, places) if spec else None
+        if code:
+            found[f"{kind}/{name}"] = code
     return found
 
 

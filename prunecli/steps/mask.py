@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from prunecli import registry
 from prunecli.errors import BadUsage, Mismatch, some
 from prunecli.files.artifacts import (
     MaskFile,
@@ -126,7 +127,14 @@ def mask(
             )
             kept = Packed(found, target.parent)
         facts = _facts(selection, kept, budget, before)
-        facts["collapse"] = collapse_facts(kept, (file.meta or {}).get("model"), file.shapes)
+        described = (file.meta or {}).get("model")
+        if described and not registry.may_find("models", described["name"]):
+            name = described["name"]
+            common.progress.warn(
+                f"only a file names the network {name!r}, so it is not built: whether any path is "
+                f"left is not known (--trust {name})"
+            )
+        facts["collapse"] = collapse_facts(kept, described, file.shapes)
         _report(facts, selection, common)
         lineage = scorer.facts() | {"scores": None} if scorer else _lineage_of_scores(file, scoring)
         write_mask(target, kept, lineage | facts)

@@ -39,8 +39,9 @@ steps:
 
 
 @pytest.fixture
-def write(tmp_path, monkeypatch):
+def write(tmp_path, monkeypatch, trusting):
     """Writes a module into the current folder, as if by an editor before a new process starts."""
+    trusting("mine", "mynet", "gentle", "pack", "plain", "bare")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     names = set()
@@ -155,7 +156,7 @@ def test_a_pruner_and_the_scorer_that_its_options_name(write):
     write("mine.py", SCORER.format(""))
     write("gentle.py", PRUNER)
     found = dependencies({"pruner": "gentle:gradual", "opt": {"method": "mine:score"}}, [], (), [
-        ("pruners", "gentle:gradual")
+        ("pruners", "gentle:gradual"), ("scorers", "mine:score")
     ])["plugins"]  # fmt: skip
     assert found.keys() == {"pruners/gentle:gradual", "scorers/mine:score"}
 
@@ -209,10 +210,11 @@ def test_what_is_installed_without_sources_counts_by_its_version(write, tmp_path
     assert hashed("bare.score:score") == "3.1"
 
 
-def test_what_a_file_names_is_not_taken_from_the_current_folder(write):
+def test_code_that_is_not_trusted_is_not_looked_for(write):
     write("mine.py", SCORER.format(""))
+    write("other.py", SCORER.format(""))
     assert registry.origin("scorers", "mine:score") is not None
-    assert registry.origin("scorers", "mine:score", by_file=True) is None
+    assert registry.origin("scorers", "other:score") is None
     assert registry.origin("scorers", "os:system") is None
     assert registry.origin("scorers", "nowhere:score") is None
     assert "mine" not in sys.modules

@@ -376,6 +376,7 @@ def untraceable(folder, prune, monkeypatch):
     """`odd.safetensors`, of a network that is not prunecli's and cannot be traced."""
     (folder / "odd_networks.py").write_text(ODD)
     monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PRUNECLI_TRUST", "odd_networks")
     line = "train --model odd_networks:net --dataset digits --epochs 0 -q -o odd.safetensors"
     assert prune(*line.split()).code == 0
     yield

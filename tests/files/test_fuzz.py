@@ -76,8 +76,9 @@ def data(data_dir, split, download):
 
 
 @pytest.fixture
-def plugin(tmp_path, monkeypatch):
+def plugin(tmp_path, monkeypatch, trusting):
     """The network and the images under the name `tiny`; files need not reach the disk."""
+    trusting("tiny")
     module = types.ModuleType("tiny")
     module.net, module.data = net, data
     monkeypatch.setitem(sys.modules, "tiny", module)

@@ -36,14 +36,14 @@ def network(input_shape, classes):
     )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def tiny():
+@pytest.fixture
+def tiny(monkeypatch, trusting):
     """The name by which the registry finds `network`."""
     module = types.ModuleType("tiny_for_tests")
     module.__dict__["network"] = network
-    sys.modules[module.__name__] = module
-    yield f"{module.__name__}:network"
-    del sys.modules[module.__name__]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    trusting(module.__name__)
+    return f"{module.__name__}:network"
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,7 @@ def test_the_threads_and_the_gpu_of_a_slot(slot, threads, gpus, variables):
 
 def test_more_jobs_than_gpus_share_them(monkeypatch):
     monkeypatch.setattr(_engines, "gpus", lambda: ["4", "7"])
-    workers = _engines.engine("local", 3, 2, [])
+    workers = _engines.engine("local", 3, 2)
     seen = [workers.environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(workers.slots)]
     assert seen == ["4", "7", "4"]
     assert workers.environment(0)["OMP_NUM_THREADS"] == "2"

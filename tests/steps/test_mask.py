@@ -338,8 +338,9 @@ SMALL = {"0.weight": 100, "3.weight": 1152, "5.weight": 80}  # 1,332; with 22 bi
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
+def tiny(tmp_path, monkeypatch, trusting):
     """An untrained checkpoint of `small` for digits."""
+    trusting("networks_of_this_test")
     module = ModuleType("networks_of_this_test")
     module.small = small
     monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -117,7 +117,8 @@ def test_options_are_checked_and_typed(dense):
         scored(dense, "snip", options={"batch": "2"})
 
 
-def test_a_scorer_of_ones_own_by_import_path(dense, tmp_path, monkeypatch):
+def test_a_scorer_of_ones_own_by_import_path(dense, tmp_path, monkeypatch, trusting):
+    trusting("mine:negated")
     (tmp_path / "mine.py").write_text(
         "def negated(weight, *, power: int = 1):\n    return -weight**power\n"
     )

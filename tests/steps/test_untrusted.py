@@ -98,7 +98,8 @@ def wide(input_shape, classes, *, width: int = 2):
 
 
 @pytest.fixture
-def networks(folder, monkeypatch):
+def networks(folder, monkeypatch, trusting):
+    trusting("networks_of_this_test")
     module = ModuleType("networks_of_this_test")
     module.deep, module.wide = deep, wide
     monkeypatch.setitem(sys.modules, module.__name__, module)

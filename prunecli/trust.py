@@ -1,0 +1,35 @@
+"""Whose code may be imported: what the user names, and never what only a file names.
+
+A checkpoint says which network it holds, and importing a module runs it. So an import path,
+`mypkg.mod:function`, is followed only where the user gave it: in the command's options, in the
+recipe that is run, or by `--trust`. Names without a path lead to what is bundled or installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_GIVEN: set[str] = set()
+"""Import paths, and packages or modules of which all is trusted."""
+
+
+def trust(names: Iterable[str]) -> None:
+    """Allow these import paths, and all paths into these packages or modules."""
+    _GIVEN.update(names)
+
+
+def trusted() -> list[str]:
+    """What was allowed so far, for other processes that do a part of the work."""
+    return sorted(_GIVEN)
+
+
+def forget() -> None:
+    """Allow nothing any more: a new command begins."""
+    _GIVEN.clear()
+
+
+def is_trusted(path: str) -> bool:
+    """Whether the user named this import path, or a package or module that it leads into."""
+    parts = path.partition(":")[0].split(".")
+    modules = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return path in _GIVEN or not _GIVEN.isdisjoint(modules)
