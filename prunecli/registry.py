@@ -22,6 +22,7 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
+from prunecli.code import code_of, has_changed
 from prunecli.errors import BadUsage, Mismatch, raise_shortage, suggest
 from prunecli.interrupts import Terminated
 from prunecli.trust import is_trusted
@@ -81,7 +82,10 @@ def find(kind: str, name: str) -> Callable[..., Any]:
             f"{NOUNS[kind]} {name!r} is named by a file, and nothing that a file names is "
             f"imported; if you trust that code, add --trust {name}"
         )
+    spec = origin(kind, name)
     try:
+        if spec:
+            code_of(spec)
         found = getattr(importlib.import_module(module_name), symbol)
     except (Exception, SystemExit) as error:  # other people's code: it may raise anything
         if isinstance(error, Terminated):
@@ -91,6 +95,8 @@ def find(kind: str, name: str) -> Callable[..., Any]:
         if isinstance(error, ModuleNotFoundError) and ":" in name:
             why += NOT_HERE
         raise BadUsage(f"{NOUNS[kind]} {name!r} cannot be imported: {why}") from error
+    if spec and module_name not in OTHERS and has_changed(spec):
+        raise BadUsage(f"{NOUNS[kind]} {name!r}: its code was changed meanwhile; try again")
     if not callable(found):
         raise BadUsage(f"{NOUNS[kind]} {name!r} is not a function")
     if not is_path(kind, name) and names(kind)[name] is None:
@@ -121,6 +127,12 @@ def _import_path(kind: str, name: str) -> tuple[str, str]:
         return f"prunecli.{kind}.{symbol}", symbol
     module_name, _, symbol = (point.value if point else name).partition(":")
     return module_name, symbol
+
+
+def code(kind: str, name: str) -> str | None:
+    """The hash of a plugin's code, as this process has or would have it; see `origin`."""
+    spec = origin(kind, name)
+    return code_of(spec) if spec else None
 
 
 def origin(kind: str, name: str) -> ModuleSpec | None:

@@ -21,6 +21,7 @@ LAYERS = [
     ["world"],
     ["streaming"],
     ["registry"],
+    ["code"],
     ["scorers", "pruners", "models", "data"],
     ["collapse"],
     ["flow", "graph", "selection", "schedules", "quotas", "pattern", "masks", "untouched"],

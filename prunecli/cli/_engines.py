@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from prunecli.cli._steps import invoke
+from prunecli.cli._steps import do
 from prunecli.device import gpus
 from prunecli.recipe.engine import Engine, Here
 from prunecli.recipe.on_ray import OnRay
 from prunecli.recipe.plan import Job
+from prunecli.recipe.records import Wrote
 from prunecli.recipe.workers import Workers
 from prunecli.trust import trust, trusted
 from prunecli.types import Progress
@@ -33,7 +34,7 @@ def engine(kind: str, slots: int | None, threads: int | None) -> Engine:
     With more jobs than GPUs, they share them. Raises BadEnvironment for Ray that is not there.
     """
     if kind == "ray":
-        return OnRay(partial(do, names=trusted()), threads or 1, slots)
+        return OnRay(partial(trusting, trusted()), threads or 1, slots)
     if slots is not None and slots > 1:
         return Workers(worker(), slots, lambda slot: surroundings(slot, threads, gpus()))
     return Here(do, threads)
@@ -44,10 +45,10 @@ def worker() -> list[str]:
     return [sys.executable, "-c", START.format(path=sys.path, names=trusted())]
 
 
-def do(job: Job, progress: Progress, names: Sequence[str] = ()) -> None:
+def trusting(names: Sequence[str], job: Job, progress: Progress) -> Wrote:
     """Do a job, in a process that trusts `names`."""
     trust(names)
-    invoke(job.command, job.arguments, progress)
+    return do(job, progress)
 
 
 def surroundings(slot: int, threads: int | None, devices: list[str]) -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from functools import lru_cache, partial
@@ -21,8 +23,9 @@ from prunecli.cli.mask import mask
 from prunecli.cli.report import report
 from prunecli.cli.score import score
 from prunecli.cli.train import train
-from prunecli.errors import BadUsage, PruneError, suggest
+from prunecli.errors import BadUsage, PruneError, some, suggest
 from prunecli.recipe.plan import Checked, Job
+from prunecli.recipe.records import Wrote
 from prunecli.trust import trust
 
 if TYPE_CHECKING:
@@ -92,6 +95,36 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
     except Exception as error:
         trace_if_wanted()
         raise PruneError(unforeseen(error)) from error
+
+
+def do(job: Job, progress: Progress) -> Wrote:
+    """Do a job of a study in this process; gives what it wrote.
+
+    Raises PruneError if it fails, if what it depends on is not what it was found due with, in the
+    eyes of this very process, or if that changes meanwhile.
+    """
+    from prunecli.files.atomic import WRITTEN
+    from prunecli.steps.inputs import identities
+
+    _check_given(job)
+    params = _params(job.command, tuple(job.arguments))
+    before = identities(params, job.reads)
+    WRITTEN.clear()
+    invoke(job.command, job.arguments, progress)
+    if identities(params, job.reads) != before:
+        raise PruneError("a file that it reads was changed, or replaced, meanwhile; run it again")
+    _check_given(job)
+    folder = Path(os.path.realpath(job.folder))
+    return {p.name: own for p, own in WRITTEN.items() if p.parent == folder and p.exists()}
+
+
+def _check_given(job: Job) -> None:
+    if job.given is None:
+        return
+    now, given = (json.loads(json.dumps(value)) for value in (inputs(job), job.given))
+    if odd := sorted(key for key in now.keys() | given.keys() if now.get(key) != given.get(key)):
+        what = f"{some(odd)} changed while the study ran"
+        raise PruneError(f"{what}, so that this would not be what it is taken for; run it again")
 
 
 def planned(

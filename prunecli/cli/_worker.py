@@ -13,9 +13,10 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
-from prunecli.cli._steps import invoke
+from prunecli.cli._steps import do
 from prunecli.cli._streams import open_streams
 from prunecli.errors import PruneError
+from prunecli.recipe.plan import Job
 from prunecli.trust import trust
 from prunecli.types import Progress
 
@@ -62,29 +63,32 @@ def _serve() -> None:
     os.dup2(2, 1)
 
     def answer(what: dict[str, Any]) -> None:
-        answers.write(json.dumps(what) + "\n")
-        answers.flush()
+        try:
+            answers.write(json.dumps(what) + "\n")
+            answers.flush()
+        except BrokenPipeError:
+            os._exit(0)  # nobody is left to hear it
 
     orders: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_read, args=(orders,), daemon=True).start()
     while True:
         order = json.loads(orders.get())
-        answer({"ended": _do(order, Relay(answer))})
+        answer(_done(Job.of(order), Relay(answer)))
 
 
 def _read(orders: SimpleQueue[str]) -> None:
     """Take orders until nobody is left to give them; then a job under way is of no use either."""
     for line in sys.stdin:
-        orders.put(line)
+        if line.endswith("\n"):  # and was not cut off
+            orders.put(line)
     os._exit(0)
 
 
-def _do(order: dict[str, Any], progress: Progress) -> str | None:
-    """Do a job; gives why it failed, if it did."""
+def _done(job: Job, progress: Progress) -> dict[str, Any]:
+    """Do a job; gives what it wrote, or why it failed."""
     try:
-        invoke(order["command"], order["arguments"], progress)
+        return {"ended": None, "wrote": do(job, progress)}
     except PruneError as error:
-        return str(error)
+        return {"ended": str(error)}
     except KeyboardInterrupt:
-        return "interrupted"
-    return None
+        return {"ended": "interrupted"}

@@ -91,7 +91,10 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def chunks(path: Path, size: int = 1 << 24) -> Iterator[bytes]:
-    """The bytes of a regular file that does not change meanwhile. Raises BadInput, or OSError."""
-    with unchanged(path) as (file, _):
-        while chunk := file.read(size):
-            yield chunk
+    """The bytes of a regular file that does not change meanwhile. Raises BadInput."""
+    try:
+        with unchanged(path) as (file, _):
+            while chunk := file.read(size):
+                yield chunk
+    except OSError as error:
+        raise unreadable(path, error) from None

@@ -8,22 +8,23 @@ from typing import Protocol
 
 from prunecli.device import set_threads
 from prunecli.recipe.plan import Job
+from prunecli.recipe.records import Wrote
 from prunecli.types import Progress
 
-Do = Callable[[Job, Progress], None]
-"""Does a job, and raises PruneError if it fails."""
+Do = Callable[[Job, Progress], Wrote]
+"""Does a job, and says what it wrote. Raises PruneError if it fails."""
 
 
 class Engine(Protocol):
     """Does up to `slots` jobs at a time.
 
-    A job's future ends in None, or in the PruneError that the job failed with. Leaving the context
-    with an error asks the jobs under way to stop, and waits for them to keep what they can.
+    A job's future ends in what it wrote, or in the PruneError that the job failed with. Leaving the
+    context with an error asks the jobs under way to stop, and waits for them to keep what they can.
     """
 
     slots: int
 
-    def submit(self, job: Job, progress: Progress) -> Future[None]: ...
+    def submit(self, job: Job, progress: Progress) -> Future[Wrote]: ...
     def __enter__(self) -> object: ...
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None: ...
 
@@ -43,11 +44,10 @@ class Here:
         if self.before:
             set_threads(self.before)
 
-    def submit(self, job: Job, progress: Progress) -> Future[None]:
-        future: Future[None] = Future()
+    def submit(self, job: Job, progress: Progress) -> Future[Wrote]:
+        future: Future[Wrote] = Future()
         try:
-            self.do(job, progress)
-            future.set_result(None)
+            future.set_result(self.do(job, progress))
         except Exception as error:
             future.set_exception(error)
         return future

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import Any
 
-from prunecli.errors import JobsFailed, PruneError
+from prunecli.errors import BadInput, JobsFailed, PruneError, printable, some
+from prunecli.files.digest import file_sha256
 from prunecli.recipe import records
 from prunecli.recipe.engine import Engine
 from prunecli.recipe.plan import Job
+from prunecli.recipe.records import Wrote
 from prunecli.types import Progress
 
 Inputs = Callable[[Job], Mapping[str, Any]]
@@ -65,9 +68,11 @@ class Study:
     keep_going: bool = False
     keys: dict[str, str] = field(default_factory=dict)
     waiting: list[Job] = field(default_factory=list)
-    running: dict[Future[None], Job] = field(default_factory=dict)
+    running: dict[Future[Wrote], Job] = field(default_factory=dict)
     holds: dict[str, ExitStack] = field(default_factory=dict)
     """Of the jobs that are running, so that others see it."""
+    made: dict[Path, str] = field(default_factory=dict)
+    """The hash of each output that is done, as its record says."""
     failed: dict[str, str] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     ran: int = 0
@@ -98,6 +103,7 @@ class Study:
             while self.running:
                 list(self._ended())
         self._raise_failures()
+        self._check_outputs()
         return self.ran
 
     def _stops(self) -> bool:
@@ -114,6 +120,23 @@ class Study:
             f"{len(self.failed)} of {len(self.jobs)} jobs failed{left}; first {name}: {error}"
         )
 
+    def _check_outputs(self) -> None:
+        """Raise JobsFailed if anybody changed what was done while the study went on."""
+        changed = [job.name for job in self.jobs if not records.is_intact(job)]
+        if changed:
+            raise JobsFailed(
+                f"the outputs of {some(changed)} were changed while the study ran; "
+                "run it again to make them anew"
+            )
+
+    def _due(self, job: Job) -> Job:
+        """The job with what it depends on now. Raises PruneError if that cannot be told."""
+        for path in job.reads:
+            if file_sha256(path) != self.made.get(path):
+                what = f"{printable(str(path))}: it was changed after it was made"
+                raise BadInput(f"{what}; run the study again to make it anew")
+        return replace(job, given=self.inputs(job))
+
     def _settled(self, names: Iterable[str]) -> Iterator[Job]:
         """Those of the jobs, whose needs are settled, that there is nothing to do for."""
         for job in sorted((self.named[name] for name in names), key=self._place):
@@ -123,7 +146,8 @@ class Study:
                 yield job
                 continue
             try:
-                key = self.keys[job.name] = records.job_key(job.command, self.inputs(job))
+                job = self._due(job)
+                key = self.keys[job.name] = records.job_key(job.command, job.given)
                 if records.is_done(job, key):
                     self._is_done(job, "done")
                     yield job
@@ -146,7 +170,6 @@ class Study:
                 hold.enter_context(records.held(job))
                 records.start(job, key)
                 if place := self.shelf.take(job, key):
-                    records.finish(job, key)
                     self._is_done(job, "taken", str(place))
                     yield job
                     continue
@@ -171,8 +194,8 @@ class Study:
         for future in sorted(over, key=lambda future: self._place(self.running[future])):
             job = self.running.pop(future)
             try:
-                future.result()
-                records.finish(job, self.keys[job.name])
+                wrote = future.result()
+                records.finish(job, self.keys[job.name], wrote or {})
                 self.ran += 1
                 self._is_done(job, "ran")
             except PruneError as error:
@@ -187,6 +210,7 @@ class Study:
 
     def _is_done(self, job: Job, how: str, note: str = "") -> None:
         self._let_go(job)
+        self.made[job.output] = str(records.read_record(job.folder).get("sha256"))
         self.shelf.put(job, self.keys[job.name])
         self.watcher.ends(job, how, note)
 

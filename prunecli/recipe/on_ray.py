@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from prunecli.errors import BadEnvironment, PruneError
 from prunecli.recipe.engine import Do
 from prunecli.recipe.plan import Job
+from prunecli.recipe.records import Wrote
 from prunecli.types import Progress
 
 RETRIES = 3
@@ -43,14 +45,15 @@ class OnRay:
         has = ray.cluster_resources()
         devices = int(has.get("GPU", 0))
         self.slots = slots or max(1, devices or int(has.get("CPU", 1)) // threads)
-        self.tasks: dict[Future[None], Any] = {}
+        self.tasks: dict[Future[Wrote], Any] = {}
         options = {"num_cpus": threads, "num_gpus": 1 if devices else 0, "max_retries": RETRIES}
         self.task = ray.remote(**options)(_task)
         self.shared = (do, threads, Path.cwd(), _settings())
 
-    def submit(self, job: Job, progress: Progress) -> Future[None]:
-        future: Future[None] = Future()
-        task = self.tasks[future] = self.task.remote(job, *self.shared)
+    def submit(self, job: Job, progress: Progress) -> Future[Wrote]:
+        future: Future[Wrote] = Future()
+        # Machines of a cluster may choose other devices and see other numbers of the same file.
+        task = self.tasks[future] = self.task.remote(replace(job, given=None), *self.shared)
         task.future().add_done_callback(partial(_settle, future))
         future.add_done_callback(lambda over: self.tasks.pop(over))
         return future
@@ -73,27 +76,28 @@ def _settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("PRUNECLI_")}
 
 
-def _task(job: Job, do: Do, threads: int, here: Path, settings: Mapping[str, str]) -> str | None:
-    """Do a job in a Ray worker; gives why it failed, if it did."""
+def _task(
+    job: Job, do: Do, threads: int, here: Path, settings: Mapping[str, str]
+) -> str | list[str]:
+    """Do a job in a Ray worker; gives the names of what it wrote, or why it failed."""
     from prunecli.device import set_threads
 
     os.environ.update(settings)
     os.chdir(here)
     set_threads(threads)
     try:
-        do(job, Progress())
+        return list(do(job, Progress()))
     except PruneError as error:
         return str(error)
-    return None
 
 
-def _settle(future: Future[None], over: Future[str | None]) -> None:
+def _settle(future: Future[Wrote], over: Future[str | list[str]]) -> None:
     """Hand a task's end on to the job's future."""
     try:
-        error = over.result()
+        ended = over.result()
     except Exception as failure:  # Ray's own, or a bug
-        error = f"{type(failure).__name__}: {failure}".splitlines()[0]
-    if error is None:
-        future.set_result(None)
+        ended = f"{type(failure).__name__}: {failure}".splitlines()[0]
+    if isinstance(ended, str):
+        future.set_exception(PruneError(ended))
     else:
-        future.set_exception(PruneError(error))
+        future.set_result(dict.fromkeys(ended))

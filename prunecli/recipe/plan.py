@@ -63,11 +63,24 @@ class Job:
     needs: tuple[str, ...]
     reads: tuple[Path, ...] = ()
     """The outputs of those that it needs."""
+    given: Mapping[str, Any] | None = None
+    """What it depends on, as that was when it became due; see `execute.Inputs`."""
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> Job:
+        """From what `dataclasses.asdict` gives, by way of JSON."""
+        paths = {"output": Path(table["output"]), "reads": tuple(map(Path, table["reads"]))}
+        return cls(**{**table, "needs": tuple(table["needs"]), **paths})
 
     @property
     def folder(self) -> Path:
         """The folder of its output, and of nothing else."""
         return self.output.parent
+
+    @property
+    def folders(self) -> list[Path]:
+        """That one, and those above it within the study's."""
+        return [self.folder, *self.folder.parents][: self.name.count("/") + 1]
 
 
 Jobs = dict[str, tuple[Axes, Job]]

@@ -2,36 +2,41 @@
 
 A record holds the key that the job was started with. It is the hash of everything that the output
 depends on: command, options, the contents of its inputs, the data, and the versions of what
-computes. Once the job is done the record holds the hash of its output too, and of masks that were
-written beside it, and after a failure the reason. A record with neither is of a job that is being
-done, or that was killed.
+computes. Once the job is done the record holds the hash of its output too, and of the mask and the
+log that came with it, and after a failure the reason. A record with neither is of a job that is
+being done, or that was killed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from prunecli.errors import BadOutput, PruneError, printable, reason
-from prunecli.files.atomic import write_bytes, write_text
+from prunecli.errors import BadInput, BadOutput, PruneError, printable
+from prunecli.files.atomic import refusals, write_bytes, write_text
 from prunecli.files.claims import is_locked, locked, sweep
 from prunecli.files.digest import file_sha256
-from prunecli.files.reading import chunks
+from prunecli.files.header import strict_json
+from prunecli.files.meta import Each, Record, fits
+from prunecli.files.reading import Identity, chunks, read_bytes
 from prunecli.recipe.plan import Job
 
 RECORD = "job.json"
 STATE = "*.state.safetensors"
 PARTS = ".*.*.part"
 """Of the files that `Shelf.take` copies, and of the record: nobody else sweeps those."""
-MASKS = "*.mask.safetensors"
-"""What is written beside an output and is a result as well; a log is none."""
+Wrote = Mapping[str, Identity | None]
+"""The files that a job left in its folder, as they were when they got their names, if known."""
+MAX_RECORD = 1_000_000
+FORM = Record({"key": str, "output": str, "sha256": str, "beside": Each(str), "error": str})
 
 
-def job_key(command: str, inputs: Mapping[str, Any]) -> str:
+def job_key(command: str, inputs: Mapping[str, Any] | None) -> str:
     """The hash of all that a job's output depends on."""
     facts = {"command": command, "inputs": inputs}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -43,14 +48,18 @@ def is_done(job: Job, key: str) -> bool:
     return record.get("key") == key and _is_intact(job.output, record)
 
 
+def is_intact(job: Job) -> bool:
+    """Whether the output, and what came with it, are as the job's record says."""
+    return _is_intact(job.output, read_record(job.folder))
+
+
 def _is_intact(output: Path, record: Mapping[str, Any]) -> bool:
     """An older record says nothing of what lies beside the output."""
-    beside = record.get("beside", {})
-    if not isinstance(beside, dict):
-        return False
-    hashes = {output.parent / name: sha256 for name, sha256 in beside.items()}
+    hashes = {output.parent / name: sha256 for name, sha256 in record.get("beside", {}).items()}
     hashes[output] = record.get("sha256")
-    return all(file.is_file() and file_sha256(file) == sha256 for file, sha256 in hashes.items())
+    with suppress(BadInput):
+        return all(file_sha256(file) == sha256 for file, sha256 in hashes.items())
+    return False
 
 
 def state(job: Job, key: str) -> str:
@@ -70,7 +79,7 @@ def state(job: Job, key: str) -> str:
 @contextmanager
 def held(job: Job) -> Iterator[None]:
     """Within, others see that the job is running. What killed ones were writing is removed."""
-    make_folder(job.folder)
+    make_folder(job)
     with locked(job.folder / RECORD, printable(str(job.folder))):
         if not is_locked(job.output):  # somebody may be doing the job's command by hand
             for part in job.folder.glob(PARTS):
@@ -80,17 +89,30 @@ def held(job: Job) -> Iterator[None]:
 
 
 def start(job: Job, key: str) -> None:
-    """Note what is being done; a half-done training of something else is of no use any more."""
+    """Note what is being done; a half-done training of something else is of no use any more.
+
+    A link in the folder is taken away, for a job that writes through it would write elsewhere.
+    Raises BadOutput for one in the folder's own place.
+    """
+    make_folder(job)
+    for entry in job.folder.iterdir():
+        if entry.is_symlink():
+            entry.unlink()
     if read_record(job.folder).get("key") != key:
         for half_done in job.folder.glob(STATE):
             half_done.unlink()
     _write(job, {"key": key})
 
 
-def finish(job: Job, key: str) -> None:
-    record = {"key": key, "output": job.output.name, "sha256": file_sha256(job.output)}
-    beside = {mask.name: file_sha256(mask) for mask in job.folder.glob(MASKS)}
-    _write(job, record | ({"beside": beside} if beside else {}))
+def finish(job: Job, key: str, wrote: Wrote) -> None:
+    """Note what the job wrote: its output, and what came with that.
+
+    Raises BadInput where that has changed since, or is not there.
+    """
+    hashes = {name: file_sha256(job.folder / name, identity) for name, identity in wrote.items()}
+    own = hashes.pop(job.output.name, None) or file_sha256(job.output)
+    record = {"key": key, "output": job.output.name, "sha256": own}
+    _write(job, record | ({"beside": hashes} if hashes else {}))
 
 
 def fail(job: Job, key: str, error: str) -> None:
@@ -100,24 +122,32 @@ def fail(job: Job, key: str, error: str) -> None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record in a job's folder; empty if there is none, or none that can be read."""
-    with suppress(OSError, ValueError):
-        record = json.loads((folder / RECORD).read_bytes())
-        if isinstance(record, dict):
-            return record
+    """The record in a job's folder; empty if there is none, or none that can be one."""
+    with suppress(OSError, ValueError, BadInput):
+        record = strict_json(read_bytes(folder / RECORD, MAX_RECORD).decode("utf-8"))
+        if fits(record, FORM) and all(map(_is_name, record.get("beside", {}))):
+            return dict(record)
     return {}
 
 
+def _is_name(text: str) -> bool:
+    """Whether it may be that of a file in the folder."""
+    return Path(text).name == text and "\0" not in text and len(os.fsencode(text)) <= 255
+
+
 def _write(job: Job, record: dict[str, Any]) -> None:
-    make_folder(job.folder)
+    make_folder(job)
     write_text(job.folder / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadOutput(f"{printable(str(folder))}: cannot be made: {reason(error)}") from None
+def make_folder(job: Job) -> None:
+    """Raises BadOutput where that cannot be, or where a link leads out of the study."""
+    for folder in job.folders:
+        if folder.is_symlink():
+            label = printable(str(folder))
+            raise BadOutput(f"{label}: a link is in the place of a job's folder; remove it")
+    with refusals(printable(str(job.folder))):
+        job.folder.mkdir(parents=True, exist_ok=True)
 
 
 class Shelf:
@@ -132,7 +162,7 @@ class Shelf:
             self._places[key] = job.folder
 
     def take(self, job: Job, key: str) -> Path | None:
-        """Copy what a job of this key has left elsewhere, if one has; gives where that was."""
+        """Copy what a job of this key has left elsewhere, if one has, and note it; from where."""
         if self._places is None:  # not needed, and not read, by a run that finds all done
             self._places = dict(self._records())
         place = self._places.get(key)
@@ -141,11 +171,14 @@ class Shelf:
         record = read_record(place)
         if record.get("key") != key:  # another job is being done there by now
             return None
-        with suppress(OSError):
-            for file in sorted(place.iterdir()):
-                if file.is_file() and file.name != RECORD and not file.name.startswith("."):
-                    write_bytes(job.folder / file.name, chunks(file))
-        return place if _is_intact(job.output, record) else None
+        names = [job.output.name, *record.get("beside", {})]
+        with suppress(BadInput):
+            for name in names:
+                write_bytes(job.folder / name, chunks(place / name))
+            if _is_intact(job.output, record):
+                finish(job, key, dict.fromkeys(names))
+                return place
+        return None
 
     def _records(self) -> Iterator[tuple[str, Path]]:
         root, study = (self.study.parent, "*") if self.shared else (self.study, "")

@@ -9,18 +9,21 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import asdict
 from queue import LifoQueue
 
 from prunecli.errors import PruneError
+from prunecli.files.reading import Identity
 from prunecli.recipe.plan import Job
+from prunecli.recipe.records import Wrote
 from prunecli.types import Progress
 
 
 class Worker:
     """One process. It takes jobs as lines of JSON, and answers in lines of JSON.
 
-    A job is {"command": ..., "arguments": [...]}. While it is done come {"tell": NAME, "with":
-    [...]}, a call of its progress, and at last {"ended": null} or {"ended": REASON}. When its
+    A job is a table of what `Job` has. While it is done come {"tell": NAME, "with": [...]}, a call
+    of its progress, and at last {"ended": null, "wrote": ...} or {"ended": REASON}. When its
     standard input ends, as it does when this process dies however it may, the worker ends too.
     """
 
@@ -36,10 +39,10 @@ class Worker:
         )
         self.busy = self.stopping = False
 
-    def do(self, job: Job, progress: Progress) -> None:
+    def do(self, job: Job, progress: Progress) -> Wrote:
         """Do a job. Raises PruneError with why it failed, or with what became of the process."""
         self.busy = True
-        order = json.dumps({"command": job.command, "arguments": job.arguments})
+        order = json.dumps(asdict(job), default=str)
         assert self.process.stdin is not None and self.process.stdout is not None
         with suppress(BrokenPipeError):
             self.process.stdin.write(order + "\n")
@@ -50,7 +53,7 @@ class Worker:
                 self.busy = False
                 if answer["ended"] is not None:
                     raise PruneError(answer["ended"])
-                return
+                return {name: Identity(*own) for name, own in answer.get("wrote", {}).items()}
             getattr(progress, answer["tell"])(*answer["with"])
         raise PruneError(_death(self.process.wait()))
 
@@ -92,25 +95,25 @@ class Workers:
     ) -> None:
         self.command, self.slots, self.environment = command, slots, environment
         self.threads = ThreadPoolExecutor(slots)
-        self.futures: set[Future[None]] = set()
+        self.futures: set[Future[Wrote]] = set()
         self.workers: dict[int, Worker] = {}
         self.free: LifoQueue[int] = LifoQueue()  # the warmest first
         for slot in reversed(range(slots)):
             self.free.put(slot)
 
-    def submit(self, job: Job, progress: Progress) -> Future[None]:
+    def submit(self, job: Job, progress: Progress) -> Future[Wrote]:
         future = self.threads.submit(self._do, job, progress)
         self.futures.add(future)
         future.add_done_callback(self.futures.discard)
         return future
 
-    def _do(self, job: Job, progress: Progress) -> None:
+    def _do(self, job: Job, progress: Progress) -> Wrote:
         slot = self.free.get()
         try:
             worker = self.workers.get(slot)
             if worker is None or not worker.lives:
                 worker = self.workers[slot] = Worker(self.command, self.environment(slot))
-            worker.do(job, progress)
+            return worker.do(job, progress)
         finally:
             self.free.put(slot)
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ from prunecli import registry
 from prunecli.device import pick_device, pick_precision
 from prunecli.errors import PruneError
 from prunecli.files.digest import file_sha256
+from prunecli.files.reading import Identity
 from prunecli.files.tensors import INDEX_END, TensorFile
 from prunecli.steps._common import Source, fingerprint, versions
 
@@ -61,6 +58,24 @@ def dependencies(
     }
 
 
+def identities(params: Mapping[str, Any], files: Iterable[Path]) -> dict[Path, Identity | None]:
+    """What the files are that a command reads, by the paths in its options, and some others.
+
+    None for one that is not there, of which the command will complain.
+    """
+    given = [value for name, value in params.items() if name not in NOT_CONTENT]
+    flat = [x for value in given for x in (value if isinstance(value, list | tuple) else [value])]
+    found: dict[Path, Identity | None] = {}
+    for path in {*(x for x in flat if isinstance(x, Path)), *files}:
+        parts = list(TensorFile(path).shards) if _is_sharded(path) else [path]
+        found |= {part: Identity.of(part.stat()) if part.exists() else None for part in parts}
+    return found
+
+
+def _is_sharded(path: Path) -> bool:
+    return path.is_dir() or path.name.endswith(INDEX_END)
+
+
 def _chosen(params: Mapping[str, Any]) -> dict[str, str]:
     """Kind of device and precision, of a command that has such an option and is told neither."""
     chosen = {}
@@ -75,8 +90,7 @@ def _chosen(params: Mapping[str, Any]) -> dict[str, str]:
 
 def _content(value: Any, files: Collection[Path]) -> Any:
     if isinstance(value, Path):
-        sharded = value.is_dir() or value.name.endswith(INDEX_END)
-        return TensorFile(value).sha256 if sharded else file_sha256(value)
+        return TensorFile(value).sha256 if _is_sharded(value) else file_sha256(value)
     if isinstance(value, list | tuple):
         return [_content(item, files) for item in value]
     if isinstance(value, dict):
@@ -110,37 +124,5 @@ def _described(
 
 def _sources(plugins: Iterable[Plugin]) -> dict[str, str]:
     """The hash of the code of every plugin that is somebody else's; ours has its version."""
-    found = {}
-    for kind, name in plugins:
-        spec = registry.origin(kind, name)
-        places = tuple(spec.submodule_search_locations or ()) if spec else ()
-        code = _code(spec.name, spec.origin, places) if spec else None
-        if code:
-            found[f"{kind}/{name}"] = code
-    return found
-
-
-@cache
-def _code(module: str, origin: str | None, folders: tuple[str, ...]) -> str | None:
-    """The hash of a top-level module's sources by their places in it, wherever it lies.
-
-    The version of what was installed without them; None where nothing can be told. Kept, since the
-    code that this process has imported stays as well.
-    """
-    if folders:
-        files = {file.relative_to(folder): file for folder in folders for file in _modules(folder)}
-    else:
-        files = {Path(f"{module}.py"): Path(origin)} if origin and origin.endswith(".py") else {}
-    lines = [f"{place.as_posix()}:{file_sha256(file)}\n" for place, file in sorted(files.items())]
-    if lines:
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-    with suppress(PackageNotFoundError):
-        return ",".join(version(name) for name in sorted(packages_distributions().get(module, [])))
-    return None
-
-
-def _modules(package: str) -> Iterator[Path]:
-    """The .py files below a package's folder, but for those in folders that no import leads to."""
-    for folder, folders, files in os.walk(package):
-        folders[:] = [name for name in folders if name.isidentifier()]
-        yield from (Path(folder, name) for name in files if name.endswith(".py"))
+    found = {(kind, name): registry.code(kind, name) for kind, name in plugins}
+    return {f"{kind}/{name}": code for (kind, name), code in found.items() if code}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from prunecli import registry
+from prunecli import code, registry
 from prunecli.cli._steps import check, inputs
 from prunecli.recipe.plan import Job
-from prunecli.steps.inputs import _code, dependencies
+from prunecli.steps.inputs import dependencies
 
 SCORER = """
 def score(weight):
@@ -49,7 +49,8 @@ def write(tmp_path, monkeypatch, trusting):
     def forget():
         for name in names:
             sys.modules.pop(name, None)
-        _code.cache_clear()
+        code.forget()
+        registry.OTHERS.clear()
         importlib.invalidate_caches()
 
     def write(path, text):

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from attacks import DISTURBANCES, in_place
 from safetensors.torch import save_file
 
 from prunecli.errors import BadInput, BadOutput, JobsFailed, PruneError
+from prunecli.files.reading import Identity
 from prunecli.recipe import execute, records
 from prunecli.recipe.engine import Here
 from prunecli.recipe.execute import Watcher
@@ -31,20 +33,27 @@ class Study:
         self.options, self.ran, self.broken, self.alias = {}, [], set(), {}
 
     def job(self, folder, name, needs):
-        return Job(name, name, "join", [], folder / name / "out.txt", tuple(needs))
+        reads = tuple(folder / need / "out.txt" for need in needs)
+        return Job(name, name, "join", [], folder / name / "out.txt", tuple(needs), reads)
 
     def __getitem__(self, name):
         return next(job for job in self.jobs if job.name == name)
 
     def inputs(self, job):
         own = [self.alias.get(job.name, job.name), self.options.get(job.name)]
-        return [*own, *(self[n].output.read_text() for n in job.needs)]
+        try:
+            return [*own, *(self[n].output.read_bytes().decode() for n in job.needs)]
+        except OSError as error:
+            raise BadInput(str(error)) from None
 
     def run(self, job, progress):
         self.ran.append(job.name)
         if job.name in self.broken:
             raise BadInput(f"{job.name} is broken")
+        if self.inputs(job) != job.given:
+            raise PruneError("changed while the study ran")
         job.output.write_text(f"{job.name} {self.inputs(job)}")
+        return {path.name: Identity.of(path.stat()) for path in job.folder.glob("[!.j]*")}
 
     def go(self, shared=False, watcher=None, engine=None, counted=True, **options):
         """Execute; gives the names of the jobs that were run."""
@@ -106,6 +115,59 @@ def test_a_damaged_record_counts_as_none(study, content):
     (study["d"].output.parent / "job.json").write_text(content)
     assert study.go() == ["d"]
     assert study.go() == []
+
+
+def disturbed(study, harm, at):
+    """Have `harm` come over the output of 'a' when that job of the study begins."""
+
+    class Disturbing(Watcher):
+        def starts(self, job):
+            if job.name == at:
+                harm(study["a"].output)
+            return super().starts(job)
+
+    return Disturbing()
+
+
+@pytest.mark.fault(32)
+@pytest.mark.parametrize("harm", DISTURBANCES)
+@pytest.mark.parametrize("at", ["d", "c"])
+def test_an_output_that_somebody_changes_while_the_study_runs(tmp_path, harm, at):
+    study = Study(tmp_path, {"a": [], "d": ["a"], "c": ["a", "d"]})
+    words = "changed after it was made|changed while the study ran|No such file"
+    with pytest.raises(JobsFailed, match=words):
+        study.go(watcher=disturbed(study, harm, at))
+    study.go()
+    clean = Study(tmp_path / "clean", {"a": [], "d": ["a"], "c": ["a", "d"]})
+    clean.go()
+    for job in study.jobs:
+        assert job.output.read_bytes() == clean[job.name].output.read_bytes()
+    assert study.go() == []
+
+
+@pytest.mark.fault(32)
+def test_an_output_that_is_changed_before_it_is_noted_is_not_taken_for_the_job_s(study):
+    run = study.run
+
+    def and_changed(job, progress):
+        wrote = run(job, progress)
+        if job.name == "b":
+            time.sleep(0.02)
+            in_place(job.output)
+        return wrote
+
+    study.run = and_changed
+    with pytest.raises(JobsFailed, match=r"job b failed: .*out.txt: it was changed, or replaced"):
+        study.go(engine=Here(study.run))
+    study.run = run
+    assert study.go() == ["b", "c", "d"]
+
+
+@pytest.mark.fault(41)
+def test_a_job_that_made_nothing_is_not_done(study):
+    study.run = lambda job, progress: {}
+    with pytest.raises(JobsFailed, match=r"job a failed: .*out.txt: cannot be read: No such file"):
+        study.go(engine=Here(study.run))
 
 
 def test_an_interrupted_job_is_not_done(study, monkeypatch):
@@ -181,7 +243,7 @@ def test_after_an_unreadable_input_nothing_starts(study, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_a_failed_job(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(JobsFailed, match="cannot be made: Not a directory"):
+    with pytest.raises(JobsFailed, match="cannot be written: Not a directory"):
         Study(tmp_path / "file", {"a": []}).go()
     assert BadOutput.exit_code == 5
 
@@ -380,9 +442,12 @@ def shared(study):
 
 def test_what_a_study_beside_has_done_is_taken_over(two):
     one, other = two
-    one.go()
+    one["a"].folder.mkdir(parents=True)
     one["a"].output.with_name("a.log").write_text("how it went")
+    one.go()
+    one["a"].output.with_name("jottings").write_text("of a user's")
     assert shared(other) == ([], [(name, str(one[name].folder)) for name in "ab"])
+    one["a"].output.with_name("jottings").unlink()
     assert outputs(one.folder) == outputs(other.folder)
     assert set(outputs(other.folder)) == {"a/out.txt", "a/a.log", "b/out.txt"}
     assert record(other["b"]) == record(one["b"])

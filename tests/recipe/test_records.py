@@ -2,13 +2,15 @@
 
 import json
 import threading
-from pathlib import Path
+import time
 
 import pytest
+from attacks import DISTURBANCES, LINKS, device, fifo, symlink
 
-from prunecli.errors import BadOutput
+from prunecli.errors import BadInput, BadOutput
 from prunecli.files.claims import locked
 from prunecli.files.digest import file_sha256
+from prunecli.files.reading import Identity
 from prunecli.recipe import records
 from prunecli.recipe.plan import Job
 from prunecli.recipe.records import job_key
@@ -24,7 +26,7 @@ def done(job):
     """The same job, done under the key 'k'."""
     records.start(job, "k")
     job.output.write_text("made")
-    records.finish(job, "k")
+    records.finish(job, "k", {"out.txt": None})
     return job
 
 
@@ -48,7 +50,7 @@ def test_what_is_recorded_when(job):
     records.start(job, "k")
     assert record(job) == {"key": "k"}
     job.output.write_text("made")
-    records.finish(job, "k")
+    records.finish(job, "k", {"out.txt": None})
     assert record(job) == {"key": "k", "output": "out.txt", "sha256": file_sha256(job.output)}
     records.fail(job, "k", "no\nroom")
     assert record(job) == {"key": "k", "error": "no\nroom"}
@@ -69,24 +71,96 @@ def masked(job):
     records.start(job, "k")
     for name in ("out.txt", "ckpt.mask.safetensors", "ckpt.log.jsonl"):
         (job.folder / name).write_text(name)
-    records.finish(job, "k")
+    (job.folder / "notes.txt").write_text("a user's")
+    names = ("out.txt", "ckpt.mask.safetensors", "ckpt.log.jsonl")
+    records.finish(job, "k", {name: Identity.of((job.folder / name).stat()) for name in names})
     return job
 
 
-@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_text("another")])
-def test_a_mask_beside_the_output_belongs_to_what_is_done(masked, harm):
+@pytest.mark.fault(40)
+@pytest.mark.parametrize("name", ["ckpt.mask.safetensors", "ckpt.log.jsonl", "out.txt"])
+@pytest.mark.parametrize("harm", [*DISTURBANCES, lambda path: path.write_text("another")])
+def test_what_came_with_the_output_belongs_to_what_is_done(masked, harm, name):
     assert records.is_done(masked, "k")
-    harm(masked.folder / "ckpt.log.jsonl")
+    (masked.folder / "notes.txt").write_text("other notes")
     assert records.is_done(masked, "k")
-    harm(masked.folder / "ckpt.mask.safetensors")
+    harm(masked.folder / name)
     assert not records.is_done(masked, "k")
     assert records.state(masked, "k") == "waiting"
 
 
-@pytest.mark.parametrize("beside", [None, ["ckpt.mask.safetensors"], "x", {"../none": 1}])
-def test_a_damaged_list_of_what_lies_beside_counts_as_not_done(masked, beside):
-    (masked.folder / "job.json").write_text(json.dumps(record(masked) | {"beside": beside}))
+BAD = "[" * 5000 + "]" * 5000
+ODD = [
+    {"beside": value}
+    for value in (None, ["ckpt.mask.safetensors"], "x", {"../none": "1"}, {"/etc/passwd": "1"},
+                  {"x" * 5000: "1"}, {"\0": "1"}, {"\ud800": "1"}, {"": "1"}, {"a": 1})
+] + [{"key": 1}, {"sha256": None}, {"error": []}, {"output": {}}]  # fmt: skip
+
+
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("odd", [*ODD, BAD, "", "[]", '{"key": "k", "key": "k"}', " " * 2_000_000])
+def test_a_record_that_can_be_none_counts_as_not_done(masked, odd):
+    text = json.dumps(record(masked) | odd) if isinstance(odd, dict) else odd
+    (masked.folder / "job.json").write_text(text)
     assert not records.is_done(masked, "k")
+    assert records.state(masked, "k") == "waiting"
+
+
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("kind", [fifo, device])
+def test_nor_does_what_is_no_file(masked, kind):
+    (masked.folder / "job.json").unlink()
+    kind(masked.folder / "job.json")
+    assert not records.is_done(masked, "k")
+    records.start(masked, "k")
+    assert record(masked) == {"key": "k"}
+
+
+@pytest.mark.fault(32)
+@pytest.mark.parametrize("harm", DISTURBANCES)
+def test_what_was_changed_since_it_was_written_is_not_taken_for_done(job, harm):
+    records.start(job, "k")
+    job.output.write_text("made")
+    wrote = {"out.txt": Identity.of(job.output.stat())}
+    time.sleep(0.02)
+    harm(job.output)
+    with pytest.raises(BadInput, match=r"out.txt: (it was changed|cannot be read)"):
+        records.finish(job, "k", wrote)
+    assert record(job) == {"key": "k"}
+
+
+@pytest.mark.fault(34)
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("name", ["out.txt", "job.json", "ckpt.state.safetensors"])
+def test_a_link_in_a_job_s_folder_leads_nowhere(job, tmp_path, link, name):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    job.folder.mkdir()
+    link(job.folder / name, victim)
+    with records.held(job):
+        records.start(job, "k")
+        assert record(job) == {"key": "k"}
+        assert not (job.folder / name).is_symlink()
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.fault(34)
+def test_a_link_in_the_place_of_a_job_s_folder_is_refused(tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "m.state.safetensors").touch()
+    folder = tmp_path / "study" / "step"
+    folder.mkdir(parents=True)
+    job = Job("step/seed=0", "step", "join", [], folder / "seed=0" / "out.txt", ())
+    for place in (folder / "seed=0", folder):
+        if place.is_dir():
+            place.rmdir()
+        symlink(place, victim)
+        for use in (lambda: records.start(job, "k"), lambda: records.held(job).__enter__()):
+            with pytest.raises(BadOutput, match="a link is in the place of a job's folder"):
+                use()
+        place.unlink()
+    assert [path.name for path in victim.iterdir()] == ["m.state.safetensors"]
 
 
 def test_a_record_of_an_earlier_version_stays_good(masked):
@@ -119,7 +193,7 @@ def test_states_from_first_to_last(job):
     seen.append(records.state(job, "k"))
     records.start(job, "k")
     job.output.write_text("made")
-    records.finish(job, "k")
+    records.finish(job, "k", {"out.txt": None})
     seen.append(records.state(job, "k"))
     assert seen == ["waiting", "stopped", "running", "stopped", "failed: no room", "done"]
 
@@ -159,7 +233,7 @@ def test_a_failure_that_cannot_be_noted_is_let_go(tmp_path):
     (tmp_path / "file").touch()
     job = Job("a", "a", "join", [], tmp_path / "file" / "a" / "out.txt", ())
     records.fail(job, "k", "no room")
-    with pytest.raises(BadOutput, match="cannot be made: Not a directory"):
+    with pytest.raises(BadOutput, match="cannot be written: Not a directory"):
         records.start(job, "k")
     assert records.state(job, "k") == "waiting"
 

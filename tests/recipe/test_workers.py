@@ -142,7 +142,7 @@ def test_jobs_run_at_the_same_time_in_processes_of_their_own(crew, tmp_path):
     places = [str(tmp_path / name) for name in "abc"]
     with (workers := crew(3)):
         futures = [workers.submit(order("meet", place, *places), Progress()) for place in places]
-        assert [future.result(timeout=60) for future in futures] == [None] * 3
+        assert [future.result(timeout=60) for future in futures] == [{}] * 3
         assert len({worker.process.pid for worker in workers.workers.values()}) == 3
         assert [worker.lives for worker in workers.workers.values()] == [True] * 3
     assert [worker.lives for worker in workers.workers.values()] == [False] * 3
@@ -186,7 +186,7 @@ def test_each_slot_has_an_environment_of_its_own(crew, tmp_path, monkeypatch):
     places = [str(tmp_path / name) for name in "ab"]
     with (workers := crew(2, lambda slot: {"SLOT": str(slot)})):
         both = [workers.submit(order("meet", place, *places), Progress()) for place in places]
-        assert [future.result(timeout=60) for future in both] == [None, None]
+        assert [future.result(timeout=60) for future in both] == [{}, {}]
         said = "os.environ['SLOT'] + os.environ['OUTSIDE']"
         notes = {noted(workers, tmp_path / "note", said) for _ in range(2)}
     assert sorted(workers.workers) == [0, 1]
@@ -267,11 +267,11 @@ def test_the_gpus_that_there_are(monkeypatch, named, count, gpus):
     ],
 )
 def test_how_a_job_ended(monkeypatch, error, answer):
-    def invoke(command, arguments, progress):
+    def do(job, progress):
         raise error
 
-    monkeypatch.setattr(_worker, "invoke", invoke)
-    assert _worker._do({"command": "score", "arguments": []}, Progress()) == answer
+    monkeypatch.setattr(_worker, "do", do)
+    assert _worker._done(order(), Progress()) == {"ended": answer}
 
 
 def test_how_far_a_job_is_comes_a_few_times_a_second_and_at_the_end(monkeypatch):
