@@ -7,6 +7,7 @@ from prunecli.data._trees import is_folder, read_tree
 from prunecli.errors import BadEnvironment, BadUsage, printable
 from prunecli.types import Images
 
+PAD = 4
 LARGEST = 4096
 """Pixels of a side that images are scaled to, also as a checkpoint of anybody's may say."""
 
@@ -18,7 +19,7 @@ def folder(
     *,
     size: int | None = None,
     grey: bool = False,
-    pad: int = 4,
+    pad: int = PAD,
     flip: bool = True,
     fraction: float = 1.0,
     stream: bool | None = None,
@@ -40,8 +41,9 @@ def folder(
             f"{printable(str(places[0]))}: there is no such folder; name its parent by --data-dir"
         )
     images, labels, classes = read_tree(place, "L" if grey else "RGB", size, stream)
-    if pad > min(images.shape[1:3]):  # all images are held with their border
-        raise BadUsage(f"pad={pad}: it must be at most the images' side, {min(images.shape[1:3])}")
+    most = max(PAD, min(images.shape[1:3]))
+    if pad > most:  # all images are held with their border
+        raise BadUsage(f"pad={pad}: it must be at most the images' side, {most}")
     mean, std = ([0.5], [0.25]) if grey else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     data = Images(images, labels, classes, mean, std, pad=pad, flip=flip)
     return part(data, split, fraction)
