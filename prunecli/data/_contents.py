@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import AnyStr
@@ -27,8 +27,8 @@ MOST = 100_000_000
 """Files that a table can be of: more would be no table of ours."""
 
 
-def contents(root: Path, paths: Sequence[str], identities: Sequence[Identity]) -> list[str]:
-    """SHA-256 of each of a tree's files, which are what their identities say.
+def contents(root: Path, path: Callable[[int], Path], identities: Sequence[Identity]) -> list[str]:
+    """SHA-256 of each file of a tree, which lies at its `path` and is what its identity says.
 
     Raises BadInput naming a file that cannot be read, or that is another one by now.
     """
@@ -37,16 +37,16 @@ def contents(root: Path, paths: Sequence[str], identities: Sequence[Identity]) -
     if rows == _rows(identities):
         return hashes
     known = dict(zip(_cut(rows, ROW), hashes, strict=True))
-    return _looked_up(name, paths, identities, known)
+    return _looked_up(name, path, identities, known)
 
 
 def _looked_up(
-    name: str, paths: Sequence[str], identities: Sequence[Identity], known: dict[bytes, str]
+    name: str, path: Callable[[int], Path], identities: Sequence[Identity], known: dict[bytes, str]
 ) -> list[str]:
     rows, read = _cut(_rows(identities), ROW), Hashes()
     new = [at for at, row in enumerate(rows) if row not in known]
     try:
-        found = in_threads(lambda at: read.of(Path(paths[at]), identities[at]), new)
+        found = in_threads(lambda at: read.of(path(at), identities[at]), new)
     finally:  # of a large tree that somebody stops, what is done is done
         if read.known:
             known |= zip(_cut(_rows(read.known), ROW), read.known.values(), strict=True)

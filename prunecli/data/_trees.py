@@ -40,36 +40,38 @@ def read_tree(
     naming an image that cannot be read.
     """
     classes = sorted(name for name, status in _scan(root) if _is_class(name, status))
-    found = [(root / name, _images(root / name)) for name in classes]
-    places = [f"{folder}/{name}" for folder, images in found for name, _ in images]
-    identities = [identity for _, images in found for _, identity in images]
-    if not places:
+    found = [_images(root / name) for name in classes]
+    names = [name for images in found for name, _ in images]
+    identities = [identity for images in found for _, identity in images]
+    labels = [label for label, images in enumerate(found) for _ in images]
+    if not names:
         label = printable(str(root))
         raise BadEnvironment(f"{label}: there are no images in {label}/CLASS/")
-    counts = torch.tensor([len(images) for _, images in found])
-    labels = torch.arange(len(counts)).repeat_interleave(counts)
-    first = size_of(Path(places[0]), identities[0]) if size is None else (size, size)
+
+    def path(at: int) -> Path:
+        return Path(f"{root}/{classes[labels[at]]}/{names[at]}")
+
+    first = size_of(path(0), identities[0]) if size is None else (size, size)
     one = (*first, len(ImageMode.getmode(mode).bands))
-    stream = _is_streamed(root, len(places) * math.prod(one), stream)
-    hashes = contents(root, places, identities)
+    stream = _is_streamed(root, len(names) * math.prod(one), stream)
+    hashes = contents(root, path, identities)
 
     def files() -> list[Seen]:
-        return list(map(Seen, map(Path, places), identities, hashes))
+        return list(map(Seen, map(path, range(len(names))), identities, hashes))
 
     read = partial(fill, mode=mode, size=size)
     if stream:
-        return Stream(files(), one, read), labels, classes
+        return Stream(files(), one, read), torch.tensor(labels), classes
 
     def decode() -> dict[str, Tensor]:
-        images = torch.empty((len(places), *one), dtype=torch.uint8)
+        images = torch.empty((len(names), *one), dtype=torch.uint8)
         in_threads(lambda each: read(*each), list(zip(files(), images, strict=True)))
         return {"images": images}
 
-    names = (name for _, images in found for name, _ in images)
     told = "\0".join([mode, str(size), PIL.__version__, *hashes, *names])
-    key = hashlib.sha256(os.fsencode(told) + bytes(labels.numpy())).hexdigest()
-    forms = {"images": ("U8", (len(places), *one))}
-    return cached(key, forms, decode)["images"], labels, classes
+    key = hashlib.sha256(os.fsencode(told) + str(labels).encode()).hexdigest()
+    forms = {"images": ("U8", (len(names), *one))}
+    return cached(key, forms, decode)["images"], torch.tensor(labels), classes
 
 
 def _is_streamed(root: Path, size: int, asked: bool | None) -> bool:

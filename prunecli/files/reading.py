@@ -38,7 +38,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> Identity:
-        return cls._make(_FIELDS(status))
+        return tuple.__new__(cls, _FIELDS(status))
 
 
 def unreadable(path: Path, error: Exception) -> BadInput:

@@ -45,7 +45,7 @@ def read(monkeypatch):
 
 def hashed(paths):
     identities = [Identity.of(path.stat()) for path in paths]
-    found = contents(paths[0].parent, list(map(str, paths)), identities)
+    found = contents(paths[0].parent, paths.__getitem__, identities)
     assert found == [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
@@ -90,7 +90,7 @@ def test_of_a_tree_that_cannot_be_read_to_the_end_what_is_done_is_kept(files, se
 
 
 def hashed_without_check(paths):
-    contents(paths[0].parent, list(map(str, paths)), [Identity.of(p.stat()) for p in paths])
+    contents(paths[0].parent, paths.__getitem__, [Identity.of(p.stat()) for p in paths])
 
 
 @pytest.mark.fault(40)
