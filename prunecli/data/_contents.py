@@ -18,11 +18,13 @@ from torch import Tensor
 
 from prunecli.data._cache import Forms, keep, load
 from prunecli.data._threads import in_threads
+from prunecli.errors import BadInput, printable
 from prunecli.files.digest import Hashes
 from prunecli.files.reading import Identity
 
 FIELDS = len(Identity._fields)
 ROW = 8 * FIELDS
+MOST_BYTES = 1 << 30
 MOST = 100_000_000
 """Files that a table can be of: more would be no table of ours."""
 
@@ -46,13 +48,24 @@ def _looked_up(
     rows, read = _cut(_rows(identities), ROW), Hashes()
     new = [at for at, row in enumerate(rows) if row not in known]
     try:
-        found = in_threads(lambda at: read.of(path(at), identities[at]), new)
+        found = in_threads(lambda at: _hashed(read, path(at), identities[at]), new)
     finally:  # of a large tree that somebody stops, what is done is done
         if read.known:
             known |= zip(_cut(_rows(read.known), ROW), read.known.values(), strict=True)
             _keep(name, {row: known[row] for row in rows if row in known})
     fresh = dict(zip(new, found, strict=True))
     return [fresh.get(at) or known[row] for at, row in enumerate(rows)]
+
+
+def _hashed(hashes: Hashes, path: Path, identity: Identity) -> str:
+    check_bytes(path, identity)
+    return hashes.of(path, identity)
+
+
+def check_bytes(path: Path, identity: Identity) -> None:
+    """Raise BadInput for a file that is too large to be one of a data set, before it is read."""
+    if identity.size > MOST_BYTES:
+        raise BadInput(f"{printable(str(path))}: it is over 1 GB, which is too large")
 
 
 def _rows(identities: Iterable[Identity]) -> bytes:

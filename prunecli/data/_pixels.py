@@ -15,13 +15,13 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from prunecli.data._contents import check_bytes
 from prunecli.errors import BadInput, PruneError, printable, raise_shortage
 from prunecli.files.reading import CHANGED, Identity, unchanged, unreadable
 from prunecli.types import Seen
 
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """No others are tried: Pillow has some read by programs, whatever the file is called."""
-MOST_BYTES = 1 << 30
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 27
 LARGE = 1 << 22
 """Pixels of an image that only one thread decodes at a time, for each takes some bytes twice."""
@@ -54,10 +54,9 @@ def size_of(path: Path, identity: Identity) -> tuple[int, int]:
 
 
 def _bytes(path: Path, identity: Identity) -> bytes:
+    check_bytes(path, identity)
     try:
         with unchanged(path, identity) as (file, _):
-            if identity.size > MOST_BYTES:
-                raise BadInput(f"{printable(str(path))}: it is over 1 GB, too large for an image")
             return file.read()
     except OSError as error:
         raise unreadable(path, error) from None

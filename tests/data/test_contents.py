@@ -142,6 +142,16 @@ def test_a_pipe_in_place_of_a_table_is_replaced(files, settled, read, tmp_path):
     assert len(read) == 200
 
 
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("name", ["0", "99"])
+def test_a_file_that_is_far_too_large_is_not_read(files, read, name):
+    with (files[0].parent / name).open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(BadInput, match=rf"tree/{name}: it is over 1 GB"):
+        hashed_without_check(files)
+    assert name not in read
+
+
 def test_a_tree_has_a_table_of_its_own(files, settled, read, tmp_path):
     hashed(files)
     (tmp_path / "tree").rename(tmp_path / "other")
