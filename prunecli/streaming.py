@@ -23,18 +23,20 @@ class _Files(Dataset[Tensor]):
         self.images = images
 
     def __getitems__(self, places: list[int]) -> Tensor | PruneError:
-        if not places:  # of a batch that is smaller than the number of processes
-            return torch.empty((0, *self.images.one), dtype=torch.uint8)
+        # None, of a batch that is smaller than the number of processes.
+        batch = torch.empty((len(places), *self.images.one), dtype=torch.uint8)
         try:
-            return torch.stack([self.images.read(self.images.files[place]) for place in places])
+            for place, row in zip(places, batch, strict=True):
+                self.images.read(self.images.files[place], row)
         except PruneError as error:
             return error
+        return batch
 
 
 def decoded(images: Stream, places: list[Tensor], pin: bool) -> Iterator[Tensor]:
     """A batch, uint8 [B, H, W, C], for each list of places, in order.
 
-    Raises BadInput naming an image that cannot be read.
+    Raises BadInput naming an image that cannot be read, or that was changed meanwhile.
     """
     loader = DataLoader(
         _Files(images),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Concatenate, NewType, Protocol, TypeAlias, TypeVar
+from typing import Any, Concatenate, NamedTuple, NewType, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -72,17 +72,25 @@ def iterative(rounds: int) -> Callable[[F], F]:
     return mark
 
 
+class Seen(NamedTuple):
+    """A file, and what it was when its content was hashed."""
+
+    path: Path
+    identity: tuple[int, ...]
+    """See `files.reading.Identity`."""
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Stream:
     """Images that are decoded when a batch needs them. Indexed, it gives those of these places."""
 
-    files: list[Path]
-    sizes: list[int]
-    """Bytes of each file: what tells one version of it from another, short of reading it."""
+    files: list[Seen]
     one: tuple[int, int, int]
     """Height, width and channels of every image."""
-    read: Callable[[Path], Tensor]
-    """Decodes a file to uint8 [H, W, C]. Raises BadInput for one that it cannot."""
+    read: Callable[[Seen, Tensor], None]
+    """Decodes a file into uint8 [H, W, C]. Raises BadInput for one that it cannot, or that is
+    another one by now."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -91,8 +99,7 @@ class Stream:
     def __getitem__(self, index: Tensor) -> Stream:
         """Of places, or of a truth value for each."""
         places = (index.nonzero()[:, 0] if index.dtype == torch.bool else index).tolist()
-        files, sizes = [self.files[i] for i in places], [self.sizes[i] for i in places]
-        return replace(self, files=files, sizes=sizes)
+        return replace(self, files=[self.files[i] for i in places])
 
 
 @dataclass(frozen=True, eq=False)

@@ -137,13 +137,32 @@ def test_an_image_that_cannot_be_read_is_named_when_its_turn_comes(tree):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.fault(32)
+@pytest.mark.parametrize("batch", [5, 24])  # by worker processes, and by this one
+def test_an_image_that_is_replaced_after_it_was_hashed_is_named(tree, batch):
+    streamed = folder(tree, "train", size=16, stream=True)
+    image = tree / "train" / "b" / "3.png"
+    image.write_bytes(image.read_bytes())
+    with pytest.raises(BadInput, match=r"b/3\.png: it was changed, or replaced"):
+        list(ImageBatches(streamed, CPU, batch).plain())
+
+
+def test_images_that_are_not_scaled_are_measured_by_the_first_header(tree, monkeypatch):
+    for path in (tree / "train").rglob("*.png"):
+        Image.new("RGB", (24, 20)).save(path)  # files of next to nothing
+    monkeypatch.setattr(_trees, "memory", lambda: 2 * 24 * 24 * 20 * 3)
+    assert isinstance(folder(tree, "train").images, torch.Tensor)
+    monkeypatch.setattr(_trees, "memory", lambda: 2 * 24 * 24 * 20 * 3 - 2)
+    assert isinstance(folder(tree, "train").images, Stream)
+
+
 def test_images_of_different_sizes_need_a_size(tree):
     streamed = folder(tree, "train", stream=True)
     with pytest.raises(BadInput, match=r"a/1\.png: its size \(21, 24\) .*\(20, 24\)"):
         list(ImageBatches(streamed, CPU, 24).plain())
 
 
-def test_a_stream_is_recognised_by_names_and_sizes_of_its_files(tree):
+def test_a_stream_is_recognised_by_names_and_contents_of_its_files(tree):
     before = fingerprint(folder(tree, "train", size=16, stream=True))
     assert before == fingerprint(folder(Path(str(tree) + "/."), "train", size=16, stream=True))
     assert before != fingerprint(folder(tree, "train", size=15, stream=True))

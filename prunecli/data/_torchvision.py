@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from prunecli.data._trees import find_split, read_tree
-from prunecli.errors import BadEnvironment, BadInput, reason
+from prunecli.errors import BadEnvironment, BadInput, printable, raise_shortage, reason
 from prunecli.types import Stream
 
 
@@ -33,23 +34,37 @@ def read_named(
     if folder := find_split(root, name, split):
         tree = read_tree(folder, mode)
         if len(tree[2]) != classes:
-            raise BadInput(f"{folder}: {name!r} has {classes} classes, not {len(tree[2])}")
+            raise BadInput(
+                f"{printable(str(folder))}: {name!r} has {classes} classes, not {len(tree[2])}"
+            )
         return tree
     datasets = import_module("torchvision.datasets")  # takes long, so only where it is needed
     try:
         source = getattr(datasets, dataset)(root, train=split == "train", download=download)
+        return _checked(source.data, source.targets, source.classes, classes)
     except Exception as error:  # whatever torchvision makes of half a download
+        raise_shortage(error)
         what, mend = "it is not there or not complete", "get it with --download"
         if download:  # which leaves files alone that are there, whatever they hold
             what, mend = "the download failed, or what was there is damaged", "delete it, try again"
-        why = (reason(error) or type(error).__name__).splitlines()[0]
+        why = printable((reason(error) or type(error).__name__).splitlines()[0])
         raise BadEnvironment(
-            f"data set {name!r} under {root}: {what} ({why}); {mend}, "
+            f"data set {name!r} under {printable(str(root))}: {what} ({why}); {mend}, "
             "or name its place with --data-dir"
         ) from None
-    images = torch.as_tensor(source.data)
+
+
+def _checked(data: Any, targets: Any, names: Any, classes: int) -> tuple[Tensor, Tensor, list[str]]:
+    """What torchvision read, in our form. Raises ValueError where that cannot be of the data set.
+
+    Of some files it checks no more than that they are there.
+    """
+    images, labels = torch.as_tensor(data), torch.as_tensor(targets)
     if images.ndim == 3:
         images = images[..., None]
+    if (images.dtype, images.ndim, labels.dtype) != (torch.uint8, 4, torch.int64):
+        raise ValueError("its images or labels are none")
+    if labels.shape != images.shape[:1] or not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError("its labels do not fit its images or classes")
     # CIFAR's are a transposed view; whoever hashes or pads them wants them laid out as they look.
-    images = images.contiguous()
-    return images, torch.as_tensor(source.targets), [str(c) for c in source.classes]
+    return images.contiguous(), labels, [str(name) for name in names]

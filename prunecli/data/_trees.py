@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import stat
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
+import PIL
 import torch
-from PIL import Image
+from PIL import ImageMode
 from torch import Tensor
 
 from prunecli.data._cache import cached
-from prunecli.errors import BadEnvironment, BadInput
-from prunecli.types import Stream
+from prunecli.data._contents import contents
+from prunecli.data._pixels import fill, size_of
+from prunecli.data._threads import in_threads
+from prunecli.errors import BadEnvironment, printable, raise_shortage, reason
+from prunecli.files.reading import Identity, unreadable
+from prunecli.types import Seen, Stream
 
-EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def read_tree(
@@ -28,69 +33,62 @@ def read_tree(
 
     Classes and files come in alphabetical order. `mode` is Pillow's, "L" or "RGB". With `size`,
     the shorter side is scaled to it and the middle is cut out square; without, all images must be
-    of one size. Decoded images are cached on disk, keyed by every file's name, size and time; with
+    of one size. Decoded images are cached on disk, keyed by every file's name and content; with
     `stream` they are neither cached nor held in memory, which None leaves to how many there are.
 
-    Raises BadEnvironment if there is no such tree, BadInput naming an image that cannot be read.
+    Raises BadEnvironment if there is no such tree, or if it does not fit into memory, BadInput
+    naming an image that cannot be read.
     """
-    classes = sorted(
-        entry.name for entry in _scan(root) if entry.is_dir() and not entry.name.startswith(".")
-    )
-    files = [
-        (entry, label)
-        for label, name in enumerate(classes)
-        for entry in sorted(_scan(root / name), key=lambda e: e.name)
-        if os.path.splitext(entry.name)[1].lower() in EXTENSIONS  # noqa: PTH122 - of 60,000 files
-    ]
-    if not files:
-        raise BadEnvironment(f"{root}: there are no images in {root}/CLASS/")
-    entries = [entry for entry, _ in files]
-    labels = torch.tensor([label for _, label in files])
-    read = partial(_read_image, mode=mode, size=size)
-    if stream is None:
-        stream = _least_bytes(entries, mode, size) > memory() / 2
+    classes = sorted(name for name, status in _scan(root) if _is_class(name, status))
+    found = [_images(root / name) for name in classes]
+    names = [name for images in found for name, _ in images]
+    identities = [identity for images in found for _, identity in images]
+    labels = [label for label, images in enumerate(found) for _ in images]
+    if not names:
+        label = printable(str(root))
+        raise BadEnvironment(f"{label}: there are no images in {label}/CLASS/")
+
+    def path(at: int) -> Path:
+        return Path(f"{root}/{classes[labels[at]]}/{names[at]}")
+
+    first = size_of(path(0), identities[0]) if size is None else (size, size)
+    one = (*first, len(ImageMode.getmode(mode).bands))
+    stream = _is_streamed(root, len(names) * math.prod(one), stream)
+    hashes = contents(root, path, identities)
+
+    def files() -> list[Seen]:
+        return list(map(Seen, map(path, range(len(names))), identities, hashes))
+
+    read = partial(fill, mode=mode, size=size)
     if stream:
-        return _stream(_paths(entries), read), labels, classes
-    told_apart = [f"{root.resolve()}|{mode}|{size}"]
-    for entry, label in files:
-        status = entry.stat()
-        told_apart.append(f"{label}/{entry.name}|{status.st_size}|{status.st_mtime_ns}")
-    key = hashlib.sha256("|".join(told_apart).encode()).hexdigest()
+        return Stream(files(), one, read), torch.tensor(labels), classes
 
     def decode() -> dict[str, Tensor]:
-        paths = _paths(entries)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            images = list(pool.map(read, paths))
-        for path, image in zip(paths, images, strict=True):
-            _check_size(path, image, images[0])
-        return {"images": torch.stack(images), "labels": labels}
+        images = torch.empty((len(names), *one), dtype=torch.uint8)
+        in_threads(lambda each: read(*each), list(zip(files(), images, strict=True)))
+        return {"images": images}
 
-    tensors = cached(key, decode)
-    return tensors["images"], tensors["labels"], classes
-
-
-def _paths(entries: list[os.DirEntry[str]]) -> list[Path]:
-    return [Path(entry.path) for entry in entries]
+    told = "\0".join([mode, str(size), PIL.__version__, *hashes, *names])
+    key = hashlib.sha256(os.fsencode(told) + str(labels).encode()).hexdigest()
+    forms = {"images": ("U8", (len(names), *one))}
+    return cached(key, forms, decode)["images"], torch.tensor(labels), classes
 
 
-def _stream(paths: list[Path], read: Callable[[Path], Tensor]) -> Stream:
-    first = read(paths[0])
-    height, width, channels = first.shape
-    sizes = [path.stat().st_size for path in paths]
-    return Stream(paths, sizes, (height, width, channels), partial(_checked, read, first))
+def _is_streamed(root: Path, size: int, asked: bool | None) -> bool:
+    """Whether to stream images of that many bytes: as asked for, or those of half the memory.
 
-
-def _checked(read: Callable[[Path], Tensor], first: Tensor, path: Path) -> Tensor:
-    image = read(path)
-    _check_size(path, image, first)
-    return image
-
-
-def _least_bytes(entries: list[os.DirEntry[str]], mode: str, size: int | None) -> int:
-    """Of the decoded images; of those that are not scaled, what their files take."""
-    if size is None:
-        return sum(entry.stat().st_size for entry in entries)
-    return len(entries) * size * size * len(Image.new(mode, (1, 1)).getbands())
+    Raises BadEnvironment for what is to be in memory and cannot be.
+    """
+    room = memory()
+    if asked or (asked is None and size > room / 2):
+        return True
+    if size > room:
+        raise BadEnvironment(
+            f"{printable(str(root))}: its images take {size / 1e9:.1f} GB, and there are "
+            f"{room / 1e9:.1f} GB of memory; read them as they are needed, or smaller: "
+            "--dataset folder --dataset-opt stream=true, or size=64"
+        )
+    return False
 
 
 def memory() -> int:
@@ -98,39 +96,53 @@ def memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
+def _scan(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Names in a folder, and what they or, of links, what these lead to is.
+
+    Raises BadEnvironment if the folder cannot be read, BadInput naming a link that leads nowhere.
+    """
     try:
-        with os.scandir(folder) as entries:
-            return list(entries)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise BadEnvironment(f"{folder}: cannot be read: {error.strerror}") from None
+        raise _missing(folder, error) from None
+    try:  # by the descriptor, which saves finding the folder anew for each of its files
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                yield entry.name, entry.stat()
+    except OSError as error:
+        raise unreadable(folder / str(error.filename), error) from None
+    finally:
+        os.close(descriptor)
 
 
-def _read_image(path: Path, mode: str, size: int | None) -> Tensor:
+def _is_class(name: str, status: os.stat_result) -> bool:
+    return not name.startswith(".") and stat.S_ISDIR(status.st_mode)
+
+
+def _images(folder: Path) -> list[tuple[str, Identity]]:
+    """The images of a class, by their names."""
+    found = _scan(folder)
+    return sorted((name, Identity.of(status)) for name, status in found if _is_image(name.lower()))
+
+
+def _is_image(name: str) -> bool:
+    return name.endswith(EXTENSIONS) and name not in EXTENSIONS
+
+
+def _missing(folder: Path, error: OSError) -> BadEnvironment:
+    raise_shortage(error)
+    return BadEnvironment(f"{printable(str(folder))}: cannot be read: {reason(error)}")
+
+
+def is_folder(path: Path) -> bool:
+    """Raises BadEnvironment where that cannot be found out."""
     try:
-        with Image.open(path) as file:
-            image = file.convert(mode)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadInput(f"{path}: not a readable image ({error}); replace or remove it") from None
-    if size is not None and image.size != (size, size):
-        scale = size / min(image.size)
-        width, height = (max(size, round(side * scale)) for side in image.size)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        image = image.crop((left, top, left + size, top + size))
-    pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
-
-
-def _check_size(path: Path, image: Tensor, first: Tensor) -> None:
-    if image.shape != first.shape:
-        raise BadInput(
-            f"{path}: its size {tuple(image.shape[:2])} is not that of the first image, "
-            f"{tuple(first.shape[:2])}; give one to scale to, as in --dataset-opt size=64"
-        )
+        return path.is_dir()
+    except OSError as error:
+        raise _missing(path, error) from None
 
 
 def find_split(root: Path, name: str, split: str) -> Path | None:
     """`ROOT/NAME/SPLIT` if it is a folder, for the image-folder form of a named data set."""
     folder = root / name / split
-    return folder if folder.is_dir() else None
+    return folder if is_folder(folder) else None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from torch.nn import functional as F
 from prunecli.data._cache import cached
 from prunecli.data._part import part
 from prunecli.types import Images
+
+FORMS = {"images": ("U8", (1797, 28, 28, 1)), "labels": ("I64", (1797,))}
 
 
 def digits(root: Path, split: str, download: bool = False, *, fraction: float = 1.0) -> Images:
@@ -31,7 +34,10 @@ def digits(root: Path, split: str, download: bool = False, *, fraction: float = 
         images = large.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
         return {"images": images, "labels": torch.from_numpy(np.asarray(source.target)).long()}
 
-    tensors = cached("digits-28-1", make)
+    def sound(tensors: Mapping[str, torch.Tensor]) -> bool:
+        return bool(((tensors["labels"] >= 0) & (tensors["labels"] < 10)).all())
+
+    tensors = cached("digits-28-1", FORMS, make, sound)
     images, labels = tensors["images"], tensors["labels"]
     place = torch.zeros_like(labels)  # how many images of its class come before each
     for label in range(10):

@@ -3,9 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from prunecli.data._part import part
-from prunecli.data._trees import read_tree
-from prunecli.errors import BadEnvironment, BadUsage
+from prunecli.data._trees import is_folder, read_tree
+from prunecli.errors import BadEnvironment, BadUsage, printable
 from prunecli.types import Images
+
+PAD = 4
+LARGEST = 4096
+"""Pixels of a side that images are scaled to, also as a checkpoint of anybody's may say."""
 
 
 def folder(
@@ -15,7 +19,7 @@ def folder(
     *,
     size: int | None = None,
     grey: bool = False,
-    pad: int = 4,
+    pad: int = PAD,
     flip: bool = True,
     fraction: float = 1.0,
     stream: bool | None = None,
@@ -28,13 +32,18 @@ def folder(
     class. `stream` decodes images batch by batch in place of once into memory, with the same
     result; if not given, that is done for what would fill more than half of the memory.
     """
-    if pad < 0 or (size is not None and size < 1):
-        raise BadUsage("the data set 'folder' needs pad of 0 or more, and size of 1 or more")
+    if pad < 0 or (size is not None and not 1 <= size <= LARGEST):
+        raise BadUsage(f"the data set 'folder' needs pad of 0 or more, and size of 1 to {LARGEST}")
     places = [root / name for name in ([split, "val"] if split == "test" else [split])]
-    place = next((place for place in places if place.is_dir()), None)
+    place = next((place for place in places if is_folder(place)), None)
     if place is None:
-        raise BadEnvironment(f"{places[0]}: there is no such folder; name its parent by --data-dir")
+        raise BadEnvironment(
+            f"{printable(str(places[0]))}: there is no such folder; name its parent by --data-dir"
+        )
     images, labels, classes = read_tree(place, "L" if grey else "RGB", size, stream)
+    most = max(PAD, min(images.shape[1:3]))
+    if pad > most:  # all images are held with their border
+        raise BadUsage(f"pad={pad}: it must be at most the images' side, {most}")
     mean, std = ([0.5], [0.25]) if grey else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     data = Images(images, labels, classes, mean, std, pad=pad, flip=flip)
     return part(data, split, fraction)

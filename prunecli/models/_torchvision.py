@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from prunecli.errors import BadEnvironment, BadUsage, Mismatch, suggest
+from prunecli.errors import BadEnvironment, BadUsage, Mismatch, printable, raise_shortage, suggest
 
 SIDE_EXITS = {"googlenet", "inception_v3"}
 """They train with further classifiers, which a plain cross-entropy has no use for."""
@@ -47,12 +48,27 @@ def pretrained(name: str) -> tuple[str, dict[str, Tensor]]:
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     file = folder / Path(urlparse(url).path).name
     try:
-        state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
+        state = _state(weights, file)
+    except Exception as error:  # whatever torch makes of a file that is none of torchvision's
+        raise_shortage(error)
         what = "cannot be read" if file.exists() else "cannot be downloaded"
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
         raise BadEnvironment(
             f"the pretrained weights of {name!r} {what} ({why}); fetch them where there is a "
             f"network: curl --create-dirs -o {file} {url}"
         ) from None
     return str(weights), state
+
+
+def _state(weights: Any, file: Path) -> dict[str, Tensor]:
+    """From the file, or from the network. Nothing that it names is run, for it is a pickle."""
+    if file.exists() and not file.is_file():
+        raise ValueError("it is no regular file")
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except pickle.UnpicklingError:  # which tells how to have it run
+        state = None
+    tensors = isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())
+    if not tensors:
+        raise ValueError("it holds other things than weights; remove it")
+    return dict(state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -133,14 +134,14 @@ def check_data_fits(meta: Mapping[str, Any], data: Images) -> None:
 def fingerprint(data: Images) -> str:
     """The hash of all that a data set is: the same however it is stored.
 
-    Of streamed images it is that of their files' names and sizes, since reading all takes too long.
+    Of streamed images it is that of their files' names and contents, as they were hashed.
     """
     norm = [[float(number) for number in numbers] for numbers in (data.mean, data.std)]
     said = [list(map(str, data.classes)), norm, data.pad, data.flip, list(data.images.shape)]
     digest = hashlib.sha256(json.dumps(said).encode())
     if isinstance(data.images, Stream):
-        for path, size in zip(data.images.files, data.images.sizes, strict=True):
-            digest.update(f"{path.parent.name}/{path.name}|{size}|".encode())
+        for path, _, sha256 in data.images.files:
+            digest.update(os.fsencode(f"{path.parent.name}/{path.name}\0{sha256}\0"))
     else:
         digest.update(data.images.numpy().data)
     digest.update(data.labels.numpy().data)

@@ -1,5 +1,8 @@
 """torchvision's classifiers by name, with weights from a cache that the test fills."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -163,6 +166,40 @@ def test_weights_from_torchvisions_cache_need_no_network(monkeypatch, tmp_path):
     name, tensors = _torchvision.pretrained(NAME)
     assert name == "ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"
     assert all(torch.equal(tensors[key], state[key]) for key in state)
+
+
+@pytest.mark.fault(33)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_weights_in_torchvisions_cache_that_are_code_do_not_run(monkeypatch, tmp_path, zipped):
+    class Canary:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "canary",)
+
+    file = planted(monkeypatch, tmp_path)
+    torch.save({"conv": Canary()}, file, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(BadEnvironment, match=rf"other things than weights.*{file.name}"):
+        _torchvision.pretrained(NAME)
+    assert not (tmp_path / "canary").exists()
+    torch.load(file, weights_only=False)
+    assert (tmp_path / "canary").exists()  # it would have been
+
+
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, Path.touch])
+def test_what_is_no_file_of_weights_in_torchvisions_cache_is_named(monkeypatch, tmp_path, make):
+    file = planted(monkeypatch, tmp_path)
+    make(file)
+    with pytest.raises(BadEnvironment, match=rf"cannot be read.*{file.name}"):
+        _torchvision.pretrained(NAME)
+
+
+def planted(monkeypatch, home):
+    """Where torchvision looks for its weights first."""
+    monkeypatch.setenv("TORCH_HOME", str(home))
+    url = models.get_model_weights(NAME)["DEFAULT"].url
+    file = home / "hub" / "checkpoints" / url.rpartition("/")[2]
+    file.parent.mkdir(parents=True)
+    return file
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""One image file's pixels: from its very bytes, and in memory that was asked for beforehand."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from io import BytesIO
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from prunecli.data._contents import check_bytes
+from prunecli.errors import BadInput, PruneError, printable, raise_shortage
+from prunecli.files.reading import CHANGED, Identity, unchanged, unreadable
+from prunecli.types import Seen
+
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""No others are tried: Pillow has some read by programs, whatever the file is called."""
+MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 27
+LARGE = 1 << 22
+"""Pixels of an image that only one thread decodes at a time, for each takes some bytes twice."""
+
+_large = Lock()
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # they are refused
+
+
+def fill(file: Seen, row: Tensor, mode: str, size: int | None) -> None:
+    """Put the pixels of the bytes that have been hashed into [H, W, C] uint8; see `read_tree`.
+
+    Raises BadInput naming the file if it is no image of that size, or another file by now.
+    """
+    raw = _bytes(file.path, Identity(*file.identity))
+    if hashlib.sha256(raw).hexdigest() != file.sha256:
+        raise BadInput(CHANGED.format(printable(str(file.path))))
+    with _opened(file.path, raw) as image:
+        if size is None:
+            _check_size(file.path, (image.height, image.width), tuple(row.shape[:2]))
+        with _large if math.prod(image.size) > LARGE else nullcontext():
+            whole = image.convert(mode)
+            pixels = np.asarray(whole if size is None else _square(whole, size))
+    row.numpy()[...] = pixels.reshape(row.shape)
+
+
+def size_of(path: Path, identity: Identity) -> tuple[int, int]:
+    """Height and width of an image that is this file. Raises BadInput as `fill` does."""
+    with _opened(path, _bytes(path, identity)) as image:
+        return image.height, image.width
+
+
+def _bytes(path: Path, identity: Identity) -> bytes:
+    check_bytes(path, identity)
+    try:
+        with unchanged(path, identity) as (file, _):
+            return file.read()
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+@contextmanager
+def _opened(path: Path, raw: bytes) -> Iterator[Image.Image]:
+    """An image whose header has been read. Raises BadInput, also for what goes wrong within."""
+    try:
+        with Image.open(BytesIO(raw), formats=FORMATS) as image:
+            if math.prod(image.size) > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            yield image
+            return
+    except PruneError:
+        raise
+    except UnidentifiedImageError:  # which tells where in memory the bytes are
+        what = f"it is none of {', '.join(FORMATS)}"
+    except Image.DecompressionBombError:
+        what = f"it has over {MOST_PIXELS:,} pixels"
+    except Exception as error:  # whatever Pillow makes of a broken file
+        raise_shortage(error)
+        what = printable(str(error)) or type(error).__name__
+    raise BadInput(f"{printable(str(path))}: not a readable image ({what}); replace or remove it")
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    """The middle of the image whose shorter side is scaled to `size`; nothing else is scaled."""
+    if image.size == (size, size):
+        return image
+    scale = size / min(image.size)
+    spans = [_middle(side, max(size, round(side * scale)), size) for side in image.size]
+    (left, right), (top, bottom) = spans
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+
+
+def _middle(side: int, scaled: int, size: int) -> tuple[float, float]:
+    """Where in a side lies what becomes the middle of the scaled one."""
+    start = (scaled - size) // 2
+    return start * side / scaled, (start + size) * side / scaled
+
+
+def _check_size(path: Path, own: tuple[int, ...], first: tuple[int, ...]) -> None:
+    if own != first:
+        raise BadInput(
+            f"{printable(str(path))}: its size {own} is not that of the first image, {first}; "
+            "give one to scale to, as in --dataset-opt size=64"
+        )

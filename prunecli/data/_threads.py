@@ -1,0 +1,28 @@
+"""Work on many things by all cores, where most of it is done outside of Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_threads(work: Callable[[T], R], items: Sequence[T], at_once: int = 64) -> list[R]:
+    """What `work` gives for each item, in order; a thread takes so many of them `at_once`.
+
+    Raises what it raises for the first of those that fail.
+    """
+
+    def do(start: int) -> list[R]:
+        return [work(item) for item in items[start : start + at_once]]
+
+    starts = range(0, len(items), at_once)
+    if len(starts) < 2:
+        return do(0)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(chain.from_iterable(pool.map(do, starts)))

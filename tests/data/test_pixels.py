@@ -1,0 +1,170 @@
+"""One image at a time: what it takes in memory, and what is no image."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import EpsImagePlugin, Image
+
+from prunecli.data._pixels import FORMATS, _square, fill, size_of
+from prunecli.errors import BadInput
+from prunecli.files.reading import Identity
+from prunecli.types import Seen
+
+
+def seen(path):
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Seen(path, Identity.of(path.stat()), sha256)
+
+
+def filled(path, shape, mode="RGB", size=None):
+    row = torch.zeros(shape, dtype=torch.uint8)
+    fill(seen(path), row, mode, size)
+    return row
+
+
+def scaled_whole(image, size):
+    """All of the image scaled, and the middle cut out of that."""
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return image.crop((left, top, left + size, top + size))
+
+
+@pytest.mark.parametrize("size", [1, 17, 64, 224])
+@pytest.mark.parametrize("sides", [(60, 60), (64, 64), (50, 37), (375, 500), (640, 480), (3, 200)])
+def test_the_middle_is_that_of_the_image_scaled_whole(sides, size):
+    draw = np.random.default_rng(0)
+    image = Image.fromarray(draw.integers(0, 256, (*sides, 3), dtype=np.uint8))
+    ours, theirs = (np.asarray(f(image, size)).astype(int) for f in (_square, scaled_whole))
+    assert ours.shape == (size, size, 3)
+    assert abs(ours - theirs).max() <= 1  # which of the sides is scaled first is up to Pillow
+
+
+@pytest.mark.parametrize("sides", [(1, 80_000_000), (80_000_000, 1)])
+def test_the_longest_of_images_has_a_middle(sides):
+    assert (np.asarray(_square(Image.new("L", sides, 7), 224)) == 7).all()
+
+
+def test_every_format_is_read(tmp_path):
+    suffixes = ("bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp")
+    for suffix in suffixes:
+        path = tmp_path / f"x.{suffix}"
+        Image.new("L", (5, 4), 200).save(path)
+        assert size_of(path, Identity.of(path.stat())) == (4, 5)
+        assert (filled(path, (4, 5, 3)).int() - 200).abs().max() <= 1
+        assert filled(path, (4, 5, 1), "L").shape == (4, 5, 1)
+
+
+def test_a_format_is_known_by_the_content(tmp_path):
+    Image.new("RGB", (5, 4), (9, 9, 9)).save(tmp_path / "x.png", "BMP")
+    assert (filled(tmp_path / "x.png", (4, 5, 3)) == 9).all()
+
+
+@pytest.mark.fault(33)
+def test_no_program_is_run_for_an_image(tmp_path, monkeypatch):
+    canary, path = tmp_path / "canary", tmp_path / "x.png"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {canary}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    Image.new("RGB", (8, 8)).save(path, "EPS")
+    with pytest.raises(BadInput, match=r"x\.png: not a readable image \(it is none of BMP, DIB"):
+        size_of(path, Identity.of(path.stat()))
+    with pytest.raises(BadInput, match="it is none of"):
+        filled(path, (8, 8, 3), size=8)
+    assert not canary.exists()
+    with pytest.raises(OSError), Image.open(path) as image:  # Pillow left alone
+        image.load()
+    assert canary.exists()
+
+
+def test_only_formats_without_programs_are_tried():
+    assert not {"EPS", "WMF", "IPTC", "FPX", "MIC"} & set(FORMATS)
+
+
+@pytest.mark.fault(22)
+@pytest.mark.filterwarnings("ignore:::PIL")
+def test_any_damage_is_the_images_fault(tmp_path):
+    """Whatever Pillow makes of it, it is the image that is named."""
+    draw, path = np.random.default_rng(0), tmp_path / "x.png"
+    pixels = draw.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    refused = 0
+    for kind in ("PNG", "GIF", "TIFF", "BMP", "JPEG", "WEBP", "PPM"):
+        whole = io.BytesIO()
+        Image.fromarray(pixels).save(whole, kind)
+        for _ in range(60):
+            raw = bytearray(whole.getvalue())
+            for at in draw.integers(0, min(len(raw), 80), 3):
+                raw[at] = draw.integers(0, 256)
+            path.write_bytes(raw)
+            try:
+                filled(path, (9, 9, 3), size=9)
+            except BadInput as error:
+                refused += 1
+                assert str(error).startswith(str(path))
+                assert str(error).isprintable()
+    assert refused > 100
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from prunecli.data.folder import folder
+from prunecli.errors import PruneError
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+before = peak()
+for place, size in (("thin", 224), ("thin", None), ("many", None), ("odd", None)):
+    try:
+        images = folder(Path(sys.argv[1]) / place, "train", size=size).images
+        print(tuple(images.shape), peak() - before, sep="|")
+    except PruneError as error:
+        print(error, peak() - before, sep="|")
+"""
+
+
+@pytest.mark.fault(35)
+def test_small_files_of_many_pixels_take_little_memory(tmp_path):
+    def put(place, sides, count, mode="1"):
+        folder = tmp_path / place / "train" / "a"
+        folder.mkdir(parents=True, exist_ok=True)
+        for _ in range(count):
+            name = folder / f"{len(list(folder.iterdir()))}.png"
+            Image.new(mode, sides).save(name, compress_level=1)
+
+    put("thin", (1, 20_000), 1)
+    put("many", (10_000, 9_000), 3)
+    put("odd", (5, 5), 1)
+    put("odd", (8_000, 8_000), 3)
+    ran = subprocess.run(
+        [sys.executable, "-c", PEAK, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert ran.stderr == ""
+    said, peaks = zip(*(line.split("|") for line in ran.stdout.splitlines()), strict=True)
+    assert said[:2] == ("(1, 224, 224, 3)", "(1, 20000, 1, 3)")
+    assert "0.png: not a readable image (it has over 89,478,485 pixels)" in said[2]
+    assert "1.png: its size (8000, 8000) is not that of the first image, (5, 5)" in said[3]
+    assert max(map(int, peaks)) < 100  # MB
+
+
+def test_an_image_is_not_read_that_is_another_file_by_now(tmp_path):
+    path = tmp_path / "x.png"
+    Image.new("RGB", (4, 4)).save(path)
+    row, file = torch.zeros(4, 4, 3, dtype=torch.uint8), seen(path)
+    fill(file, row, "RGB", None)
+    changed = rf"{Path(path).name}: it was changed, or replaced"
+    with pytest.raises(BadInput, match=changed):
+        fill(file._replace(sha256="0" * 64), row, "RGB", None)
+    path.write_bytes(path.read_bytes())
+    with pytest.raises(BadInput, match=changed):
+        fill(file, row, "RGB", None)
