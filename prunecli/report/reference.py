@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prunecli.errors import BadInput, printable
+from prunecli.files.texts import read_text
 from prunecli.report.rows import Row
 
 COLUMNS = ("model", "dataset", "method", "compression", "top1", "top5")
@@ -33,12 +34,7 @@ def read_reference(path: Path) -> Reference:
     `method` is what a report calls it. Raises BadInput naming the line that is none of that.
     """
     label = printable(str(path))
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise BadInput(f"{label}: cannot be read: {error.strerror}") from None
-    except UnicodeError:
-        raise BadInput(f"{label}: cannot be read: it is not text in UTF-8") from None
+    lines = read_text(path, encoding="utf-8-sig").splitlines()
     try:
         return _table(label, [line for line in lines if not line.startswith("#")])
     except csv.Error as error:

@@ -11,6 +11,7 @@ from typing import Any
 from prunecli.errors import BadInput, printable
 from prunecli.files.header import strict_json
 from prunecli.files.meta import NONE, NUMBER, Each, Form, Record, fits, is_natural
+from prunecli.files.texts import read_text
 
 Result = dict[str, Any]
 
@@ -85,14 +86,12 @@ def read_results(paths: Iterable[Path]) -> list[Result]:
 
 def _read(path: Path) -> Result:
     label = printable(str(path))
+    text = read_text(path)
     try:
-        text = path.read_text(encoding="utf-8")
         result = strict_json(text)
         json.dumps(result, ensure_ascii=False).encode()  # refuses halves of surrogate pairs
         fault = _fault(result)
-    except OSError as error:
-        raise BadInput(f"{label}: cannot be read: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except json.JSONDecodeError:
         raise BadInput(f"{label}: it is not JSON; give what 'prunecli eval' wrote") from None
     except ValueError as error:
         fault = printable(str(error))
