@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from statistics import fmean, stdev
 from textwrap import fill
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from prunecli.errors import printable
+
+
+@contextmanager
+def _at_home() -> Iterator[None]:
+    """Within, the current folder is where matplotlib has its own settings.
+
+    When it is imported, it takes those of a `matplotlibrc` in the current folder. That may have
+    come with a recipe, and can name a backend, which is code, or LaTeX to run; or be a pipe.
+    """
+    spec = find_spec("matplotlib")
+    before = os.open(".", os.O_RDONLY | os.O_CLOEXEC)  # a path may have come to be another folder's
+    try:
+        if spec and spec.origin:
+            os.chdir(Path(spec.origin).with_name("mpl-data"))
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
+with _at_home():
+    import matplotlib as mpl
+    from matplotlib.axes import Axes as Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator as MaxNLocator
 
 STYLE: Any = {
     "svg.hashsalt": "prunecli",
@@ -28,6 +52,8 @@ STYLE: Any = {
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
 }
+OWN: Any = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
+"""What matplotlib comes with, whatever a user, or code that is not ours, has set."""
 # Told apart by colour-blind readers (Okabe & Ito); past eight lines the markers go on telling.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
 MARKERS = "osv^D<>PX*"
@@ -39,7 +65,7 @@ COLUMN = 2.5  # inches
 
 @contextmanager
 def canvas(width: float = 7.2, height: float = 4.2) -> Iterator[tuple[Axes, Callable[[], str]]]:
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context({**OWN, **STYLE}):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
 

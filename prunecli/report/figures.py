@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from matplotlib.axes import Axes
-
 from prunecli.errors import printable
-from prunecli.report.canvas import canvas, legend, listed, look, means
+from prunecli.report.canvas import Axes, canvas, legend, listed, look, means
 from prunecli.report.rows import DENSE, Row, is_free, lines_of, rounded, unpruned
 
 

@@ -79,7 +79,10 @@ def test_a_recipe_that_cannot_be_read_ends_with_3(prune, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     Path("folder.yaml").mkdir()
     Path("latin.yaml").write_bytes(b"# \xe9\n")
-    for name, why in (("folder.yaml", "it is a folder; give the recipe in it"), ("latin.yaml", "not UTF-8 at byte")):
+    for name, why in (
+        ("folder.yaml", "it is a folder; give the recipe in it"),
+        ("latin.yaml", "not UTF-8 at byte"),
+    ):
         ended = prune("recipe", command, name, *["new"] * (command == "cp"))
         assert (ended.code, ended.out) == (3, "")
         assert f"error: {name}: " in ended.err and why in ended.err
