@@ -70,7 +70,7 @@ def print_path(path: Path) -> None:
 
 def print_text(text: str) -> None:
     """Print a result that is text of many lines: as it is, or on a terminal readable."""
-    click.echo(legible(text) if sys.stdout.isatty() else text, nl=False)
+    sys.stdout.write(legible(text) if sys.stdout.isatty() else text)  # click would take codes out
 
 
 def legible(text: str) -> str:

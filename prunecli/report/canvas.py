@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -61,6 +62,8 @@ STROKES = ["-", "--", "-.", ":"]
 MANY = 20
 WIDE = 30
 COLUMN = 2.5  # inches
+LONGEST = 300
+"""Characters of a name."""
 
 
 @contextmanager
@@ -71,7 +74,9 @@ def canvas(width: float = 7.2, height: float = 4.2) -> Iterator[tuple[Axes, Call
 
         def svg() -> str:
             buffer = io.StringIO()
-            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+            with warnings.catch_warnings():  # of glyphs that its fonts lack: a browser has others
+                warnings.simplefilter("ignore", UserWarning)
+                figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
             text = buffer.getvalue()
             return text[text.index("<svg") :]
 
@@ -106,13 +111,19 @@ def listed(label: str) -> str:
     return f" {label}" if label.startswith("_") else label
 
 
+def shown(name: str) -> str:
+    """A name as a figure shows it: printable, and no longer than there is room for."""
+    text = printable(name)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\u2026"
+
+
 def legend(axes: Axes) -> None:
     """Beside the lines, not on them; in columns, if it would be higher than the figure.
 
     The figure grows by what further columns take, so that the lines keep their room.
     """
     handles, labels = axes.get_legend_handles_labels()
-    wrapped = [fill(printable(label), WIDE) for label in labels]
+    wrapped = [fill(shown(label), WIDE) for label in labels]
     columns = 1 + sum(len(label.splitlines()) for label in wrapped) // MANY
     figure = axes.get_figure(root=True)
     if figure is not None:

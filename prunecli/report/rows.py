@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from statistics import fmean, stdev
+from types import SimpleNamespace
 from typing import Any
 
 from prunecli.errors import printable
@@ -222,15 +222,16 @@ def text_of(cell: str) -> str:
 
 def as_csv(rows: list[Row]) -> str:
     """A table for other programs, and for `report --reference`."""
-    text = io.StringIO()
+    lines: list[str] = []
     flat = [
         {key: cell_of(value) if isinstance(value, str) else value for key, value in own.items()}
         for own in (row.flat() for row in rows)
     ]
-    writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
+    sink = SimpleNamespace(write=lines.append)
+    writer = csv.DictWriter(sink, list(flat[0]), lineterminator="\r\n")  # and so both are quoted
     writer.writeheader()
     writer.writerows(flat)
-    return text.getvalue()
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 
 
 def as_json(rows: list[Row]) -> str:
