@@ -15,6 +15,7 @@ The message is one line: what, where, and the mend. Only `prunecli.cli` turns th
 from __future__ import annotations
 
 import errno
+import os
 import re
 from difflib import get_close_matches
 
@@ -65,6 +66,10 @@ def printable(text: str) -> str:
 
 def reason(error: Exception) -> str:
     """What the system says is wrong with a path, without the path."""
+    if isinstance(error, FileExistsError) and error.filename:  # of a folder that was to be made
+        there = os.path.lexists(error.filename) and not os.path.exists(error.filename)  # noqa: PTH110
+        what = "a link that leads nowhere" if there else "no folder"
+        return f"{printable(os.fsdecode(error.filename))} is {what}"
     return getattr(error, "strerror", None) or str(error)
 
 

@@ -28,7 +28,7 @@ from prunecli.cli.run import run
 from prunecli.cli.score import score
 from prunecli.cli.train import train
 from prunecli.cli.verify import verify
-from prunecli.errors import PruneError
+from prunecli.errors import PruneError, printable
 from prunecli.interrupts import Terminated
 from prunecli.trust import forget
 
@@ -125,8 +125,9 @@ def _run() -> int:
 
 def _fail(message: str, code: int) -> int:
     trace_if_wanted()
-    for line in message.splitlines():
-        click.echo(f"error: {line.strip()}", err=True)
+    for line in message.split("\n"):
+        if line.strip():
+            click.echo(f"error: {printable(line.strip())}", err=True)
     return code
 
 

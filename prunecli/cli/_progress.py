@@ -61,7 +61,11 @@ class Bar(Lines):
         from rich.progress import Progress as RichProgress
 
         super().__init__(verbose)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+        )
         self.bar = RichProgress(
             *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
         )
@@ -75,6 +79,7 @@ class Bar(Lines):
         self.bar.stop()
 
     def advance(self, label: str, done: int, total: int, **facts: Any) -> None:
+        label = printable(label)
         if self.task is None:
             self.task = self.bar.add_task(label, total=total)
         self.bar.start()

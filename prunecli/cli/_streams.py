@@ -66,3 +66,13 @@ def _to_nowhere(number: int) -> None:
 def print_path(path: Path) -> None:
     """Print where a result is: in its very bytes for a program, readable for a person."""
     click.echo(printable(str(path)) if sys.stdout.isatty() else os.fsencode(path))
+
+
+def print_text(text: str) -> None:
+    """Print a result that is text of many lines: as it is, or on a terminal readable."""
+    sys.stdout.write(legible(text) if sys.stdout.isatty() else text)  # click would take codes out
+
+
+def legible(text: str) -> str:
+    """Text of many lines with all but the ends of lines and tabs `printable`."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))

@@ -182,4 +182,4 @@ class JobBar(JobLines):
         self.live, self.task = live, task
 
     def advance(self, label: str, done: int, total: int, **facts: Any) -> None:
-        self.live.bars.update(self.task, completed=done, total=total, note=label)
+        self.live.bars.update(self.task, completed=done, total=total, note=printable(label))

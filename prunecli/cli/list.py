@@ -7,6 +7,7 @@ import click
 
 from prunecli import registry
 from prunecli.cli._base import Command, examples, json_option
+from prunecli.errors import printable
 
 KINDS = {"methods": "scorers", "pruners": "pruners", "models": "models", "datasets": "data"}
 EXAMPLES = """
@@ -27,7 +28,8 @@ def list_names(kind: str, **params: Any) -> None:
     width = max(map(len, table), default=0)
     for name, facts in table.items():
         options = ", ".join(f"{k}={v}" for k, v in facts["options"].items())
-        click.echo(f"{name.ljust(width)}  {facts['summary']}" + (f"  [{options}]" * bool(options)))
+        more = f"  [{options}]" * bool(options)
+        click.echo(printable(f"{name.ljust(width)}  {facts['summary']}{more}"))
 
 
 def _facts(kind: str, name: str) -> dict[str, Any]:

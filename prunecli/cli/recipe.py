@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import click
 
 from prunecli.cli._base import FILE, Command, examples, json_option, trust_option
 from prunecli.cli._steps import STEPS, overrides_option, planned
-from prunecli.cli._streams import print_path
+from prunecli.cli._streams import print_path, print_text
 from prunecli.errors import BadOutput, printable
 
 EXAMPLES = """
@@ -36,16 +37,17 @@ def list_recipes(**params: Any) -> None:
         return
     width = max(map(len, table), default=0)
     for name, what in table.items():
-        click.echo(f"{name.ljust(width)}  {what}")
+        click.echo(printable(f"{name.ljust(width)}  {what}"))
 
 
 @recipe.command("cat", cls=Command)
 @click.argument("recipe", type=FILE)
 def cat(recipe: Path) -> None:
     """Print a RECIPE, by its name or its path."""
-    from prunecli.recipe.shipped import locate, read
+    from prunecli.files.texts import read_text
+    from prunecli.recipe.shipped import locate
 
-    click.echo(read(locate(recipe)), nl=False)
+    print_text(read_text(locate(recipe)))
 
 
 @recipe.command("cp", cls=Command)
@@ -55,19 +57,28 @@ def cat(recipe: Path) -> None:
 def copy(recipe: Path, folder: Path, force: bool) -> None:
     """Copy a RECIPE, and the files that it refers to, into FOLDER, to change it there."""
     from prunecli.files.atomic import refusals, write_text
-    from prunecli.recipe.shipped import locate, read, with_needs
+    from prunecli.recipe.shipped import locate, with_needs
 
-    texts = {folder / source.name: read(source) for source in with_needs(locate(recipe))}
-    targets = list(texts)
+    texts = {folder / path: text for path, text in with_needs(locate(recipe)).items()}
     with refusals(printable(str(folder))):
-        for target in targets:
-            if target.exists() and not force:
-                label = printable(str(target))
-                raise BadOutput(f"{label}: it exists already; replace it with --force")
-        folder.mkdir(parents=True, exist_ok=True)
+        for target in texts:
+            _check_target(target, folder, force)
+        for target in texts:
+            target.parent.mkdir(parents=True, exist_ok=True)
     for target, text in texts.items():
         write_text(target, text)
-    print_path(targets[0])
+    print_path(next(iter(texts)))
+
+
+def _check_target(target: Path, folder: Path, force: bool) -> None:
+    """Raises BadOutput unless it may be written: within the folder, also where links lead."""
+    label = printable(str(target))
+    if not Path(os.path.realpath(target)).is_relative_to(os.path.realpath(folder)):
+        raise BadOutput(f"{label}: a link leads out of the folder there; remove it")
+    if target.is_dir():
+        raise BadOutput(f"{label}: it is a folder; remove it, or copy into another one")
+    if os.path.lexists(target) and not force:
+        raise BadOutput(f"{label}: it exists already; replace it with --force")
 
 
 @recipe.command("validate", cls=Command)

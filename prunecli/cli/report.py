@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from prunecli.cli._base import FILE, Command, common, common_options, done, examples
+from prunecli.cli._streams import print_text
 
 EXAMPLES = """
 prunecli report *.eval.json
@@ -73,7 +74,7 @@ def report(results: tuple[Path, ...], **params: Any) -> None:  # fmt: skip
         click.echo(json.dumps({"output": None, "dry_run": params["dry_run"], "result": rows}))
         return
     if output is None:
-        click.echo(table, nl=False)
+        print_text(table)
         return
     for line in table.splitlines():
         own.progress.say(line)

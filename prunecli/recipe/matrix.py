@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from prunecli.recipe.read import Axes, Recipe
+from prunecli.recipe.read import Axes, Recipe, told_apart
 
 MOST = 100_000
 """Jobs of a recipe, and points of its matrix: it would take minutes to check as many."""
+MOST_VALUES = 20 * MOST
+"""Of axes, at all points together: more would take gigabytes."""
 
 
 def places(recipe: Recipe, axes: Mapping[str, tuple[str, ...]]) -> dict[str, list[Axes]]:
@@ -29,34 +31,69 @@ def places(recipe: Recipe, axes: Mapping[str, tuple[str, ...]]) -> dict[str, lis
     return {name: by_axes[own] for name, own in axes.items()}
 
 
-def _check_size(recipe: Recipe, what: str, number: int) -> None:
+def _check_size(recipe: Recipe, what: str, number: int, most: int = MOST) -> None:
     """Refuse at once what would take more time and memory to plan than there is."""
-    if number > MOST:
+    if number > most:
         many = f"{number:,}" if number < 10**15 else f"{Decimal(number):.1e}"
         mend = "take values out, or make several recipes of it"
-        recipe.fault(("matrix",), f"{what.format(many)}; the limit is {MOST:,}: {mend}")
+        recipe.fault(("matrix",), f"{what.format(many)}; the limit is {most:,}: {mend}")
         recipe.raise_faults()
 
 
 def _points(recipe: Recipe) -> list[Axes]:
     """Every combination of the axes' values that is not excluded, and those that are included."""
     _check_points(recipe)
-    holes: dict[tuple[str, ...], set[tuple[Any, ...]]] = defaultdict(set)
-    for hole in recipe.exclude:
-        holes[tuple(hole)].add(tuple(hole.values()))
-    left = [
-        point
-        for point in _grid(recipe)
-        if not any(tuple(point[a] for a in axes) in hole for axes, hole in holes.items())
-    ]
-    known = {tuple(point.values()) for point in left}
+    grid = zip(_grid(recipe), _excluded(recipe), strict=True)
+    left = [point for point, excluded in grid if excluded == "0"]
+    known = {tuple(map(told_apart, point.values())) for point in left}
     for entry in recipe.include:
-        new = [point for point in _grid(recipe, entry) if tuple(point.values()) not in known]
-        known |= {tuple(point.values()) for point in new}
-        left += new
+        for point in _grid(recipe, entry):
+            if (values := tuple(map(told_apart, point.values()))) not in known:
+                known.add(values)
+                left.append(point)
     if not left:
         recipe.fault(("matrix", "exclude"), "'exclude' leaves nothing to do")
     return left
+
+
+def _excluded(recipe: Recipe) -> str:
+    """Of each point of the grid, in its order, '1' if an entry of `exclude` fits it, else '0'."""
+    grid = _Grid(recipe)
+    fitting = 0
+    for entry in recipe.exclude:
+        fitting |= grid.fitting(entry)
+    return f"{fitting:0{grid.points}b}"[::-1]
+
+
+class _Grid:
+    """Which points have which values, a bit for each: an entry takes a few steps, however many fit.
+
+    Those of one value of an axis come in runs, and the runs at equal distances.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.points = run = math.prod(len(values) or 1 for values in recipe.matrix.values())
+        whole = (1 << self.points) - 1
+        self.first: dict[str, int] = {}
+        """By axis, the points of its first value."""
+        self.starts: dict[str, dict[Any, list[int]]] = {}
+        """By axis and value, where its first points are. What is written in two ways has two."""
+        for axis, values in recipe.matrix.items():
+            period, run = run, run // (len(values) or 1)
+            self.first[axis] = ((1 << run) - 1) * (whole // ((1 << period) - 1))
+            starts = self.starts[axis] = defaultdict(list)
+            for number, value in enumerate(values):
+                starts[told_apart(value)].append(number * run)
+
+    def fitting(self, entry: Axes) -> int:
+        """The points that have these values."""
+        fitting = (1 << self.points) - 1
+        for axis, value in entry.items():
+            of_axis = 0
+            for start in self.starts[axis].get(told_apart(value), ()):
+                of_axis |= self.first[axis] << start
+            fitting &= of_axis
+        return fitting
 
 
 def _check_points(recipe: Recipe) -> None:
@@ -65,6 +102,8 @@ def _check_points(recipe: Recipe) -> None:
     _check_size(recipe, "the axes make up to {} jobs of a step", whole)
     included = sum(whole // math.prod(sizes[axis] for axis in e) for e in recipe.include)
     _check_size(recipe, "the axes make up to {} jobs of a step", whole + included)
+    values = (whole + included) * len(sizes)
+    _check_size(recipe, "the axes have {} values at all points together", values, MOST_VALUES)
 
 
 def _grid(recipe: Recipe, fixed: Axes | None = None) -> list[Axes]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from prunecli.errors import BadInput, BadUsage, printable
+from prunecli.errors import BadUsage, printable, raise_shortage
+from prunecli.files.reading import opened, unreadable
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -45,27 +46,8 @@ def load_yaml(path: Path) -> tuple[Any, Lines]:
     YAML: duplicate keys, aliases, tags, deep nesting, text that is not UTF-8.
     """
     label = printable(str(path))
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise BadInput(f"{label}: cannot be read: {error.strerror}") from None
-    if len(raw) > MAX_BYTES:
-        raise BadUsage(f"{label}: a recipe of over {MAX_BYTES:,} bytes is too large")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadUsage(f"{label}: it is not UTF-8 at byte {error.start}") from None
-    try:
-        _refuse_traps(text)
-        node = _Loader(text).get_single_node()
-    except _Trap as error:
-        raise BadUsage(f"{label}:{error}") from None
-    except yaml.YAMLError as error:
-        raise BadUsage(f"{label}{_where(error)}") from None
     lines: Lines = {}
-    errors: list[str] = []
-    value = _value(node, (), lines, errors) if node is not None else None
+    value, errors = _parsed(_text(path, label), lines)
     if errors:
         raise BadUsage("\n".join(f"{label}:{error}" for error in errors))
     return value, lines
@@ -73,26 +55,53 @@ def load_yaml(path: Path) -> tuple[Any, Lines]:
 
 def scalar(text: str) -> Any:
     """The value that a piece of YAML on the command line spells: '0.1', '[1, 2]', 'vgg16'."""
-    errors: list[str] = []
-    value = None
-    try:
-        _refuse_traps(text)
-        node = _Loader(text).get_single_node()
-        value = _value(node, (), {}, errors) if node is not None else None
-    except (_Trap, yaml.YAMLError) as error:
-        errors.append(str(error))
+    value, errors = _parsed(text, {})
     if errors:
-        raise BadUsage(f"{printable(text)!r} is not a plain YAML value")
+        raise BadUsage(f"{text!r} is not a plain YAML value")
     return value
+
+
+def _text(path: Path, label: str) -> str:
+    try:
+        with opened(path) as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if len(raw) > MAX_BYTES:
+        raise BadUsage(f"{label}: a recipe of over {MAX_BYTES:,} bytes is too large")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadUsage(f"{label}: it is not UTF-8 at byte {error.start}") from None
+
+
+def _parsed(text: str, lines: Lines) -> tuple[Any, list[str]]:
+    """The value, and what is wrong with the text, each with its line in front."""
+    errors: list[str] = []
+    loader = None
+    try:
+        loader = _Loader(text)
+        _refuse_traps(loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+    except (_Trap, yaml.YAMLError) as error:
+        return None, [str(error) if isinstance(error, _Trap) else _where(error)]
+    except Exception as error:  # of characters and versions it passes on whatever Python says
+        raise_shortage(error)
+        line = loader.line + 1 if loader else 1
+        return None, [f"{line}: it is not YAML: {printable(str(error))}"]
+    value = _value(node, (), lines, errors) if node is not None else None
+    return value, errors
 
 
 class _Trap(Exception):
     """Something YAML allows and a recipe does not, with its line in front."""
 
 
-def _refuse_traps(text: str) -> None:
+def _refuse_traps(loader: Any) -> None:
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    while loader.check_event():
+        event = loader.get_event()
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise _Trap(f"{line}: anchors and aliases are not allowed; use vars")
@@ -107,7 +116,7 @@ def _refuse_traps(text: str) -> None:
 def _where(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = printable(str(getattr(error, "problem", None) or error))
-    return f":{mark.line + 1}: {problem}" if mark else f": {problem}"
+    return f"{mark.line + 1}: {problem}" if mark else f" {problem}"
 
 
 def _value(node: yaml.Node, place: Place, lines: Lines, errors: list[str]) -> Any:

@@ -68,6 +68,11 @@ class Recipe:
             raise BadUsage("\n".join(f"{file}:{line}: {said}" for file, line, said in in_order))
 
 
+def told_apart(value: Any) -> tuple[bool, Any]:
+    """What a plain value has in common with those that are the same: 1 is 1.0, and is not true."""
+    return isinstance(value, bool), value
+
+
 def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str]) -> Recipe:
     """Read a recipe and set `overrides` in its vars or matrix. Faults are noted, not yet raised.
 
@@ -226,7 +231,10 @@ def _override(recipe: Recipe, values: Mapping[str, Any], said: str) -> None:
                     recipe.fault(place, f"{prefix}there is no {key} {odd!r}{hint}")
                     chosen = list(rows)
             recipe.matrix[key] = _values(recipe, key, chosen)
-            recipe.include = [i for i in recipe.include if key not in i or i[key] in chosen]
+            known = set(map(told_apart, recipe.matrix[key]))
+            recipe.include = [
+                i for i in recipe.include if key not in i or told_apart(i[key]) in known
+            ]
         else:
             hint = suggest(key, [*recipe.variables, *recipe.matrix])
             recipe.fault(place, f"{prefix}there is no {key!r} in vars or matrix{hint}")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.metadata import PackageNotFoundError, files
 from itertools import takewhile
 from pathlib import Path
 
 import prunecli
-from prunecli.errors import BadInput, printable, reason, suggest
+from prunecli.errors import BadInput, BadUsage, printable, suggest
+from prunecli.files.texts import read_text
+from prunecli.recipe.parse import load_yaml
+from prunecli.recipe.variables import texts
 
 PLACE = "share/prunecli/recipes"
-BESIDE = re.compile(r"^\s*base:\s*(\S+)\s*$|\$\{here\}/([\w./-]+)", re.MULTILINE)
+BESIDE = re.compile(r"\$\{here\}/+([^$]*)")
 
 
 def shipped() -> dict[str, Path]:
@@ -31,46 +35,68 @@ def shipped() -> dict[str, Path]:
 def locate(recipe: Path) -> Path:
     """The file of that path, else the shipped recipe of that name: 'weightmom', 'recipes/gmp.yaml'.
 
-    Raises BadInput if there is neither.
+    What lies at the path and is no file, such as the folder of a study, hides no recipe of its
+    name. Raises BadInput if there is neither.
     """
-    if recipe.exists():
+    if _is_file(recipe):
         return recipe
-    known = shipped()
-    if recipe.parent in (Path(), Path("recipes")) and recipe.suffix in ("", ".yaml"):
-        name = recipe.name.removesuffix(".yaml")
-        if name in known:
-            return known[name]
-        raise BadInput(
-            f"{printable(str(recipe))}: there is no such file or recipe{suggest(name, list(known))}"
-        )
-    raise BadInput(f"{printable(str(recipe))}: cannot be read: No such file or directory")
+    known, label = shipped(), printable(str(recipe))
+    named = recipe.parent in (Path(), Path("recipes")) and recipe.suffix in ("", ".yaml")
+    name = recipe.name.removesuffix(".yaml")
+    if named and name in known:
+        return known[name]
+    if os.path.isdir(recipe):  # noqa: PTH112
+        raise BadInput(f"{label}: it is a folder; give the recipe in it, a file")
+    if named and not os.path.lexists(recipe):
+        raise BadInput(f"{label}: there is no such file or recipe{suggest(name, list(known))}")
+    return recipe  # for whoever reads it to say why that cannot be done
 
 
-def read(path: Path) -> str:
-    """A recipe's text, or that of what it refers to. Raises BadInput."""
-    label = printable(str(path))
-    try:
-        return path.read_bytes().decode("utf-8")  # with its own ends of lines
-    except OSError as error:
-        raise BadInput(f"{label}: cannot be read: {reason(error)}") from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{label}: it is not UTF-8 at byte {error.start}") from None
+def with_needs(recipe: Path) -> dict[Path, str]:
+    """The texts of a recipe's file and of those that it refers to, by their paths from its folder.
 
-
-def with_needs(recipe: Path) -> list[Path]:
-    """A recipe's file, and those beside it that it refers to: its base, published results."""
-    found = [recipe]
-    for path in found:
-        if path.suffix == ".yaml":
-            for match in BESIDE.finditer(read(path)):
-                other = recipe.with_name(match[1] or match[2])
-                if other not in found and other.is_file():
-                    found.append(other)
+    Those are its base, and what either says lies below its own folder, such as published results.
+    Raises BadUsage for what is not below the recipe's folder: a copy could not refer to it.
+    """
+    found: dict[Path, str] = {}
+    recipes, others = [Path(recipe.name)], []
+    for path in recipes:
+        found[path] = read_text(recipe.parent / path)
+        base, named = _referred_to(recipe.parent / path)
+        others += [_below(recipe, path, other) for other in named]
+        beside = [_below(recipe, path, base)] if base else []
+        recipes += [p for p in beside if p not in found and _is_file(recipe.parent / p)]
+    for path in others:
+        if path not in found and _is_file(recipe.parent / path):
+            found[path] = read_text(recipe.parent / path)
     return found
+
+
+def _referred_to(recipe: Path) -> tuple[str, list[str]]:
+    """What a recipe names as its base, if it does, and as files below its folder."""
+    document, _ = load_yaml(recipe)
+    base = document.get("base", "") if isinstance(document, dict) else ""
+    below = [match for text in texts(document) for match in BESIDE.findall(text)]
+    return str(base), below
+
+
+def _below(recipe: Path, path: Path, other: str) -> Path:
+    """The path from the recipe's folder to what a recipe at `path` from there names."""
+    beside = Path(os.path.normpath(path.parent / other))
+    if beside.is_absolute() or ".." in beside.parts:
+        label = printable(str(recipe.parent / path))
+        mend = "copy it by hand, and name the copy in the recipe"
+        raise BadUsage(f"{label}: {other!r} is not below the recipe's folder; {mend}")
+    return beside
+
+
+def _is_file(path: Path) -> bool:
+    """`Path.is_file`, which fails where nobody may look."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def purpose(recipe: Path) -> str:
     """The first paragraph of its header."""
-    lines = recipe.read_text(encoding="utf-8").splitlines()
+    lines = read_text(recipe).splitlines()
     header = takewhile(lambda line: line.strip("# "), lines)
     return " ".join(line.removeprefix("#").strip() for line in header)

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import io
+import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from statistics import fmean, stdev
 from textwrap import fill
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from prunecli.errors import printable
+
+
+@contextmanager
+def _at_home() -> Iterator[None]:
+    """Within, the current folder is where matplotlib has its own settings.
+
+    When it is imported, it takes those of a `matplotlibrc` in the current folder. That may have
+    come with a recipe, and can name a backend, which is code, or LaTeX to run; or be a pipe.
+    """
+    spec = find_spec("matplotlib")
+    before = os.open(".", os.O_RDONLY | os.O_CLOEXEC)  # a path may have come to be another folder's
+    try:
+        if spec and spec.origin:
+            os.chdir(Path(spec.origin).with_name("mpl-data"))
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
+with _at_home():
+    import matplotlib as mpl
+    from matplotlib.axes import Axes as Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator as MaxNLocator
 
 STYLE: Any = {
     "svg.hashsalt": "prunecli",
@@ -28,6 +53,8 @@ STYLE: Any = {
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
 }
+OWN: Any = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
+"""What matplotlib comes with, whatever a user, or code that is not ours, has set."""
 # Told apart by colour-blind readers (Okabe & Ito); past eight lines the markers go on telling.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
 MARKERS = "osv^D<>PX*"
@@ -35,17 +62,21 @@ STROKES = ["-", "--", "-.", ":"]
 MANY = 20
 WIDE = 30
 COLUMN = 2.5  # inches
+LONGEST = 300
+"""Characters of a name."""
 
 
 @contextmanager
 def canvas(width: float = 7.2, height: float = 4.2) -> Iterator[tuple[Axes, Callable[[], str]]]:
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context({**OWN, **STYLE}):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
 
         def svg() -> str:
             buffer = io.StringIO()
-            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+            with warnings.catch_warnings():  # of glyphs that its fonts lack: a browser has others
+                warnings.simplefilter("ignore", UserWarning)
+                figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
             text = buffer.getvalue()
             return text[text.index("<svg") :]
 
@@ -80,13 +111,19 @@ def listed(label: str) -> str:
     return f" {label}" if label.startswith("_") else label
 
 
+def shown(name: str) -> str:
+    """A name as a figure shows it: printable, and no longer than there is room for."""
+    text = printable(name)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\u2026"
+
+
 def legend(axes: Axes) -> None:
     """Beside the lines, not on them; in columns, if it would be higher than the figure.
 
     The figure grows by what further columns take, so that the lines keep their room.
     """
     handles, labels = axes.get_legend_handles_labels()
-    wrapped = [fill(printable(label), WIDE) for label in labels]
+    wrapped = [fill(shown(label), WIDE) for label in labels]
     columns = 1 + sum(len(label.splitlines()) for label in wrapped) // MANY
     figure = axes.get_figure(root=True)
     if figure is not None:

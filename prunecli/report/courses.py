@@ -5,10 +5,17 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
-
-from prunecli.report.canvas import COLOURS, MANY, STROKES, canvas, legend, listed, look
+from prunecli.report.canvas import (
+    COLOURS,
+    MANY,
+    STROKES,
+    Axes,
+    MaxNLocator,
+    canvas,
+    legend,
+    listed,
+    look,
+)
 from prunecli.report.rows import Row, lines_of, rounded
 from prunecli.types import REACH
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from matplotlib.axes import Axes
-
-from prunecli.errors import printable
-from prunecli.report.canvas import canvas, legend, listed, look, means
+from prunecli.report.canvas import Axes, canvas, legend, listed, look, means, shown
 from prunecli.report.rows import DENSE, Row, is_free, lines_of, rounded, unpruned
 
 
@@ -112,7 +109,7 @@ def by_option(rows: list[Row], value: Callable[[Row], list[float]], label: str) 
             values = [value(row) for _, row in points]
             means(axes, [across.index(at) for at, _ in points], values, name, place)
         axes.set_xticks(range(len(across)), [f"{at:g}" for at in across])
-        axes.set_xlabel(printable(option), parse_math=False)
+        axes.set_xlabel(shown(option), parse_math=False)
         axes.set_ylabel(label)
         legend(axes)
         return svg()
@@ -165,9 +162,9 @@ def layer_density(rows: list[Row]) -> str:
                 **look(place),
             )
         step = -(-len(names) // 24)
-        shown = [printable(name.removesuffix(".weight")) for name in names[::step]]
+        labels = [shown(name.removesuffix(".weight")) for name in names[::step]]
         ticks = range(0, len(names), step)
-        axes.set_xticks(ticks, shown, rotation=60, ha="right", parse_math=False)
+        axes.set_xticks(ticks, labels, rotation=60, ha="right", parse_math=False)
         axes.set_yscale("log")
         axes.set_ylabel("density (kept / all)")
         legend(axes)

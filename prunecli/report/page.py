@@ -39,7 +39,7 @@ def as_html(rows: list[Row], title: str, reference: Reference | None = None) -> 
         )
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        title=title,
+        title=printable(title),
         headings=HEADINGS,
         compared_headings=COMPARED,
         sections=sections,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from prunecli.errors import BadInput, printable
-from prunecli.report.rows import Row
+from prunecli.files.texts import read_text
+from prunecli.report.rows import Row, text_of
 
 COLUMNS = ("model", "dataset", "method", "compression", "top1", "top5")
 Key = tuple[str, str, str, float]
@@ -33,19 +35,23 @@ def read_reference(path: Path) -> Reference:
     `method` is what a report calls it. Raises BadInput naming the line that is none of that.
     """
     label = printable(str(path))
+    text = read_text(path, encoding="utf-8-sig")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise BadInput(f"{label}: cannot be read: {error.strerror}") from None
-    except UnicodeError:
-        raise BadInput(f"{label}: cannot be read: it is not text in UTF-8") from None
-    try:
-        return _table(label, [line for line in lines if not line.startswith("#")])
+        return _table(label, _without_comments(text))
     except csv.Error as error:
         raise BadInput(f"{label}: not a table of results: {error}") from None
 
 
-def _table(label: str, lines: list[str]) -> Reference:
+def _without_comments(text: str) -> Iterator[str]:
+    """The lines. One in the midst of a cell, which its quotes tell, is no comment."""
+    in_cell = False
+    for line in io.StringIO(text, newline=""):
+        if in_cell or not line.startswith("#"):
+            in_cell ^= line.count('"') % 2 == 1
+            yield line
+
+
+def _table(label: str, lines: Iterable[str]) -> Reference:
     rows = csv.DictReader(lines)
     if missing := [name for name in COLUMNS if name not in (rows.fieldnames or ())]:
         raise BadInput(f"{label}: not a table of results: it has no column {missing[0]!r}")
@@ -56,10 +62,11 @@ def _table(label: str, lines: list[str]) -> Reference:
             top5 = None if row["top5"] == "" else float(row["top5"])
             if not all(map(math.isfinite, (ratio, top1, top5 or 0.0))):
                 raise ValueError
-            key = (row["model"], row["dataset"], row["method"], ratio)
-            reference[key] = Published(top1, top5)
-        except (TypeError, ValueError):
-            raise BadInput(f"{label}: {','.join(map(str, row.values()))}: not a result") from None
+            model, dataset, method = (text_of(row[name]) for name in COLUMNS[:3])
+            reference[model, dataset, method, ratio] = Published(top1, top5)
+        except (AttributeError, TypeError, ValueError):
+            told = printable(",".join(map(str, row.values())))
+            raise BadInput(f"{label}: {told:.200}: not a result") from None
     return reference
 
 

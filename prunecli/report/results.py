@@ -11,6 +11,7 @@ from typing import Any
 from prunecli.errors import BadInput, printable
 from prunecli.files.header import strict_json
 from prunecli.files.meta import NONE, NUMBER, Each, Form, Record, fits, is_natural
+from prunecli.files.texts import read_text
 
 Result = dict[str, Any]
 
@@ -20,6 +21,13 @@ def number(least: float, most: float = 1e100) -> Callable[[Any], bool]:
     return lambda value: fits(value, NUMBER) and least <= value <= most
 
 
+def is_name(value: Any) -> bool:
+    """Whether it is text that a line of a table has room for."""
+    return isinstance(value, str) and len(value) <= LONGEST
+
+
+LONGEST = 1_000
+"""Characters of a name."""
 NUMBERS: dict[str, Form] = {
     "top1": number(0, 100),
     "top5": number(0, 100),
@@ -35,16 +43,16 @@ NUMBERS: dict[str, Form] = {
 }
 """What is averaged over seeds."""
 LAYER = Record(
-    {"name": str, "total": number(1), "kept": number(0)}, needs=("name", "total", "kept")
+    {"name": is_name, "total": number(1), "kept": number(0)}, needs=("name", "total", "kept")
 )
 NEEDED: dict[str, Form] = {
     **NUMBERS,
-    "dead_layers": [str],
+    "dead_layers": [is_name],
     "layers": lambda layers: fits(layers, [LAYER]) and layers != [],
-    "model": str,
-    "dataset": str,
-    "method": (str, NONE),
-    "scope": (str, NONE),
+    "model": is_name,
+    "dataset": is_name,
+    "method": (is_name, NONE),
+    "scope": (is_name, NONE),
     "seed": (int, NONE),
 }
 EPOCH = Record(
@@ -85,14 +93,12 @@ def read_results(paths: Iterable[Path]) -> list[Result]:
 
 def _read(path: Path) -> Result:
     label = printable(str(path))
+    text = read_text(path)
     try:
-        text = path.read_text(encoding="utf-8")
         result = strict_json(text)
         json.dumps(result, ensure_ascii=False).encode()  # refuses halves of surrogate pairs
         fault = _fault(result)
-    except OSError as error:
-        raise BadInput(f"{label}: cannot be read: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except json.JSONDecodeError:
         raise BadInput(f"{label}: it is not JSON; give what 'prunecli eval' wrote") from None
     except ValueError as error:
         fault = printable(str(error))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from statistics import fmean, stdev
+from types import SimpleNamespace
 from typing import Any
 
 from prunecli.errors import printable
 from prunecli.report.results import NUMBERS, Result
 
 DENSE = "dense"
+ACTIVE = re.compile(r"'*[-=+@#\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""How a cell begins that a spreadsheet, or a reader of tables, may take for something to do."""
 
 
 def method_label(result: Result) -> str:
@@ -207,13 +210,28 @@ def rounded(compression: float) -> str:
     return f"{float(digits):,.0f}" if "e+" in digits else digits
 
 
+def cell_of(text: str) -> str:
+    """Text as a cell that no spreadsheet takes for a formula, and nobody for a comment."""
+    return f"'{text}" if ACTIVE.match(text) else text
+
+
+def text_of(cell: str) -> str:
+    """What `cell_of` made a cell of."""
+    return cell[1:] if cell.startswith("'") and ACTIVE.match(cell) else cell
+
+
 def as_csv(rows: list[Row]) -> str:
-    text = io.StringIO()
-    flat = [row.flat() for row in rows]
-    writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
+    """A table for other programs, and for `report --reference`."""
+    lines: list[str] = []
+    flat = [
+        {key: cell_of(value) if isinstance(value, str) else value for key, value in own.items()}
+        for own in (row.flat() for row in rows)
+    ]
+    sink = SimpleNamespace(write=lines.append)
+    writer = csv.DictWriter(sink, list(flat[0]), lineterminator="\r\n")  # and so both are quoted
     writer.writeheader()
     writer.writerows(flat)
-    return text.getvalue()
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 
 
 def as_json(rows: list[Row]) -> str:

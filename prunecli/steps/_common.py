@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -19,7 +20,7 @@ from torch import nn
 import prunecli
 from prunecli import registry
 from prunecli.collapse import diagnosis
-from prunecli.errors import BadUsage, Mismatch, PruneError, some
+from prunecli.errors import BadInput, BadUsage, Mismatch, PruneError, some
 from prunecli.files.artifacts import MaskFile, canonical, check_mask_fits
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import kept_counts, prunable, prunable_names
@@ -155,8 +156,12 @@ def open_mask(path: Path, checkpoint: TensorFile) -> tuple[Mask, TensorFile]:
 
 
 def fitting_mask(path: Path, checkpoint: TensorFile) -> MaskFile:
-    """As `open_mask`, to be read part by part."""
+    """As `open_mask`, to be read part by part. Raises BadInput where it masks no weight."""
     mask = MaskFile(path)
+    empty = [name for name, shape in mask.shapes.items() if not math.prod(shape)]
+    if empty or not mask.shapes:
+        what = f"no weight of {some(empty)}" if empty else "no weight"
+        raise BadInput(f"{mask.file.label}: it masks {what}; make the mask again")
     check_mask_fits(mask.shapes, checkpoint.shapes, mask.file.label, checkpoint.label)
     return mask
 

@@ -126,6 +126,8 @@ def mask(
                 else critical(pruned, shapes, selection.scope, selection.rounds)
             )
             kept = Packed(found, target.parent)
+        if not any(kept.kept.values()):  # as a pattern leaves of scores that are all -inf
+            raise Mismatch(f"{file.label}: an earlier mask has removed all of its weights")
         facts = _facts(selection, kept, budget, before)
         described = (file.meta or {}).get("model")
         if described and not registry.may_find("models", described["name"]):

@@ -1,6 +1,6 @@
 import pytest
 
-from prunecli.cli import _progress
+from prunecli.cli import _progress, _streams
 from prunecli.cli._progress import Bar, Lines, progress
 
 
@@ -45,3 +45,33 @@ def test_a_terminal_gets_a_bar(monkeypatch, capsys):
     captured = capsys.readouterr()
     assert "epoch 2/2 is over" in captured.err
     assert captured.out == ""
+
+
+@pytest.mark.fault(42)
+def test_a_bar_cannot_be_steered_by_its_label(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    watcher = progress(quiet=False, verbose=False)
+    for done in range(1, 3):
+        watcher.advance("[/nothing] [red]a\x07b", done, 2)
+    watcher.close()
+    err = capsys.readouterr().err
+    assert r"[/nothing] [red]a\x07b" in err
+    assert "\x07" not in err
+
+
+@pytest.mark.fault(42)
+def test_an_error_cannot_steer_the_terminal(prune, tmp_path):
+    ended = prune("report", tmp_path / "a\x1b[2J\x9b2J\u202e\r.json", "--format", "x\x1b[2J")
+    assert ended.code == 2
+    assert r"x\x1b[2J" in ended.err
+    assert ended.err[:-1].isprintable()
+
+
+@pytest.mark.fault(42)
+def test_a_result_is_legible_on_a_terminal_and_itself_elsewhere(monkeypatch, capsys):
+    text = "a\x1b[2J\tb\r\nc\u202e\n"
+    _streams.print_text(text)
+    assert capsys.readouterr().out == text
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    _streams.print_text(text)
+    assert capsys.readouterr().out == "a\\x1b[2J\tb\\r\nc\\u202e\n"

@@ -1,6 +1,7 @@
 """Recipes by name: listed, printed, copied, checked, and described for editors."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,10 @@ def test_a_recipe_that_cannot_be_read_ends_with_3(prune, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     Path("folder.yaml").mkdir()
     Path("latin.yaml").write_bytes(b"# \xe9\n")
-    for name, why in (("folder.yaml", "cannot be read: Is a"), ("latin.yaml", "not UTF-8 at byte")):
+    for name, why in (
+        ("folder.yaml", "it is a folder; give the recipe in it"),
+        ("latin.yaml", "not UTF-8 at byte"),
+    ):
         ended = prune("recipe", command, name, *["new"] * (command == "cp"))
         assert (ended.code, ended.out) == (3, "")
         assert f"error: {name}: " in ended.err and why in ended.err
@@ -143,3 +147,95 @@ def test_the_schema_leaves_room_for_variables_and_outputs(prune):
           b: {score: {checkpoint: "@a", method: snip, batches: 4}}
     """
     jsonschema.validate(yaml.safe_load(text), json.loads(prune("recipe", "schema").out))
+
+
+def test_a_copy_keeps_sub_folders(prune, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "r.yaml").write_text("version: 1\nbase: sub/b.yaml\n")
+    (tmp_path / "sub" / "b.yaml").write_text(
+        "version: 1\nsteps: {a: {report: {results: ['${here}/x y.csv', '${here}/../z.csv']}}}\n"
+    )
+    (tmp_path / "sub" / "x y.csv").write_text("x")
+    (tmp_path / "z.csv").write_text("z")
+    assert prune("recipe", "cp", tmp_path / "r.yaml", tmp_path / "new").code == 0
+    copied = {p.relative_to(tmp_path / "new") for p in (tmp_path / "new").rglob("*.*")}
+    assert copied == set(map(Path, ["r.yaml", "sub/b.yaml", "sub/x y.csv", "z.csv"]))
+
+
+@pytest.mark.fault(21)
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("base: ../x.yaml", "'../x.yaml'"),
+        ("base: /etc/x.yaml", "'/etc/x.yaml'"),
+        ("steps: {a: {report: {results: '${here}/../x.csv'}}}", "'../x.csv'"),
+        ("steps: {a: {report: {results: '${here}/sub/../../x.csv'}}}", "'sub/../../x.csv'"),
+    ],
+)
+def test_what_is_not_below_the_recipes_folder_is_not_copied(prune, tmp_path, text, named):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "r.yaml").write_text(f"version: 1\n{text}\n")
+    (tmp_path / "x.yaml").write_text("version: 1\n")
+    (tmp_path / "x.csv").write_text("x")
+    ended = prune("recipe", "cp", tmp_path / "in" / "r.yaml", tmp_path / "new")
+    assert (ended.code, ended.out) == (2, "")
+    assert f"r.yaml: {named} is not below the recipe's folder" in ended.err
+    assert ended.err.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.fault(34)
+def test_a_copy_follows_no_link_out_of_its_folder(prune, tmp_path):
+    for folder in ("in/sub", "new", "out"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "in" / "r.yaml").write_text("version: 1\nbase: sub/b.yaml\n")
+    (tmp_path / "in" / "sub" / "b.yaml").write_text("version: 1\n")
+    (tmp_path / "new" / "sub").symlink_to(tmp_path / "out")
+    ended = prune("recipe", "cp", tmp_path / "in" / "r.yaml", tmp_path / "new", "--force")
+    assert (ended.code, ended.out) == (5, "")
+    assert "sub/b.yaml: a link leads out of the folder there; remove it" in ended.err
+    (tmp_path / "new" / "sub").unlink()
+    (tmp_path / "new" / "r.yaml").symlink_to(tmp_path / "out" / "r.yaml")
+    assert prune("recipe", "cp", tmp_path / "in" / "r.yaml", tmp_path / "new").code == 5
+    assert [*(tmp_path / "out").iterdir()] == []
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["r.yaml"]
+
+
+def test_a_folder_hides_no_recipe_of_its_name(prune, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("gmp").mkdir()
+    assert prune("recipe", "validate", "gmp").out == "gmp: 15 steps, 198 jobs, no faults\n"
+    ended = prune("run", "./gmp/.", "--dry-run", "-o", "x")
+    assert ended.code == 0
+    Path("mine").mkdir()
+    ended = prune("run", "mine", "--dry-run")
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err == "error: mine: it is a folder; give the recipe in it, a file\n"
+
+
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("command", [["recipe", "cat"], ["recipe", "cp"], ["recipe", "validate"]])
+def test_a_pipe_or_a_device_is_no_recipe(prune, tmp_path, command):
+    os.mkfifo(tmp_path / "r.yaml")
+    for path, what in ((tmp_path / "r.yaml", "a named pipe"), ("/dev/zero", "a device")):
+        ended = prune(*command, path)
+        assert (ended.code, ended.out) == (3, "")
+        assert ended.err == f"error: {path}: it is {what}; give a regular file\n"
+
+
+@pytest.mark.fault(34)
+@pytest.mark.parametrize("command", [["run", "gmp_quick", "-q", "-o"], ["recipe", "cp", "gmp"]])
+def test_what_is_no_folder_is_called_what_it_is(prune, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    Path("dangling").symlink_to("nowhere")
+    Path("file").write_text("mine")
+    Path("link").symlink_to("file")
+    os.mkfifo("pipe")
+    for name, what in {
+        "dangling": "a link that leads nowhere", "file": "no folder", "link": "no folder",
+        "pipe": "no folder",
+    }.items():  # fmt: skip
+        ended = prune(*command, name)
+        assert (ended.code, ended.out) == (5, "")
+        assert ended.err == f"error: {name}: cannot be written: {name} is {what}\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dangling", "file", "link", "pipe"]

@@ -2,6 +2,7 @@
 
 import time
 import tracemalloc
+from itertools import chain, combinations
 from textwrap import dedent
 
 import pytest
@@ -154,3 +155,49 @@ def test_planning_takes_no_longer_per_job_where_there_are_many(jobs):
         jobs(recipe)
         times.append(time.process_time() - began)
     assert times[1] < 30 * times[0]
+
+
+@pytest.mark.fault(19)
+def test_what_excludes_one_leaves_true(jobs):
+    text = "matrix: {{a: [1, true, 2], {}}}\nsteps: {{s: {{over: [a], eval: {{c: x}}}}}}\n"
+    for changes, names in (
+        ("exclude: [{a: 1}]", ["True", "2"]),
+        ("exclude: [{a: true}]", ["1", "2"]),
+        ("exclude: [{a: 1.0}, {a: 2.0}]", ["True"]),
+        ("exclude: [{a: 1}], include: [{a: true}]", ["True", "2"]),
+        ("exclude: [{a: false}, {a: 0}, {a: '1'}]", ["1", "True", "2"]),
+    ):
+        assert [job.name for job in jobs(text.format(changes))] == [f"s/a={a}" for a in names]
+
+
+@pytest.mark.fault(19)
+def test_what_is_included_or_set_as_true_is_not_one(jobs):
+    text = "matrix: {a: [1], include: [{a: true}]}\nsteps: {s: {over: [a], eval: {c: x}}}\n"
+    assert [job.name for job in jobs(text)] == ["s/a=1", "s/a=True"]
+    assert [job.name for job in jobs(text, a=[1])] == ["s/a=1"]
+    assert [job.name for job in jobs(text, a=[True])] == ["s/a=True"]
+
+
+def test_a_value_written_in_two_ways_is_excluded_in_both(jobs):
+    text = "matrix: {a: [1, 1.0, 2], exclude: [{a: 1}]}\nsteps: {s: {over: [a], eval: {c: x}}}\n"
+    assert [job.name for job in jobs(text)] == ["s/a=2"]
+
+
+@pytest.mark.fault(18)
+def test_thousands_of_entries_that_exclude_take_no_pass_each(jobs):
+    names = [f"a{n}" for n in range(14)]
+    subsets = chain.from_iterable(combinations(names, size) for size in range(1, 5))
+    entries = [f"{{{', '.join(f'{name}: 2' for name in subset)}}}" for subset in subsets]
+    text = "".join(f"  {name}: [0, 1]\n" for name in names)
+    began = time.process_time()
+    found = jobs(f"matrix:\n{text}  exclude: [{', '.join(entries)}, {{a0: 1, a13: 0}}]\n{STEP}")
+    assert time.process_time() - began < 15
+    assert (len(entries), len(found)) == (1470, 1)
+
+
+@pytest.mark.fault(18)
+@pytest.mark.parametrize("more", ["", "  include: [{b0: 1}, {b1: 1}]\n"])
+def test_points_of_thousands_of_axes_are_refused_at_once(jobs, more):
+    text = f"matrix:\n{axes(4)}" + "".join(f"  b{n}: [0]\n" for n in range(1000))
+    with pytest.raises(BadUsage, match=r"the axes have \d\d,\d\d\d,\d00 values at all points"):
+        jobs(f"{text}{more}{STEP}")

@@ -1,11 +1,14 @@
 """YAML without its traps: every refusal names the file and the line, and comes at once."""
 
+import errno
 import math
+import os
 import time
+from pathlib import Path
 
 import pytest
 
-from prunecli.errors import BadInput, BadUsage
+from prunecli.errors import BadEnvironment, BadInput, BadUsage
 from prunecli.recipe.parse import MAX_BYTES, load_yaml, scalar
 
 ALIAS_BOMB = "a0: &a0 [lol]\n" + "".join(
@@ -152,3 +155,41 @@ def test_a_file_that_is_no_recipe_is_not_read_whole(load):
 def test_a_value_on_the_command_line_must_be_plain(text):
     with pytest.raises(BadUsage, match="is not a plain YAML value"):
         scalar(text)
+
+
+@pytest.mark.fault(18)
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('a: 1\nb: "\\UFFFFFFFF"\n', 2),
+        ('a: "\\U00110000"\n', 1),
+        ("%YAML 1." + "9" * 6000 + "\n---\na: 1\n", 1),
+        ("%YAML " + "9" * 6000 + ".1\n---\na: 1\n", 1),
+    ],
+    ids=["a character beyond all", "the first beyond all", "minor version", "major version"],
+)
+def test_what_the_yaml_library_fails_at_is_refused_with_its_line(load, text, line):
+    with pytest.raises(BadUsage, match=rf"r\.yaml:{line}: it is not YAML: ") as error:
+        load(text)
+    assert len(str(error.value).splitlines()) == 1
+    with pytest.raises(BadUsage, match="is not a plain YAML value"):
+        scalar(text)
+
+
+@pytest.mark.fault(35)
+def test_a_pipe_is_no_recipe(tmp_path):
+    os.mkfifo(tmp_path / "r.yaml")
+    with pytest.raises(BadInput, match=r"r\.yaml: it is a named pipe; give a regular file"):
+        load_yaml(tmp_path / "r.yaml")
+    with pytest.raises(BadInput, match="/dev/zero: it is a device; give a regular file"):
+        load_yaml(Path("/dev/zero"))
+
+
+@pytest.mark.fault(36)
+def test_too_many_open_files_are_no_fault_of_the_recipe(monkeypatch):
+    def refuse(*args):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(BadEnvironment, match="too many files are open"):
+        load_yaml(Path("r.yaml"))

@@ -1,12 +1,17 @@
 """The page as a browser takes it: its ids, names of any kind, and narrow screens."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
+import matplotlib as mpl
 import pytest
 
 from prunecli.report.page import as_html, as_svg
-from prunecli.report.reference import compared
+from prunecli.report.reference import Published, compared
 from prunecli.report.results import NUMBERS
 from prunecli.report.rows import as_csv, as_text, grouped
 
@@ -92,3 +97,76 @@ def test_names_that_would_move_the_cursor_are_escaped():
     assert method == r"e\rf"
     assert r"<h2>a\nb on c\x1b[2Jd</h2>" in as_html(rows, "t")
     assert "a\nb" in as_csv(rows)
+
+
+@pytest.mark.fault(42)
+def test_nothing_of_a_result_is_markup():
+    evil = "</svg><script>alert(1)</script><!-- ]]>\"'&"
+    more = {"model": evil, "dataset": evil, "history": HISTORY, "versions": {evil: evil}}
+    more |= {"layers": [{"name": evil, "total": 4, "kept": 1}]}
+    given = [result(evil, options={evil: value}, **more) for value in (1, 2)]
+    rows = grouped([result(None, 1.0, **more), *given])
+    reference = {(evil, evil, row.method, 16.0): Published(1, 2) for row in rows}
+    page = as_html(rows, evil, reference)
+    tags = set(re.findall(r"<([a-zA-Z!][\w-]*)", page))
+    clean = as_html(page_of("lamp"), "t", {("cnn", "digits", "lamp a=1", 16.0): Published(1, 2)})
+    assert tags <= set(re.findall(r"<([a-zA-Z!][\w-]*)", clean))
+    assert page.count("&lt;script&gt;alert(1)") > 20
+    for svg in re.findall("<svg .*?</svg>", page, flags=re.DOTALL):
+        ET.fromstring(svg)
+
+
+def test_a_title_cannot_steer_what_shows_the_page():
+    assert r"<title>a\x1b[2J\u202eb</title>" in as_html(page_of("lamp"), "a\x1b[2J\u202eb")
+
+
+def test_a_long_name_is_cut_in_a_figure_and_whole_in_the_table(recwarn):
+    name = "n" * 1000
+    layers = [{"name": name, "total": 4, "kept": 1}]
+    rows = grouped([result(name, layers=layers), result("\U0001f4a9", layers=layers)])
+    for figure in ("top1", "density"):
+        texts = "".join(drawn(as_svg(rows, figure)))
+        assert 299 <= texts.count("n") < 800
+    assert name in as_html(rows, "t")
+    assert [str(one.message) for one in recwarn] == []
+
+
+HOSTILE = """text.usetex: True
+text.latex.preamble: \\\\usepackage{shellesc}
+backend: module://canary_backend
+svg.fonttype: path
+font.size: 30
+no such key: 1
+"""
+
+
+@pytest.mark.fault(33)
+@pytest.mark.parametrize("settings", [HOSTILE.encode(), b"\xff\xfe: 1\n", None])
+def test_no_matplotlibrc_of_the_current_folder_is_read(tmp_path, settings):
+    for name, one in (("dense", DENSE), ("lamp", result(history=HISTORY))):
+        (tmp_path / f"{name}.json").write_text(json.dumps(one))
+    here = tmp_path / "downloaded"
+    here.mkdir()
+    (here / "canary_backend.py").write_text("open('ran', 'w')")
+    if settings is None:
+        os.mkfifo(here / "matplotlibrc")
+    else:
+        (here / "matplotlibrc").write_bytes(settings)
+    command = "report ../dense.json ../lamp.json --format html -q -o ../page.html --force".split()
+    pages = []
+    for folder in (tmp_path / "empty", here):
+        folder.mkdir(exist_ok=True)
+        line = [sys.executable, "-m", "prunecli", *command]
+        ended = subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=60)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "../page.html\n", "")
+        pages.append((tmp_path / "page.html").read_bytes())
+    assert pages[0] == pages[1]
+    assert not (here / "ran").exists()
+
+
+def test_what_others_set_of_matplotlib_changes_no_figure():
+    rows = [row for row in page_of("lamp") if row.model == "cnn"]
+    before = as_svg(rows, "top1")
+    with mpl.rc_context({"text.usetex": True, "font.size": 30, "svg.fonttype": "path"}):
+        assert as_svg(rows, "top1") == before
+        assert mpl.rcParams["font.size"] == 30

@@ -1,7 +1,11 @@
 """Published numbers: read from a CSV, set beside one's own, and where figures start."""
 
+import csv
+import io
 import json
+import os
 import re
+from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
@@ -103,7 +107,7 @@ def test_a_row_that_is_no_result_is_shown(reading, row):
 
 @pytest.mark.parametrize("raw", [b"\xff\xfe\x00", HEAD.encode() + b"cnn,\xe9,lamp,16,1,2\n"])
 def test_a_file_that_is_not_text_is_refused(reading, raw):
-    with pytest.raises(BadInput, match="paper.csv: cannot be read"):
+    with pytest.raises(BadInput, match=r"paper\.csv: it is not UTF-8 at byte"):
         reading(raw)
 
 
@@ -138,6 +142,45 @@ def test_what_a_report_wrote_is_a_reference(reading):
         known = read[(row.model, row.dataset, row.method, row.compression)]
         assert known == Published(row.mean("top1"), row.mean("top5"))
     assert read["cnn", "digits", "lamp", 16.0].top1 == 85.5
+
+
+@pytest.mark.fault(42)
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("=1+1", "'=1+1"), ("+x", "'+x"), ("-x", "'-x"), ("@x", "'@x"), ("\tx", "'\tx"),
+        ("\rx", "'\rx"), ("#x", "'#x"), ("'=x", "''=x"), ("'x", "'x"), ("x=1", "x=1"), ("", ""),
+        ("\uff1dx", "'\uff1dx"), ("a\n#b", "a\n#b"), ('a"b\r\n=c', 'a"b\r\n=c'),
+    ],
+)  # fmt: skip
+def test_a_cell_is_no_formula_and_a_reference_has_the_name_again(reading, name, cell):
+    rows = grouped([result(name, model=name, dataset=name, top1=0.5)])
+    text = as_csv(rows)
+    [own] = csv.DictReader(io.StringIO(text, newline=""))
+    assert (own["model"], own["dataset"], own["method"]) == (cell, cell, cell)
+    assert (own["top1"], own["compression_error"]) == ("0.5", "0.0")
+    assert reading(text) == {(name, name, name, 16.0): Published(0.5, 99.0)}
+
+
+def test_a_number_below_zero_stays_one():
+    [own] = csv.DictReader(as_csv(grouped([result(compression_error=-0.25)])).splitlines())
+    assert own["compression_error"] == "-0.25"
+
+
+@pytest.mark.fault(35)
+def test_a_pipe_or_a_device_is_no_reference(tmp_path):
+    os.mkfifo(tmp_path / "paper.csv")
+    for path in (tmp_path / "paper.csv", Path("/dev/zero")):
+        with pytest.raises(BadInput, match=f"{path}: it is a .*; give a regular file"):
+            read_reference(path)
+
+
+@pytest.mark.fault(42)
+def test_a_cell_that_is_no_number_is_quoted_without_its_escapes(reading):
+    with pytest.raises(BadInput) as caught:
+        reading(HEAD + "cnn,digits,\x1b[2J" + "x" * 1000 + ",16,high,97\n")
+    assert r"cnn,digits,\x1b[2Jxxx" in str(caught.value)
+    assert len(str(caught.value)) < 400
 
 
 # Beside one's own

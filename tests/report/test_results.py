@@ -1,6 +1,9 @@
 """What is a result, and what is refused before rows and figures look into it."""
 
 import json
+import os
+import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +95,47 @@ def test_text_that_cannot_be_written_again_is_no_result(read):
         read(RESULT | {"model": "\ud800"})
     with pytest.raises(BadInput, match="not a result: "):
         read("[" * 100_000)
+
+
+@pytest.mark.fault(35)
+def test_a_pipe_or_a_device_is_no_result(tmp_path):
+    os.mkfifo(tmp_path / "r.json")
+    for path, what in ((tmp_path / "r.json", "a named pipe"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(BadInput, match=f"{path}: it is {what}; give a regular file"):
+            read_results([path])
+
+
+@pytest.mark.fault(35)
+def test_a_file_far_larger_than_any_result_is_not_read_whole(tmp_path):
+    with (tmp_path / "r.json").open("wb") as file:
+        file.truncate(10**12)
+    tracemalloc.start()
+    with pytest.raises(BadInput, match="it is over 100,000,000 bytes, which is too large"):
+        read_results([tmp_path / "r.json"])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 250e6
+
+
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("key", ["model", "dataset", "method", "scope"])
+def test_a_name_that_no_line_has_room_for_is_no_result(read, key):
+    assert read(RESULT | {key: "n" * 1000})[key] == "n" * 1000
+    for more in ({key: "n" * 1001}, {"layers": [LAYER | {"name": "n" * 5000}]}):
+        with pytest.raises(BadInput, match="not a result: its '(layers|[a-z]+)' is ") as caught:
+            read(RESULT | more)
+        assert len(str(caught.value).splitlines()) == 1
+        assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("nested", ["[" * 5000 + "]" * 5000, '{"a":' * 5000 + "1" + "}" * 5000])
+def test_a_result_that_is_nested_too_deeply_is_refused(read, nested):
+    for text in (nested, json.dumps(RESULT | {"settings": 7531}).replace("7531", nested)):
+        with pytest.raises(BadInput, match="not a result: it is nested too deeply"):
+            read(text)
+
+
+def test_a_byte_order_mark_is_not_json(tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps(RESULT), encoding="utf-8-sig")
+    with pytest.raises(BadInput, match=r"r\.json: it is not JSON; give what"):
+        read_results([tmp_path / "r.json"])

@@ -11,6 +11,7 @@ from torch import nn
 from prunecli.errors import BadUsage, Mismatch
 from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
 from prunecli.masks import dead_layers
+from prunecli.pattern import Pattern
 from prunecli.selection import select
 from prunecli.steps._common import Common, Source
 from prunecli.steps.apply import apply
@@ -522,3 +523,24 @@ def test_where_the_network_is_not_known_only_the_mask_is_diagnosed(tmp_path, met
         "dead_layers": [], "dead_inputs": {"a": 0, "b": 0}, "dead_outputs": {"a": 0, "b": 0},
         "live_path": None, "effective_density": None, "max_compression": 6.5, "feasible": True,
     }  # fmt: skip
+
+
+def test_scores_of_which_nothing_is_left_make_no_mask(tmp_path):
+    path, output = tmp_path / "s.safetensors", tmp_path / "m.safetensors"
+    write_artifact(path, "scores", {"a.weight": torch.full((4, 8), -torch.inf)}, {})
+    with pytest.raises(Mismatch, match="an earlier mask has removed all of its weights"):
+        mask(path, Selection(None, pattern=Pattern(2, 4)), None, None, Common(output=output))
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("dimensions", [33, 64])
+@pytest.mark.parametrize(("density", "rounds"), [(0.25, 1), (0.25, 3), (None, 1), (None, 2)])
+def test_weights_of_many_dimensions_are_pruned_like_any(tmp_path, dimensions, density, rounds):
+    weight = torch.arange(1.0, 33).reshape(*[1] * (dimensions - 2), 4, 8)
+    path, output = tmp_path / "c.safetensors", tmp_path / "m.safetensors"
+    write_artifact(path, "checkpoint", {"a.weight": weight}, {"prunable": ["a.weight"]})
+    chosen = Selection(density, rounds=rounds)
+    mask(path, chosen, Scoring("magnitude"), None, Common(output=output))
+    kept = read_mask(output)[0]["a.weight"]
+    assert kept.shape == weight.shape
+    assert kept.flatten().nonzero().flatten().tolist() == list(range(24 if density else 31, 32))

@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from prunecli.errors import Mismatch, NotFinite
-from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
+from prunecli.errors import BadInput, Mismatch, NotFinite
+from prunecli.files.artifacts import open_artifact, read_mask, write_artifact, write_mask
 from prunecli.steps._common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring
+from prunecli.steps.score import Scoring, score
 from prunecli.steps.verify import verify
 
 
@@ -174,3 +174,28 @@ def test_a_study_whose_start_was_exchanged_does_not_vouch(study, prune):
 def test_a_file_that_cannot_be_read_ends_with_3(study):
     Path("half.safetensors").write_bytes(Path(PRUNED).read_bytes()[:-1])
     assert study("half.safetensors").code == 3
+
+
+@pytest.mark.fault(8)
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({}, "it masks no weight; make the mask again"),
+        ({"z.weight": (0, 3)}, "it masks no weight of 'z.weight'; make the mask again"),
+        ({"z.weight": (0, 3), "a.weight": (4, 8)}, "it masks no weight of 'z.weight'; make"),
+    ],
+)
+@pytest.mark.parametrize("use", ["apply", "verify", "score", "mask"])
+def test_a_mask_of_nothing_is_refused_by_all_who_read_it(tmp_path, shapes, words, use):
+    source, nothing = tmp_path / "c.safetensors", tmp_path / "m.safetensors"
+    save_file({"a.weight": torch.ones(4, 8), "z.weight": torch.zeros(0, 3)}, source)
+    write_mask(nothing, {name: torch.ones(shape).bool() for name, shape in shapes.items()}, {})
+    common, scoring = Common(output=tmp_path / "o.safetensors"), Scoring("magnitude")
+    with pytest.raises(BadInput, match=f"m.safetensors: {words}"):
+        {
+            "apply": lambda: apply(source, nothing, common),
+            "verify": lambda: verify(source, nothing),
+            "score": lambda: score(source, scoring, nothing, common),
+            "mask": lambda: mask(source, Selection(0.5), scoring, nothing, common),
+        }[use]()
+    assert not common.output.exists()
