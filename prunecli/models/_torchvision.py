@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from prunecli.errors import BadEnvironment, BadUsage, Mismatch, suggest
+from prunecli.errors import BadEnvironment, BadUsage, Mismatch, raise_shortage, suggest
 
 SIDE_EXITS = {"googlenet", "inception_v3"}
 """They train with further classifiers, which a plain cross-entropy has no use for."""
@@ -49,6 +49,7 @@ def pretrained(name: str) -> tuple[str, dict[str, Tensor]]:
     try:
         state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
+        raise_shortage(error)
         what = "cannot be read" if file.exists() else "cannot be downloaded"
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadEnvironment(

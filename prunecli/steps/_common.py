@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.metadata import version
@@ -18,7 +17,7 @@ from torch import nn
 import prunecli
 from prunecli import registry
 from prunecli.collapse import diagnosis
-from prunecli.errors import BadUsage, Mismatch, PruneError, some
+from prunecli.errors import BadUsage, Mismatch, PruneError, raise_shortage, some
 from prunecli.files.artifacts import MaskFile, canonical, check_mask_fits
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import kept_counts, prunable, prunable_names
@@ -188,8 +187,10 @@ def collapse_facts(
     """
     model = None
     if described:
-        with suppress(PruneError, *UNFIT):
+        try:
             model = _covered(parted(mask), described, shapes)
+        except (PruneError, *UNFIT) as error:
+            raise_shortage(error)
     return diagnosis(mask, model, tuple(described["input_shape"]) if described else ())
 
 
