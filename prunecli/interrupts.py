@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class Terminated(SystemExit):
+    """The end that a signal from outside asks for; any other SystemExit is some code's own idea."""
+
+
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], bool]]:
     """Within, the first SIGINT or SIGTERM only makes the yielded function return True.

@@ -29,6 +29,7 @@ from prunecli.cli.score import score
 from prunecli.cli.train import train
 from prunecli.cli.verify import verify
 from prunecli.errors import PruneError
+from prunecli.interrupts import Terminated
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -127,4 +128,4 @@ def _fail(message: str, code: int) -> int:
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
+    raise Terminated(128 + number)

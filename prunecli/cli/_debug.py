@@ -14,7 +14,7 @@ def trace_if_wanted() -> None:
         traceback.print_exc()
 
 
-def unforeseen(error: Exception) -> str:
+def unforeseen(error: BaseException) -> str:
     """Whose error it is, and what to do."""
     what = f"{type(error).__name__}: {error}"
     if plugin := registry.behind(error):

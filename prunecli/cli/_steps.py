@@ -21,7 +21,8 @@ from prunecli.cli.mask import mask
 from prunecli.cli.report import report
 from prunecli.cli.score import score
 from prunecli.cli.train import train
-from prunecli.errors import BadUsage, PruneError, suggest
+from prunecli.errors import BadUsage, PruneError, raise_shortage, suggest
+from prunecli.interrupts import Terminated
 from prunecli.recipe.plan import Checked, Job
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def check(command: str, options: Mapping[str, Any]) -> Checked:
     try:
         STEPS[command].verify(params)
     except PruneError as error:
+        raise_shortage(error)
         raise BadUsage(str(error)) from None
     return Checked(argv, STEPS[command].product(params))
 
@@ -80,9 +82,9 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
     try:
         with redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8", "replace")), step_context:
             step.invoke(step_context)
-    except (PruneError, BrokenPipeError):
+    except (PruneError, BrokenPipeError, Terminated):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         trace_if_wanted()
         raise PruneError(unforeseen(error)) from error
 
