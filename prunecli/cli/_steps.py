@@ -85,6 +85,7 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
     except (PruneError, BrokenPipeError, Terminated):
         raise
     except (Exception, SystemExit) as error:
+        raise_shortage(error)
         trace_if_wanted()
         raise PruneError(unforeseen(error)) from error
 
