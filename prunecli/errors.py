@@ -5,7 +5,7 @@
     ├── BadInput             3   a file cannot be read, or is not what it should be
     ├── Mismatch             4   the inputs do not belong together
     ├── BadOutput            5   the output exists, is locked or cannot be written
-    ├── BadEnvironment       6   device, data set or optional package missing
+    ├── BadEnvironment       6   device, data set, package, memory or open files missing
     ├── NotFinite            7   NaN or infinity in weights, scores or loss
     └── JobsFailed           8   some jobs of a recipe failed
 

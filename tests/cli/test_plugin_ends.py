@@ -4,6 +4,11 @@ import json
 
 import pytest
 
+from prunecli.cli._steps import STEPS, invoke
+from prunecli.errors import PruneError
+from prunecli.interrupts import Terminated
+from prunecli.types import Progress
+
 PLUGIN = """
 import sys
 import torch
@@ -54,3 +59,16 @@ def test_a_forward_that_ends_the_program_fails_its_job(folder, prune):
     assert not list(folder.glob("study/dense/*.safetensors"))
     assert "sha256" not in json.loads((folder / "study/dense/job.json").read_text())
     assert prune("run", "r.yaml", "-q", "-o", "study").code == 8  # it is not taken for done
+
+
+@pytest.mark.fault(41)
+@pytest.mark.parametrize("error", [SystemExit(0), Terminated(143)])
+def test_only_a_signal_may_end_a_job(error, monkeypatch):
+    def end(context):
+        raise error
+
+    monkeypatch.setattr(STEPS["eval"], "invoke", end)
+    wanted = Terminated if isinstance(error, Terminated) else PruneError
+    with pytest.raises(wanted) as found:
+        invoke("eval", ["a.safetensors"], Progress())
+    assert isinstance(error, Terminated) or "SystemExit: 0" in str(found.value)
