@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from prunecli.errors import BadEnvironment, BadUsage
+from prunecli.errors import BadEnvironment, BadUsage, raise_shortage
 
 PRECISIONS = ("auto", "bf16", "fp32")
 
@@ -115,7 +115,8 @@ def processor() -> str:
     """What Linux says of it; empty elsewhere."""
     try:
         return Path("/proc/cpuinfo").read_text()
-    except OSError:
+    except OSError as error:
+        raise_shortage(error)  # or it would compute in another precision
         return ""
 
 

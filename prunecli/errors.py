@@ -5,7 +5,7 @@
     ├── BadInput             3   a file cannot be read, or is not what it should be
     ├── Mismatch             4   the inputs do not belong together
     ├── BadOutput            5   the output exists, is locked or cannot be written
-    ├── BadEnvironment       6   device, data set or optional package missing
+    ├── BadEnvironment       6   device, data set, package, memory or open files missing
     ├── NotFinite            7   NaN or infinity in weights, scores or loss
     └── JobsFailed           8   some jobs of a recipe failed
 
@@ -15,6 +15,8 @@ The message is one line: what, where, and the mend. Only `prunecli.cli` turns th
 from __future__ import annotations
 
 import errno
+import math
+import mmap
 import os
 import re
 from difflib import get_close_matches
@@ -89,15 +91,38 @@ def suggest(word: str, known: list[str]) -> str:
     return f"; there are {', '.join(known)}" if known else "; there are none"
 
 
-SCARCE = {errno.ENOMEM, errno.EMFILE, errno.ENFILE}
-NO_MEMORY = re.compile(
-    r"can.?t allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc"
-    r"|unable to allocate|can.?t start new thread|failed to map segment"
-    r"|could not (create a primitive|create a memory|initialize a memory)",
-    re.IGNORECASE,
-)
+SCARCE = {
+    kind: re.compile(pattern, re.IGNORECASE)
+    for kind, pattern in (
+        ("files", r"too many open files|received \d+ items of ancdata"),
+        ("threads", r"start new thread|thread creation failed|resource temporarily unavailable"),
+        ("gpu", r"cuda.*out of memory|_STATUS_ALLOC_FAILED"),
+        (
+            "memory",
+            r"can.?t allocate memory|cannot allocate|not enough (memory|space)|bad_alloc"
+            r"|out of (shared )?memory|insufficient shared memory|unable to (allocate|mmap)"
+            r"|failed to (allocate|map segment)|(memory|buffer) allocation failed"
+            r"|could not (create a primitive|(create|initialize) a memory)",
+        ),
+    )
+}
 """What torch, oneDNN, numpy, the loader of libraries and the system say, each in its own way."""
-WANTED = re.compile(r"(?:allocate|mmap)\s+([\d.]+\s?(?:bytes|[KMGT]i?B))", re.IGNORECASE)
+NUMBERS = {
+    errno.EMFILE: "files",
+    errno.ENFILE: "files",
+    errno.EAGAIN: "threads",
+    errno.ENOMEM: "memory",
+}
+MENDS = {
+    "files": "too many files are open; raise the limit, as in 'ulimit -n 4096'",
+    "threads": "no more threads or processes can be started; allow more of them, or more memory "
+    "(ulimit -u, ulimit -v, the container)",
+    "gpu": "the GPU is out of memory{}; lower --batch-size, or use --device cpu",
+    "memory": "out of memory{}; lower --batch-size, or allow more (ulimit -v, the container)",
+}
+ROOM = 1 << 25
+"""Bytes."""
+WANTED = re.compile(r"(?:allocate|mmap)\s+([\d.]+)\s?(bytes|[KMGT]i?B)", re.IGNORECASE)
 
 
 def raise_shortage(error: BaseException) -> None:
@@ -118,16 +143,41 @@ def raise_shortage(error: BaseException) -> None:
 
 def _shortage(error: BaseException) -> str | None:
     """What there is too little of, and the mend; None for any other error."""
-    number, text = getattr(error, "errno", None), str(error)
-    if isinstance(error, PruneError):
+    if (kind := _scarce(error)) is None:
         return None
+    wanted = WANTED.search(str(error))
+    return MENDS[kind].format(f": {_size(*wanted.groups())} more were wanted" if wanted else "")
+
+
+def _scarce(error: BaseException) -> str | None:
+    """Which of `MENDS` an error comes down to, if any."""
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
-        return "the GPU is out of memory; lower --batch-size, or use --device cpu"
-    if isinstance(error, OSError) and number in SCARCE - {errno.ENOMEM}:
-        return "too many files are open; raise the limit, as in 'ulimit -n 4096'"
-    told = isinstance(error, RuntimeError | OSError | ImportError) and NO_MEMORY.search(text)
-    if not (told or isinstance(error, MemoryError) or number == errno.ENOMEM):
-        return None
-    wanted = WANTED.search(text)
-    more = f": {wanted[1]} more were wanted" if wanted else ""
-    return f"out of memory{more}; lower --batch-size, or allow more (ulimit -v, the container)"
+        return "gpu"
+    if isinstance(error, OSError) and error.errno is not None:  # its text may be a file's name
+        return NUMBERS.get(error.errno)
+    if isinstance(error, RuntimeError | OSError | ImportError | SystemError):
+        text = str(error)
+        for kind, pattern in SCARCE.items():
+            if pattern.search(text):
+                return kind
+        if not isinstance(error, OSError) and not _has_room():  # C code may find no words for it
+            return "memory"
+    return "memory" if isinstance(error, MemoryError) else None
+
+
+def _has_room() -> bool:
+    """Whether this process gets as much as nothing goes on without."""
+    try:
+        mmap.mmap(-1, ROOM).close()
+    except (OSError, MemoryError):
+        return False
+    return True
+
+
+def _size(number: str, unit: str) -> str:
+    """'8179200', 'bytes' -> '7.8 MiB'."""
+    number = number.rstrip(".")  # numpy's "256. TiB"
+    if unit.lower() != "bytes" or float(number) < 1024:
+        return f"{number} {unit}"
+    power = min(6, int(math.log(float(number), 1024)))
+    return f"{float(number) / 1024**power:.1f} {'KMGTPE'[power - 1]}iB"

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_leaves
 
-from prunecli.errors import Mismatch, PruneError
+from prunecli.errors import Mismatch, PruneError, raise_shortage
 from prunecli.graph import ACTIVATIONS, LAYERS, Layer, is_layer, trace, weight_names, word
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -94,6 +94,7 @@ class Flow(fx.Interpreter):
         except PruneError:
             raise
         except Exception as error:  # other people's modules, on what they were not made for
+            raise_shortage(error)
             raise _untold(n, str(error).partition("\n")[0]) from None
         if reached and any(map(_continuous, tree_leaves(value))):  # not so a shape, or a comparison
             self.flows.add(n)

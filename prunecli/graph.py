@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import activation
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from prunecli.errors import Mismatch
+from prunecli.errors import Mismatch, raise_shortage
 from prunecli.masks import prunable
 
 Layer: TypeAlias = _ConvNd | nn.Linear
@@ -47,6 +47,7 @@ def trace(model: nn.Module) -> fx.GraphModule:
     try:
         graph = fx.GraphModule(model, tracer.trace(model))
     except Exception as error:  # other people's forward: it may raise anything
+        raise_shortage(error)
         place = repr(tracer.inside[-1]) if tracer.inside else "the forward"
         why = str(error).partition("\n")[0]
         raise Mismatch(

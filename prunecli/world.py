@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
-from prunecli.errors import BadEnvironment, Mismatch
+from prunecli.errors import BadEnvironment, Mismatch, raise_shortage
+from prunecli.files.artifacts import canonical
+from prunecli.files.meta import differences
 from prunecli.seeds import derive_seed
 
 PATIENCE = timedelta(minutes=30)
@@ -55,12 +59,7 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process. Waits for all of them, but for no GPU."""
-        if self.size == 1:
-            return flag
-        up = torch.tensor(int(flag))
-        with _all_there():
-            distributed.all_reduce(up, distributed.ReduceOp.MAX)
-        return bool(up)
+        return bool(self._highest(int(flag)))
 
     def wait(self) -> None:
         """Until all processes are here."""
@@ -77,6 +76,43 @@ class World:
         yield
         if self.leads:
             self.wait()
+
+    def check_told(self, facts: Mapping[str, Any]) -> None:
+        """Raise Mismatch, in all processes, unless all were told these facts, which are JSON.
+
+        Each names what differs, of the last process where something does.
+        """
+        if self.size == 1:
+            return
+        leaders = json.loads(self._from(0, canonical(facts)))
+        changed = differences(leaders, json.loads(canonical(facts)))
+        if odd := self._highest(self.rank if changed else 0):
+            said = [
+                f"{place} is {own!r} in process {odd}, {leading!r} in the process that leads"
+                for place, leading, own in changed
+            ]
+            raise Mismatch(
+                "the processes of this training were told different things: "
+                f"{self._from(odd, '; '.join(said))}; start all with the same options and files"
+            )
+
+    def _highest(self, number: int) -> int:
+        """The highest that any process says. Waits for all of them, but for no GPU."""
+        if self.size == 1:
+            return number
+        highest = torch.tensor(number)
+        with _all_there():
+            distributed.all_reduce(highest, distributed.ReduceOp.MAX)
+        return int(highest)
+
+    def _from(self, rank: int, text: str) -> str:
+        """The text of that process, in all of them."""
+        raw = text.encode() if self.rank == rank else b""
+        size = self._highest(len(raw))
+        letters = torch.tensor(list(raw.ljust(size)), dtype=torch.uint8)
+        with _all_there():
+            distributed.broadcast(letters, rank)
+        return bytes(letters.tolist()).decode()
 
     def check_same(self, tensors: Sequence[Tensor]) -> None:
         """Raise Mismatch, in all processes, unless these tensors are the same in all, by sums."""
@@ -117,6 +153,7 @@ def joined() -> Iterator[World]:
         distributed.init_process_group(backends, timeout=PATIENCE)
         place = int(os.environ.get("LOCAL_RANK", "0"))
     except (RuntimeError, ValueError) as error:
+        raise_shortage(error)
         raise BadEnvironment(
             f"the processes of this training did not find each other ({error}); start them with "
             "torchrun, or unset WORLD_SIZE"
@@ -133,6 +170,7 @@ def _all_there() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        raise_shortage(error)
         raise BadEnvironment(
             "another process of this training is gone, or does not answer; it says why, if it can. "
             "--resume goes on from what was saved last"

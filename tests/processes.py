@@ -15,6 +15,7 @@ from prunecli.batches import ImageBatches
 from prunecli.data._part import part
 from prunecli.data.digits import digits
 from prunecli.device import place
+from prunecli.errors import Mismatch
 from prunecli.models.resnet20 import resnet20
 from prunecli.training import loop
 from prunecli.training.settings import Settings
@@ -81,6 +82,16 @@ def prepared(norm):
     for number, parameter in enumerate(norm.parameters(), 1):
         nn.init.uniform_(parameter, generator=torch.Generator().manual_seed(number))
     return norm.double().train()
+
+
+def go_astray():
+    """Hold another weight than the process that leads; says what comes of it."""
+    with joined() as world:
+        world.check_same([torch.ones(3)])
+        try:
+            world.check_same([torch.ones(3), torch.tensor(float(world.rank))])
+        except Mismatch as error:
+            print(error)
 
 
 def train_resnet(folder):

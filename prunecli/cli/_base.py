@@ -14,7 +14,7 @@ import click
 from prunecli import registry
 from prunecli.cli._streams import print_path
 from prunecli.cli._values import KeyValue, Named, as_dict
-from prunecli.errors import BadEnvironment, BadUsage, printable
+from prunecli.errors import BadUsage, printable, raise_shortage
 from prunecli.trust import trust
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
+RESERVE = 1 << 23
+"""Bytes to let go of where memory is short, so that there is room to say so."""
 
 
 class Command(click.Command):
@@ -59,14 +61,13 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         trust(name for _, name in self.named(ctx.params) if ":" in name)
+        reserve = bytearray(RESERVE)
         try:
             return super().invoke(ctx)
-        except RuntimeError as error:
-            if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
-                raise
-            raise BadEnvironment(
-                "the GPU is out of memory; lower --batch-size, or use --device cpu"
-            ) from None
+        except Exception as error:
+            del reserve
+            raise_shortage(error)
+            raise
 
     @property
     def resumable(self) -> bool:

@@ -23,7 +23,8 @@ from prunecli.cli.mask import mask
 from prunecli.cli.report import report
 from prunecli.cli.score import score
 from prunecli.cli.train import train
-from prunecli.errors import BadUsage, PruneError, some, suggest
+from prunecli.errors import BadUsage, PruneError, raise_shortage, some, suggest
+from prunecli.interrupts import Terminated
 from prunecli.recipe.plan import Checked, Job
 from prunecli.recipe.records import Wrote
 from prunecli.trust import trust
@@ -75,6 +76,7 @@ def check(
     try:
         STEPS[command].verify(params)
     except PruneError as error:
+        raise_shortage(error)
         raise BadUsage(str(error)) from None
     return Checked(argv, STEPS[command].product(params))
 
@@ -90,9 +92,10 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
     try:
         with redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8", "replace")), step_context:
             step.invoke(step_context)
-    except (PruneError, BrokenPipeError):
+    except (PruneError, BrokenPipeError, Terminated):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        raise_shortage(error)
         trace_if_wanted()
         raise PruneError(unforeseen(error)) from error
 

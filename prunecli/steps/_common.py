@@ -7,7 +7,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from torch import nn
 import prunecli
 from prunecli import registry
 from prunecli.collapse import diagnosis
-from prunecli.errors import BadInput, BadUsage, Mismatch, PruneError, some
+from prunecli.errors import BadInput, BadUsage, Mismatch, PruneError, raise_shortage, some
 from prunecli.files.artifacts import MaskFile, canonical, check_mask_fits
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import kept_counts, prunable, prunable_names
@@ -193,8 +192,10 @@ def collapse_facts(
     """
     model = None
     if described:
-        with suppress(PruneError, *UNFIT):
+        try:
             model = _covered(parted(mask), described, shapes)
+        except (PruneError, *UNFIT) as error:
+            raise_shortage(error)
     return diagnosis(mask, model, tuple(described["input_shape"]) if described else ())
 
 

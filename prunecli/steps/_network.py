@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunecli import registry
-from prunecli.errors import BadInput, Mismatch, some
+from prunecli.errors import BadInput, Mismatch, raise_shortage, some
 from prunecli.files.artifacts import read_state_dict, state_shapes
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import prunable, prunable_names
@@ -70,7 +70,8 @@ def check_described(described: Mapping[str, Any], checkpoint: TensorFile) -> nn.
     shapes = state_shapes(checkpoint)
     try:
         bare = built_small(described, shapes)
-    except UNFIT:
+    except UNFIT as error:
+        raise_shortage(error)
         raise BadInput(DAMAGED.format(checkpoint.label)) from None
     check_weights(bare, shapes, checkpoint.label)
     return bare
@@ -135,7 +136,8 @@ def _takes(model: nn.Module, described: Mapping[str, Any], device: str = "cpu") 
     """Whether images of the shape that is described go through the network."""
     try:
         _shape_of_one(model, described, device)
-    except UNFIT:
+    except UNFIT as error:
+        raise_shortage(error)
         return False
     return True
 
@@ -160,6 +162,7 @@ def check_trainable(model: nn.Module, described: Mapping[str, Any]) -> None:
     try:
         given = _shape_of_one(model, described, next(model.parameters()).device)
     except Exception as error:  # other people's forward: it may raise anything
+        raise_shortage(error)
         why = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise Mismatch(f"model {name!r}: it does not take {size} images ({why})") from None
     if given != (1, described["classes"]):

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from prunecli.errors import BadInput, Mismatch, NotFinite, PruneError, printable
+from prunecli.errors import BadInput, Mismatch, NotFinite, raise_shortage
 from prunecli.files.artifacts import (
     canonical,
     open_artifact,
@@ -21,11 +21,12 @@ from prunecli.files.artifacts import (
 from prunecli.files.atomic import Files, write_text
 from prunecli.files.claims import sweep
 from prunecli.files.digest import file_sha256
-from prunecli.files.meta import STATE, fits
+from prunecli.files.meta import STATE, differences, fits
 from prunecli.files.reading import read_bytes
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import aligned, all_finite, apply_, classifier, kept_counts
 from prunecli.steps._common import beside, collapse_facts, density_facts, versions
+from prunecli.training.digest import check_digest, digest_of
 from prunecli.training.state import TrainingState
 from prunecli.types import Images, Mask, Progress
 from prunecli.world import World
@@ -66,12 +67,10 @@ class TrainingFiles:
     def save(self) -> None:
         """Write the training state."""
         if self.world.leads:
-            write_artifact(
-                self.state_path,
-                "state",
-                self.state.tensors(),
-                {"facts": self.facts, "training": self.state.facts()},
-            )
+            tensors = self.state.tensors()
+            meta = {"facts": self.facts, "training": self.state.facts()}
+            digest = digest_of(tensors, meta)
+            write_artifact(self.state_path, "state", tensors, meta | {"digest": digest})
         self.world.wait()
 
     def resume(self, progress: Progress) -> None:
@@ -82,17 +81,23 @@ class TrainingFiles:
         file = open_artifact(self.state_path, "state")
         meta = file.meta or {}
         damaged = f"{file.label}: it is damaged; start afresh without --resume"
-        if not fits(meta, STATE):
+        written = {"format": "pt", "prunecli": canonical(meta)}
+        if not fits(meta, STATE) or file.metadata != written:
             raise BadInput(damaged)
-        changed = _differences(meta.get("facts"), json.loads(canonical(self.facts)))
+        changed = [
+            f"{place} was {before!r}, now {now!r}"
+            for place, before, now in differences(meta["facts"], json.loads(canonical(self.facts)))
+        ]
         if changed:
             raise Mismatch(
                 f"{file.label}: it is of another training: {'; '.join(changed)}; "
                 "give the same options, or start afresh without --resume"
             )
         try:
+            check_digest(file, meta)
             self.state.restore(file, meta["training"])
-        except (LookupError, TypeError, ValueError, RuntimeError):
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise_shortage(error)
             raise BadInput(damaged) from None
         progress.say(f"resumed after step {self.state.step}")
 
@@ -178,7 +183,7 @@ def _log(history: list[dict[str, Any]]) -> str:
 def _companions_of(checkpoint: Path) -> list[Path]:
     """The mask and the log that came with a checkpoint, to go with it; a user's own stay."""
     found: list[Path] = []
-    with suppress(PruneError, OSError):
+    with suppress(BadInput, OSError):
         meta = TensorFile(checkpoint).meta or {}
         mask, log = mask_beside(checkpoint), log_beside(checkpoint)
         text = _log(meta.get("history") or []).encode()
@@ -188,14 +193,3 @@ def _companions_of(checkpoint: Path) -> list[Path]:
         if mask.is_file() and file_sha256(mask) == made:
             found.append(mask)
     return found
-
-
-def _differences(before: Any, now: Any, place: str = "") -> list[str]:
-    """Where two JSON values differ: ['settings.lr was 0.1, now 0.2']."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            line
-            for key in sorted(before.keys() | now.keys())
-            for line in _differences(before.get(key), now.get(key), f"{place}.{key}".strip("."))
-        ]
-    return [] if before == now else [f"{printable(place)} was {before!r}, now {now!r}"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from prunecli import registry
 from prunecli.device import pick_device, pick_precision
-from prunecli.errors import PruneError
+from prunecli.errors import PruneError, raise_shortage
 from prunecli.files.digest import file_sha256
 from prunecli.files.reading import Identity
 from prunecli.files.tensors import INDEX_END, TensorFile
@@ -83,8 +82,10 @@ def _chosen(params: Mapping[str, Any]) -> dict[str, str]:
     if device == "auto" and "device" in params:
         chosen["device"] = device = pick_device(device).type
     if "precision" in params and params["precision"] in (None, "auto"):
-        with suppress(PruneError):  # of a device that only another machine has
+        try:
             chosen["precision"] = pick_precision("auto", pick_device(device))
+        except PruneError as error:  # of a device that only another machine has
+            raise_shortage(error)
     return chosen
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,19 +16,20 @@ from prunecli.device import place
 from prunecli.errors import Mismatch, some
 from prunecli.files.artifacts import read_state_dict
 from prunecli.files.claims import check_output, claimed
+from prunecli.files.digest import file_sha256
 from prunecli.interrupts import deferred_interrupts
 from prunecli.masks import prunable
 from prunecli.pruners._fixed import Fixed
 from prunecli.seeds import derive_seed
-from prunecli.steps._common import Common, check_data_fits
+from prunecli.steps._common import Common, check_data_fits, fingerprint, versions
 from prunecli.steps._course import TrainingSet, build_pruner
 from prunecli.steps._network import build_model, check_trainable, load_weights
 from prunecli.steps._pretrained import adopt, pretrained
-from prunecli.steps._training_files import TrainingFiles
+from prunecli.steps._training_files import TrainingFiles, state_beside
 from prunecli.steps._training_plan import Plan, TrainOptions, lineage, prepared
 from prunecli.training import loop
 from prunecli.training.state import new_state
-from prunecli.types import Mask, Pruner
+from prunecli.types import Images, Mask, Pruner
 from prunecli.world import World
 
 __all__ = ["TrainOptions", "train"]
@@ -49,6 +53,7 @@ def train(options: TrainOptions, common: Common, world: World | None = None) -> 
     world = world or World()
     with world.leader_first():
         plan = prepared(options, common, world)
+    world.check_told(_told(plan, common))
     if not common.dry_run:
         with _claimed(plan, common, world) as target:
             _train(plan, target, common, world)
@@ -68,6 +73,8 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
         data = plan.source.load("train")
         test_data = plan.source.load("test") if plan.evaluates else None
     facts = lineage(plan, data) | {"pretrained": published.name if published else None}
+    if world.size > 1:
+        world.check_told({**facts, **_held(plan, target, test_data)})
     torch.manual_seed(derive_seed(plan.seed, "init"))
     model = build_model(facts["model"])
     if plan.start is not None:
@@ -98,6 +105,35 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
             progress=common.progress,
         )
     files.finish(data)
+
+
+def _told(plan: Plan, common: Common) -> dict[str, Any]:
+    """What all processes of a training must be told alike, as far as it shows before the data.
+
+    Not where to write, which may be called otherwise on another machine, and only the one that
+    leads does it.
+    """
+    options = plan.options
+    return {
+        "dataset": {"name": plan.source.dataset, "options": dict(plan.source.options)},
+        "settings": asdict(plan.settings),
+        "seed": plan.seed,
+        "device": plan.device.type,
+        "resume": options.resume,
+        "eval_epochs": options.eval_every_epoch,
+        "save_every": options.save_every if math.isfinite(options.save_every) else None,
+        "dry_run": common.dry_run,
+        "versions": versions(),
+    }
+
+
+def _held(plan: Plan, target: Path, test: Images | None) -> dict[str, Any]:
+    """What decides a training besides its lineage."""
+    state = state_beside(target)
+    return {
+        "test": fingerprint(test) if test is not None else None,
+        "state": file_sha256(state) if plan.options.resume and state.exists() else None,
+    }
 
 
 def _pruner(plan: Plan, model: nn.Module, data: TrainingSet, common: Common) -> Pruner:

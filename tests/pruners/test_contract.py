@@ -15,6 +15,7 @@ from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
 from prunecli.steps._common import Common, Source
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training import loop
+from prunecli.training.digest import digest_of
 
 NAMES = list(registry.names("pruners"))
 EPOCHS = 4  # of four steps each
@@ -247,6 +248,7 @@ def test_a_run_is_not_resumed_from_another_pruners_tensors(how, tmp_path, stoppe
     tensors = load_file(state) | {"pruner/more": torch.ones(1)}
     meta = open_artifact(state, "state").meta
     meta["training"]["tensors"] = sorted(tensors)
+    meta["digest"] = digest_of(tensors, meta)
     write_artifact(state, "state", tensors, meta)
     with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
         train(how(name, resume=True), Common(output=output, seed=3))

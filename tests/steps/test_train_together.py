@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from prunecli.files.artifacts import open_artifact, read_mask
+from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
+from prunecli.steps._common import Common, Source
 from prunecli.steps._training_files import TrainingFiles
+from prunecli.steps.train import TrainOptions, train
 from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
 from prunecli.types import Pruner
@@ -105,12 +107,13 @@ def test_what_one_process_refuses_ends_all(together, checkpoint, nothing_written
 
 
 def test_a_process_that_fails_by_itself_ends_all(together, tmp_path, nothing_written):
-    own = [*TRAIN, "-o", str(tmp_path / "a.safetensors")]
+    outputs = [tmp_path / f"{name}.safetensors" for name in ("a", "b")]
+    outputs[1].touch()
     with nothing_written():
-        ended = together("prunecli", each=[own, [*own, "--pruner", "rigl", "--opt", "density=2"]])
-    assert [process.code for process in ended] == [6, 2]
+        ended = together("prunecli", each=[[*TRAIN, "-o", str(path)] for path in outputs])
+    assert [process.code for process in ended] == [6, 5]
     assert "another process of this training is gone" in ended[0].err
-    assert "density=2: it must be above 0" in ended[1].err
+    assert "it exists; replace it with --force" in ended[1].err
 
 
 def test_divergence_is_seen_by_all_at_once(together, tmp_path, nothing_written):
@@ -120,12 +123,94 @@ def test_divergence_is_seen_by_all_at_once(together, tmp_path, nothing_written):
     assert ended[0].err.splitlines()[-1] == ended[1].err.splitlines()[-1]
 
 
-def test_processes_that_went_astray_are_stopped(together, tmp_path, nothing_written):
+DIFFERENT = {
+    "seed": ("--seed 1", "seed is 1 in process 1, 0 in the process that leads"),
+    "precision": (
+        "--precision bf16",
+        "settings.precision is 'bf16' in process 1, 'fp32' in the process that leads",
+    ),
+    "settings": ("--lr 0.5", "settings.lr is 0.5 in process 1, 0.05 in the process that leads"),
+    "model": ("--model-opt thin=0.5", "model.options.thin is 0.5 in process 1, None in"),
+    "pruner": ("--pruner rigl --opt density=0.3", "pruner is {'"),
+    "evaluation": ("--no-eval-epochs", "eval_epochs is False in process 1, True in the process"),
+    "saving": ("--save-every 60", "save_every is 60.0 in process 1, 600.0 in the process"),
+    "resuming": ("--resume", "resume is True in process 1, False in the process that leads"),
+    "a dry run": ("--dry-run", "dry_run is True in process 1, False in the process that leads"),
+}
+
+
+@pytest.mark.fault(39)
+@pytest.mark.parametrize(("options", "said"), DIFFERENT.values(), ids=DIFFERENT)
+def test_processes_that_were_told_different_things_all_say_what_differs(
+    together, tmp_path, nothing_written, options, said
+):
     own = [*TRAIN, "-o", str(tmp_path / "a.safetensors")]
     with nothing_written():
-        ended = together("prunecli", each=[own, [*own, "--seed", "1"]])
-    assert [process.code for process in ended] == [4, 4]
-    assert "do not hold the same weights" in ended[0].err
+        ended = together("prunecli", each=[own, [*own, *options.split()]])
+    assert [process.code for process in ended] == [4, 4], ended
+    assert ended[0].err == ended[1].err
+    [line] = ended[0].err.splitlines()
+    assert said in line
+    assert line.startswith("error: the processes of this training were told different things: ")
+
+
+@pytest.mark.fault(39)
+def test_processes_with_other_images_are_stopped(together, tmp_path, nothing_written):
+    own = [*TRAIN, "-o", str(tmp_path / "a.safetensors")]
+    with nothing_written():
+        ended = together("prunecli", each=[own, [o.replace("=0.03", "=0.05") for o in own]])
+    assert [process.code for process in ended] == [4, 4], ended
+    assert "dataset.options.fraction is 0.05 in process 1, 0.03 in the process" in ended[0].err
+
+
+@pytest.mark.fault(39)
+def test_of_three_that_differ_from_each_other_all_say_the_same(together, tmp_path, nothing_written):
+    own = [*TRAIN, "-o", str(tmp_path / "a.safetensors")]
+    with nothing_written():
+        ended = together("prunecli", size=3, each=[own, [*own, "--seed", "1"], [*own, "--lr", "1"]])
+    assert [process.code for process in ended] == [4, 4, 4], ended
+    assert len({process.err for process in ended}) == 1
+    assert "settings.lr is 1.0 in process 2, 0.05 in the process that leads" in ended[0].err
+
+
+@pytest.mark.fault(39)
+def test_processes_that_would_go_on_from_different_states_are_stopped(
+    together, tmp_path, stopped_at
+):
+    paths = [tmp_path / name / "t.safetensors" for name in ("one", "two")]
+    for path, step in zip(paths, (2, 3), strict=True):
+        path.parent.mkdir()
+        settings = {"batch_size": 19, "epochs": 2, "precision": "fp32"}
+        source = Source("digits", {"fraction": 0.03})
+        with stopped_at(step):
+            options = TrainOptions(model="cnn", source=source, settings=settings)
+            train(options, Common(output=path, device="cpu"))
+    states = [path.with_name("t.state.safetensors") for path in paths]
+    before = [state.read_bytes() for state in states]
+    ended = together("prunecli", each=[[*TRAIN, "--resume", "-o", str(path)] for path in paths])
+    assert [process.code for process in ended] == [4, 4], ended
+    assert ": state is '" in ended[0].err
+    states[1].unlink()
+    ended = together("prunecli", each=[[*TRAIN, "--resume", "-o", str(path)] for path in paths])
+    assert [process.code for process in ended] == [4, 4], ended
+    assert ": state is None in process 1, '" in ended[0].err
+    assert states[0].read_bytes() == before[0]
+
+
+@pytest.mark.fault(39)
+def test_processes_with_other_files_of_the_same_names_are_stopped(together, checkpoint, tmp_path):
+    other = tmp_path / "other" / checkpoint.name
+    other.parent.mkdir()
+    file = open_artifact(checkpoint, "checkpoint")
+    tensors = {name: tensor + (name == "fc2.bias") for name, tensor in file.items()}
+    write_artifact(other, "checkpoint", tensors, file.meta)
+    output = str(tmp_path / "a.safetensors")
+    finetune = [[*TRAIN[5:], "--epochs", "1", "-o", output]] * 2
+    each = [["finetune", str(p), *a] for p, a in zip((checkpoint, other), finetune, strict=True)]
+    ended = together("prunecli", each=each)
+    assert [process.code for process in ended] == [4, 4], ended
+    assert ": parent is '" in ended[0].err
+    assert not (tmp_path / "a.safetensors").exists()
 
 
 def test_a_signal_to_one_stops_all_at_a_step_from_which_one_alone_goes_on(
