@@ -14,7 +14,6 @@ import sys
 import typing
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import cache, wraps
 from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
@@ -147,9 +146,11 @@ def origin(kind: str, name: str) -> ModuleSpec | None:
     top = _import_path(kind, name)[0].partition(".")[0]
     if not top or top in sys.stdlib_module_names or top == __name__.partition(".")[0]:
         return None
-    with suppress(ImportError, ValueError):
+    try:
         return importlib.util.find_spec(top)
-    return None
+    except (ImportError, ValueError) as error:
+        raise_shortage(error)
+        return None
 
 
 def _check_form(kind: str, name: str, function: Callable[..., Any]) -> None:
@@ -264,6 +265,7 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
     try:
         return inspect.signature(function, eval_str=True).parameters
     except Exception as error:  # annotations are other people's code too
+        raise_shortage(error)
         raise BadUsage(f"the arguments of {_name(function)!r} cannot be told: {error}") from None
 
 

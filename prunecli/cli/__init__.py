@@ -28,7 +28,7 @@ from prunecli.cli.run import run
 from prunecli.cli.score import score
 from prunecli.cli.train import train
 from prunecli.cli.verify import verify
-from prunecli.errors import PruneError, printable
+from prunecli.errors import PruneError, printable, raise_shortage
 from prunecli.interrupts import Terminated
 from prunecli.trust import forget
 
@@ -120,6 +120,10 @@ def _run() -> int:
         # Click puts another standard output there, and ends, if its reader is gone.
         if isinstance(error, SystemExit) and sys.stdout is not stdout:
             raise BrokenPipeError from None
+        try:
+            raise_shortage(error)
+        except PruneError as shortage:
+            return _fail(str(shortage), shortage.exit_code)
         return _fail(unforeseen(error), 1)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +11,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from prunecli.errors import BadInput, printable
+from prunecli.errors import BadInput, printable, raise_shortage
 from prunecli.files.digest import ahead, file_sha256
 from prunecli.files.header import INDEX, Entry, Header, read_header, strict_json
 from prunecli.files.meta import sound
@@ -153,8 +152,10 @@ def index_of(path: Path) -> Path:
     if path.name.endswith(INDEX_END):
         return path
     found: list[Path] = []
-    with suppress(OSError):
+    try:
         found = sorted(path.glob(f"*{INDEX_END}"))
+    except OSError as error:
+        raise_shortage(error)
     if len(found) == 1:
         return found[0]
     if found and path / INDEX not in found:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from prunecli.errors import BadInput, BadOutput, PruneError, printable
+from prunecli.errors import BadInput, BadOutput, PruneError, printable, raise_shortage
 from prunecli.files.atomic import refusals, write_bytes, write_text
 from prunecli.files.claims import is_locked, locked, sweep
 from prunecli.files.digest import file_sha256
@@ -123,10 +123,12 @@ def fail(job: Job, key: str, error: str) -> None:
 
 def read_record(folder: Path) -> dict[str, Any]:
     """The record in a job's folder; empty if there is none, or none that can be one."""
-    with suppress(OSError, ValueError, BadInput):
+    try:
         record = strict_json(read_bytes(folder / RECORD, MAX_RECORD).decode("utf-8"))
         if fits(record, FORM) and all(map(_is_name, record.get("beside", {}))):
             return dict(record)
+    except (OSError, ValueError, BadInput) as error:
+        raise_shortage(error)
     return {}
 
 

@@ -5,13 +5,13 @@ import os
 import random
 import shutil
 import signal
-import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from studies import PLUGIN, RECIPE, Forked, outputs, until
 
 from prunecli import cli
 from prunecli.cli import _study
@@ -19,55 +19,9 @@ from prunecli.cli._study import Clock, Live, Log, duration, watcher
 from prunecli.files.claims import is_locked, locked
 from prunecli.recipe.plan import Job
 
-PLUGIN = """
-import os, time
-import torch
-from torch import nn
-from prunecli.types import Images
-
-class Net(nn.Module):
-    def __init__(self, pixels, classes):
-        super().__init__()
-        self.fc = nn.Linear(pixels, classes)
-
-    def forward(self, x):
-        time.sleep(float(os.environ.get("NAP", 0)) * self.training)
-        return self.fc(x.flatten(1))
-
-def net(input_shape, classes):
-    return Net(256, classes)
-
-def data(data_dir, split, download):
-    generator = torch.Generator().manual_seed(len(split))
-    images = torch.randint(0, 256, (256, 16, 16, 1), generator=generator).to(torch.uint8)
-    return Images(images, images[:, 0, 0, 0].long() // 128, ["dark", "light"], [0.5], [0.25])
-"""
-RECIPE = """
-version: 1
-name: tiny
-vars: {model: "slowly:net", epochs: 6, lr: 0.1}
-matrix: {seed: [0, 1]}
-steps:
-  dense:
-    train:
-      {model: "${model}", dataset: "slowly:data", epochs: "${epochs}", batch_size: 32,
-       seed: "${seed}", eval_epochs: false}
-  mask: {mask: {checkpoint: "@dense", method: magnitude, density: 0.5}}
-  sparse: {finetune: {checkpoint: "@dense", mask: "@mask", epochs: 1, lr: "${lr}"}}
-  result: {eval: {checkpoint: "@sparse"}}
-  table: {report: {results: "@result[*]", format: csv}}
-"""
 DENSE = [Path(f"one/dense/seed={seed}/ckpt.safetensors") for seed in (0, 1)]
 KILLS = 3
 STATES = [path.with_name("ckpt.state.safetensors") for path in DENSE]
-
-
-def outputs(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in Path(folder).rglob("*")
-        if path.is_file() and path.name not in ("job.json", "ckpt.log.jsonl")
-    }
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +56,6 @@ def run(prune, reference):
 def states(run):
     """What --status says of every job."""
     return lambda *options: json.loads(run("--status", "--json", *options).out)["jobs"]
-
-
-def until(happens, seconds=60):
-    end = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def ran(ended):
@@ -232,47 +179,6 @@ def test_a_worker_that_is_killed(run, states, reference, monkeypatch):
     assert ran(again) == 5
     assert again.err.count("resumed after step") == 1
     assert outputs("one") == reference
-
-
-class Forked:
-    """`prunecli` in a process of its own, which need not load torch anew."""
-
-    def __init__(self, *arguments):
-        self.pid = os.fork()
-        if self.pid == 0:
-            with suppress(BaseException):
-                said = os.open("said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-                sys.stdout = sys.stderr = os.fdopen(said, "w", buffering=1)
-                sys.argv = ["prunecli", *arguments]
-                try:
-                    cli.main()
-                except SystemExit as end:
-                    os._exit(end.code)
-            os._exit(99)
-
-    def children(self):
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):
-                if int(stat.read_text().rpartition(")")[2].split()[1]) == self.pid:
-                    found.append(int(stat.parent.name))
-        return found
-
-    def end(self, number):
-        """Send a signal; gives the exit code, or minus the signal that it died of."""
-        workers = self.children()
-        os.kill(self.pid, number)
-        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        until(lambda: not any(map(alive, workers)), seconds=60)
-        return code, Path("said").read_text()
-
-
-def alive(pid):
-    """Whether there is such a process, that is not merely unburied."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture
