@@ -24,7 +24,8 @@ def _at_home() -> Iterator[None]:
     come with a recipe, and can name a backend, which is code, or LaTeX to run; or be a pipe.
     """
     spec = find_spec("matplotlib")
-    before = os.open(".", os.O_RDONLY | os.O_CLOEXEC)  # a path may have come to be another folder's
+    # Its path may have come to be another folder's, and it need not be readable.
+    before = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
     try:
         if spec and spec.origin:
             os.chdir(Path(spec.origin).with_name("mpl-data"))
