@@ -107,8 +107,10 @@ def do(job: Job, progress: Progress) -> Wrote:
     eyes of this very process, or if that changes meanwhile.
     """
     from prunecli.files.atomic import WRITTEN
+    from prunecli.recipe.records import check_folders
     from prunecli.steps.inputs import identities
 
+    check_folders(job)
     _check_given(job)
     params = _params(job.command, tuple(job.arguments))
     before = identities(params, job.reads)
@@ -116,6 +118,7 @@ def do(job: Job, progress: Progress) -> Wrote:
     invoke(job.command, job.arguments, progress)
     if identities(params, job.reads) != before:
         raise PruneError("a file that it reads was changed, or replaced, meanwhile; run it again")
+    check_folders(job)
     _check_given(job)
     folder = Path(os.path.realpath(job.folder))
     return {p.name: own for p, own in WRITTEN.items() if p.parent == folder and p.exists()}

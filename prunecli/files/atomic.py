@@ -27,6 +27,8 @@ MADE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 DTYPE_CODE = {dtype: code for code, dtype in DTYPES.items()}
 FRESH: set[Path] = set()
 """Outputs that are claimed and were not there then; see `claims`."""
+FOLDERS: dict[Path, tuple[int, int]] = {}
+"""Device and inode of the folders of claimed outputs, as they were then."""
 WRITTEN: dict[Path, Identity] = {}
 """What this process has written, as it was when it got its name."""
 
@@ -136,10 +138,19 @@ def write_bytes(
 
 def _made_anew(path: Path) -> tuple[Path, BinaryIO]:
     """A new file beside `path`, and open: nobody else's, and no link."""
+    _check_folder(path)
     while True:
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         with suppress(FileExistsError):
             return part, os.fdopen(os.open(part, MADE_ANEW, 0o666), "wb")
+
+
+def _check_folder(path: Path) -> None:
+    """Raise BadOutput where a link, or another folder, has come into the place of the output's."""
+    status = path.parent.stat()
+    own = status.st_dev, status.st_ino
+    if FOLDERS.get(path.parent, own) != own:
+        raise BadOutput(f"{printable(str(path))}: its folder was moved, or replaced, meanwhile")
 
 
 def take_name(part: Path, path: Path, file: BinaryIO) -> None:
@@ -147,6 +158,7 @@ def take_name(part: Path, path: Path, file: BinaryIO) -> None:
 
     Raises BadOutput, or OSError.
     """
+    _check_folder(path)
     if path in FRESH:
         _link_anew(part, path)
         FRESH.discard(path)  # from here on it is the claim's own

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from prunecli.errors import BadInput, BadOutput, BadUsage, printable
-from prunecli.files.atomic import FRESH, refusals
+from prunecli.files.atomic import FOLDERS, FRESH, refusals
 from prunecli.files.reading import read_bytes
 
 SOMEBODY = "another process"
@@ -53,11 +53,15 @@ def claimed(
         for target, may in zip(targets, outputs.values(), strict=True):
             sweep(target, in_stages)
             fresh |= set() if may else {target}
+        folders = {target.parent: target.parent.stat() for target in targets}
+        FOLDERS.update({folder: (s.st_dev, s.st_ino) for folder, s in folders.items()})
         FRESH.update(fresh)
         try:
             yield targets[0]
         finally:
             FRESH.difference_update(fresh)
+            for folder in folders:
+                FOLDERS.pop(folder, None)
 
 
 @contextmanager

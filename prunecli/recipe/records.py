@@ -142,12 +142,17 @@ def _write(job: Job, record: dict[str, Any]) -> None:
     write_text(job.folder / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
-def make_folder(job: Job) -> None:
-    """Raises BadOutput where that cannot be, or where a link leads out of the study."""
+def check_folders(job: Job) -> None:
+    """Raise BadOutput where a link would lead the job out of its study."""
     for folder in job.folders:
         if folder.is_symlink():
             label = printable(str(folder))
             raise BadOutput(f"{label}: a link is in the place of a job's folder; remove it")
+
+
+def make_folder(job: Job) -> None:
+    """Raises BadOutput where that cannot be."""
+    check_folders(job)
     with refusals(printable(str(job.folder))):
         job.folder.mkdir(parents=True, exist_ok=True)
 
