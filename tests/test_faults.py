@@ -12,6 +12,6 @@ def test_every_fault_has_a_test():
     marked = {
         int(number)
         for path in TESTS.rglob("test_*.py")
-        for number in re.findall(r"^@pytest\.mark\.fault\((\d+)\)$", path.read_text(), re.MULTILINE)
+        for number in re.findall(r"\bpytest\.mark\.fault\((\d+)\)", path.read_text())
     }
-    assert marked == set(listed()) == set(range(1, 32))
+    assert marked == set(listed()) == set(range(1, 43))

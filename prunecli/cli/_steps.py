@@ -26,11 +26,11 @@ from prunecli.cli.train import train
 from prunecli.errors import BadUsage, PruneError, raise_shortage, some, suggest
 from prunecli.interrupts import Terminated
 from prunecli.recipe.plan import Checked, Job
-from prunecli.recipe.records import Wrote
 from prunecli.trust import trust
 
 if TYPE_CHECKING:
     from prunecli.recipe.read import Recipe
+    from prunecli.recipe.records import Wrote
     from prunecli.types import Progress
 
 overrides_option = click.option(

@@ -90,7 +90,8 @@ def test_networks_with_side_exits_give_plain_logits_in_training(name):
         ("torchvisio:resnet50", "cannot be imported"),
     ],
 )
-def test_a_name_that_is_none_is_refused(name, message):
+def test_a_name_that_is_none_is_refused(name, message, trusting):
+    trusting(name)
     with pytest.raises(BadUsage, match=message):
         registry.find("models", name)
 
