@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from prunecli.errors import BadEnvironment, BadUsage, raise_shortage
+from prunecli.errors import BadEnvironment, BadUsage
+from prunecli.shortage import raise_shortage
 
 PRECISIONS = ("auto", "bf16", "fp32")
 

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_leaves
 
-from prunecli.errors import Mismatch, PruneError, raise_shortage
+from prunecli.errors import Mismatch, PruneError
 from prunecli.graph import ACTIVATIONS, LAYERS, Layer, is_layer, trace, weight_names, word
+from prunecli.shortage import raise_shortage
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 

@@ -10,8 +10,9 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import activation
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from prunecli.errors import Mismatch, raise_shortage
+from prunecli.errors import Mismatch
 from prunecli.masks import prunable
+from prunecli.shortage import raise_shortage
 
 Layer: TypeAlias = _ConvNd | nn.Linear
 LAYERS = (_ConvNd, nn.Linear)

@@ -22,8 +22,9 @@ from traceback import walk_tb
 from typing import Any
 
 from prunecli.code import code_of, has_changed
-from prunecli.errors import BadUsage, Mismatch, raise_shortage, suggest
+from prunecli.errors import BadUsage, Mismatch, suggest
 from prunecli.interrupts import Terminated
+from prunecli.shortage import raise_shortage
 from prunecli.trust import is_trusted
 from prunecli.values import converted
 

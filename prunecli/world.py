@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from prunecli.errors import BadEnvironment, Mismatch, raise_shortage
+from prunecli.errors import BadEnvironment, Mismatch
 from prunecli.files.artifacts import canonical
 from prunecli.files.meta import differences
 from prunecli.seeds import derive_seed
+from prunecli.shortage import raise_shortage
 
 PATIENCE = timedelta(minutes=30)
 """For one that is alive: it may be reading or downloading data. One that is dead is seen at once,

@@ -28,8 +28,9 @@ from prunecli.cli.run import run
 from prunecli.cli.score import score
 from prunecli.cli.train import train
 from prunecli.cli.verify import verify
-from prunecli.errors import PruneError, printable, raise_shortage
+from prunecli.errors import PruneError, printable
 from prunecli.interrupts import Terminated
+from prunecli.shortage import raise_shortage
 from prunecli.trust import forget
 
 

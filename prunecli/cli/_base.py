@@ -14,7 +14,8 @@ import click
 from prunecli import registry
 from prunecli.cli._streams import print_path
 from prunecli.cli._values import KeyValue, Named, as_dict
-from prunecli.errors import BadUsage, printable, raise_shortage
+from prunecli.errors import BadUsage, printable
+from prunecli.shortage import raise_shortage
 from prunecli.trust import trust
 
 if TYPE_CHECKING:

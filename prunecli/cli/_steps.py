@@ -23,9 +23,10 @@ from prunecli.cli.mask import mask
 from prunecli.cli.report import report
 from prunecli.cli.score import score
 from prunecli.cli.train import train
-from prunecli.errors import BadUsage, PruneError, raise_shortage, some, suggest
+from prunecli.errors import BadUsage, PruneError, some, suggest
 from prunecli.interrupts import Terminated
 from prunecli.recipe.plan import Checked, Job
+from prunecli.shortage import raise_shortage
 from prunecli.trust import trust
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from typing import TypeAlias
 from torch import Tensor
 
 from prunecli.data._threads import in_threads
-from prunecli.errors import PruneError, raise_shortage
+from prunecli.errors import PruneError
 from prunecli.files.atomic import bytes_of, write_tensors
 from prunecli.files.tensors import TensorFile
+from prunecli.shortage import raise_shortage
 
 Forms: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
 """The dtype, as safetensors calls it, and the shape of each tensor."""

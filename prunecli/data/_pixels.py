@@ -16,8 +16,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from prunecli.data._contents import check_bytes
-from prunecli.errors import BadInput, PruneError, printable, raise_shortage
+from prunecli.errors import BadInput, PruneError, printable
 from prunecli.files.reading import CHANGED, Identity, unchanged, unreadable
+from prunecli.shortage import raise_shortage
 from prunecli.types import Seen
 
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from prunecli.data._trees import find_split, read_tree
-from prunecli.errors import BadEnvironment, BadInput, printable, raise_shortage, reason
+from prunecli.errors import BadEnvironment, BadInput, printable, reason
+from prunecli.shortage import raise_shortage
 from prunecli.types import Stream
 
 

@@ -19,8 +19,9 @@ from prunecli.data._cache import cached
 from prunecli.data._contents import contents
 from prunecli.data._pixels import fill, size_of
 from prunecli.data._threads import in_threads
-from prunecli.errors import BadEnvironment, printable, raise_shortage, reason
+from prunecli.errors import BadEnvironment, printable, reason
 from prunecli.files.reading import Identity, unreadable
+from prunecli.shortage import raise_shortage
 from prunecli.types import Seen, Stream
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")

@@ -18,10 +18,11 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from prunecli.errors import BadOutput, printable, raise_shortage, reason
+from prunecli.errors import BadOutput, printable, reason
 from prunecli.files.reading import Identity
 from prunecli.files.tensors import DTYPES
 from prunecli.parts import Made
+from prunecli.shortage import raise_shortage
 
 MADE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 DTYPE_CODE = {dtype: code for code, dtype in DTYPES.items()}

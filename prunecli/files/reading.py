@@ -15,7 +15,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from prunecli.errors import BadInput, printable, raise_shortage, reason
+from prunecli.errors import BadInput, printable, reason
+from prunecli.shortage import raise_shortage
 
 KINDS = {
     stat.S_IFIFO: "a named pipe",

@@ -11,12 +11,13 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from prunecli.errors import BadInput, printable, raise_shortage
+from prunecli.errors import BadInput, printable
 from prunecli.files.digest import ahead, file_sha256
 from prunecli.files.header import INDEX, Entry, Header, read_header, strict_json
 from prunecli.files.meta import sound
 from prunecli.files.reading import read_bytes, unchanged, unreadable
 from prunecli.parts import PART
+from prunecli.shortage import raise_shortage
 
 DTYPES = {
     "F64": torch.float64, "I64": torch.int64, "F32": torch.float32, "I32": torch.int32,

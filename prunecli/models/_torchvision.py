@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from prunecli.errors import BadEnvironment, BadUsage, Mismatch, printable, raise_shortage, suggest
+from prunecli.errors import BadEnvironment, BadUsage, Mismatch, printable, suggest
+from prunecli.shortage import raise_shortage
 
 SIDE_EXITS = {"googlenet", "inception_v3"}
 """They train with further classifiers, which a plain cross-entropy has no use for."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from prunecli.errors import BadUsage, printable, raise_shortage
+from prunecli.errors import BadUsage, printable
 from prunecli.files.reading import opened, unreadable
+from prunecli.shortage import raise_shortage
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from prunecli.errors import BadInput, BadOutput, PruneError, printable, raise_shortage
+from prunecli.errors import BadInput, BadOutput, PruneError, printable
 from prunecli.files.atomic import refusals, write_bytes, write_text
 from prunecli.files.claims import is_locked, locked, sweep
 from prunecli.files.digest import file_sha256
@@ -25,6 +25,7 @@ from prunecli.files.header import strict_json
 from prunecli.files.meta import Each, Record, fits
 from prunecli.files.reading import Identity, chunks, read_bytes
 from prunecli.recipe.plan import Job
+from prunecli.shortage import raise_shortage
 
 RECORD = "job.json"
 STATE = "*.state.safetensors"

@@ -19,12 +19,13 @@ from torch import nn
 import prunecli
 from prunecli import registry
 from prunecli.collapse import diagnosis
-from prunecli.errors import BadInput, BadUsage, Mismatch, PruneError, raise_shortage, some
+from prunecli.errors import BadInput, BadUsage, Mismatch, PruneError, some
 from prunecli.files.artifacts import MaskFile, canonical, check_mask_fits
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import kept_counts, prunable, prunable_names
 from prunecli.parts import Parted, held, parted
 from prunecli.seeds import derive_seed
+from prunecli.shortage import raise_shortage
 from prunecli.steps._network import UNFIT, at_hand, build_model, built_small, most_values, on_meta
 from prunecli.types import Images, Mask, Progress, Stream
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunecli import registry
-from prunecli.errors import BadInput, Mismatch, raise_shortage, some
+from prunecli.errors import BadInput, Mismatch, some
 from prunecli.files.artifacts import read_state_dict, state_shapes
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import prunable, prunable_names
+from prunecli.shortage import raise_shortage
 
 
 def build_model(model: Mapping[str, Any]) -> nn.Module:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from prunecli.errors import BadInput, Mismatch, NotFinite, raise_shortage
+from prunecli.errors import BadInput, Mismatch, NotFinite
 from prunecli.files.artifacts import (
     canonical,
     open_artifact,
@@ -25,6 +25,7 @@ from prunecli.files.meta import STATE, differences, fits
 from prunecli.files.reading import read_bytes
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import aligned, all_finite, apply_, classifier, kept_counts
+from prunecli.shortage import raise_shortage
 from prunecli.steps._common import beside, collapse_facts, density_facts, versions
 from prunecli.training.digest import check_digest, digest_of
 from prunecli.training.state import TrainingState

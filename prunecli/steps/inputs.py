@@ -8,10 +8,11 @@ from typing import Any
 
 from prunecli import registry
 from prunecli.device import pick_device, pick_precision
-from prunecli.errors import PruneError, raise_shortage
+from prunecli.errors import PruneError
 from prunecli.files.digest import file_sha256
 from prunecli.files.reading import Identity
 from prunecli.files.tensors import INDEX_END, TensorFile
+from prunecli.shortage import raise_shortage
 from prunecli.steps._common import Source, fingerprint, versions
 
 NOT_CONTENT = {

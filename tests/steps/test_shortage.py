@@ -8,10 +8,11 @@ from torch import nn
 
 from prunecli import device, world
 from prunecli.collapse import diagnosis
-from prunecli.errors import BadEnvironment, raise_shortage
+from prunecli.errors import BadEnvironment
 from prunecli.files.artifacts import open_artifact
 from prunecli.graph import trace
 from prunecli.models import _torchvision
+from prunecli.shortage import raise_shortage
 from prunecli.steps import _common, _network, inputs
 
 FULL = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes")

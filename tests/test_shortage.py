@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from prunecli import errors
-from prunecli.errors import BadEnvironment, BadInput, raise_shortage
+from prunecli import shortage
+from prunecli.errors import BadEnvironment, BadInput
+from prunecli.shortage import raise_shortage
 
 
 def open_files_without_end():
@@ -118,7 +119,7 @@ def test_what_was_made_of_a_shortage_is_still_told():
 def test_any_words_of_a_library_are_a_shortage_where_nothing_is_left(monkeypatch):
     odd = SystemError("error return without exception set")
     raise_shortage(odd)
-    monkeypatch.setattr(errors, "ROOM", 1 << 60)
+    monkeypatch.setattr(shortage, "ROOM", 1 << 60)
     with suppress(OSError):
         raise_shortage(ValueError("a bad value"))
         raise_shortage(FileNotFoundError(errno.ENOENT, "gone"))
