@@ -95,6 +95,14 @@ def _parsed(text: str, lines: Lines) -> tuple[Any, list[str]]:
     return value, errors
 
 
+def texts(value: Any) -> list[str]:
+    """Every text in a value, however deep."""
+    if isinstance(value, list | dict):
+        items = value.values() if isinstance(value, dict) else value
+        return [text for item in items for text in texts(item)]
+    return [value] if isinstance(value, str) else []
+
+
 class _Trap(Exception):
     """Something YAML allows and a recipe does not, with its line in front."""
 

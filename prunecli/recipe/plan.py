@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from prunecli.errors import BadUsage, suggest
 from prunecli.recipe.matrix import places
-from prunecli.recipe.parse import Place
+from prunecli.recipe.parse import Place, texts
 from prunecli.recipe.read import Axes, Recipe, Step
 from prunecli.recipe.variables import (
     REFERENCE,
@@ -29,7 +29,6 @@ from prunecli.recipe.variables import (
     no_variable,
     resolved,
     substituted,
-    texts,
 )
 
 HERE = "here"

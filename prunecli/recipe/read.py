@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import ChainMap, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prunecli.errors import BadUsage, printable, suggest
-from prunecli.recipe.parse import Lines, Place, load_yaml
+from prunecli.recipe.parse import Lines, Place, load_yaml, texts
 
 KEYS = {"version", "name", "description", "vars", "matrix", "steps"}
 DERIVED_KEYS = {"version", "name", "description", "base", "set"}
@@ -96,16 +96,8 @@ def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str
     derived.name = recipe.name
     derived.elsewhere = {("set", key): (path, recipe.lines["set", key]) for key in settings}
     derived.elsewhere["--set",] = (path, 1)
-    derived.own_texts = frozenset(_texts([settings, dict(overrides)]))
+    derived.own_texts = frozenset(texts([settings, dict(overrides)]))
     return _read(derived, document, settings, overrides, commands)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item)
 
 
 def _head(recipe: Recipe, document: dict[str, Any], keys: set[str]) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 import prunecli
 from prunecli.errors import BadInput, BadUsage, printable, suggest
 from prunecli.files.texts import read_text
-from prunecli.recipe.parse import load_yaml
-from prunecli.recipe.variables import texts
+from prunecli.recipe.parse import load_yaml, texts
 
 PLACE = "share/prunecli/recipes"
 BESIDE = re.compile(r"\$\{here\}/+([^$]*)")

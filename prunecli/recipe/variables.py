@@ -11,20 +11,12 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from prunecli.errors import suggest
-from prunecli.recipe.parse import MAX_BYTES, Place
+from prunecli.recipe.parse import MAX_BYTES, Place, texts
 from prunecli.recipe.read import Recipe
 
 VARIABLE = re.compile(r"\$\{([^}]*)\}")
 REFERENCE = re.compile(r"@([A-Za-z_][\w-]*)(?:\[([^\[\]]+)\])?")
 """A text that stands for outputs of a step."""
-
-
-def texts(value: Any) -> list[str]:
-    """Every text in a value, however deep."""
-    if isinstance(value, list | dict):
-        items = value.values() if isinstance(value, dict) else value
-        return [text for item in items for text in texts(item)]
-    return [value] if isinstance(value, str) else []
 
 
 def names_in(value: Any) -> list[str]:
