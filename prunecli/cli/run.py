@@ -20,7 +20,7 @@ from prunecli.cli._base import (
     verbose_option,
 )
 from prunecli.cli._steps import inputs, overrides_option, planned
-from prunecli.cli._streams import print_path
+from prunecli.cli._streams import print_path, print_text
 from prunecli.errors import BadUsage, printable, suggest
 from prunecli.trust import trusted
 
@@ -87,7 +87,7 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
     elif params["dry_run"]:
         commands = [shlex.join(["prunecli", job.command, *job.arguments]) for job in jobs]
         as_json = json.dumps({"dry_run": True, "commands": commands})
-        click.echo(as_json if params["json"] else "\n".join(commands))
+        print_text((as_json if params["json"] else "\n".join(commands)) + "\n")
     elif params["status"]:
         tell_status(jobs, params)
     else:
