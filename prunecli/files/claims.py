@@ -17,6 +17,7 @@ from prunecli.files.atomic import FOLDERS, FRESH, refusals
 from prunecli.files.reading import read_bytes
 
 SOMEBODY = "another process"
+IN_ITS_PLACE = "{}: a link is in the lock's place; remove it"
 GLANCE = 0.2
 """Seconds that a lock is waited for, since `is_locked` holds it for as long as it looks."""
 
@@ -74,7 +75,7 @@ def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
         while not lock.is_locked:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not is_plain(path):
-                raise BadOutput(f"{printable(str(path))}: a link is in the lock's place; remove it")
+                raise BadOutput(IN_ITS_PLACE.format(printable(str(path))))
             try:
                 lock.acquire()
             except Timeout:
@@ -123,13 +124,20 @@ def is_plain(path: Path) -> bool:
         status = path.lstat()
     except FileNotFoundError:
         return True
+    return _is_own(status)
+
+
+def _is_own(status: os.stat_result) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def _sign(lock: Path) -> None:
-    """Say in a lock who holds it. A link that came into its place is not followed."""
-    descriptor = os.open(lock, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """Say in a lock who holds it, unless a link has come into its place."""
+    descriptor = os.open(lock, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "w") as file:
+        if not _is_own(os.fstat(descriptor)):
+            raise BadOutput(IN_ITS_PLACE.format(printable(str(lock))))
+        file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
 
 
