@@ -21,7 +21,7 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
-from prunecli.code import code_of, has_changed
+from prunecli.code import code_of
 from prunecli.errors import BadUsage, Mismatch, suggest
 from prunecli.interrupts import Terminated
 from prunecli.shortage import raise_shortage
@@ -77,11 +77,7 @@ def find(kind: str, name: str) -> Callable[..., Any]:
         family = importlib.import_module(FAMILIES[kind][prefix]).family
         return typing.cast(Callable[..., Any], family(rest))
     module_name, symbol = _import_path(kind, name)
-    if not may_find(kind, name):
-        raise BadUsage(
-            f"{NOUNS[kind]} {name!r} is named by a file, and nothing that a file names is "
-            f"imported; if you trust that code, add --trust {name}"
-        )
+    check_trusted(kind, name)
     spec = origin(kind, name)
     try:
         if spec:
@@ -95,8 +91,6 @@ def find(kind: str, name: str) -> Callable[..., Any]:
         if isinstance(error, ModuleNotFoundError) and ":" in name:
             why += NOT_HERE
         raise BadUsage(f"{NOUNS[kind]} {name!r} cannot be imported: {why}") from error
-    if spec and module_name not in OTHERS and has_changed(spec):
-        raise BadUsage(f"{NOUNS[kind]} {name!r}: its code was changed meanwhile; try again")
     if not callable(found):
         raise BadUsage(f"{NOUNS[kind]} {name!r} is not a function")
     if not is_path(kind, name) and names(kind)[name] is None:
@@ -117,6 +111,15 @@ def is_path(kind: str, name: str) -> bool:
 def may_find(kind: str, name: str) -> bool:
     """Whether a name is no import path, or one that the user gave; see `trust`."""
     return not is_path(kind, name) or is_trusted(name)
+
+
+def check_trusted(kind: str, name: str) -> None:
+    """Raise BadUsage unless `may_find`."""
+    if not may_find(kind, name):
+        raise BadUsage(
+            f"{NOUNS[kind]} {name!r} is named by a file, and nothing that a file names is "
+            f"imported; if you trust that code, add --trust {name}"
+        )
 
 
 def _import_path(kind: str, name: str) -> tuple[str, str]:

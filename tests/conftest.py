@@ -17,7 +17,7 @@ import pytest
 import torch
 from faults import Faults
 
-from prunecli import cli
+from prunecli import cli, code
 from prunecli.training import loop
 from prunecli.trust import forget, trust
 
@@ -68,8 +68,10 @@ def environment(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_trusted_yet():
+def _as_in_a_process_of_its_own():
+    """Nothing is trusted yet, and no plugin's code has been looked at."""
     forget()
+    code.forget()
 
 
 @pytest.fixture

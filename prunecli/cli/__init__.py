@@ -68,6 +68,8 @@ for command in COMMANDS:
 def main() -> NoReturn:
     """Run the command line, and end with the exit code that says how it went."""
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     open_streams()
     _wait_briefly()
     try:

@@ -62,6 +62,10 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         trust(name for _, name in self.named(ctx.params) if ":" in name)
+        return self.do(ctx)
+
+    def do(self, ctx: click.Context) -> Any:
+        """As `invoke`, of a command line that is not the user's own: a job's may be a base's."""
         reserve = bytearray(RESERVE)
         try:
             return super().invoke(ctx)
@@ -187,7 +191,7 @@ scoring_options = stack(
     key_values("--opt", "Option of the method; repeatable."),
     source_options,
     click.option(
-        "--batch-size", type=click.IntRange(1), default=128, show_default=True,
+        "--batch-size", type=click.IntRange(1, 1_000_000), default=128, show_default=True,
         help="Images per scoring batch.",
     ),
     click.option("--exclude-classifier", is_flag=True, help="Leave the last linear layer whole."),

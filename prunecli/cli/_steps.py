@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from prunecli import registry
 from prunecli.cli._base import Command
 from prunecli.cli._debug import trace_if_wanted, unforeseen
 from prunecli.cli._values import KeyValue, as_dict
@@ -73,7 +74,10 @@ def check(
     """
     argv = arguments(STEPS[command], options)
     params = _params(command, tuple(argv))
-    trust(n for _, n in STEPS[command].named(params) if ":" in n and may_name(n))
+    named = sorted((kind, name) for kind, name in STEPS[command].named(params) if ":" in name)
+    trust(name for _, name in named if may_name(name))
+    for kind, name in named:
+        registry.check_trusted(kind, name)
     try:
         STEPS[command].verify(params)
     except PruneError as error:
@@ -92,7 +96,7 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
     step_context.obj = progress
     try:
         with redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8", "replace")), step_context:
-            step.invoke(step_context)
+            step.do(step_context)
     except (PruneError, BrokenPipeError, Terminated):
         raise
     except (Exception, SystemExit) as error:

@@ -28,6 +28,7 @@ SETTINGS = (
 )  # fmt: skip
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LR_SCHEDULES = ("constant", "cosine", "step", "restarts", "onecycle")
+MOST = 1_000_000
 PRECISIONS = ("auto", "bf16", "fp32")
 
 model_options = stack(
@@ -48,8 +49,9 @@ settings_options = stack(
                  help="The pruner leaves the last linear layer whole."),
     click.option("--ignore", multiple=True, metavar="PATTERN",
                  help="The pruner leaves weights whose names match whole; repeatable."),
-    click.option("--epochs", type=click.IntRange(0), help="Passes over the data. [default: 10]"),
-    click.option("--batch-size", type=click.IntRange(1), help="[default: 128]"),
+    click.option("--epochs", type=click.IntRange(0, MOST),
+                 help="Passes over the data. [default: 10]"),
+    click.option("--batch-size", type=click.IntRange(1, MOST), help="[default: 128]"),
     click.option("--lr", type=Number(0), help="Peak learning rate. [default: 0.05]"),
     click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="[default: sgd]"),
     click.option("--momentum", type=Number(0, 1, "[)"),
@@ -58,7 +60,7 @@ settings_options = stack(
     click.option("--weight-decay", type=Number(0, ends="[]"), help="[default: 0.0005]"),
     click.option("--schedule", type=click.Choice(LR_SCHEDULES),
                  help="Of the learning rate. [default: cosine]"),
-    click.option("--lr-every", type=click.IntRange(1),
+    click.option("--lr-every", type=click.IntRange(1, MOST),
                  help="Epochs between steps or restarts. [default: 30]"),
     click.option("--lr-gamma", type=Number(0, 1), help="Factor of each step. [default: 0.1]"),
     click.option("--precision", type=click.Choice(PRECISIONS), envvar="PRUNECLI_PRECISION",

@@ -75,7 +75,7 @@ class MaskCommand(Command):
 @click.option("--method", type=Named("scorers"), help="Score a checkpoint on the fly.")
 @click.option(
     "--rounds",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10_000),
     help="Prune in rounds, scoring anew before each.  [default: 1; synflow: 100]",
 )
 @click.option(

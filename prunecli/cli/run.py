@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,10 +43,10 @@ prunecli run study.yaml --emit sh > study.sh
 @click.argument("recipe", type=FILE)
 @overrides_option
 @click.option("--only", metavar="STEP", help="Do this step and what it needs.")
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Jobs side by side. [default: 1]")
+@click.option("-j", "--jobs", type=click.IntRange(1, 1000), help="Jobs side by side. [default: 1]")
 @click.option(
     "--threads",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1000),
     help="CPU threads of a job. [default: the cores, divided among the jobs]",
 )
 @click.option(
@@ -83,7 +84,11 @@ def run(recipe: Path, **params: Any) -> None:  # fmt: skip
     _, folder, jobs = planned(recipe, params["overrides"], params["output"])
     jobs = only(jobs, params["only"]) if params["only"] else jobs
     if params["emit"]:
-        click.echo(os.fsencode(script(jobs, threads(params))), nl=False)  # paths are bytes
+        text = script(jobs, threads(params))
+        if sys.stdout.isatty():
+            print_text(text)
+        else:
+            click.echo(os.fsencode(text), nl=False)  # paths are bytes
     elif params["dry_run"]:
         commands = [shlex.join(["prunecli", job.command, *job.arguments]) for job in jobs]
         as_json = json.dumps({"dry_run": True, "commands": commands})

@@ -17,7 +17,7 @@ from prunecli.files.atomic import FOLDERS, FRESH, refusals
 from prunecli.files.reading import read_bytes
 
 SOMEBODY = "another process"
-IN_ITS_PLACE = "{}: a link is in the lock's place; remove it"
+IN_ITS_PLACE = "{}: a link, or no file, is in the lock's place; remove it"
 GLANCE = 0.2
 """Seconds that a lock is waited for, since `is_locked` holds it for as long as it looks."""
 

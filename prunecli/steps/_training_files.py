@@ -57,6 +57,8 @@ class TrainingFiles:
 
     target: Path
     facts: dict[str, Any]
+    told: dict[str, Any]
+    """What else a training that goes on must agree with."""
     state: TrainingState
     world: World
 
@@ -69,7 +71,7 @@ class TrainingFiles:
         """Write the training state."""
         if self.world.leads:
             tensors = self.state.tensors()
-            meta = {"facts": self.facts, "training": self.state.facts()}
+            meta = {"facts": self.facts | self.told, "training": self.state.facts()}
             digest = digest_of(tensors, meta)
             write_artifact(self.state_path, "state", tensors, meta | {"digest": digest})
         self.world.wait()
@@ -87,7 +89,9 @@ class TrainingFiles:
             raise BadInput(damaged)
         changed = [
             f"{place} was {before!r}, now {now!r}"
-            for place, before, now in differences(meta["facts"], json.loads(canonical(self.facts)))
+            for place, before, now in differences(
+                meta["facts"], json.loads(canonical(self.facts | self.told))
+            )
         ]
         if changed:
             raise Mismatch(

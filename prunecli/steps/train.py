@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from prunecli import registry
 from prunecli.batches import ImageBatches
 from prunecli.device import place
 from prunecli.errors import Mismatch, some
@@ -87,7 +88,7 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
     pruner = _pruner(plan, model, images, common)
     batches = ImageBatches(images.data, plan.device, plan.settings.batch_size, world)
     state = new_state(model, plan.settings, pruner, len(batches))
-    files = TrainingFiles(target, facts, state, world)
+    files = TrainingFiles(target, facts, _course(plan, facts), state, world)
     if plan.options.resume:
         files.resume(common.progress)
     test = None
@@ -105,6 +106,16 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
             progress=common.progress,
         )
     files.finish(data)
+
+
+def _course(plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:
+    """What changes the course of a training and is not in its lineage: the code of plugins, too."""
+    options = (facts["pruner"] or {}).get("options", {}).values()
+    named = [("models", facts["model"]["name"]), ("data", facts["dataset"]["name"])]
+    named += [("pruners", facts["pruner"]["name"])] if facts["pruner"] else []
+    named += [("scorers", text) for text in options if isinstance(text, str)]
+    code = {f"{kind}/{name}": registry.code(kind, name) for kind, name in named}
+    return {"eval_epochs": plan.evaluates, "plugins": {k: c for k, c in code.items() if c}}
 
 
 def _told(plan: Plan, common: Common) -> dict[str, Any]:
