@@ -112,7 +112,8 @@ def do(job: Job, progress: Progress) -> Wrote:
     eyes of this very process, or if that changes meanwhile.
     """
     from prunecli.files.atomic import WRITTEN
-    from prunecli.recipe.records import check_folders
+    from prunecli.recipe.records import STATE, check_folders
+    from prunecli.steps._training_files import DamagedState
     from prunecli.steps.inputs import identities
 
     check_folders(job)
@@ -120,7 +121,13 @@ def do(job: Job, progress: Progress) -> Wrote:
     params = _params(job.command, tuple(job.arguments))
     before = identities(params, job.reads)
     WRITTEN.clear()
-    invoke(job.command, job.arguments, progress)
+    try:
+        invoke(job.command, job.arguments, progress)
+    except DamagedState as error:
+        progress.warn(f"{error}: so it is done")
+        for state in job.folder.glob(STATE):
+            state.unlink()
+        invoke(job.command, job.arguments, progress)
     if identities(params, job.reads) != before:
         raise PruneError("a file that it reads was changed, or replaced, meanwhile; run it again")
     check_folders(job)

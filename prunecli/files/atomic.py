@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from prunecli.errors import BadOutput, printable, reason
-from prunecli.files.reading import Identity
+from prunecli.errors import BadInput, BadOutput, printable, reason
+from prunecli.files.header import strict_json
+from prunecli.files.reading import Identity, chunks, read_bytes
 from prunecli.files.tensors import DTYPES
 from prunecli.parts import Made
 from prunecli.shortage import raise_shortage
@@ -94,21 +96,25 @@ class Files:
 
     Use it as a context: on any failure in it the earlier files stay, and no other is left behind.
     Files get the mode that the umask gives; they and their names are on the disk when it ends.
-    Raises BadOutput.
+    Of several, a `journal` says which are to come, while they take their names one by one: should
+    this process be killed just then, `settle` completes it. Raises BadOutput.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Path | None = None) -> None:
         self.parts: dict[Path, tuple[Path, BinaryIO]] = {}
         """Where that is what will be of this path, and the open file."""
+        self.outdated: list[Path] = []
+        """What is removed once the others have their names."""
+        self.journal = journal
 
     def __enter__(self) -> Files:
         return self
 
-    def add(self, path: Path, chunks: Iterable[bytes | memoryview]) -> Path:
+    def add(self, path: Path, content: Iterable[bytes | memoryview]) -> Path:
         """Write what will be `path`; gives where it lies until then. A link there is replaced."""
         with refusals(printable(str(path))):
             part, file = self.parts[path] = _made_anew(path)
-            for chunk in chunks:
+            for chunk in content:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
@@ -117,24 +123,107 @@ class Files:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
             if kind is None:
-                for path, (part, file) in self.parts.items():
-                    with refusals(printable(str(path))):
-                        take_name(part, path, file)
-                for folder in {path.parent for path in self.parts}:
-                    sync_folder(folder)
+                self._take_names()
+        except BaseException:
+            if self.journal:
+                self.journal.unlink(missing_ok=True)
+            raise
         finally:
             for part, file in self.parts.values():
                 with suppress(OSError):  # what could not be written stays in its buffer
                     file.close()
                 part.unlink(missing_ok=True)
 
+    def _take_names(self) -> None:
+        if self.journal:
+            write_text(self.journal, json.dumps(self._to_come()))
+        names = list(self.parts)
+        with ExitStack() as earlier:  # what is put back, if one of them does not get its name
+            for path in names[:-1]:
+                self._take_name(path, earlier.enter_context(_put_back(path)))
+            for path in names[-1:]:
+                self._take_name(path, [])
+        for path in self.outdated:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in self.parts}:
+            sync_folder(folder)
+        if self.journal:
+            self.journal.unlink(missing_ok=True)
+
+    def _take_name(self, path: Path, taken: list[Path]) -> None:
+        part, file = self.parts[path]
+        with refusals(printable(str(path))):
+            take_name(part, path, file)
+        taken.append(path)
+
+    def _to_come(self) -> dict[str, Any]:
+        parts = [
+            [path.name, part.name, Identity.of(part.lstat())]
+            for path, (part, _) in self.parts.items()
+        ]
+        outdated = [[p.name, Identity.of(p.lstat())] for p in self.outdated if p.exists()]
+        return {"parts": parts, "outdated": outdated}
+
+
+@contextmanager
+def _put_back(path: Path) -> Iterator[list[Path]]:
+    """On a failure within, have `path` as it was, if the list says that it was taken."""
+    taken: list[Path] = []
+    earlier = None
+    if os.path.lexists(path):
+        earlier, file = _made_anew(path)
+        with file:
+            file.writelines(chunks(path))
+    try:
+        yield taken
+    except BaseException:
+        if taken and earlier:
+            earlier.replace(path)
+        elif taken:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        if earlier:
+            earlier.unlink(missing_ok=True)
+
+
+def journal_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.commit")
+
+
+def settle(path: Path) -> None:
+    """Complete what a process was killed at while files took their names; whoever calls holds it.
+
+    What the journal speaks of is believed where it is the very file: no other has its times.
+    """
+    journal, name = journal_of(path), re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
+    try:
+        said = strict_json(read_bytes(journal, 100_000).decode())
+        for final, part, identity in said["parts"]:
+            match = name.fullmatch(part)
+            if match and match[1] == final and _is(path.with_name(part), identity):
+                path.with_name(part).replace(path.with_name(final))
+        for outdated, identity in said["outdated"]:
+            if _is(path.with_name(outdated), identity):
+                path.with_name(outdated).unlink()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, LookupError, TypeError, BadInput) as error:
+        raise_shortage(error)
+    with suppress(OSError):
+        journal.unlink()
+
+
+def _is(path: Path, identity: Any) -> bool:
+    return os.path.lexists(path) and list(Identity.of(path.lstat())) == identity
+
 
 def write_bytes(
-    path: Path, chunks: Iterable[bytes | memoryview], files: Files | None = None
+    path: Path, content: Iterable[bytes | memoryview], files: Files | None = None
 ) -> None:
     """Write a file, whole or not at all; as one of several, if there are any. See `Files`."""
     with nullcontext(files) if files else Files() as together:
-        together.add(path, chunks)
+        together.add(path, content)
 
 
 def _made_anew(path: Path) -> tuple[Path, BinaryIO]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from prunecli.errors import BadInput, BadOutput, BadUsage, printable
-from prunecli.files.atomic import FOLDERS, FRESH, refusals
+from prunecli.files.atomic import FOLDERS, FRESH, refusals, settle
 from prunecli.files.reading import read_bytes
 
 SOMEBODY = "another process"
@@ -50,6 +50,7 @@ def claimed(
     with ExitStack() as locks:
         for target, path in zip(targets, outputs, strict=True):
             locks.enter_context(locked(target, printable(str(path)), wait))
+        settle(targets[0])
         checked()  # another process may just have written it
         for target, may in zip(targets, outputs.values(), strict=True):
             sweep(target, in_stages)
@@ -150,6 +151,14 @@ def sweep(target: Path, in_stages: bool = False) -> None:
         for path in target.parent.iterdir():
             if ours.fullmatch(path.name):
                 path.unlink()
+
+
+def settle_before(output: Path) -> None:
+    """As `atomic.settle`, by somebody who does not hold it yet, unless another process does."""
+    target = Path(os.path.realpath(output))
+    if target.parent.is_dir() and not is_locked(target):
+        with suppress(OSError):
+            settle(target)
 
 
 def check_output(output: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> Path:

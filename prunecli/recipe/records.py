@@ -29,8 +29,8 @@ from prunecli.shortage import raise_shortage
 
 RECORD = "job.json"
 STATE = "*.state.safetensors"
-PARTS = ".*.*.part"
-"""Of the files that `Shelf.take` copies, and of the record: nobody else sweeps those."""
+BESIDE = ("mask.safetensors", "log.jsonl", "state.safetensors")
+"""Ends of what may come with an output."""
 Wrote = Mapping[str, Identity | None]
 """The files that a job left in its folder, as they were when they got their names, if known."""
 MAX_RECORD = 1_000_000
@@ -83,8 +83,8 @@ def held(job: Job) -> Iterator[None]:
     make_folder(job)
     with locked(job.folder / RECORD, printable(str(job.folder))):
         if not is_locked(job.output):  # somebody may be doing the job's command by hand
-            for part in job.folder.glob(PARTS):
-                name = part.name.removeprefix(".").rsplit(".", 2)[0]
+            stem = job.output.name.removesuffix(".safetensors")
+            for name in (RECORD, job.output.name, *(f"{stem}.{end}" for end in BESIDE)):
                 sweep(job.folder / name, in_stages=True)
         yield
 
@@ -92,12 +92,15 @@ def held(job: Job) -> Iterator[None]:
 def start(job: Job, key: str) -> None:
     """Note what is being done; a half-done training of something else is of no use any more.
 
-    A link in the folder is taken away, for a job that writes through it would write elsewhere.
-    Raises BadOutput for one in the folder's own place.
+    A link in the folder is taken away, for a job that writes through it would write elsewhere, and
+    so is a pipe. Raises BadOutput for one in the folder's own place, and for a folder in a file's.
     """
     make_folder(job)
     for entry in job.folder.iterdir():
-        if entry.is_symlink():
+        if entry.name in (RECORD, job.output.name) and entry.is_dir() and not entry.is_symlink():
+            label = printable(str(entry))
+            raise BadOutput(f"{label}: a folder is in the place of the study's file; remove it")
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
             entry.unlink()
     if read_record(job.folder).get("key") != key:
         for half_done in job.folder.glob(STATE):

@@ -18,8 +18,8 @@ from prunecli.files.artifacts import (
     write_artifact,
     write_mask,
 )
-from prunecli.files.atomic import Files, write_text
-from prunecli.files.claims import sweep
+from prunecli.files.atomic import Files, journal_of, write_text
+from prunecli.files.claims import is_locked, sweep
 from prunecli.files.digest import file_sha256
 from prunecli.files.meta import STATE, differences, fits
 from prunecli.files.reading import read_bytes
@@ -31,6 +31,12 @@ from prunecli.training.digest import check_digest, digest_of
 from prunecli.training.state import TrainingState
 from prunecli.types import Images, Mask, Progress
 from prunecli.world import World
+
+DAMAGED = "{}: it is damaged; start afresh without --resume"
+
+
+class DamagedState(BadInput):
+    """A training state that nothing can go on from."""
 
 
 def state_beside(target: Path) -> Path:
@@ -65,7 +71,9 @@ class TrainingFiles:
     def __post_init__(self) -> None:
         self.state_path = state_beside(self.target)
         if self.world.leads:
-            sweep(self.state_path)  # what a killed run left; the claim on the target covers it
+            for path in (self.state_path, log_beside(self.target), mask_beside(self.target)):
+                if not is_locked(path):  # else it is claimed, with the target or by another command
+                    sweep(path)
 
     def save(self) -> None:
         """Write the training state."""
@@ -81,12 +89,8 @@ class TrainingFiles:
         if not self.state_path.exists():
             progress.detail(f"nothing to resume beside {self.target.name}: starting afresh")
             return
-        file = open_artifact(self.state_path, "state")
-        meta = file.meta or {}
-        damaged = f"{file.label}: it is damaged; start afresh without --resume"
-        written = {"format": "pt", "prunecli": canonical(meta)}
-        if not fits(meta, STATE) or file.metadata != written:
-            raise BadInput(damaged)
+        file, meta = self._opened()
+        damaged = DAMAGED.format(file.label)
         changed = [
             f"{place} was {before!r}, now {now!r}"
             for place, before, now in differences(
@@ -103,8 +107,20 @@ class TrainingFiles:
             self.state.restore(file, meta["training"])
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise_shortage(error)
-            raise BadInput(damaged) from None
+            raise DamagedState(damaged) from None
         progress.say(f"resumed after step {self.state.step}")
+
+    def _opened(self) -> tuple[TensorFile, dict[str, Any]]:
+        """The state and its metadata. Raises DamagedState if it cannot be one."""
+        try:
+            file = open_artifact(self.state_path, "state")
+            meta = file.meta or {}
+        except BadInput as error:
+            raise DamagedState(f"{error}; start afresh without --resume") from None
+        written = {"format": "pt", "prunecli": canonical(meta)}
+        if not fits(meta, STATE) or file.metadata != written:
+            raise DamagedState(DAMAGED.format(file.label))
+        return file, meta
 
     def finish(self, data: Images) -> None:
         """Write the checkpoint and drop the state. What the mask excludes is zero to the last.
@@ -113,12 +129,10 @@ class TrainingFiles:
         them are written first, and take their names together.
         """
         if self.world.leads:
-            outdated = _companions_of(self.target)
-            with Files() as files:
+            outdated = [*_companions_of(self.target), self.state_path]
+            with Files(journal_of(self.target)) as files:
                 self._write(data, files)
-            for path in set(outdated) - set(files.parts):
-                path.unlink(missing_ok=True)
-            self.state_path.unlink(missing_ok=True)
+                files.outdated += [path for path in outdated if path not in files.parts]
         self.world.wait()
 
     def _write(self, data: Images, files: Files) -> None:

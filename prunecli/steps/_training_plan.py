@@ -14,7 +14,7 @@ from prunecli import registry
 from prunecli.device import pick_device, pick_precision
 from prunecli.errors import BadOutput, BadUsage, printable
 from prunecli.files.artifacts import open_artifact
-from prunecli.files.claims import check_output
+from prunecli.files.claims import check_output, settle_before
 from prunecli.files.tensors import TensorFile
 from prunecli.steps._common import (
     Common,
@@ -143,6 +143,7 @@ def _checked_outputs(
 
     Raises BadOutput, for those and for the checkpoint, where something would be lost.
     """
+    settle_before(output)
     target = check_output(output, inputs, force=force)
     state = check_output(state_beside(target), inputs, force=True)
     if state.exists() and not (options.resume or force):
@@ -150,12 +151,10 @@ def _checked_outputs(
             f"{printable(str(state))}: a training of this output was stopped; go on with --resume, "
             "or start anew with --force"
         )
-    # What lies beside a state may have come with a checkpoint that a killed run did not get to.
-    going_on = options.resume and state.exists()
     names = [log_beside(target)] * (epochs > 0) + [mask_beside(target)] * bool(options.pruner)
     for path in names:
-        check_output(path, inputs, force=force or going_on)
-    return dict.fromkeys(names, force or going_on)
+        check_output(path, inputs, force=force)
+    return dict.fromkeys(names, force)
 
 
 def _settings(given: Mapping[str, Any], meta: Mapping[str, Any], device: torch.device) -> Settings:

@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import os
+import py_compile
 import sys
 from pathlib import Path
 
@@ -47,8 +49,8 @@ def write(tmp_path, monkeypatch, trusting):
     names = set()
 
     def forget():
-        for name in names:
-            sys.modules.pop(name, None)
+        for name in [name for name in sys.modules if name.partition(".")[0] in names]:
+            del sys.modules[name]
         code.forget()
         registry.OTHERS.clear()
         importlib.invalidate_caches()
@@ -219,3 +221,58 @@ def test_code_that_is_not_trusted_is_not_looked_for(write):
     assert registry.origin("scorers", "os:system") is None
     assert registry.origin("scorers", "nowhere:score") is None
     assert "mine" not in sys.modules
+
+
+@pytest.fixture
+def package(write):
+    """A package whose network is in a module that is imported when it is built."""
+    write("pack/__init__.py", "def net(input_shape, classes):\n    from pack.sub.core import net\n"
+                              "    return net(classes)\n")  # fmt: skip
+    write("pack/sub/core.py", CORE.format(32))
+    return Path("pack/sub/core.py")
+
+
+CORE = """
+from torch import nn
+
+def net(classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, {0}), nn.Linear({0}, classes))
+"""
+
+
+def width():
+    return registry.find("models", "pack:net")((1, 28, 28), 10)[1].out_features
+
+
+@pytest.mark.fault(32)
+def test_what_is_imported_later_is_what_was_hashed(write, package):
+    registry.find("models", "pack:net")
+    before = registry.code("models", "pack:net")
+    package.write_text(CORE.format(48))
+    with pytest.raises(ImportError, match=r"core.py was changed while it was in use"):
+        width()
+    package.write_text(CORE.format(32))
+    assert width() == 32
+    assert registry.code("models", "pack:net") == before
+
+
+@pytest.mark.fault(32)
+def test_compiled_code_of_an_earlier_source_is_not_run(write, package):
+    """Python tells that by time and size, which may be equal."""
+    os.utime(package, (1e9, 1e9))
+    assert Path(py_compile.compile(str(package.resolve()), doraise=True)).is_file()
+    before = hashed("pack:net")
+    write("pack/sub/core.py", CORE.format(48))  # forgets what is imported, too
+    os.utime(package, (1e9, 1e9))
+    assert width() == 48
+    assert registry.code("models", "pack:net") != before
+
+
+@pytest.mark.fault(32)
+def test_code_in_folders_that_links_lead_to_counts(write, package):
+    write("else/core.py", CORE.format(32))
+    Path("pack/linked").symlink_to(Path("else").resolve())
+    Path("pack/loop").symlink_to(Path("pack").resolve())
+    before = hashed("pack:net")
+    write("else/core.py", CORE.format(48))
+    assert hashed("pack:net") != before

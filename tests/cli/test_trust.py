@@ -1,5 +1,6 @@
 """What only a file names is never imported: every kind of file, with every command."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -329,4 +330,34 @@ def test_nothing_that_lies_in_the_current_folder_is_imported_unless_it_is_meant(
         [*command, "list", "methods"], cwd=tmp_path, capture_output=True, text=True
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+    assert not (tmp_path / "sung").exists()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_nor_is_a_method_that_the_pruner_of_a_base_names(folder, prune, jobs):
+    train = "{model: cnn, dataset: digits, epochs: 1, pruner: gradual, "
+    train += f"opt: {{density: 0.5, method: '{PATHS[0]}'}}}}"
+    Path("base.yaml").write_text(f"version: 1\nname: b\nsteps: {{d: {{train: {train}}}}}\n")
+    Path("derived.yaml").write_text("version: 1\nbase: base.yaml\n")
+    for command in (
+        "run derived.yaml",
+        f"run derived.yaml --jobs {jobs}",
+        "recipe validate derived.yaml",
+    ):
+        ended = prune(*command.split())
+        assert (ended.code, "add --trust canary:anything" in ended.err) == (2, True)
+
+
+def test_nor_from_the_current_folder_where_the_package_lies_below_it(tmp_path):
+    place = tmp_path / ".venv" / "site-packages"
+    shutil.copytree(Path(cli.__file__).parents[1], place / "prunecli")
+    (tmp_path / "yaml.py").write_text("open('sung', 'w').close()\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "prunecli", "--version"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(place)},
+    )
+    assert ended.returncode == 0, ended.stderr
     assert not (tmp_path / "sung").exists()

@@ -73,7 +73,7 @@ def test_one_in_a_lock_s_place_is_refused(out, victim, link):
     link(out.with_name(".out.safetensors.lock"), victim)
     assert not is_locked(out)
     with (
-        pytest.raises(BadOutput, match="a link is in the lock's place; remove it"),
+        pytest.raises(BadOutput, match="is in the lock's place; remove it"),
         locked(out, ""),
     ):
         pass

@@ -144,6 +144,17 @@ def test_a_link_in_a_job_s_folder_leads_nowhere(job, tmp_path, link, name):
     assert victim.read_text() == "precious"
 
 
+@pytest.mark.parametrize("name", ["out.txt", "job.json"])
+def test_a_folder_in_a_file_s_place_is_told_and_a_pipe_goes(job, name):
+    (job.folder / name).mkdir(parents=True)
+    with pytest.raises(BadOutput, match=rf"{name}: a folder is in the place of the study's file"):
+        records.start(job, "k")
+    (job.folder / name).rmdir()
+    fifo(job.folder / name)
+    records.start(job, "k")
+    assert {path.name for path in job.folder.iterdir()} == {"job.json"}
+
+
 @pytest.mark.fault(34)
 def test_a_link_in_the_place_of_a_job_s_folder_is_refused(tmp_path):
     victim = tmp_path / "victim"
@@ -172,8 +183,15 @@ def test_a_record_of_an_earlier_version_stays_good(masked):
 
 def test_what_a_killed_writer_left_is_removed_once_the_job_is_held(job):
     job.folder.mkdir()
-    left = [".job.json.9999.part", ".out.txt.99999.part", ".ckpt.mask.safetensors.1.part"]
-    kept = [".out.txt.begun", ".out.txt.x.part", "out.txt.9.part", "notes.part", "out.txt"]
+    left = [".job.json.9999.part", ".out.txt.99999.part", ".out.txt.mask.safetensors.1.part"]
+    kept = [
+        ".mydata.v2.12345678.part",
+        ".out.txt.begun",
+        ".out.txt.x.part",
+        "out.txt.9.part",
+        "notes.part",
+        "out.txt",
+    ]
     for name in left + kept:
         (job.folder / name).touch()
     with locked(job.output, "someone by hand"), records.held(job):

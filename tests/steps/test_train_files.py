@@ -1,5 +1,9 @@
 """A checkpoint, its mask and its log are one output."""
 
+import json
+import os
+from contextlib import suppress
+
 import pytest
 from attacks import LINKS
 
@@ -68,6 +72,112 @@ def test_a_file_of_a_user_s_is_not_replaced(tmp_path, name):
     with pytest.raises(BadOutput, match=rf"{name}: it exists; replace it with --force"):
         trained(tmp_path, **PRUNER)
     assert contents(tmp_path) == {name: b"mine"}
+
+
+@pytest.mark.parametrize("name", ["m.log.jsonl", "m.mask.safetensors"])
+def test_nor_by_a_training_that_goes_on(tmp_path, stopped_at, name):
+    with stopped_at(2):
+        trained(tmp_path, **PRUNER)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(BadOutput, match=rf"{name}: it exists; replace it with --force"):
+        trained(tmp_path, resume=True, **PRUNER)
+    assert contents(tmp_path)[name] == b"mine"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_where_one_does_not_get_its_name_the_others_are_put_back(pruned, monkeypatch, place):
+    before, take, calls = contents(pruned), atomic.take_name, []
+
+    def immutable(part, path, file):
+        calls.append(path.name)
+        if ".state." in path.name or ".commit" in path.name:
+            calls.pop()
+        elif len(calls) == place + 1:
+            raise PermissionError(1, "Operation not permitted")
+        take(part, path, file)
+
+    monkeypatch.setattr(atomic, "take_name", immutable)
+    with pytest.raises(BadOutput, match="Operation not permitted"):
+        trained(pruned, force=True, epochs=2, **PRUNER)
+    left = contents(pruned)
+    left.pop("m.state.safetensors")
+    assert left == before
+
+
+def test_files_of_which_there_was_none_are_taken_away_again(tmp_path, monkeypatch):
+    take = atomic.take_name
+
+    def meanwhile(part, path, file):
+        if path.name == "m.safetensors":
+            path.write_text("theirs")
+        take(part, path, file)
+
+    monkeypatch.setattr(atomic, "take_name", meanwhile)
+    with pytest.raises(BadOutput, match="another program made it meanwhile"):
+        trained(tmp_path, **PRUNER)
+    assert {"m.mask.safetensors", "m.log.jsonl"}.isdisjoint(contents(tmp_path))
+    assert contents(tmp_path)["m.safetensors"] == b"theirs"
+
+
+def killed_at(place, folder):
+    """A training in a process that ends, as by `kill -9`, when so many files have their names."""
+    take, names = atomic.Files._take_name, []
+
+    def until(files, path, taken):
+        if files.journal and len(names) == place:
+            os._exit(9)
+        take(files, path, taken)
+        names.extend([path.name] * bool(files.journal))
+        if len(names) == place == 3:
+            os._exit(9)
+
+    if (pid := os.fork()) == 0:
+        with suppress(BaseException):
+            atomic.Files._take_name = until
+            trained(folder, force=True, epochs=2, **PRUNER)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+
+
+@pytest.mark.fault(12)
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+@pytest.mark.parametrize("then", ["force", "resume", "epochs 0"])
+def test_a_kill_between_their_names_is_made_good_by_whoever_comes_next(
+    pruned, tmp_path_factory, place, then
+):
+    clean = tmp_path_factory.mktemp("clean")
+    trained(clean, epochs=2, **PRUNER)
+    killed_at(place, pruned)
+    assert (pruned / ".m.safetensors.commit").exists()
+    if then == "resume":
+        with pytest.raises(BadOutput, match="it exists"):  # for it is complete
+            trained(pruned, resume=True, epochs=2, **PRUNER)
+        there = contents(pruned)
+        assert {name: there[name] for name in there if name[0] != "."} == contents(clean)
+    elif then == "force":
+        trained(pruned, force=True, epochs=2, **PRUNER)
+        assert contents(pruned) == contents(clean)
+    else:
+        trained(pruned, force=True, epochs=0)
+        there = {name for name in contents(pruned) if not name.endswith(".lock")}
+        assert there == {"m.safetensors"}
+
+
+def test_a_planted_journal_is_not_believed(tmp_path):
+    trained(tmp_path, epochs=0)
+    before = contents(tmp_path)
+    part = tmp_path / ".m.safetensors.00000000.part"
+    part.write_text("theirs")
+    (tmp_path / "notes").write_text("mine")
+    guess = [0, 0, 6, 0, 0]
+    for parts in ([["m.safetensors", part.name, guess]], [["notes", "../x", guess]], "x", [[1]]):
+        said = {"parts": parts, "outdated": [["notes", guess]]}
+        (tmp_path / ".m.safetensors.commit").write_text(json.dumps(said))
+        with pytest.raises(BadOutput, match="it exists"):
+            trained(tmp_path, epochs=0)
+        left = contents(tmp_path)
+        assert left.pop("notes") == b"mine"
+        assert {name: left[name] for name in before} == before
 
 
 def test_one_that_is_in_nobody_s_way_stays(tmp_path):

@@ -253,5 +253,5 @@ def test_nobody_goes_on_before_the_state_is_written(tmp_path, rank):
 
     model = torch.nn.Linear(2, 2)
     state = new_state(model, Settings(epochs=1), Pruner(), 1)
-    TrainingFiles(tmp_path / "t.safetensors", {}, state, Watched(rank, 2)).save()
+    TrainingFiles(tmp_path / "t.safetensors", {}, {}, state, Watched(rank, 2)).save()
     assert met == [rank == 0]  # the other waits too, for what it does not write
