@@ -5,11 +5,13 @@ import json
 import os
 import py_compile
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import click
 import pytest
 
-from prunecli import code, registry
+from prunecli import cli, code, registry
 from prunecli.cli._steps import check, inputs
 from prunecli.recipe.plan import Job
 from prunecli.steps.inputs import dependencies
@@ -276,3 +278,22 @@ def test_code_in_folders_that_links_lead_to_counts(write, package):
     before = hashed("pack:net")
     write("else/core.py", CORE.format(48))
     assert hashed("pack:net") != before
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize("change", ["its code", "its course"])
+def test_a_training_does_not_go_on_by_other_code_or_another_course(
+    write, prune, stopped_at, change
+):
+    write("mynet.py", NETWORK)
+    line = "train --model mynet:net --dataset mynet:data --epochs 2 --batch-size 256 -q"
+    line += " -o x.safetensors"
+    with suppress(click.Abort), stopped_at(6):
+        cli.cli.main(line.split(), standalone_mode=False)
+    if change == "its code":
+        write("mynet.py", NETWORK.replace("nn.Flatten()", "nn.Flatten(), nn.Tanh()"))
+    options = ["--no-eval-epochs"] if change == "its course" else []
+    ended = prune(*line.split(), "--resume", *options)
+    assert ended.code == 4
+    what = "plugins" if change == "its code" else "eval_epochs"
+    assert f"it is of another training: {what}" in ended.err

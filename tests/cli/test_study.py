@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from attacks import cut, in_place
 from studies import PLUGIN, RECIPE, Forked, outputs, until
 
 from prunecli import cli
@@ -495,3 +496,16 @@ def test_what_to_print_is_asked_for_once(run):
     ended = run("--status", "--dry-run")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == "error: --status and --dry-run: one or the other\n"
+
+
+@pytest.mark.fault(40)
+@pytest.mark.parametrize("harm", [in_place, cut, lambda path: path.write_bytes(b"short")])
+def test_a_training_whose_state_is_damaged_is_done_anew(forked, run, reference, harm):
+    process = forked("--set", "seed=0", "--only", "dense", nap=0.3)
+    until(STATES[0].exists)
+    process.end(signal.SIGINT)
+    harm(STATES[0])
+    ended = run("--json")
+    assert ran(ended) == 9
+    assert "it is" in ended.err and "so it is done" in ended.err
+    assert outputs("one") == reference
