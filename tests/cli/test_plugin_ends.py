@@ -67,7 +67,7 @@ def test_only_a_signal_may_end_a_job(error, monkeypatch):
     def end(context):
         raise error
 
-    monkeypatch.setattr(STEPS["eval"], "invoke", end)
+    monkeypatch.setattr(STEPS["eval"], "do", end)
     wanted = Terminated if isinstance(error, Terminated) else PruneError
     with pytest.raises(wanted) as found:
         invoke("eval", ["a.safetensors"], Progress())

@@ -129,7 +129,9 @@ def test_status_before_after_and_of_what_a_change_makes_wait(run, states):
 def test_status_after_a_failure(run, states):
     Path("one/mask/seed=0/mask.safetensors").mkdir(parents=True)
     assert run("-q").code == 8
-    reason = "one/mask/seed=0/mask.safetensors: it is a directory; name a file with -o"
+    reason = (
+        "one/mask/seed=0/mask.safetensors: a folder is in the place of the study's file; remove it"
+    )
     assert states()["mask/seed=0"] == f"failed: {reason}"
     assert run("--status").out.splitlines() == [
         f"mask/seed=0: failed: {reason}",

@@ -617,7 +617,7 @@ def test_a_job_that_fails_and_those_that_need_it(run):
     Path("one/scores/method=random/scores.safetensors").mkdir(parents=True)
     out, err = run("one", "--keep-going", code=8)
     assert out == ""
-    assert "scores.safetensors: it is a directory" in err
+    assert "scores.safetensors: a folder is in the place of the study's file" in err
     assert "error: 1 of 10 jobs failed, with 4 more left undone; first scores/method=random" in err
     assert Path("one/result/method=magnitude,density=0.1/result.json").is_file()
     assert not Path("one/table").exists()

@@ -306,7 +306,7 @@ def silent(weight):
 """
 
 
-def test_the_real_worker(crew, checkpoint, tmp_path, monkeypatch, capfd):
+def test_the_real_worker(crew, checkpoint, tmp_path, monkeypatch, capfd, trusting):
     """What is printed does not get in the way, nor is the working folder imported from.
 
     Once nobody is left to give it orders it ends, whatever it does.
@@ -322,6 +322,7 @@ def test_the_real_worker(crew, checkpoint, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(sys, "path", [str(tmp_path / "plugins"), *filter(None, sys.path)])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
+    trusting("scoring")
     heard = Heard()
 
     def score(method, path=checkpoint):

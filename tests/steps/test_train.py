@@ -1,6 +1,5 @@
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -205,28 +204,6 @@ def test_a_mask_on_something_else_than_weights_is_refused(dense, tmp_path):
     write_mask(path, {"conv1.bias": torch.ones(20, dtype=torch.bool)}, {})
     with pytest.raises(Mismatch, match="'conv1.bias'"):
         train(TrainOptions(dense, mask=path, settings={"epochs": 1}), Common())
-
-
-def test_a_run_killed_between_its_mask_and_its_checkpoint_goes_on(tmp_path):
-    settings = {"epochs": 2}
-    pruned = {"pruner": "gradual", "pruner_options": {"density": 0.5}}
-    options = TrainOptions(model="cnn", source=DIGITS, settings=settings, **pruned)
-    common = Common(output=tmp_path / "a.safetensors", force=True)
-    state = tmp_path / "a.state.safetensors"
-    kept = []
-
-    class Keeps(Progress):
-        def advance(self, *given, **facts):
-            if not kept and state.exists():
-                kept.append(state.read_bytes())
-
-    train(options, replace(common, progress=Keeps()))
-    whole = common.output.read_bytes()
-    common.output.unlink()
-    state.write_bytes(kept[0])
-    train(replace(options, resume=True), replace(common, force=False))
-    assert common.output.read_bytes() == whole
-    assert not state.exists()
 
 
 def test_options_are_checked_before_any_data_is_read(dense, monkeypatch):
