@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import math
 import os
 import stat
 from collections.abc import Iterator
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
+from typing import Any, cast
 
 import PIL
 import torch
@@ -22,11 +24,31 @@ from prunecli.data._threads import in_threads
 from prunecli.errors import BadEnvironment, printable, reason
 from prunecli.files.reading import Identity, unreadable
 from prunecli.shortage import raise_shortage
-from prunecli.types import Seen, Stream
+from prunecli.types import F, Seen, Stream
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
+def uncollected(function: F) -> F:
+    """Within the function nothing is looked through for garbage.
+
+    Of ten thousands of files, what is known stays: that would be looked through time and again.
+    """
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            if collects:
+                gc.enable()
+
+    return cast(F, call)
+
+
+@uncollected
 def read_tree(
     root: Path, mode: str, size: int | None = None, stream: bool | None = False
 ) -> tuple[Tensor | Stream, Tensor, list[str]]:
