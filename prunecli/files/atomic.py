@@ -144,7 +144,8 @@ class Files:
             for path in names[-1:]:
                 self._take_name(path, [])
         for path in self.outdated:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
         for folder in {path.parent for path in self.parts}:
             sync_folder(folder)
         if self.journal:
@@ -188,6 +189,7 @@ def _put_back(path: Path) -> Iterator[list[Path]]:
 
 
 def journal_of(path: Path) -> Path:
+    """Where it is noted which files take their names together with this one."""
     return path.with_name(f".{path.name}.commit")
 
 
@@ -196,11 +198,11 @@ def settle(path: Path) -> None:
 
     What the journal speaks of is believed where it is the very file: no other has its times.
     """
-    journal, name = journal_of(path), re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
+    journal, temporary = journal_of(path), re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
     try:
         said = strict_json(read_bytes(journal, 100_000).decode())
         for final, part, identity in said["parts"]:
-            match = name.fullmatch(part)
+            match = temporary.fullmatch(part)
             if match and match[1] == final and _is(path.with_name(part), identity):
                 path.with_name(part).replace(path.with_name(final))
         for outdated, identity in said["outdated"]:

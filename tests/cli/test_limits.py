@@ -87,7 +87,7 @@ def test_too_little_memory_for_torch_is_said(folder, name):
 
 
 @pytest.mark.fault(36)
-@pytest.mark.parametrize("name", ["train", "resume"])
+@pytest.mark.parametrize("name", [pytest.param("train", marks=pytest.mark.slow), "resume"])
 def test_too_little_memory_for_a_training_is_said(folder, name):
     run = check(folder, name, memory=torch_takes() + (80 << 20))
     assert run.is_shortage(), run

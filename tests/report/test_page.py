@@ -141,7 +141,10 @@ no such key: 1
 
 
 @pytest.mark.fault(33)
-@pytest.mark.parametrize("settings", [HOSTILE.encode(), b"\xff\xfe: 1\n", None])
+@pytest.mark.parametrize(
+    "settings",
+    [HOSTILE.encode(), None, pytest.param(b"\xff\xfe: 1\n", marks=pytest.mark.slow)],
+)
 def test_no_matplotlibrc_of_the_current_folder_is_read(tmp_path, settings):
     for name, one in (("dense", DENSE), ("lamp", result(history=HISTORY))):
         (tmp_path / f"{name}.json").write_text(json.dumps(one))
