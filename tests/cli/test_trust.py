@@ -243,6 +243,7 @@ def test_nor_is_the_base_of_a_recipe(folder, prune, command, case):
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     """A package of the user's own."""
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(
         "from torch import nn\n"

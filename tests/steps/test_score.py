@@ -1,5 +1,6 @@
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,7 @@ def test_options_are_checked_and_typed(dense):
 
 def test_a_scorer_of_ones_own_by_import_path(dense, tmp_path, monkeypatch, trusting):
     trusting("mine:negated")
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
     (tmp_path / "mine.py").write_text(
         "def negated(weight, *, power: int = 1):\n    return -weight**power\n"
     )
