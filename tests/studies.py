@@ -3,8 +3,10 @@
 import os
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 from prunecli import cli, code, registry
 
@@ -61,6 +63,23 @@ def until(happens, seconds=60):
     while not happens():
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+@contextmanager
+def undisturbed(path, output):
+    """In a folder with the recipe and the plugin, what the study leaves, one job after the other.
+
+    Within, that is the current folder, and where the plugin is imported from.
+    """
+    (path / "slowly.py").write_text(PLUGIN)
+    (path / "r.yaml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path)
+        patch.chdir(path)
+        anew()
+        line = f"run r.yaml --threads 1 -q -o {output}"
+        cli.cli.main(line.split(), standalone_mode=False)
+        yield path / output
 
 
 def anew():

@@ -130,17 +130,22 @@ def mask(
             raise Mismatch(f"{file.label}: an earlier mask has removed all of its weights")
         facts = _facts(selection, kept, budget, before)
         described = (file.meta or {}).get("model")
-        if described and not registry.may_find("models", described["name"]):
-            name = described["name"]
-            common.progress.warn(
-                f"only a file names the network {name!r}, so it is not built: whether any path is "
-                f"left is not known (--trust {name})"
-            )
+        _warn_if_unknown(described, common)
         facts["collapse"] = collapse_facts(kept, described, file.shapes)
         _report(facts, selection, common)
         lineage = scorer.facts() | {"scores": None} if scorer else _lineage_of_scores(file, scoring)
         write_mask(target, kept, lineage | facts)
     return output
+
+
+def _warn_if_unknown(described: Mapping[str, Any] | None, common: Common) -> None:
+    """Say that a network is not looked at, where only a file names its code."""
+    if described and not registry.may_find("models", described["name"]):
+        name = described["name"]
+        common.progress.warn(
+            f"only a file names the network {name!r}, so it is not built: whether any path is "
+            f"left is not known (--trust {name})"
+        )
 
 
 @dataclass(frozen=True)

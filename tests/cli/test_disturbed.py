@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 from attacks import DISTURBANCES, LINKS, NO_FILES, dangling
-from studies import PLUGIN, RECIPE, Forked, anew, outputs
+from studies import PLUGIN, RECIPE, Forked, anew, outputs, undisturbed
 
-from prunecli import cli
 from prunecli.files.claims import is_plain
 
 ROUNDS = [pytest.param(seed, marks=[] if seed < 2 else pytest.mark.slow) for seed in range(100)]
@@ -28,16 +27,8 @@ GUESSED = (
 @pytest.fixture(scope="module")
 def reference(environment, tmp_path_factory):
     """What the study leaves undisturbed."""
-    path = tmp_path_factory.mktemp("undisturbed")
-    (path / "slowly.py").write_text(PLUGIN)
-    (path / "r.yaml").write_text(RECIPE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(path)
-        patch.chdir(path)
-        anew()
-        line = "run r.yaml --threads 1 -q -o one"
-        cli.cli.main(line.split(), standalone_mode=False)
-    return outputs(path / "one")
+    with undisturbed(tmp_path_factory.mktemp("undisturbed"), "one") as left:
+        return outputs(left)
 
 
 THEIRS = {

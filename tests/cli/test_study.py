@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 from attacks import cut, in_place
-from studies import PLUGIN, RECIPE, Forked, outputs, until
+from studies import PLUGIN, RECIPE, Forked, outputs, undisturbed, until
 
-from prunecli import cli
 from prunecli.cli import _study
 from prunecli.cli._study import Clock, Live, Log, duration, watcher
 from prunecli.files.claims import is_locked, locked
@@ -28,15 +27,8 @@ STATES = [path.with_name("ckpt.state.safetensors") for path in DENSE]
 @pytest.fixture(scope="module")
 def folder(environment, tmp_path_factory):
     """The recipe, and what it leaves undisturbed, one job after the other, in `reference`."""
-    path = tmp_path_factory.mktemp("study")
-    (path / "slowly.py").write_text(PLUGIN)
-    (path / "r.yaml").write_text(RECIPE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(path)
-        patch.chdir(path)
-        arguments = ["run", "r.yaml", "--threads", "1", "-q", "-o", "reference"]
-        cli.cli.main(arguments, standalone_mode=False)
-        yield path
+    with undisturbed(tmp_path_factory.mktemp("study"), "reference") as left:
+        yield left.parent
 
 
 @pytest.fixture
