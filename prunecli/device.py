@@ -47,13 +47,6 @@ def pick_device(name: str, own: int | None = None) -> torch.device:
     return device
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def set_threads(count: int) -> int:
     """Compute with so many CPU threads; gives how many it was before."""
     before = torch.get_num_threads()

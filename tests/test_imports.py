@@ -27,7 +27,7 @@ LAYERS = [
     ["flow", "graph", "selection", "schedules", "quotas", "pattern", "masks", "untouched"],
     ["files"],
     ["parts"],
-    ["types", "seeds", "values", "interrupts", "trust", "shortage"],
+    ["types", "seeds", "values", "interrupts", "trust", "machine", "shortage"],
     ["errors", "__init__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,5 +1,8 @@
 """Images decoded batch by batch: the very same batches as from memory."""
 
+import threading
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from prunecli.errors import BadInput
 from prunecli.steps._common import Common, Source, fingerprint
 from prunecli.steps.score import Scoring, score
 from prunecli.steps.train import TrainOptions, train
+from prunecli.streaming import AHEAD, decoded
 from prunecli.types import Stream
 from prunecli.world import World
 
@@ -138,7 +142,7 @@ def test_an_image_that_cannot_be_read_is_named_when_its_turn_comes(tree):
 
 
 @pytest.mark.fault(32)
-@pytest.mark.parametrize("batch", [5, 24])  # by worker processes, and by this one
+@pytest.mark.parametrize("batch", [5, 24])  # ahead of time, and when it is needed
 def test_an_image_that_is_replaced_after_it_was_hashed_is_named(tree, batch):
     streamed = folder(tree, "train", size=16, stream=True)
     image = tree / "train" / "b" / "3.png"
@@ -172,3 +176,21 @@ def test_a_stream_is_recognised_by_names_and_contents_of_its_files(tree):
     with (tree / "train" / "a" / "00.png").open("ab") as file:
         file.write(b"x")
     assert fingerprint(folder(tree, "train", size=16, stream=True)) != renamed
+
+
+@pytest.mark.fault(36)
+def test_batches_need_no_other_process_nor_its_shared_memory(tree, monkeypatch):
+    monkeypatch.setattr(BaseProcess, "start", lambda process: pytest.fail("a process"))
+    data = folder(tree, "train", size=16, stream=True)
+    assert len(list(ImageBatches(data, CPU, 5).plain())) == 5
+
+
+def test_no_more_is_decoded_than_soon_needed_and_nothing_after_the_last_batch(tree):
+    images, read = folder(tree, "train", size=16, stream=True).images, []
+    counted = replace(images, read=lambda file, row: read.append(file.path))
+    batches = decoded(counted, list(torch.arange(24).split(3)), pin=False)
+    before = threading.active_count()
+    next(batches)
+    batches.close()
+    assert 3 <= len(read) <= 3 * (1 + AHEAD)
+    assert threading.active_count() == before

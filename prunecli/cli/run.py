@@ -138,7 +138,7 @@ def tell_status(jobs: list[Job], params: Mapping[str, Any]) -> None:
 
 def threads(params: Mapping[str, Any]) -> int | None:
     """CPU threads of a job; None for as many as torch takes."""
-    from prunecli.device import cores
+    from prunecli.machine import cores
 
     if params["threads"] or (params["jobs"] or 1) == 1:
         given: int | None = params["threads"]

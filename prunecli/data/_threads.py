@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TypeVar
+
+from prunecli.machine import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,5 +25,5 @@ def in_threads(work: Callable[[T], R], items: Sequence[T], at_once: int = 64) ->
     starts = range(0, len(items), at_once)
     if len(starts) < 2:
         return do(0)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         return list(chain.from_iterable(pool.map(do, starts)))

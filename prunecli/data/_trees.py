@@ -23,6 +23,7 @@ from prunecli.data._pixels import fill, size_of
 from prunecli.data._threads import in_threads
 from prunecli.errors import BadEnvironment, printable, reason
 from prunecli.files.reading import Identity, unreadable
+from prunecli.machine import memory
 from prunecli.shortage import raise_shortage
 from prunecli.types import F, Seen, Stream
 
@@ -112,11 +113,6 @@ def _is_streamed(root: Path, size: int, asked: bool | None) -> bool:
             "--dataset folder --dataset-opt stream=true, or size=64"
         )
     return False
-
-
-def memory() -> int:
-    """Bytes of memory that the machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _scan(folder: Path) -> Iterator[tuple[str, os.stat_result]]:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from prunecli import registry
-from prunecli.device import cores, keep_freed_memory
+from prunecli.device import keep_freed_memory
 from prunecli.errors import Mismatch, NotFinite
 from prunecli.files.artifacts import pruned_before
 from prunecli.files.tensors import TensorFile
+from prunecli.machine import cores
 from prunecli.masks import all_finite
 from prunecli.parts import PART, Parted, one_thread
 

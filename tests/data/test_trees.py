@@ -1,7 +1,6 @@
 import errno
 import json
 import os
-import pickle
 import shutil
 from pathlib import Path
 
@@ -124,16 +123,6 @@ def test_a_corrupt_image_is_named(tmp_path):
     (tmp_path / "train" / "b" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with pytest.raises(BadInput, match=r"b.1\.png: not a readable image"):
         load("folder", tmp_path)
-
-
-def test_a_stream_goes_to_processes_however_they_are_started(tmp_path):
-    stream = load("folder", make_tree(tmp_path), stream=True).images
-    there = pickle.loads(pickle.dumps(stream))
-    ours, theirs = torch.zeros(2, *stream.one, dtype=torch.uint8)
-    stream.read(stream.files[4], ours)
-    there.read(there.files[4], theirs)
-    assert torch.equal(ours, theirs)
-    assert (ours == 110).all()
 
 
 def test_decoded_images_are_cached_until_a_file_changes(tmp_path, cache, monkeypatch):
