@@ -13,7 +13,7 @@ import click
 
 from prunecli import registry
 from prunecli.cli._streams import print_path
-from prunecli.cli._values import KeyValue, Named, as_dict
+from prunecli.cli._values import KeyValue, Named, Place, as_dict
 from prunecli.errors import BadUsage, printable
 from prunecli.shortage import raise_shortage
 from prunecli.trust import trust
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from prunecli.steps.score import Scoring
 
 F = TypeVar("F", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path)
+FILE = Place(path_type=Path)
 RESERVE = 1 << 23
 """Bytes to let go of where memory is short, so that there is room to say so."""
 
@@ -120,7 +120,7 @@ verbose_option = click.option(
 )
 common_options = stack(
     # As text: a path does not keep the slash at its end.
-    click.option("-o", "--output", type=click.Path(), help="Where to write; derived if not given."),
+    click.option("-o", "--output", type=Place(), help="Where to write; derived if not given."),
     click.option("--force", is_flag=True, help="Replace an existing output."),
     click.option("--wait", is_flag=True, help="Wait for another process that writes the output."),
     click.option(

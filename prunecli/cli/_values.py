@@ -9,6 +9,7 @@ import click
 
 from prunecli import registry
 from prunecli.errors import BadUsage
+from prunecli.machine import at_home
 
 if TYPE_CHECKING:
     _Text = click.ParamType[str]
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     _Pair = click.ParamType[tuple[str, str]]
 else:  # click before 8.4 cannot be subscripted
     _Text = _Number = _Pair = click.ParamType
+
+
+class Place(click.Path):
+    """A path, maybe in the user's folder; see `machine.at_home`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(at_home(value), param, ctx)
 
 
 class Named(_Text):

@@ -19,6 +19,7 @@ from prunecli.data._threads import in_threads
 from prunecli.errors import PruneError
 from prunecli.files.atomic import bytes_of, write_tensors
 from prunecli.files.tensors import TensorFile
+from prunecli.machine import at_home
 from prunecli.shortage import raise_shortage
 
 Forms: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
@@ -74,7 +75,7 @@ def keep(name: str, tensors: dict[str, Tensor]) -> None:
 def _place(name: str) -> Path:
     """In `PRUNECLI_CACHE`, else `prunecli` in the user's cache folder. Raises OSError."""
     if named := os.environ.get("PRUNECLI_CACHE"):
-        return Path(named) / f"{name}.safetensors"
+        return Path(at_home(named)) / f"{name}.safetensors"
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError as error:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from prunecli.errors import BadUsage, suggest
+from prunecli.machine import at_home
 from prunecli.recipe.matrix import places
 from prunecli.recipe.parse import Place, texts
 from prunecli.recipe.read import Axes, Recipe, Step
@@ -113,7 +114,7 @@ def _check_paths(recipe: Recipe, jobs: list[Job]) -> None:
         for argument in job.arguments[2:]:  # after its own --output
             if Path(argument).name not in names:
                 continue
-            writer = writers.get(os.path.realpath(argument))
+            writer = writers.get(os.path.realpath(at_home(argument)))
             if writer is None or writer.name in job.needs:
                 continue
             mend = f"refer to it as '@{writer.step}'" if writer != job else "name another file"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prunecli.errors import BadUsage, printable, suggest
+from prunecli.machine import at_home
 from prunecli.recipe.parse import Lines, Place, load_yaml, texts
 
 KEYS = {"version", "name", "description", "vars", "matrix", "steps"}
@@ -87,7 +88,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any], commands: Iterable[str
         return _read(recipe, document, {}, overrides, commands)
     settings = _table(recipe, document, "set")
     recipe.raise_faults()
-    base = path.parent / str(document["base"])
+    base = path.parent / at_home(str(document["base"]))
     document, lines = load_yaml(base)
     if not isinstance(document, dict) or "base" in document:
         raise BadUsage(f"{printable(str(base))}: a base is a recipe with steps of its own")

@@ -11,6 +11,7 @@ from pathlib import Path
 import prunecli
 from prunecli.errors import BadInput, BadUsage, printable, suggest
 from prunecli.files.texts import read_text
+from prunecli.machine import at_home
 from prunecli.recipe.parse import load_yaml, texts
 
 PLACE = "share/prunecli/recipes"
@@ -81,7 +82,7 @@ def _referred_to(recipe: Path) -> tuple[str, list[str]]:
 
 def _below(recipe: Path, path: Path, other: str) -> Path:
     """The path from the recipe's folder to what a recipe at `path` from there names."""
-    beside = Path(os.path.normpath(path.parent / other))
+    beside = Path(os.path.normpath(path.parent / at_home(other)))
     if beside.is_absolute() or ".." in beside.parts:
         label = printable(str(recipe.parent / path))
         mend = "copy it by hand, and name the copy in the recipe"
