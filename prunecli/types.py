@@ -24,6 +24,13 @@ Params: TypeAlias = dict[str, Tensor]
 """The prunable weights of a model by name, live (not copies)."""
 
 
+def form(given: Any) -> str:
+    """'float32 [10, 3, 28, 28]', for messages; of what is no tensor the name of its type."""
+    if not isinstance(given, Tensor):
+        return type(given).__name__
+    return f"{str(given.dtype).removeprefix('torch.')} {list(given.shape)}"
+
+
 class Batches(Protocol):
     """Labelled batches for scoring: (inputs [B, C, H, W] float32, labels [B] int64).
 

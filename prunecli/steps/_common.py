@@ -26,6 +26,7 @@ from prunecli.masks import kept_counts, prunable, prunable_names
 from prunecli.parts import Parted, held, parted
 from prunecli.seeds import derive_seed
 from prunecli.shortage import raise_shortage
+from prunecli.steps._data import loaded
 from prunecli.steps._network import UNFIT, at_hand, build_model, built_small, most_values, on_meta
 from prunecli.types import Images, Mask, Progress, Stream
 
@@ -85,8 +86,7 @@ def _images(
 
     `here` is what a relative folder starts from.
     """
-    load: Callable[..., Images] = registry.find("data", dataset)
-    return load(data_dir, split, download, **json.loads(options))
+    return loaded(dataset, data_dir, split, download, json.loads(options))
 
 
 def stem(path: Path) -> str:

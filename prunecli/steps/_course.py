@@ -15,6 +15,7 @@ from prunecli.flops import count_flops
 from prunecli.masks import apply_, classifier, left_in, prunable
 from prunecli.registry import takes_model
 from prunecli.steps._common import options_with_seed
+from prunecli.steps._tensor_scores import check_form
 from prunecli.steps.score import check_scores, check_weight, network_scores
 from prunecli.training.loop import EVAL_BATCH
 from prunecli.types import Batches, Course, Images, Mask, Params, Progress, Pruner, Scores
@@ -101,5 +102,7 @@ def _tensor_scores(
         if name in mask:
             apply_({name: weight}, {name: mask[name]})
         check_weight(name, weight, "the network")
-        scores[name] = function(weight, **options_with_seed(function, options, seed, name)).float()
+        found = function(weight, **options_with_seed(function, options, seed, name))
+        check_form(found, weight.shape, name, function)
+        scores[name] = found.float()
     return scores

@@ -18,6 +18,7 @@ from prunecli.device import autocast
 from prunecli.errors import NotFinite, some
 from prunecli.masks import aligned, apply_
 from prunecli.seeds import derive_seed
+from prunecli.training.given import mask_of, penalty_of, weights_of
 from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState
 from prunecli.training.statistics import shared_statistics
@@ -150,12 +151,12 @@ def _step(
     penalty, so that what they add up to is the loss and the gradient of a single process.
     """
     params = state.params
-    weights = state.pruner.weights(params, clock)
+    weights = weights_of(state.pruner, params, clock)
     own = world.apart(derive_seed(seed, "step", clock.step), inputs.device)
     with own, autocast(settings.precision, inputs.device):
         logits = _logits(state.model, weights, inputs, world, count)
         loss = F.cross_entropy(logits, labels, reduction="sum") / count
-    penalty = state.pruner.penalty(params, clock)
+    penalty = penalty_of(state.pruner, params, clock)
     total = loss if penalty is None else loss + penalty / world.size
     torch.autograd.backward(total)
     loss, total = loss.detach(), total.detach()
@@ -182,7 +183,7 @@ def _tested(
 ) -> dict[str, float]:
     """What the log says of the test set."""
     with torch.no_grad():
-        weights = state.pruner.weights(state.params, clock)
+        weights = weights_of(state.pruner, state.params, clock)
     result = evaluate(state.model, test, settings.precision, state.device, weights)
     return {"top1": result["top1"], "test_loss": result["loss"]}
 
@@ -196,7 +197,7 @@ class _Masker:
         self.kept: Mask = {}
 
     def __call__(self, clock: Clock) -> None:
-        mask = self.pruner.mask(self.params, clock)
+        mask = mask_of(self.pruner, self.params, clock, self.seen)
         if mask is not self.seen:
             self.seen = mask
             self.kept = aligned(mask, self.params)

@@ -37,10 +37,6 @@ FAILS = [
     (f"{SCORE} own_plugins:boom", "method 'own_plugins:boom' failed: RuntimeError: boom"),
     (f"{SCORE} own_plugins:networked", "method 'own_plugins:networked' failed: KeyError: 'boom'"),
     (f"{TRAIN} own_plugins:net", "model 'own_plugins:net' failed: RuntimeError: boom"),
-    (
-        "eval dense.safetensors -o x.json --dataset own_plugins:no_images",
-        "data set 'own_plugins:no_images' failed: OSError: boom",
-    ),
     (f"{TRAIN} cnn --pruner own_plugins:Late", "pruner 'own_plugins:Late' failed: ValueError"),
 ]
 GIVES = [
@@ -78,6 +74,13 @@ def test_one_that_raises_is_named_and_not_taken_for_a_bug_of_prunecli(failed, li
     message = failed(line, 1)
     assert message.startswith(words)
     assert message.endswith("; PRUNECLI_DEBUG=1 shows where")
+
+
+def test_a_data_set_that_fails_is_one_that_is_not_there(failed):
+    message = failed("eval dense.safetensors -o x.json --dataset own_plugins:no_images", 6)
+    assert message == (
+        "data set 'own_plugins:no_images' failed: OSError: boom; PRUNECLI_DEBUG=1 shows where"
+    )
 
 
 @pytest.mark.parametrize(("line", "words"), GIVES)
