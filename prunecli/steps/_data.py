@@ -99,7 +99,7 @@ def _classes(classes: Any) -> list[str]:
 
 def _norm(what: str, given: Any, channels: int, least: float) -> list[float]:
     """A number for each channel, of pixels from 0 to 1."""
-    wanted = f"it must be {channels} numbers, one a channel, of pixels scaled to [0, 1]"
+    wanted = f"it must be a number for each channel ({channels}), of pixels scaled to [0, 1]"
     try:
         numbers = [float(number) for number in given]
     except (TypeError, ValueError, RuntimeError):

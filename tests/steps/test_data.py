@@ -62,7 +62,7 @@ ODD = {
     "no tensor": ({"images": [1, 2]}, "images that are list; they must be uint8 [number, height"),
     "channels first": (
         {"images": torch.ones(6, 3, 32, 32).byte()},
-        "mean=[0.5, 0.5, 0.5]; it must be 32 numbers, one a channel",
+        "mean=[0.5, 0.5, 0.5]; it must be a number for each channel (32)",
     ),
     "none": ({"images": torch.ones(0, 4, 5, 3).byte()}, "images of shape [0, 4, 5, 3]; there must"),
     "an empty stream": (
@@ -84,8 +84,8 @@ ODD = {
     "a class twice": ({"classes": list("aba")}, "the class 'a' twice"),
     "numbered classes": ({"classes": [0, 1, 2]}, "the class 0; classes have names"),
     "a number of classes": ({"classes": 3}, "classes of type int; they are a list of names"),
-    "a single mean": ({"mean": [0.5]}, "mean=[0.5]; it must be 3 numbers, one a channel"),
-    "a scalar mean": ({"mean": 0.5}, "mean=0.5; it must be 3 numbers"),
+    "a single mean": ({"mean": [0.5]}, "mean=[0.5]; it must be a number for each channel (3)"),
+    "a scalar mean": ({"mean": 0.5}, "mean=0.5; it must be a number for each channel"),
     "means of bytes": ({"mean": [125.0] * 3}, "of pixels scaled to [0, 1]"),
     "NaN": ({"mean": [float("nan")] * 3}, "mean=[nan, nan, nan]"),
     "no deviation": ({"std": [0.2, 0.0, 0.2]}, "std=[0.2, 0.0, 0.2]; it must be"),
