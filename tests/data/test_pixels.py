@@ -58,7 +58,7 @@ def test_every_format_is_read(tmp_path):
     for suffix in suffixes:
         path = tmp_path / f"x.{suffix}"
         Image.new("L", (5, 4), 200).save(path)
-        assert size_of(path, Identity.of(path.stat())) == (4, 5)
+        assert size_of(path, Identity.of(path.stat()), "RGB") == (4, 5)
         assert (filled(path, (4, 5, 3)).int() - 200).abs().max() <= 1
         assert filled(path, (4, 5, 1), "L").shape == (4, 5, 1)
 
@@ -77,7 +77,7 @@ def test_no_program_is_run_for_an_image(tmp_path, monkeypatch):
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
     Image.new("RGB", (8, 8)).save(path, "EPS")
     with pytest.raises(BadInput, match=r"x\.png: not a readable image \(it is none of BMP, DIB"):
-        size_of(path, Identity.of(path.stat()))
+        size_of(path, Identity.of(path.stat()), "RGB")
     with pytest.raises(BadInput, match="it is none of"):
         filled(path, (8, 8, 3), size=8)
     assert not canary.exists()
