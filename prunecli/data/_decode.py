@@ -44,8 +44,11 @@ def decoded(image: Image.Image, mode: str) -> Image.Image:
     key = _key(image)
     image.load()
     _turn(image)
-    straight = "RGBA" if key is not None and image.mode == "P" else STRAIGHT.get(image.mode)
-    image = image.convert(straight) if straight else image
+    if key is not None and image.mode not in DEEP:
+        image.info["transparency"] = key
+        image = image.convert("RGBA")
+    elif image.mode in STRAIGHT:
+        image = image.convert(STRAIGHT[image.mode])
     opacity = _opacity(image, key)
     colours = _colours(image, mode)
     if opacity is not None:
@@ -86,12 +89,12 @@ def _key(image: Image.Image) -> object:
     """
     key = image.info.get("transparency")
     tiles = getattr(image, "tile", None)
-    if key is None or image.mode == "P" or not tiles:
+    if key is None or image.mode == "P" or image.mode in DEEP:
         return key
-    raw = tiles[0][3]
-    if raw == "RGB;16B":  # whose upper halves become the pixels
-        return tuple(value >> 8 for value in key)
-    return key * SHADES.get(raw, 1) if isinstance(raw, str) else key
+    raw = tiles[0][3] if tiles else ""
+    if isinstance(key, tuple):  # of 16 bits, the upper halves become the pixels
+        return tuple(value >> 8 if raw == "RGB;16B" else value & 255 for value in key)
+    return key * SHADES.get(raw if isinstance(raw, str) else "", 1) & 255
 
 
 def _opacity(image: Image.Image, key: object) -> Image.Image | None:
@@ -102,10 +105,7 @@ def _opacity(image: Image.Image, key: object) -> Image.Image | None:
         return None if idle else alpha
     if key is None:
         return None
-    pixels = np.asarray(image.convert("L") if image.mode == "1" else image)
-    differs = pixels != np.asarray(key)
-    seen = differs.any(-1) if differs.ndim == 3 else differs
-    return Image.fromarray(seen.astype(np.uint8) * np.uint8(255))
+    return Image.fromarray((np.asarray(image) != key).view(np.uint8) * np.uint8(255))
 
 
 def _colours(image: Image.Image, mode: str) -> Image.Image:
