@@ -85,6 +85,7 @@ def _opened(path: Path, raw: bytes) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError:  # which tells where in memory the bytes are
         what = f"it is none of {', '.join(FORMATS)}, or of a kind that Pillow does not read"
+        what = what if raw else "it is empty"
     except Image.DecompressionBombError:
         what = f"it has over {MOST_PIXELS:,} pixels"
     except Exception as error:  # whatever Pillow makes of a broken file
