@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def _check_full(tree: Tree) -> None:
         )
 
 
-def check_alike(place: Path, others: list[Path]) -> None:
+def check_alike(tree: Tree, others: Sequence[Path]) -> None:
     """Raise Mismatch unless the first of the other splits' folders that is there has our classes.
 
     A label is a place among the classes, and would mean another one there.
@@ -85,8 +85,9 @@ def check_alike(place: Path, others: list[Path]) -> None:
     other = next((other for other in others if is_folder(other)), None)
     if other is None:
         return
-    ours, theirs = ({n for n, s in _scan(at) if _is_class(n, s)} for at in (place, other))
-    for lone, where, lacks in ((ours - theirs, place, other), (theirs - ours, other, place)):
+    own, place = set(tree.classes), tree.root
+    theirs = {name for name, status in _scan(other) if _is_class(name, status)}
+    for lone, where, lacks in ((own - theirs, place, other), (theirs - own, other, place)):
         if lone:
             raise Mismatch(
                 f"{printable(str(where))}: {printable(str(lacks))} lacks its classes "

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunecli.data._classes import check_alike
 from prunecli.data._trees import find_split, read_tree
 from prunecli.errors import BadEnvironment, BadInput, printable, reason
 from prunecli.shortage import raise_shortage
@@ -35,12 +34,12 @@ def read_named(
     BadInput if a tree does not have as many classes as the data set, Mismatch if its splits differ.
     """
     if folder := find_split(root, name, split):
-        tree = read_tree(folder, mode)
+        other = root / name / ("test" if split == "train" else "train")
+        tree = read_tree(folder, mode, others=[other])
         if len(tree[2]) != classes:
             raise BadInput(
                 f"{printable(str(folder))}: {name!r} has {classes} classes, not {len(tree[2])}"
             )
-        check_alike(folder, [root / name / ("test" if split == "train" else "train")])
         return tree
     datasets = import_module("torchvision.datasets")  # takes long, so only where it is needed
     try:

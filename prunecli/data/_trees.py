@@ -6,6 +6,7 @@ import gc
 import hashlib
 import math
 import os
+from collections.abc import Sequence
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from PIL import ImageMode
 from torch import Tensor
 
 from prunecli.data._cache import cached
-from prunecli.data._classes import is_folder, survey
+from prunecli.data._classes import check_alike, is_folder, survey
 from prunecli.data._contents import contents
 from prunecli.data._decode import DECODER
 from prunecli.data._pixels import fill, size_of
@@ -46,7 +47,11 @@ def uncollected(function: F) -> F:
 
 @uncollected
 def read_tree(
-    root: Path, mode: str, size: int | None = None, stream: bool | None = False
+    root: Path,
+    mode: str,
+    size: int | None = None,
+    stream: bool | None = False,
+    others: Sequence[Path] = (),
 ) -> tuple[Tensor | Stream, Tensor, list[str], tuple[str, ...]]:
     """Images [N, H, W, C] uint8, labels [N] int64, class names and notes of `ROOT/CLASS/*`.
 
@@ -54,11 +59,14 @@ def read_tree(
     the shorter side is scaled to it and the middle is cut out square; without, all images must be
     of one size. Decoded images are cached on disk, keyed by every file's name and content; with
     `stream` they are neither cached nor held in memory, which None leaves to how many there are.
+    `others` are where another split may lie, the first that is there.
 
     Raises BadEnvironment if there is no such tree, or if it does not fit into memory, BadInput
-    naming an image that cannot be read, or a class without any.
+    naming an image that cannot be read, or a class without any, Mismatch if the other split has
+    other classes.
     """
     tree = survey(root)
+    check_alike(tree, others)
     names = [name for images in tree.images for name, _ in images]
     identities = [identity for images in tree.images for _, identity in images]
     labels = [label for label, images in enumerate(tree.images) for _ in images]

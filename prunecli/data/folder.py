@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prunecli.data._classes import check_alike, is_folder
+from prunecli.data._classes import is_folder
 from prunecli.data._part import part
 from prunecli.data._trees import read_tree
 from prunecli.errors import BadEnvironment, BadUsage, printable
@@ -43,8 +43,9 @@ def folder(
         raise BadEnvironment(
             f"{printable(str(places[0]))}: there is no such folder; name its parent by --data-dir"
         )
-    check_alike(place, [root / name for name in OTHERS.get(split, ["train"])])
-    images, labels, classes, notes = read_tree(place, "L" if grey else "RGB", size, stream)
+    others = [root / name for name in OTHERS.get(split, ["train"])]
+    mode = "L" if grey else "RGB"
+    images, labels, classes, notes = read_tree(place, mode, size, stream, others)
     most = max(PAD, min(images.shape[1:3]))
     if pad > most:  # all images are held with their border
         raise BadUsage(f"pad={pad}: it must be at most the images' side, {most}")

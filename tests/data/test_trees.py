@@ -78,7 +78,8 @@ def test_hidden_folders_are_no_classes_and_named_sets_have_all_of_theirs(tmp_pat
     make_tree(tmp_path / "mnist", tuple("0123456789"), (28, 28), colour=False)
     (tmp_path / "mnist" / "train" / ".ipynb_checkpoints").mkdir()
     assert load("mnist", tmp_path).labels.max() == 9
-    (tmp_path / "mnist" / "train" / "4").rename(tmp_path / "4")
+    for split in ("train", "test"):
+        shutil.rmtree(tmp_path / "mnist" / split / "4")
     with pytest.raises(BadInput, match="'mnist' has 10 classes, not 9"):
         load("mnist", tmp_path)
 
