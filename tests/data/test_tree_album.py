@@ -106,6 +106,7 @@ EMPTY = {
 }
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("kind", EMPTY)
 def test_a_class_without_images_is_refused(tmp_path, kind, split):
