@@ -98,6 +98,8 @@ class Stream:
     read: Callable[[Seen, Tensor], None]
     """Decodes a file into uint8 [H, W, C]. Raises BadInput for one that it cannot, or that is
     another one by now."""
+    how: str = ""
+    """What the pixels depend on besides the files."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -125,6 +127,8 @@ class Images:
     std: list[float]
     pad: int = 0
     flip: bool = False
+    notes: tuple[str, ...] = ()
+    """What was found with the images that whoever uses them should know."""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -174,7 +174,7 @@ source_options = stack(
     key_values("--dataset-opt", "Option of the data set; repeatable."),
     click.option(
         "--data-dir",
-        type=FILE,
+        type=Place(path_type=Path, readable=False),  # of a study's job, it is for that to say
         default="data",
         show_default=True,
         envvar="PRUNECLI_DATA_DIR",

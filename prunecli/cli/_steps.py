@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,9 +94,16 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
     step = STEPS[command]
     step_context = context(command, ["--force", *["--resume"] * step.resumable, *argv])
     step_context.obj = progress
+    stdout = redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8", "replace"))
+    with _own_fault(), stdout, step_context:
+        step.do(step_context)
+
+
+@contextmanager
+def _own_fault() -> Iterator[None]:
+    """Within, what nobody foresaw is a PruneError: it fails this job, and no other one."""
     try:
-        with redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8", "replace")), step_context:
-            step.do(step_context)
+        yield
     except (PruneError, BrokenPipeError, Terminated):
         raise
     except (Exception, SystemExit) as error:
@@ -167,13 +174,17 @@ def planned(
 
 
 def inputs(job: Job) -> Mapping[str, Any]:
-    """All that a job's output depends on besides the program."""
+    """All that a job's output depends on besides the program.
+
+    Raises PruneError where that cannot be told, also for what nobody foresaw.
+    """
     from prunecli.steps.inputs import dependencies
 
     params = _params(job.command, tuple(job.arguments))
     command = STEPS[job.command]
     flags = {str(option.name) for option in command.params if option.default is not None}
-    return dependencies(params, command.reads(params), flags, command.named(params), job.reads)
+    with _own_fault():  # data sets are read, which may be other people's code
+        return dependencies(params, command.reads(params), flags, command.named(params), job.reads)
 
 
 def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:

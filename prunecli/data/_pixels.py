@@ -6,28 +6,49 @@ import hashlib
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from threading import Lock
+from threading import Condition
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 from torch import Tensor
 
 from prunecli.data._contents import check_bytes
+from prunecli.data._decode import decoded
 from prunecli.errors import BadInput, PruneError, printable
 from prunecli.files.reading import CHANGED, Identity, unchanged, unreadable
 from prunecli.shortage import raise_shortage
 from prunecli.types import Seen
 
-FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+AVIF = ("AVIF",) if "avif" in features.get_supported() else ()
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", *AVIF)
 """No others are tried: Pillow has some read by programs, whatever the file is called."""
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 27
-LARGE = 1 << 22
-"""Pixels of an image that only one thread decodes at a time, for each takes some bytes twice."""
 
-_large = Lock()
+
+class _Room:
+    """Lets so many pixels be decoded at a time, by all threads together: each takes some bytes."""
+
+    def __init__(self, pixels: int) -> None:
+        self.left, self.changed = pixels, Condition()
+
+    @contextmanager
+    def of(self, pixels: int) -> Iterator[None]:
+        """Wait until there is room. No image has more pixels than there is room for in all."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.left >= pixels)
+            self.left -= pixels
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.left += pixels
+                self.changed.notify_all()
+
+
+_room = _Room(MOST_PIXELS)
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # they are refused
 
 
@@ -40,18 +61,25 @@ def fill(file: Seen, row: Tensor, mode: str, size: int | None) -> None:
     if hashlib.sha256(raw).hexdigest() != file.sha256:
         raise BadInput(CHANGED.format(printable(str(file.path))))
     with _opened(file.path, raw) as image:
-        if size is None:
-            _check_size(file.path, (image.height, image.width), tuple(row.shape[:2]))
-        with _large if math.prod(image.size) > LARGE else nullcontext():
-            whole = image.convert(mode)
+        first = (row.shape[1], row.shape[0])
+        if size is None and sorted(image.size) != sorted(first):  # before it takes memory
+            raise _odd_size(file.path, image.size, first)
+        with _room.of(math.prod(image.size)):
+            whole = decoded(image, mode)
+            if size is None and whole.size != first:
+                raise _odd_size(file.path, whole.size, first)
             pixels = np.asarray(whole if size is None else _square(whole, size))
     row.numpy()[...] = pixels.reshape(row.shape)
 
 
-def size_of(path: Path, identity: Identity) -> tuple[int, int]:
-    """Height and width of an image that is this file. Raises BadInput as `fill` does."""
+def size_of(path: Path, identity: Identity, mode: str) -> tuple[int, int]:
+    """Height and width of an image that is this file, once it is decoded to `mode`.
+
+    Raises BadInput as `fill` does.
+    """
     with _opened(path, _bytes(path, identity)) as image:
-        return image.height, image.width
+        width, height = decoded(image, mode).size
+    return height, width
 
 
 def _bytes(path: Path, identity: Identity) -> bytes:
@@ -75,7 +103,8 @@ def _opened(path: Path, raw: bytes) -> Iterator[Image.Image]:
     except PruneError:
         raise
     except UnidentifiedImageError:  # which tells where in memory the bytes are
-        what = f"it is none of {', '.join(FORMATS)}"
+        what = f"it is none of {', '.join(FORMATS)}, or of a kind that Pillow does not read"
+        what = what if raw else "it is empty"
     except Image.DecompressionBombError:
         what = f"it has over {MOST_PIXELS:,} pixels"
     except Exception as error:  # whatever Pillow makes of a broken file
@@ -100,9 +129,9 @@ def _middle(side: int, scaled: int, size: int) -> tuple[float, float]:
     return start * side / scaled, (start + size) * side / scaled
 
 
-def _check_size(path: Path, own: tuple[int, ...], first: tuple[int, ...]) -> None:
-    if own != first:
-        raise BadInput(
-            f"{printable(str(path))}: its size {own} is not that of the first image, {first}; "
-            "give one to scale to, as in --dataset-opt size=64"
-        )
+def _odd_size(path: Path, own: tuple[int, int], first: tuple[int, int]) -> BadInput:
+    """Of widths and heights; what it says are heights and widths."""
+    return BadInput(
+        f"{printable(str(path))}: its size {own[::-1]} is not that of the first image, "
+        f"{first[::-1]}; give one to scale to, as in --dataset-opt size=64"
+    )

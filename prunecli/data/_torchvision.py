@@ -24,16 +24,18 @@ def read_named(
     *,
     mode: str,
     classes: int,
-) -> tuple[Tensor | Stream, Tensor, list[str]]:
+) -> tuple[Tensor | Stream, Tensor, list[str], tuple[str, ...]]:
     """A named data set from `ROOT/NAME/{train,test}/CLASS/*`, or from torchvision's own files.
 
-    `dataset` is the name of torchvision's class for it.
+    These are images, labels, class names and notes, as of `read_tree`. `dataset` is the name of
+    torchvision's class for it.
 
     Raises BadEnvironment, with the command that mends it, if neither is there and complete, and
-    BadInput if a tree does not have as many classes as the data set.
+    BadInput if a tree does not have as many classes as the data set, Mismatch if its splits differ.
     """
     if folder := find_split(root, name, split):
-        tree = read_tree(folder, mode)
+        other = root / name / ("test" if split == "train" else "train")
+        tree = read_tree(folder, mode, others=[other])
         if len(tree[2]) != classes:
             raise BadInput(
                 f"{printable(str(folder))}: {name!r} has {classes} classes, not {len(tree[2])}"
@@ -42,7 +44,7 @@ def read_named(
     datasets = import_module("torchvision.datasets")  # takes long, so only where it is needed
     try:
         source = getattr(datasets, dataset)(root, train=split == "train", download=download)
-        return _checked(source.data, source.targets, source.classes, classes)
+        return *_checked(source.data, source.targets, source.classes, classes), ()
     except Exception as error:  # whatever torchvision makes of half a download
         raise_shortage(error)
         what, mend = "it is not there or not complete", "get it with --download"

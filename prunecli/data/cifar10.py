@@ -14,7 +14,7 @@ def cifar10(root: Path, split: str, download: bool = False, *, fraction: float =
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009
     """
-    images, labels, classes = read_named(
+    images, labels, classes, notes = read_named(
         "cifar10", "CIFAR10", root, split, download, mode="RGB", classes=10
     )
     data = Images(
@@ -25,5 +25,6 @@ def cifar10(root: Path, split: str, download: bool = False, *, fraction: float =
         std=[0.2470, 0.2435, 0.2616],
         pad=4,
         flip=True,
+        notes=notes,
     )
     return part(data, split, fraction)

@@ -14,7 +14,7 @@ def cifar100(root: Path, split: str, download: bool = False, *, fraction: float 
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009
     """
-    images, labels, classes = read_named(
+    images, labels, classes, notes = read_named(
         "cifar100", "CIFAR100", root, split, download, mode="RGB", classes=100
     )
     data = Images(
@@ -25,5 +25,6 @@ def cifar100(root: Path, split: str, download: bool = False, *, fraction: float 
         std=[0.2673, 0.2564, 0.2762],
         pad=4,
         flip=True,
+        notes=notes,
     )
     return part(data, split, fraction)

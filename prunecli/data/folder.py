@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from prunecli.data._classes import is_folder
 from prunecli.data._part import part
-from prunecli.data._trees import is_folder, read_tree
+from prunecli.data._trees import read_tree
 from prunecli.errors import BadEnvironment, BadUsage, printable
 from prunecli.types import Images
 
 PAD = 4
+OTHERS = {"train": ["test", "val"]}
+"""The splits whose classes must be those of a split; of any other, it is `train`."""
 LARGEST = 4096
 """Pixels of a side that images are scaled to, also as a checkpoint of anybody's may say."""
 
@@ -40,10 +43,12 @@ def folder(
         raise BadEnvironment(
             f"{printable(str(places[0]))}: there is no such folder; name its parent by --data-dir"
         )
-    images, labels, classes = read_tree(place, "L" if grey else "RGB", size, stream)
+    others = [root / name for name in OTHERS.get(split, ["train"])]
+    mode = "L" if grey else "RGB"
+    images, labels, classes, notes = read_tree(place, mode, size, stream, others)
     most = max(PAD, min(images.shape[1:3]))
     if pad > most:  # all images are held with their border
         raise BadUsage(f"pad={pad}: it must be at most the images' side, {most}")
     mean, std = ([0.5], [0.25]) if grey else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    data = Images(images, labels, classes, mean, std, pad=pad, flip=flip)
+    data = Images(images, labels, classes, mean, std, pad=pad, flip=flip, notes=notes)
     return part(data, split, fraction)

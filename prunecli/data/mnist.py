@@ -14,7 +14,9 @@ def mnist(root: Path, split: str, download: bool = False, *, fraction: float = 1
 
     Source: LeCun et al., Gradient-based learning applied to document recognition, 1998
     """
-    images, labels, _ = read_named("mnist", "MNIST", root, split, download, mode="L", classes=10)
+    images, labels, _, notes = read_named(
+        "mnist", "MNIST", root, split, download, mode="L", classes=10
+    )
     classes = [str(label) for label in range(10)]
-    data = Images(images, labels, classes, mean=[0.1307], std=[0.3081])
+    data = Images(images, labels, classes, mean=[0.1307], std=[0.3081], notes=notes)
     return part(data, split, fraction)

@@ -68,13 +68,24 @@ class Source:
                 raise BadUsage("which data set? name it with --dataset")
         return Source(name, registry.bind("data", name, given), self.data_dir, self.download)
 
-    def load(self, split: str, meta: Mapping[str, Any] | None = None) -> Images:
-        """A split of the resolved source; it must fit the checkpoint with this `meta`, if given."""
+    def load(
+        self,
+        split: str,
+        meta: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> Images:
+        """A split of the resolved source; it must fit the checkpoint with this `meta`, if given.
+
+        `progress` is told what whoever uses the images should know of them.
+        """
         assert self.dataset is not None, "resolve the source first"
         options, here = canonical(self.options), Path.cwd()
         images = _images(self.dataset, options, self.data_dir, here, self.download, split)
         if meta is not None:
             check_data_fits(meta, images)
+        if progress is not None:
+            for note in images.notes:
+                progress.warn(note)
         return images
 
 
@@ -141,6 +152,7 @@ def fingerprint(data: Images) -> str:
     said = [list(map(str, data.classes)), norm, data.pad, data.flip, list(data.images.shape)]
     digest = hashlib.sha256(json.dumps(said).encode())
     if isinstance(data.images, Stream):
+        digest.update(data.images.how.encode())
         for path, _, sha256 in data.images.files:
             digest.update(os.fsencode(f"{path.parent.name}/{path.name}\0{sha256}\0"))
     else:

@@ -56,7 +56,9 @@ def sound(data: Images, name: str) -> Images:
             raise _Unsound(f"pad={data.pad!r}, flip={data.flip!r}", "pad is 0 or more, flip a bool")
     except _Unsound as error:
         raise Mismatch(f"data set {name!r} gives {error}") from None
-    return replace(data, images=images, labels=labels, classes=classes, mean=mean, std=std)
+    notes = tuple(map(str, data.notes))
+    made = {"images": images, "labels": labels, "classes": classes, "notes": notes}
+    return replace(data, **made, mean=mean, std=std)
 
 
 class _Unsound(ValueError):

@@ -63,7 +63,8 @@ def evaluation(
         return output
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
         meta = file.meta or {}
-        data = source.load("test", meta)  # before the network sees an image of the size it claims
+        # Before the network sees an image of the size that it claims.
+        data = source.load("test", meta, common.progress)
         lineage = _mask_in_use(file, mask_file)
         own = lineage is not None and lineage is meta.get("mask")
         bits = kept_bits(file, kept, own=own)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,7 @@ class Scored:
         if self.needs_model:
             self.model = place(load_model(file), self.device).eval()
             self.source = scoring.source.resolved(file.meta)
+            self.load = cache(lambda: self.source.load("train", file.meta, common.progress))
 
     @property
     def is_known(self) -> bool:
@@ -167,7 +168,7 @@ class Scored:
         channels, height, width = meta["model"]["input_shape"]
         batches = ScoringBatches(
             (channels, height, width),
-            lambda: self.source.load("train", meta),
+            self.load,
             self.device,
             self.scoring.batch_size,
             self.seed,

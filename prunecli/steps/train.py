@@ -71,8 +71,8 @@ def _claimed(plan: Plan, common: Common, world: World) -> AbstractContextManager
 def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
     with world.leader_first():
         published = pretrained(plan.options.model or "") if plan.options.pretrained else None
-        data = plan.source.load("train")
-        test_data = plan.source.load("test") if plan.evaluates else None
+        data = plan.source.load("train", None, common.progress)
+        test_data = plan.source.load("test", None, common.progress) if plan.evaluates else None
     facts = lineage(plan, data) | {"pretrained": published.name if published else None}
     if world.size > 1:
         world.check_told({**facts, **_held(plan, target, test_data)})

@@ -122,6 +122,21 @@ def test_a_study_names_it_too(failed, jobs):
     assert "scores failed: method 'own_plugins:boom' failed: RuntimeError: boom; " in message
 
 
+@pytest.mark.fault(27)
+def test_data_that_fail_fail_their_own_job_only(failed, prune):
+    study = {
+        "matrix": {"data": ["own_plugins:no_images", "digits"]},
+        "steps": {"init": {"train": {"model": "cnn", "dataset": "${data}", "epochs": 0}}},
+    }
+    Path("r.yaml").write_text(json.dumps({"version": 1, "name": "own", **study}))
+    message = failed("run r.yaml -o out -q --keep-going", 8)
+    assert "1 of 2 jobs failed" in message
+    assert "data set 'own_plugins:no_images' failed: OSError: boom; " in message
+    assert [path.parent.name for path in Path("out").rglob("*.safetensors")] == ["data=digits"]
+    ended = prune("run", "r.yaml", "-o", "out", "--status")
+    assert (ended.code, "1 done" in ended.out + ended.err) == (0, True)
+
+
 def test_what_is_prunecli_s_own_fault_stays_a_bug(failed, monkeypatch):
     monkeypatch.setattr("prunecli.scorers.lamp.lamp", lambda weight: 1 / 0)
     message = failed(f"{SCORE} lamp", 1)

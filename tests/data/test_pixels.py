@@ -5,6 +5,8 @@ import io
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image
 
+from prunecli.data import _pixels
 from prunecli.data._pixels import FORMATS, _square, fill, size_of
 from prunecli.errors import BadInput
 from prunecli.files.reading import Identity
@@ -58,7 +61,7 @@ def test_every_format_is_read(tmp_path):
     for suffix in suffixes:
         path = tmp_path / f"x.{suffix}"
         Image.new("L", (5, 4), 200).save(path)
-        assert size_of(path, Identity.of(path.stat())) == (4, 5)
+        assert size_of(path, Identity.of(path.stat()), "RGB") == (4, 5)
         assert (filled(path, (4, 5, 3)).int() - 200).abs().max() <= 1
         assert filled(path, (4, 5, 1), "L").shape == (4, 5, 1)
 
@@ -77,7 +80,7 @@ def test_no_program_is_run_for_an_image(tmp_path, monkeypatch):
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
     Image.new("RGB", (8, 8)).save(path, "EPS")
     with pytest.raises(BadInput, match=r"x\.png: not a readable image \(it is none of BMP, DIB"):
-        size_of(path, Identity.of(path.stat()))
+        size_of(path, Identity.of(path.stat()), "RGB")
     with pytest.raises(BadInput, match="it is none of"):
         filled(path, (8, 8, 3), size=8)
     assert not canary.exists()
@@ -124,7 +127,8 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 before = peak()
-for place, size in (("thin", 224), ("thin", None), ("many", None), ("odd", None)):
+for place, size in (("thin", 224), ("thin", None), ("many", None), ("odd", None),
+                    ("deep", 64)):
     try:
         images = folder(Path(sys.argv[1]) / place, "train", size=size).images
         print(tuple(images.shape), peak() - before, sep="|")
@@ -146,6 +150,9 @@ def test_small_files_of_many_pixels_take_little_memory(tmp_path):
     put("many", (10_000, 9_000), 3)
     put("odd", (5, 5), 1)
     put("odd", (8_000, 8_000), 3)
+    put("deep", (1_000, 1_000), 1, "I;16")
+    put("deep", (1_000, 1_000), 1, "RGBA")
+    put("deep", (10_000, 9_000), 1, "I;16")
     ran = subprocess.run(
         [sys.executable, "-c", PEAK, str(tmp_path)], capture_output=True, text=True, check=True
     )
@@ -154,6 +161,7 @@ def test_small_files_of_many_pixels_take_little_memory(tmp_path):
     assert said[:2] == ("(1, 224, 224, 3)", "(1, 20000, 1, 3)")
     assert "0.png: not a readable image (it has over 89,478,485 pixels)" in said[2]
     assert "1.png: its size (8000, 8000) is not that of the first image, (5, 5)" in said[3]
+    assert "2.png: not a readable image (it has over 89,478,485 pixels)" in said[4]
     assert max(map(int, peaks)) < 100  # MB
 
 
@@ -168,3 +176,27 @@ def test_an_image_is_not_read_that_is_another_file_by_now(tmp_path):
     path.write_bytes(path.read_bytes())
     with pytest.raises(BadInput, match=changed):
         fill(file, row, "RGB", None)
+
+
+@pytest.mark.fault(35)
+def test_so_many_pixels_are_decoded_at_a_time(tmp_path, monkeypatch):
+    """For a moment each takes several times its pixels: on white, of 16 bits or turned, too."""
+    Image.new("RGBA", (4, 4)).save(tmp_path / "x.png")
+    file, busy, most = seen(tmp_path / "x.png"), [], []
+
+    def slowly(image, mode):
+        busy.append(mode)
+        most.append(len(busy))
+        time.sleep(0.02)
+        busy.pop()
+        return image.convert(mode)
+
+    monkeypatch.setattr(_pixels, "decoded", slowly)
+    for images in (1, 2):
+        monkeypatch.setattr(_pixels, "_room", _pixels._Room(16 * images))
+        most.clear()
+        with ThreadPoolExecutor(4) as pool:
+            each = [torch.zeros(4, 4, 3, dtype=torch.uint8) for _ in range(8)]
+            list(pool.map(lambda row: fill(file, row, "RGB", None), each))
+        assert len(most) == 8
+        assert max(most) == images

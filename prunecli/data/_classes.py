@@ -1,0 +1,140 @@
+"""What lies in an image-folder tree, `ROOT/CLASS/*`: classes, their images, and what is neither."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prunecli.data._pixels import AVIF
+from prunecli.errors import BadEnvironment, BadInput, Mismatch, printable, reason, some
+from prunecli.files.reading import Identity, unreadable
+from prunecli.shortage import raise_shortage
+
+EXTENSIONS = (
+    ".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
+    ".pnm", ".ppm", ".tif", ".tiff", ".webp", *((".avif",) if AVIF else ()),
+)  # fmt: skip
+JUNK = ("__MACOSX",)
+"""What a Mac puts beside the folders that it packs."""
+
+
+@dataclass
+class Tree:
+    """The classes of a split and their images, by name, and the names of all else in there."""
+
+    root: Path
+    classes: list[str] = field(default_factory=list)
+    images: list[list[tuple[str, Identity]]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of it."""
+        if not self.left:
+            return ()
+        where, what = printable(str(self.root)), _counted(self.left)
+        return (
+            f"{where}: {what} not read: images lie in ROOT/CLASS/, not hidden, and end in "
+            f"{', '.join(EXTENSIONS)}",
+        )
+
+
+def survey(root: Path) -> Tree:
+    """What a split's folder holds.
+
+    Raises BadEnvironment if it is no folder or without images, BadInput naming a class without.
+    """
+    tree = Tree(root)
+    for name, status in sorted(_scan(root)):
+        (tree.classes if _is_class(name, status) else tree.left).append(name)
+    for name in tree.classes:
+        images = []
+        for other, status in sorted(_scan(root / name)):
+            if _is_image(other):
+                images.append((other, Identity.of(status)))
+            else:
+                tree.left.append(f"{name}/{other}")
+        tree.images.append(images)
+    _check_full(tree)
+    return tree
+
+
+def _check_full(tree: Tree) -> None:
+    empty = [name for name, images in zip(tree.classes, tree.images, strict=True) if not images]
+    if len(empty) == len(tree.classes):
+        label = printable(str(tree.root))
+        held = f", only {_counted(tree.left)}" if tree.left else ""
+        raise BadEnvironment(f"{label}: there are no images in {label}/CLASS/{held}")
+    for name in empty:
+        left = [other for other in tree.left if other.startswith(f"{name}/")]
+        held = f"no image, only {_counted(left)}" if left else "nothing"
+        raise BadInput(
+            f"{printable(str(tree.root / name))}: in the folder of this class is {held}; put its "
+            f"images right into it ({', '.join(EXTENSIONS)}), or remove it"
+        )
+
+
+def check_alike(tree: Tree, others: Sequence[Path]) -> None:
+    """Raise Mismatch unless the first of the other splits' folders that is there has our classes.
+
+    A label is a place among the classes, and would mean another one there.
+    """
+    other = next((other for other in others if is_folder(other)), None)
+    if other is None:
+        return
+    own, place = set(tree.classes), tree.root
+    theirs = {name for name, status in _scan(other) if _is_class(name, status)}
+    for lone, where, lacks in ((own - theirs, place, other), (theirs - own, other, place)):
+        if lone:
+            raise Mismatch(
+                f"{printable(str(where))}: {printable(str(lacks))} lacks its classes "
+                f"{some(sorted(lone))}; both must have the same ones"
+            )
+
+
+def _counted(names: list[str]) -> str:
+    """Escaped, for they are anybody's."""
+    return some(names) if len(names) <= 3 else f"{len(names):,} files and folders ({some(names)})"
+
+
+def _scan(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Names in a folder, and what they or, of links, what these lead to is.
+
+    Raises BadEnvironment if the folder cannot be read, BadInput naming a link that leads nowhere.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _missing(folder, error) from None
+    try:  # by the descriptor, which saves finding the folder anew for each of its files
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                yield entry.name, entry.stat()
+    except OSError as error:
+        raise unreadable(folder / str(error.filename), error) from None
+    finally:
+        os.close(descriptor)
+
+
+def _is_class(name: str, status: os.stat_result) -> bool:
+    return not name.startswith(".") and name not in JUNK and stat.S_ISDIR(status.st_mode)
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+
+
+def _missing(folder: Path, error: OSError) -> BadEnvironment:
+    raise_shortage(error)
+    return BadEnvironment(f"{printable(str(folder))}: cannot be read: {reason(error)}")
+
+
+def is_folder(path: Path) -> bool:
+    """Raises BadEnvironment where that cannot be found out."""
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise _missing(path, error) from None
