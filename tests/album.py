@@ -23,6 +23,13 @@ def images(root, split, download=False):
     return Images(pixels, labels, list("abc"), [0.5], [0.25])
 
 
+def colours(root, split, download=False, *, size: int = 32):
+    """Two images for each of three classes, for the networks of others."""
+    draw = torch.Generator().manual_seed(int(split == "test"))
+    pixels = torch.randint(0, 256, (6, size, size, 3), generator=draw, dtype=torch.uint8)
+    return Images(pixels, torch.arange(6) % 3, list("abc"), [0.5] * 3, [0.25] * 3)
+
+
 class Net(nn.Module):
     """A convolution, whatever comes between, and a linear layer."""
 
@@ -488,18 +495,25 @@ def scripted(input_shape, classes):
 
 
 class Places(nn.Module):
-    """Works in place, on what it was given too."""
+    """Works in place."""
 
     def __init__(self, input_shape, classes):
         super().__init__()
         self.net = Net(input_shape, classes, nn.Conv2d(4, 4, 1))
 
     def forward(self, x):
-        x = self.net.stem(x).relu_().add_(1).mul_(0.5)
-        return self.net.head(self.net.between(x).clamp_(min=0).mean((2, 3)))
+        x = self.net.stem(x).mul_(2).relu_()
+        return self.net.head(self.net.between(x).add_(1).mean((2, 3)))
 
 
-in_place = _wrapped(Places)
+class Overwrites(Places):
+    """Works in place on what its own gradient needs."""
+
+    def forward(self, x):
+        return self.net.head(self.net.stem(x).relu_().add_(1).mean((2, 3)))
+
+
+in_place, overwrites = _wrapped(Places), _wrapped(Overwrites)
 
 
 def quant_stubs(input_shape, classes):

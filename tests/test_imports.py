@@ -21,7 +21,7 @@ LAYERS = [
     ["world"],
     ["streaming"],
     ["registry"],
-    ["code"],
+    ["code", "blame"],
     ["scorers", "pruners", "models", "data"],
     ["collapse"],
     [

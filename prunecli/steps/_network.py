@@ -31,7 +31,7 @@ from prunecli.shortage import raise_shortage
 def build_model(model: Mapping[str, Any]) -> nn.Module:
     """The network that a checkpoint's metadata describes, with fresh weights.
 
-    What only a first image tells of it, one has told. Raises Mismatch for a network without modules.
+    What only a first image tells of it, one has told. Raises Mismatch where layers are hidden.
     """
     build: Callable[..., nn.Module] = registry.find("models", model["name"])
     options = registry.bind("models", model["name"], model["options"])
