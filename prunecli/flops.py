@@ -14,6 +14,7 @@ from torch.utils.flop_counter import flop_registry
 
 from prunecli.masks import prunable
 
+
 @torch.no_grad()
 def count_flops(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[int, dict[str, int]]:
     """FLOPs of one image: in all, and per weight.

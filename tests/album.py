@@ -1,5 +1,6 @@
 """Odd networks, each for what it does to whoever takes it for a usual one; and a tiny data set."""
 
+import inspect
 import math
 
 import numpy as np
@@ -641,11 +642,14 @@ def fails(input_shape, classes):
     raise RuntimeError(f"no network for {classes} classes here")
 
 
-GOOD = [
-    name
-    for name, thing in list(globals().items())
-    if callable(thing)
-    and name.islower()
-    and not name.startswith("_")
-    and name not in ("images", "spectral_norm", "weight_norm")
-]
+def _builders():
+    """The networks above, by name."""
+    wanted = ["input_shape", "classes"]
+    return [
+        name
+        for name, thing in globals().items()
+        if inspect.isfunction(thing) and list(inspect.signature(thing).parameters) == wanted
+    ]
+
+
+BUILDERS = _builders()
