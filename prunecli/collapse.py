@@ -125,6 +125,9 @@ class _Paths(Flow):
 
     def layer(self, call: fx.Node, module: Layer, x: Tensor) -> Tensor:
         name = self.weights[call]
+        if "weight" not in dict(module.named_parameters(recurse=False)):
+            # To put another in its place would set what it is computed from, for good.
+            raise Mismatch(f"the weight of {str(call.target)!r} is computed from others")
         if name not in self.gates:
             kept = self.mask.get(name, torch.ones(module.weight.shape))
             self.gates[name] = kept.to(x).requires_grad_()

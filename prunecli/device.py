@@ -66,7 +66,9 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
     if device.type == "cpu":
         keep_freed_memory()
     model.to(device)
-    model.to(memory_format=torch.channels_last)
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if tensor.dim() == 4:  # those of Conv1d and Conv3d have no such format
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
     return model
 
 

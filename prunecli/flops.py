@@ -12,6 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from prunecli.masks import prunable
+
 
 @torch.no_grad()
 def count_flops(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[int, dict[str, int]]:
@@ -22,8 +24,7 @@ def count_flops(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[in
     whichever module; those of what is computed from it first, as a standardised weight is, count in
     all and for none.
     """
-    parameter = next(model.parameters())
-    image = torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype)
+    image = torch.zeros(1, *input_shape).to(next(iter(prunable(model).values())))
     training = model.training
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # of attention in one kernel nothing is counted

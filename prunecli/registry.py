@@ -12,15 +12,14 @@ import importlib.util
 import inspect
 import sys
 import typing
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import cache, wraps
 from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from traceback import walk_tb
 from typing import Any
 
+from prunecli.blame import OTHERS
 from prunecli.code import code_of
 from prunecli.errors import BadUsage, Mismatch, suggest
 from prunecli.interrupts import Terminated
@@ -35,34 +34,39 @@ FORMS = {"models": ["input_shape", "classes"], "data": ["root", "split", "downlo
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NOT_HERE = "; set PYTHONPATH=. for one that lies in the current folder"
 NOUNS = {"scorers": "method", "pruners": "pruner", "models": "model", "data": "data set"}
-OTHERS: dict[str, dict[str, Callable[..., Any]]] = defaultdict(dict)
-"""What was found in each module that is not prunecli's, by what to call it: "method 'mine:f'"."""
+TWICE: dict[str, dict[str, str]] = {}
+"""By kind, the names that two packages define, with where the second has it from."""
 
 
 @cache
 def names(kind: str) -> dict[str, EntryPoint | None]:
     """Every known name of a kind, sorted; the value is None for prunecli's own.
 
-    Raises BadUsage if two packages define one name.
+    Of a name that is defined twice it is the first, and `check_name` refuses it.
     """
     folder = Path(__file__).parent / kind
     found: dict[str, EntryPoint | None] = {
         path.stem.replace("_", "-"): None for path in folder.glob("[!_]*.py")
     }
+    TWICE[kind] = {}
     for point in entry_points(group=f"prunecli.{kind}"):
         if point.name in found:
-            raise BadUsage(
-                f"the {NOUNS[kind]} {point.name!r} is defined twice, once by {point.value}; "
-                "uninstall one of them"
-            )
-        found[point.name] = point
+            TWICE[kind][point.name] = point.value
+        found.setdefault(point.name, point)
     return dict(sorted(found.items()))
 
 
 def check_name(kind: str, name: str) -> None:
-    """Raise BadUsage for a name that `find` would not know, without importing anything."""
+    """Raise BadUsage for a name that `find` would not know, without importing anything.
+
+    Nor is one that is defined twice known for what is meant.
+    """
     if name not in names(kind) and ":" not in name:
         raise BadUsage(f"there is no {NOUNS[kind]} {name!r}{suggest(name, list(names(kind)))}")
+    if other := TWICE[kind].get(name):
+        raise BadUsage(
+            f"the {NOUNS[kind]} {name!r} is defined twice, once by {other}; uninstall one of them"
+        )
 
 
 def find(kind: str, name: str) -> Callable[..., Any]:
@@ -202,21 +206,6 @@ def _product(kind: str, function: Callable[..., Any]) -> tuple[str, type]:
         "pruners": ("a prunecli.types.Pruner", Pruner),
     }
     return products[kind]
-
-
-def behind(error: BaseException) -> str | None:
-    """The plugin that is not prunecli's in whose module the error came up, the nearest to it.
-
-    Of several in that module it is the one that was called. A hook or a network's forward may be of
-    any of them: then all are named.
-    """
-    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    called = {frame.f_code for frame in frames}
-    for frame in reversed(frames):
-        if found := OTHERS.get(frame.f_globals.get("__name__", "")):
-            own = [label for label, f in found.items() if getattr(f, "__code__", None) in called]
-            return " or ".join(own or found)
-    return None
 
 
 def summary(kind: str, name: str) -> str:

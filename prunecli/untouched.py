@@ -8,25 +8,40 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from prunecli.masks import prunable
+
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Whatever happens within, the model, its gradients and the random state are as before."""
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    grads = {name: p.grad for name, p in model.named_parameters()}
+    """Whatever happens within, the model, its gradients and the random state are as before.
+
+    Within, each weight that may be pruned can be differentiated by, though it be frozen.
+    """
+    places = [(module, name, b) for module in model.modules() for name, b in _buffers_of(module)]
+    values = {tensor: tensor.detach().clone() for tensor in [*model.parameters(), *model.buffers()]}
+    grads = {parameter: parameter.grad for parameter in model.parameters()}
     modes = {module: module.training for module in model.modules()}
     needs = {p: p.requires_grad for p in model.parameters()}
     device = next(model.parameters()).device
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            for weight in prunable(model).values():
+                weight.requires_grad_()
             yield
     finally:
+        for module, name, buffer in places:
+            setattr(module, name, buffer)
         with torch.no_grad():
-            for name, tensor in model.state_dict().items():
-                tensor.copy_(state[name])
-        for name, parameter in model.named_parameters():
-            parameter.grad = grads[name]
+            for tensor, value in values.items():
+                tensor.copy_(value)
+        for parameter, grad in grads.items():
+            parameter.grad = grad
         for module, mode in modes.items():
             module.training = mode
         for parameter, need in needs.items():
             parameter.requires_grad_(need)
+
+
+def _buffers_of(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Its own, those that are not saved among them."""
+    return list(module.named_buffers(recurse=False))

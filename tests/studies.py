@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prunecli import cli, code, registry
+from prunecli import blame, cli, code
 
 PLUGIN = """
 import os, time
@@ -86,7 +86,7 @@ def anew():
     """Forget the plugin, as a process that starts does."""
     sys.modules.pop("slowly", None)
     code.forget()
-    registry.OTHERS.clear()
+    blame.OTHERS.clear()
 
 
 class Forked:

@@ -102,8 +102,22 @@ def test_other_packages_add_names(installed, plugin):
 )
 def test_a_name_defined_twice_is_refused(installed, points):
     installed(*points)
-    with pytest.raises(BadUsage, match=f"'{points[0][0]}' is defined twice, once by a:b"):
-        registry.find("scorers", "magnitude")
+    name = points[0][0]
+    for look in (registry.check_name, registry.find):
+        with pytest.raises(BadUsage, match=f"'{name}' is defined twice, once by a:b"):
+            look("scorers", name)
+    assert registry.find("scorers", "magnitude").__name__ == "magnitude"
+
+
+def test_a_plugin_that_cannot_be_imported_is_listed_as_such(installed, plugin, prune):
+    installed(("lost", "mypkg.none:x"), ("failing", "mypkg.failing:x"), ("lamp", "mypkg.mod:x"))
+    listed = prune("list", "methods")
+    lines = {line.split()[0]: line for line in listed.out.splitlines()}
+    assert listed.code == 0
+    assert "cannot be used: method 'lost' cannot be imported: ModuleNotFound" in lines["lost"]
+    assert "cannot be used: method 'failing' cannot be imported: ZeroDiv" in lines["failing"]
+    assert "cannot be used: the method 'lamp' is defined twice, once by mypkg" in lines["lamp"]
+    assert "Absolute value of each weight." in lines["magnitude"]
 
 
 def test_an_import_path_needs_no_registration(plugin, trusting):

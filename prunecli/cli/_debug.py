@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 
-from prunecli import registry
+from prunecli.blame import behind
 
 
 def trace_if_wanted() -> None:
@@ -17,7 +17,7 @@ def trace_if_wanted() -> None:
 def unforeseen(error: BaseException) -> str:
     """Whose error it is, and what to do."""
     what = f"{type(error).__name__}: {error}"
-    if plugin := registry.behind(error):
+    if plugin := behind(error):
         first = what.partition("\n")[0]
         return f"{plugin} failed: {first}; PRUNECLI_DEBUG=1 shows where"
     return f"{what}; this is a bug: please report it with the output under PRUNECLI_DEBUG=1"

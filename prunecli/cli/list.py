@@ -7,7 +7,7 @@ import click
 
 from prunecli import registry
 from prunecli.cli._base import Command, examples, json_option
-from prunecli.errors import printable
+from prunecli.errors import PruneError, printable
 
 KINDS = {"methods": "scorers", "pruners": "pruners", "models": "models", "datasets": "data"}
 EXAMPLES = """
@@ -33,8 +33,12 @@ def list_names(kind: str, **params: Any) -> None:
 
 
 def _facts(kind: str, name: str) -> dict[str, Any]:
-    options = registry.options(registry.find(kind, name))
+    try:
+        options = registry.options(registry.find(kind, name))
+        summary = registry.summary(kind, name)
+    except PruneError as error:  # of somebody's plugin; the others are as they are
+        return {"summary": f"cannot be used: {error}", "options": {}}
     return {
-        "summary": registry.summary(kind, name),
+        "summary": summary,
         "options": {o: registry.default(p) for o, p in options.items()},
     }

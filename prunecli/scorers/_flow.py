@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
 from prunecli.masks import prunable
+from prunecli.scorers._hessian import twice_differentiable
 from prunecli.types import Batches, Scores
 
 
@@ -30,7 +31,8 @@ def weight_times_hessian_gradient(
     halves = [(inputs[:middle], labels[:middle]), (inputs[middle:], labels[middle:])]
 
     def gradient(half: tuple[torch.Tensor, torch.Tensor], graph: bool) -> list[torch.Tensor]:
-        loss = F.cross_entropy(model(half[0]) / temperature, half[1])
+        with twice_differentiable():
+            loss = F.cross_entropy(model(half[0]) / temperature, half[1])
         return list(torch.autograd.grad(loss, weights, create_graph=graph, materialize_grads=True))
 
     g = [a + b for a, b in zip(*(gradient(half, graph=False) for half in halves), strict=True)]

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Within, a network computes with operations of which torch has the second derivative, too.
+
+    It has none of attention in one kernel, nor of `hardsigmoid`.
+    """
+    with sdpa_kernel(SDPBackend.MATH), _InSteps():
+        yield
+
+
+class _InSteps(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        called, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        if called not in ("hardsigmoid", "hardsigmoid_"):
+            return func(*args, **kwargs)
+        x = args[0] if args else kwargs["input"]
+        inplace = called.endswith("_") or (*args[1:], kwargs.get("inplace", False))[0]
+        y = F.relu6(x + 3) / 6
+        return x.copy_(y) if inplace else y
 
 
 def slopes(loss: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:

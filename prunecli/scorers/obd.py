@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from prunecli.errors import BadUsage
 from prunecli.masks import prunable
 from prunecli.scorers._autograd import samples
-from prunecli.scorers._hessian import exact, gauss_newton, hutchinson
+from prunecli.scorers._hessian import exact, gauss_newton, hutchinson, twice_differentiable
 from prunecli.types import Batches, Scores
 
 
@@ -41,7 +41,8 @@ def obd(
     total = [torch.zeros_like(each) for each in weights]
     count = 0
     for inputs, labels in samples(data, batches, per_class):
-        logits = model(inputs)
+        with twice_differentiable():
+            logits = model(inputs)
         if hessian == "ggn":
             diagonal = gauss_newton(logits, weights, probes, draw)
         else:

@@ -57,8 +57,8 @@ def sound(data: Images, name: str) -> Images:
     except _Unsound as error:
         raise Mismatch(f"data set {name!r} gives {error}") from None
     notes = tuple(map(str, data.notes))
-    made = {"images": images, "labels": labels, "classes": classes, "notes": notes}
-    return replace(data, **made, mean=mean, std=std)
+    parts = replace(data, images=images, labels=labels, classes=classes, notes=notes)
+    return replace(parts, mean=mean, std=std)
 
 
 class _Unsound(ValueError):

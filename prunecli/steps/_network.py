@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,14 +16,31 @@ from prunecli.errors import BadInput, Mismatch, some
 from prunecli.files.artifacts import read_state_dict, state_shapes
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import prunable, prunable_names
+from prunecli.modules import (
+    cause,
+    check_storable,
+    fill,
+    is_scripted,
+    is_unfinished,
+    scores_of,
+    theirs,
+)
 from prunecli.shortage import raise_shortage
 
 
 def build_model(model: Mapping[str, Any]) -> nn.Module:
-    """The network that a checkpoint's metadata describes, with fresh weights."""
+    """The network that a checkpoint's metadata describes, with fresh weights.
+
+    What only a first image tells of it, one has told. Raises Mismatch where layers are hidden.
+    """
     build: Callable[..., nn.Module] = registry.find("models", model["name"])
     options = registry.bind("models", model["name"], model["options"])
-    return build(tuple(model["input_shape"]), model["classes"], **options)
+    built = build(tuple(model["input_shape"]), model["classes"], **options)
+    if is_scripted(built):
+        raise Mismatch(f"model {model['name']!r}: torch.jit hides its layers; leave that out")
+    if is_unfinished(built):
+        _shape_of_one(built, model, next(built.parameters()).device)
+    return built
 
 
 def load_model(checkpoint: TensorFile) -> nn.Module:
@@ -36,15 +54,15 @@ def load_model(checkpoint: TensorFile) -> nn.Module:
     bare = check_described(described, checkpoint)
     model = build_model(described) if on_meta(bare) else bare
     load_weights(model, read_state_dict(checkpoint), checkpoint.label)
-    fits = on_meta(bare) and not at_hand(bare, described) and _takes(bare, described, "meta")
-    if not fits and not _takes(model, described):
-        raise BadInput(DAMAGED.format(checkpoint.label))
+    fits = on_meta(bare) and not at_hand(bare, described) and not _refusal(bare, described, "meta")
+    if not fits and (error := _refusal(model, described)):
+        raise BadInput(DAMAGED.format(checkpoint.label, cause(error))) from error
     if odd := [name for name in prunable_names(checkpoint) if name not in prunable(model)]:
         raise BadInput(f"{checkpoint.label}: {some(odd)} are not weights of Conv or Linear")
     return model
 
 
-DAMAGED = "{}: its description of the network is damaged"
+DAMAGED = "{}: its description of the network is damaged, or the model is another by now ({})"
 UNFIT = (
     ArithmeticError,
     AssertionError,
@@ -73,7 +91,7 @@ def check_described(described: Mapping[str, Any], checkpoint: TensorFile) -> nn.
         bare = built_small(described, shapes)
     except UNFIT as error:
         raise_shortage(error)
-        raise BadInput(DAMAGED.format(checkpoint.label)) from None
+        raise BadInput(DAMAGED.format(checkpoint.label, cause(error))) from error
     check_weights(bare, shapes, checkpoint.label)
     return bare
 
@@ -85,11 +103,19 @@ def built_small(described: Mapping[str, Any], shapes: Mapping[str, tuple[int, ..
     than goes with these shapes. Raises what the model raises, ValueError if it is too large.
     """
     try:
-        with torch.device("meta"), _Small(shapes):
+        with warnings.catch_warnings(), torch.device("meta"), _Small(shapes):
+            warnings.simplefilter("ignore")  # that weights which are loaded here go nowhere
             return build_model(described)
-    except NotImplementedError:
+    except _TooLarge:
+        raise
+    except UNFIT as error:  # perhaps it only wants numbers to compute with
+        raise_shortage(error)
         with _Small(shapes):
             return build_model(described)
+
+
+class _TooLarge(ValueError):
+    pass
 
 
 class _Small(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -111,7 +137,7 @@ class _Small(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if device is not None and device.type != "meta":  # it makes a tensor: how large?
             self.values -= func(*args, **{**kwargs, "device": "meta"}).numel()
         if self.steps < 0 or self.values < 0:
-            raise ValueError("the network is larger than what there is of it")
+            raise _TooLarge("the network is larger than what there is of it")
         return func(*args, **(kwargs or {}))
 
 
@@ -133,14 +159,16 @@ def at_hand(model: nn.Module, described: Mapping[str, Any]) -> bool:
     return bool(height * width * channels <= ACTIVATIONS)
 
 
-def _takes(model: nn.Module, described: Mapping[str, Any], device: str = "cpu") -> bool:
-    """Whether images of the shape that is described go through the network."""
+def _refusal(
+    model: nn.Module, described: Mapping[str, Any], device: str = "cpu"
+) -> Exception | None:
+    """What the network raises for an image of the shape that is described, if anything."""
     try:
         _shape_of_one(model, described, device)
     except UNFIT as error:
         raise_shortage(error)
-        return False
-    return True
+        return error
+    return None
 
 
 @torch.no_grad()
@@ -149,7 +177,8 @@ def _shape_of_one(model: nn.Module, described: Mapping[str, Any], device: Any) -
     training = model.training
     try:
         with torch.device(device):
-            return tuple(model.eval()(torch.zeros(1, *described["input_shape"])).shape)
+            image = torch.zeros(1, *described["input_shape"])
+            return tuple(scores_of(model.eval()(image)).shape)
     finally:
         model.train(training)
 
@@ -159,13 +188,10 @@ def check_trainable(model: nn.Module, described: Mapping[str, Any]) -> None:
     name, shape = described["name"], described["input_shape"]
     if not prunable(model):
         raise Mismatch(f"model {name!r}: it has no weight of Conv or Linear")
+    check_storable(model, f"model {name!r}")
     size = "x".join(map(str, shape))
-    try:
+    with theirs(f"model {name!r}: it does not take {size} images"):
         given = _shape_of_one(model, described, next(model.parameters()).device)
-    except Exception as error:  # other people's forward: it may raise anything
-        raise_shortage(error)
-        why = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise Mismatch(f"model {name!r}: it does not take {size} images ({why})") from None
     if given != (1, described["classes"]):
         wanted = f"{described['classes']} classes"
         raise Mismatch(f"model {name!r}: of a {size} image it makes {list(given)}, not {wanted}")
@@ -174,11 +200,13 @@ def check_trainable(model: nn.Module, described: Mapping[str, Any]) -> None:
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
     """Load a state_dict. Raises Mismatch naming the first names or shapes that do not fit."""
     check_weights(model, {name: tuple(t.shape) for name, t in tensors.items()}, label)
-    model.load_state_dict(dict(tensors))
+    with theirs(f"{label}: the network does not take its tensors"):
+        fill(model, tensors)
 
 
 def check_weights(model: nn.Module, given: Mapping[str, tuple[int, ...]], label: str) -> None:
     """Raise Mismatch unless these are the network's tensors, by name and shape."""
+    check_storable(model, label)
     own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     faults = []
     if missing := [name for name in own if name not in given]:

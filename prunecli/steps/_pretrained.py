@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from prunecli.errors import Mismatch, some
 from prunecli.masks import prunable
+from prunecli.modules import fill
 from prunecli.types import Progress
 
 
@@ -43,4 +44,4 @@ def adopt(model: nn.Module, given: Pretrained, progress: Progress) -> None:
         raise Mismatch(f"{given.name}: {some(wrong)} do not fit the network")
     if odd:
         progress.say(f"{given.name}: {last.rstrip('.')!r} starts anew, for the data's own classes")
-    model.load_state_dict({n: given.tensors[n] for n in own if n not in odd}, strict=False)
+    fill(model, {n: given.tensors[n] for n in own if n not in odd}, strict=False)

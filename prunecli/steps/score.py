@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from prunecli.files.claims import check_output, claimed
 from prunecli.files.stages import write_in_stages
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import all_finite, apply_, chosen, parameter_count, prunable
+from prunecli.modules import theirs
 from prunecli.parts import Held, Made, Parted, held
 from prunecli.seeds import derive_seed
 from prunecli.steps._common import (
@@ -195,11 +197,27 @@ def network_scores(
         for name, weight in params.items():
             check_weight(name, weight.detach(), label)
         given = {"mask": mask} if registry.takes_mask(scorer) else {}
-        scores = scorer(model, batches, **given)
+        with _scoring(scorer, label):
+            scores = scorer(model, batches, **given)
         for name, own in prunable(model).items():
             check_form(scores.get(name), own.shape, name, scorer)
     # Laid out as files and selection read them, once instead of at every pass.
     return {name: score.detach().float().cpu().contiguous() for name, score in scores.items()}
+
+
+@contextmanager
+def _scoring(scorer: Callable[..., Scores], label: str) -> Iterator[None]:
+    """Raise Mismatch where a network is none that prunecli's own method can do with.
+
+    A plugin's own fault goes on as it is, to be told as such.
+    """
+    function = scorer.func if isinstance(scorer, partial) else scorer
+    if not function.__module__.startswith("prunecli."):
+        yield
+        return
+    method = function.__name__.replace("_", "-")
+    with theirs(f"{label}: the method {method!r} cannot score the network"):
+        yield
 
 
 def check_weight(name: str, weight: torch.Tensor, label: str) -> None:

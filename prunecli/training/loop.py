@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from prunecli.batches import ImageBatches
 from prunecli.device import autocast
-from prunecli.errors import NotFinite, some
+from prunecli.errors import Mismatch, NotFinite, some
 from prunecli.masks import aligned, apply_
+from prunecli.modules import scores_of, theirs
 from prunecli.seeds import derive_seed
 from prunecli.training.given import mask_of, penalty_of, weights_of
 from prunecli.training.settings import Settings
@@ -26,6 +27,7 @@ from prunecli.types import Clock, Mask, Params, Progress
 from prunecli.world import World
 
 EVAL_BATCH = 500
+FAILING = "the network cannot be trained"
 
 
 @dataclass
@@ -153,12 +155,15 @@ def _step(
     params = state.params
     weights = weights_of(state.pruner, params, clock)
     own = world.apart(derive_seed(seed, "step", clock.step), inputs.device)
-    with own, autocast(settings.precision, inputs.device):
+    with own, theirs(FAILING), autocast(settings.precision, inputs.device):
         logits = _logits(state.model, weights, inputs, world, count)
         loss = F.cross_entropy(logits, labels, reduction="sum") / count
     penalty = penalty_of(state.pruner, params, clock)
     total = loss if penalty is None else loss + penalty / world.size
-    torch.autograd.backward(total)
+    if not total.requires_grad:
+        raise Mismatch("there is nothing to train: every parameter is frozen")
+    with theirs(FAILING):
+        torch.autograd.backward(total)
     loss, total = loss.detach(), total.detach()
     # By hand and not by DistributedDataParallel, which wraps a module: here pruners put weights of
     # their own in its place and train thresholds beside it. One exchange carries it all.
@@ -174,8 +179,8 @@ def _logits(
     model: nn.Module, weights: Params, inputs: Tensor, world: World, count: int = 0
 ) -> Tensor:
     with shared_statistics(world, count):
-        logits: Tensor = functional_call(model, weights, (inputs,)) if weights else model(inputs)
-    return logits
+        given = functional_call(model, weights, (inputs,)) if weights else model(inputs)
+    return scores_of(given)
 
 
 def _tested(
@@ -260,7 +265,7 @@ def evaluate(
     hits = torch.zeros(2, dtype=torch.long, device=device)
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     for inputs, labels in data.plain():
-        with autocast(precision, device):
+        with theirs("the network cannot be evaluated"), autocast(precision, device):
             logits = _logits(model, weights or {}, inputs, data.world).float()
         loss_sum += F.cross_entropy(logits, labels, reduction="sum")
         ranked = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]

@@ -15,6 +15,7 @@ from torch.optim import lr_scheduler
 from prunecli.errors import some
 from prunecli.files.meta import NUMBER, fits
 from prunecli.masks import all_finite, prunable
+from prunecli.modules import fill
 from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
 from prunecli.types import Clock, Params, Pruner
 
@@ -94,7 +95,7 @@ class TrainingState:
         if bad := _not_finite(tensors):
             raise ValueError(f"NaN or infinity in {some(bad)}")
         self.step, self.history = facts["step"], list(facts["history"])
-        self.model.load_state_dict(model)
+        fill(self.model, model)
         self.scheduler.load_state_dict(dict(facts["scheduler"]))
         for group, saved in zip(self.optimizer.param_groups, facts["groups"], strict=True):
             group.update(saved)

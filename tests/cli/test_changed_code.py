@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from prunecli import cli, code, registry
+from prunecli import blame, cli, code, registry
 from prunecli.cli._steps import check, inputs
 from prunecli.recipe.plan import Job
 from prunecli.steps.inputs import dependencies
@@ -54,7 +54,7 @@ def write(tmp_path, monkeypatch, trusting):
         for name in [name for name in sys.modules if name.partition(".")[0] in names]:
             del sys.modules[name]
         code.forget()
-        registry.OTHERS.clear()
+        blame.OTHERS.clear()
         importlib.invalidate_caches()
 
     def write(path, text):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunecli import code, registry
+from prunecli import blame, code
 from prunecli.cli import _steps
 from prunecli.cli._steps import check, do, inputs
 from prunecli.errors import PruneError
@@ -84,7 +84,7 @@ def test_code_that_was_edited_before_this_process_imported_it(due, monkeypatch, 
     mine.write_text("def score(weight): return -weight.abs()\n")
     sys.modules.pop("mine")
     code.forget()
-    registry.OTHERS.clear()
+    blame.OTHERS.clear()
     with pytest.raises(PruneError, match="'plugins' changed while the study ran"):
         do(job, Progress())
 

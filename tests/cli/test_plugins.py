@@ -2,10 +2,11 @@
 
 import json
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
+from prunecli import blame
 
 OWN = """
 import torch
@@ -57,7 +58,7 @@ def failed(checkpoint, tmp_path, monkeypatch, prune):
     monkeypatch.chdir(tmp_path)
     Path("own_plugins.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("prunecli.registry.OTHERS", defaultdict(dict))
+    blame.OTHERS.clear()
 
     def run(line, code):
         ended = prune(*line.split())

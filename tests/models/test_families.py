@@ -1,0 +1,97 @@
+"""torchvision's families, each at its smallest, from the first file to the last."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from prunecli import registry
+from prunecli.batches import ScoringBatches
+from prunecli.device import place
+from prunecli.errors import Mismatch
+from prunecli.files.artifacts import open_artifact
+from prunecli.masks import prunable
+from prunecli.steps._common import Common, Source
+from prunecli.steps._network import load_model
+from prunecli.steps.apply import apply
+from prunecli.steps.eval import evaluation
+from prunecli.steps.mask import Selection, mask
+from prunecli.steps.score import Scoring, network_scores
+from prunecli.steps.train import TrainOptions, train
+from prunecli.trust import trust
+
+SIDES = {
+    "alexnet": 64, "convnext_tiny": 64, "densenet121": 32, "efficientnet_b0": 64,
+    "efficientnet_v2_s": 64, "googlenet": 64, "inception_v3": 96, "maxvit_t": 224,
+    "mnasnet0_5": 64, "mobilenet_v2": 64, "mobilenet_v3_small": 64, "regnet_x_400mf": 64,
+    "regnet_y_400mf": 64, "resnet18": 64, "resnext50_32x4d": 64, "shufflenet_v2_x0_5": 64,
+    "squeezenet1_0": 64, "swin_t": 64, "swin_v2_t": 64, "vgg11": 64, "vit_b_16": 224,
+    "wide_resnet50_2": 64,
+}  # fmt: skip
+SCORERS = {name: registry.find("scorers", name) for name in registry.names("scorers")}
+METHODS = [name for name, scorer in SCORERS.items() if registry.takes_model(scorer)]
+FEW = {"per_class": 2}
+QUICK = {"obd": {"probes": 1, "batches": 1}, "grasp": FEW, "grasp-thesis": FEW}
+BY_FLOW = {"activation", "lookahead", "synflow"}
+
+
+def start(name, path):
+    trust(["album"])
+    source = Source("album:colours", {"size": SIDES[name]})
+    said = TrainOptions(model=f"torchvision:{name}", source=source, settings={"epochs": 0})
+    return train(said, Common(output=path, seed=0)), source
+
+
+def loaded(path):
+    return place(load_model(open_artifact(path, "checkpoint")), torch.device("cpu")).eval()
+
+
+def batches(side):
+    album = registry.find("data", "album:colours")
+    given = album(None, "train", size=side)
+    return ScoringBatches((3, side, side), lambda: given, torch.device("cpu"), 6, 0)
+
+
+@pytest.mark.parametrize("name", ["mnasnet0_5", "mobilenet_v3_small"])
+def test_what_was_written_is_read_again_and_differentiated_twice(name, tmp_path):
+    dense, _ = start(name, tmp_path / "dense.safetensors")
+    model = loaded(dense)
+    torch.manual_seed(0)
+    data = batches(SIDES[name])
+    scorer = partial(SCORERS["obd"], **QUICK["obd"])
+    scores = network_scores(scorer, model, data, {}, 0, "album")
+    assert all(scores[each].isfinite().all() for each in prunable(model))
+    assert any(scores[each].any() for each in scores)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIDES)
+def test_it_goes_all_the_way(name, tmp_path):
+    dense, source = start(name, tmp_path / "dense.safetensors")
+    model, data = loaded(dense), batches(SIDES[name])
+    images, labels = next(iter(data))
+    for method in METHODS:
+        try:
+            scorer = partial(SCORERS[method], **QUICK.get(method, {}))
+            scores = network_scores(scorer, model, data, {}, 0, "album")
+        except Mismatch:
+            assert method in BY_FLOW
+            continue
+        assert all(score.isfinite().all() for score in scores.values())
+        if method == "snip":
+            _check_snip(model, scores, images, labels)
+    out = {each: Common(output=tmp_path / f"{each}.safetensors") for each in "mst"}
+    bits = mask(dense, Selection(0.5), Scoring("magnitude"), None, out["m"])
+    sparse = apply(dense, bits, out["s"])
+    evaluation(sparse, None, source, Common(output=tmp_path / "e.json"))
+    train(TrainOptions(checkpoint=dense, mask=bits, settings={"epochs": 1}), out["t"])
+
+
+def _check_snip(model, scores, images, labels):
+    F.cross_entropy(model(images), labels).backward()
+    for name, weight in prunable(model).items():
+        expected = (weight * weight.grad).abs().detach()
+        size = float(expected.max())
+        torch.testing.assert_close(scores[name], expected, rtol=1e-3, atol=1e-5 * size)
+    model.zero_grad()
