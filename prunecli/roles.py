@@ -263,9 +263,10 @@ def layouts_of(file: TensorFile, names: Iterable[str]) -> dict[str, str | None]:
     forms = {name: file.entry(name) for name in file}
     told = (file.meta or {}).get("layouts")
     found = {name: layout(name, forms) if told is None else told.get(name, "oi") for name in names}
-    if odd := [name for name, order in found.items() if len(order or "") > len(forms[name].shape)]:
+    own = {name: order for name, order in found.items() if order != "oi"}
+    if odd := [name for name, order in own.items() if len(order or "") > len(forms[name].shape)]:
         raise BadInput(f"{file.label}: its layout of {odd[0]!r} is damaged; score again")
-    return {name: order for name, order in found.items() if order != "oi"}
+    return own
 
 
 def _has_conv1d(tensors: Mapping[str, Form]) -> bool:
