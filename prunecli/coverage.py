@@ -37,12 +37,12 @@ def of_file(file: TensorFile, names: Collection[str]) -> dict[str, Any]:
 def of_model(model: nn.Module, names: Collection[str]) -> dict[str, Any]:
     """As `of_file`, of the checkpoint that a network would be written as."""
     listed = prunable(model)
-    shared = set(map(id, listed.values()))
+    first = {id(weight): name for name, weight in listed.items()}
     forms = {
         name: _Form(DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
         for name, tensor in model.state_dict(keep_vars=True).items()
         if isinstance(tensor, Tensor)  # a module may add state of any kind
-        and (name in listed or id(tensor) not in shared)
+        and first.setdefault(id(tensor), name) == name
     }
     found = {
         name: LAYER if name in listed else UNLISTED if role.pruned else role

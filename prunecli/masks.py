@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
@@ -104,6 +105,10 @@ def chosen(
     if targets:
         foreign = file.meta is None
         names = _matching(matrices(file) if foreign else names, targets, file.label)
+    if not names:
+        most = Counter(role.what for role in roles_of(file).values()).most_common(3)
+        what = ", ".join(f"{count:,} {what}" for what, count in most) or "no tensor"
+        raise Mismatch(f"{file.label}: it has no weight to prune, but {what}; see --targets")
     last = (file.meta or {}).get("classifier")
     return left_in(names, last, file.label, ignore, exclude_classifier)
 

@@ -208,9 +208,7 @@ def test_tensors_that_were_named_as_targets_are_on_record(tmp_path):
     meta = TensorFile(once).meta
     assert meta["prunable"] == ["q.weight", "mix.w1"]
     assert meta["density"]["kept"] == {"q.weight": 64, "mix.w1": 128}
-    again = mask(
-        once, Selection(0.25), Scoring("magnitude", targets=("mix.*",)), kept, Common()
-    )
+    again = mask(once, Selection(0.25), Scoring("magnitude", targets=("mix.*",)), kept, Common())
     assert read_mask(again)[0]["mix.w1"].sum() == 64
 
 
