@@ -5,11 +5,13 @@ from typing import NamedTuple
 import pytest
 import torch
 from safetensors.torch import save_file
+from torchvision.models import get_model
 
 from prunecli import roles
 from prunecli.errors import BadInput
 from prunecli.files.artifacts import write_artifact
 from prunecli.files.tensors import TensorFile
+from prunecli.masks import prunable
 from prunecli.roles import (
     ADAPTER,
     AVERAGE,
@@ -243,6 +245,17 @@ def test_a_head_that_is_equal_to_the_table_of_words_is_that_table(tmp_path):
     save_file(tensors | {"q.weight": torch.randn(9, 4)}, tmp_path / "tied.safetensors")
     found = roles_of(TensorFile(tmp_path / "tied.safetensors"))
     assert found == {"embed_tokens.weight": TABLE, "lm_head.weight": TIED, "q.weight": LAYER}
+
+
+@pytest.mark.parametrize(
+    "name", ["densenet121", "mobilenet_v3_small", "swin_v2_t", "vit_b_16", "maxvit_t", "raft_small"]
+)
+def test_names_tell_what_the_modules_of_torchvision_tell(name):
+    with torch.device("meta"):
+        model = get_model(name, weights=None)
+    tensors = {n: Form(tuple(t.shape)) for n, t in model.state_dict().items()}
+    found = roles.roles(tensors)
+    assert {n for n, role in found.items() if role.pruned} == prunable(model).keys()
 
 
 def test_a_layout_that_a_tensor_cannot_have_is_refused(tmp_path):
