@@ -15,11 +15,15 @@ from prunecli.errors import Mismatch
 from prunecli.flow import Flow
 from prunecli.graph import Layer, grouped
 from prunecli.parts import PART, Parted, held, parted, whole
+from prunecli.roles import ALL_OI, Layouts
 from prunecli.types import Mask
 
 
 def diagnosis(
-    mask: Parted | Mask, model: nn.Module | None = None, input_shape: tuple[int, ...] = ()
+    mask: Parted | Mask,
+    model: nn.Module | None = None,
+    input_shape: tuple[int, ...] = (),
+    layouts: Layouts = ALL_OI,
 ) -> dict[str, Any]:
     """Of a mask, and of the network that it is for, if that is known and can be traced:
 
@@ -30,19 +34,21 @@ def diagnosis(
     - `max_compression`: the highest compression that leaves each of the L layers a weight, n / L
     - `feasible`: whether so many weights could be spread over all layers
 
-    `live_path` and `effective_density` are None where there is no network to trace.
+    `live_path` and `effective_density` are None where there is no network to trace. Without a
+    network, `layouts` tell where a weight's channels lie; one of unknown layout has no counts.
     """
     bits = parted(mask)
     total = sum(map(math.prod, bits.shapes.values()))
     layers = {
-        name: _streamed(bits, name) if model is None else _grouped(bits, name, model)
+        name: _left(bits, name, layouts) if model is None else _grouped(bits, name, model)
         for name in bits.shapes
     }
+    known = {name: layer for name, layer in layers.items() if layouts.get(name, "oi")}
     effective = None if model is None else _effective(held(bits), model, input_shape)
     return {
         "dead_layers": [name for name, layer in layers.items() if not layer.kept],
-        "dead_inputs": {name: layer.dead_inputs for name, layer in layers.items()},
-        "dead_outputs": {name: layer.dead_outputs for name, layer in layers.items()},
+        "dead_inputs": {name: layer.dead_inputs for name, layer in known.items()},
+        "dead_outputs": {name: layer.dead_outputs for name, layer in known.items()},
         "live_path": None if effective is None else effective > 0,
         "effective_density": None if effective is None else effective / total,
         "max_compression": total / len(layers),
@@ -60,9 +66,30 @@ class _Left(NamedTuple):
 
 def _grouped(mask: Parted, name: str, model: nn.Module) -> _Left:
     kept = whole(mask, name)
-    by_channel = grouped(model.get_submodule(name.removesuffix("weight").rstrip(".")), kept)
+    by_channel = grouped(model.get_submodule(name.rpartition(".")[0]), kept)
     inputs, outputs = (by_channel.any(3).any(axis) for axis in (1, 2))
     return _Left(int(kept.sum()), int((~inputs).sum()), int((~outputs).sum()))
+
+
+def _left(mask: Parted, name: str, layouts: Layouts) -> _Left:
+    """Of an unknown layer."""
+    order = layouts.get(name, "oi") or "oi"
+    if order.startswith("e"):
+        return _of_experts(mask, name, order)
+    left = _streamed(mask, name)
+    return left if order == "oi" else _Left(left.kept, left.dead_outputs, left.dead_inputs)
+
+
+def _of_experts(mask: Parted, name: str, order: str) -> _Left:
+    """Of the matrices of many experts, one after the other: all their channels count."""
+    kept = rows = columns = 0
+    _, *matrix = mask.shapes[name]
+    for part in mask.parts(name, math.prod(matrix)):
+        weights = part.reshape(matrix)
+        kept += int(weights.count_nonzero())
+        rows += int((~weights.any(1)).sum())
+        columns += int((~weights.any(0)).sum())
+    return _Left(kept, *((rows, columns) if order == "eio" else (columns, rows)))
 
 
 def _streamed(mask: Parted, name: str) -> _Left:

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import activation
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from prunecli.errors import Mismatch
+from prunecli.errors import Mismatch, some
 from prunecli.masks import prunable
 from prunecli.shortage import raise_shortage
 
@@ -61,7 +61,13 @@ def trace(model: nn.Module) -> fx.GraphModule:
                 f"{name or 'the whole'!r} of {type(model).__name__} is not called as a module of "
                 f"its own, so its place in the network cannot be told; {NEED_IT}"
             )
+    if odd := [name for name in prunable(model) if not _of_layer(model, name)]:
+        raise Mismatch(f"{some(odd)} are not weights of Conv or Linear; {NEED_IT}")
     return graph
+
+
+def _of_layer(model: nn.Module, name: str) -> bool:
+    return isinstance(model.get_submodule(name.rpartition(".")[0]), LAYERS)
 
 
 def is_activation(graph: fx.GraphModule, node: fx.Node) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
+from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
@@ -15,31 +15,38 @@ from prunecli.files.artifacts import kind_of
 from prunecli.files.header import FLOATS
 from prunecli.files.tensors import TensorFile
 from prunecli.parts import Parted, parted
+from prunecli.roles import SMALL_FLOATS, roles_of
 from prunecli.types import Mask, Params
-
-EMBEDDING = re.compile(
-    r"(^|[._])(\w*embed\w*|wte|wpe|relative_attention_bias)([._]|$)|(^|\.)(shared|emb)\.weight$"
-)
-"""Names that conventionally hold look-up tables, whose shape alone looks like a linear layer's."""
 
 WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Whole numbers of as many bytes as a float."""
 
 
+MATRICES: dict[type[nn.Module] | tuple[type[nn.Module], ...], tuple[str, ...]] = {
+    (nn.modules.conv._ConvNd, nn.Linear): ("weight",),
+    nn.MultiheadAttention: ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
+    (nn.RNNBase, nn.RNNCellBase): ("weight_ih", "weight_hh", "weight_hr"),
+}
+"""How the parameters begin, of which modules, that may be pruned."""
+PRUNED_MODULES = "Conv, Linear, MultiheadAttention or an RNN"
+
+
 def prunable(model: nn.Module) -> Params:
-    """The weights that may be pruned: those of Conv and Linear modules, in module order.
+    """The weights that may be pruned: those of `PRUNED_MODULES`, in module order.
 
     No biases, no normalisation. A weight that several modules share appears once, under its first
     name.
     """
-    return {
-        name: weight
-        for name, weight in model.named_parameters()
-        if name.rpartition(".")[2] == "weight"
-        and isinstance(
-            model.get_submodule(name.rpartition(".")[0]), (nn.modules.conv._ConvNd, nn.Linear)
-        )
-    }
+    return {name: weight for name, weight in model.named_parameters() if _multiplies(model, name)}
+
+
+def _multiplies(model: nn.Module, name: str) -> bool:
+    """Whether a parameter is a matrix or kernel of a module that is known."""
+    place, _, own = name.rpartition(".")
+    module = model.get_submodule(place)
+    return any(
+        isinstance(module, kinds) and own.startswith(names) for kinds, names in MATRICES.items()
+    )
 
 
 def classifier(model: nn.Module) -> str | None:
@@ -55,8 +62,7 @@ def classifier(model: nn.Module) -> str | None:
 def prunable_names(file: TensorFile) -> list[str]:
     """The prunable weights of a checkpoint, without building its model; of scores, all.
 
-    prunecli's own checkpoints list them. In any other file they are the floating-point tensors of
-    two or more dimensions named `...weight` that do not look like embeddings.
+    prunecli's own checkpoints list them. Of any other file `roles` tells.
     """
     if kind_of(file) == "scores":
         return [name for name in file if file.entry(name).numel]
@@ -66,15 +72,7 @@ def prunable_names(file: TensorFile) -> list[str]:
         if not isinstance(listed, list) or not all(sizes) or len(set(listed)) < len(listed):
             raise BadInput(f"{file.label}: its list of prunable weights is damaged")
         return listed
-    # Of tied tensors, safetensors keeps one, and writes down the others' names as `name: kept`.
-    tables = {kept for name, kept in file.metadata.items() if EMBEDDING.search(name)}
-    return [
-        name
-        for name in matrices(file)
-        if (name == "weight" or name.endswith(".weight"))
-        and not EMBEDDING.search(name)
-        and name not in tables
-    ]
+    return [name for name, role in roles_of(file).items() if role.pruned and file.entry(name).numel]
 
 
 def parameter_count(checkpoint: TensorFile) -> int:
@@ -107,6 +105,10 @@ def chosen(
     if targets:
         foreign = file.meta is None
         names = _matching(matrices(file) if foreign else names, targets, file.label)
+    if not names:
+        most = Counter(role.what for role in roles_of(file).values()).most_common(3)
+        what = ", ".join(f"{count:,} {what}" for what, count in most) or "no tensor"
+        raise Mismatch(f"{file.label}: it has no weight to prune, but {what}; see --targets")
     last = (file.meta or {}).get("classifier")
     return left_in(names, last, file.label, ignore, exclude_classifier)
 
@@ -118,7 +120,7 @@ def matrices(file: TensorFile) -> list[str]:
         for name in file
         if len(file.entry(name).shape) >= 2
         and file.entry(name).numel
-        and file.entry(name).dtype in FLOATS
+        and file.entry(name).dtype in FLOATS | SMALL_FLOATS
     ]
 
 

@@ -14,17 +14,23 @@ from torch import Tensor
 from prunecli.errors import BadUsage, Mismatch, NotFinite, some
 from prunecli.files.artifacts import PRUNED
 from prunecli.parts import PART, Parted, whole
+from prunecli.roles import ALL_OI, Layouts
 
 MOST = 64
 
 
+def axis_of_inputs(name: str, layouts: Layouts) -> int:
+    """The dimension of a weight that holds the inputs, where that is known."""
+    return (layouts.get(name, "oi") or "oi").index("i")
+
+
 @dataclass(frozen=True)
 class Pattern:
-    """`kept` of every `of` weights, along the inputs of a layer: dimension 1 of its weight.
+    """`kept` of every `of` weights, along the inputs of a layer.
 
     That is where hardware multiplies 2:4 sparse matrices: a convolution's weight counts as the
-    matrix [outputs, kernel * inputs], its inputs side by side. In a transposed convolution's weight
-    outputs come in that dimension, and the pattern is along these.
+    matrix [outputs, kernel * inputs], its inputs side by side. Which dimension of a weight that is,
+    `roles.layout` tells.
 
     Source: Mishra et al., Accelerating Sparse Deep Neural Networks, 2021, arXiv 2104.08378
     """
@@ -49,9 +55,15 @@ class Pattern:
     def density(self) -> float:
         return self.kept / self.of
 
-    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def check(self, shapes: Mapping[str, tuple[int, ...]], layouts: Layouts) -> None:
         """Raise Mismatch naming the tensors whose inputs do not come in groups of M."""
-        odd = [n for n, shape in shapes.items() if len(shape) < 2 or shape[1] % self.of]
+        if unknown := [name for name in shapes if layouts.get(name, "oi") is None]:
+            raise Mismatch(
+                f"which dimension of {some(unknown)} holds the inputs is not known; "
+                "leave out with --ignore"
+            )
+        axes = {name: axis_of_inputs(name, layouts) for name in shapes}
+        odd = [n for n, s in shapes.items() if len(s) <= axes[n] or s[axes[n]] % self.of]
         if odd:
             raise Mismatch(
                 f"the inputs of {some(odd)} are no multiple of {self.of}; leave out with --ignore"
@@ -64,23 +76,23 @@ class Patterned:
     Ties go to the earlier place. What scores -inf was pruned before and is never kept.
     """
 
-    def __init__(self, scores: Parted, pattern: Pattern) -> None:
-        pattern.check(scores.shapes)
-        self.scores, self.pattern = scores, pattern
+    def __init__(self, scores: Parted, pattern: Pattern, layouts: Layouts = ALL_OI) -> None:
+        pattern.check(scores.shapes, layouts)
+        self.scores, self.pattern, self.layouts = scores, pattern, layouts
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self.scores.shapes
 
     def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
-        shape = self.shapes[name]
-        if math.prod(shape[2:]) == 1:  # the inputs lie side by side: no need for the whole
+        shape, axis = self.shapes[name], axis_of_inputs(name, self.layouts)
+        if math.prod(shape[axis + 1 :]) == 1:  # the inputs lie side by side: no need for the whole
             step = math.lcm(size, self.pattern.of)
             for part in self.scores.parts(name, step):
                 yield from torch.split(self._kept(name, part), size)
             return
-        rows = whole(self.scores, name).movedim(1, -1)
-        kept = self._kept(name, rows.reshape(-1)).reshape(rows.shape).movedim(-1, 1)
+        rows = whole(self.scores, name).movedim(axis, -1)
+        kept = self._kept(name, rows.reshape(-1)).reshape(rows.shape).movedim(-1, axis)
         yield from torch.split(kept.reshape(-1), size)
 
     def _kept(self, name: str, scores: Tensor) -> Tensor:

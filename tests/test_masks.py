@@ -98,7 +98,7 @@ def test_parameters_are_as_many_as_a_checkpoint_says_for_a_buffer_looks_like_one
 def test_tables_by_other_names_and_what_is_tied_to_one_are_embeddings(tmp_path):
     path = tmp_path / "t5.safetensors"
     names = ["shared.weight", "emb.weight", "lm_head.weight", "mlp.shared_expert.up_proj.weight"]
-    save_file({name: torch.ones(2, 2) for name in names}, path,
+    save_file({name: torch.rand(2, 2) for name in names}, path,
               {"model.embed_tokens.weight": "lm_head.weight"})  # fmt: skip
     assert masks.prunable_names(TensorFile(path)) == ["mlp.shared_expert.up_proj.weight"]
 

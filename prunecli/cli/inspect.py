@@ -53,6 +53,10 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             if collapse.get(key) not in (None, [])
         ]
     lines.append(f"values      {facts['parameters']:,} in {len(facts['tensors'])} tensors")
+    if facts["left_whole"]:
+        from prunecli.coverage import line
+
+        lines.append(f"mask        {line(facts['left_whole'])}")
     prunable = set(facts["prunable"] or ())
     for tensor in facts["tensors"]:
         name, mark = tensor["name"], "prunable" if tensor["name"] in prunable else ""

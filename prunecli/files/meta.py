@@ -86,6 +86,16 @@ MODEL = Record(
 DATASET = Record({"name": str, "options": dict, "sha256": (str, NONE)})
 DENSITY = Record({"kept": Each(int), "per_tensor": Each(NUMBER), "overall": NUMBER})
 SETTINGS = Each((str, bool, *NUMBER))
+LEFT_WHOLE = Record(
+    {
+        "tensors": is_natural,
+        "weights": is_natural,
+        "reasons": Each(lambda count: fits(count, [is_natural]) and len(count) == 2),
+        "beside": [str],
+    },
+    needs=("tensors", "weights", "reasons", "beside"),
+)
+LAYOUTS = ("oi", "io", "eoi", "eio")
 ORIGIN: dict[str, Form] = {
     "method": (str, NONE),
     "options": (dict, NONE),
@@ -94,6 +104,7 @@ ORIGIN: dict[str, Form] = {
     "asked": (is_density, NONE),
     "left_out": (dict, NONE),
     "scoring": (dict, NONE),
+    "left_whole": (LEFT_WHOLE, NONE),
 }
 """How a mask came to be: in its own file, and in what was made with it."""
 MASK = Record({**ORIGIN, "sha256": str, "epochs": int})
@@ -113,6 +124,7 @@ META = Record(
         "prunable": ([str], NONE),
         "classes": ([str], NONE),
         "classifier": (str, NONE),
+        "layouts": (Each((LAYOUTS.__contains__, NONE)), NONE),
         "history": ([dict], NONE),
     },
     needs=("kind",),

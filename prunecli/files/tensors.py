@@ -50,6 +50,7 @@ class TensorFile(Mapping[str, Tensor]):
         self.shards: dict[Path, Header] = {file: read_header(file) for file in files}
         self._home: dict[str, Path] = {}
         self._hashing: Callable[[], str] | None = None
+        self._equal: dict[tuple[str, str], bool] = {}
         for shard, header in self.shards.items():
             for name in header.entries:
                 if name in self._home:
@@ -86,6 +87,17 @@ class TensorFile(Mapping[str, Tensor]):
                     yield part
         except OSError as error:
             raise unreadable(shard, error) from None
+
+    def equal(self, one: str, other: str) -> bool:
+        """Whether two tensors are the same, bit by bit. Where that needs them read, once."""
+        first, second = self.entry(one), self.entry(other)
+        if (first.dtype, first.shape) != (second.dtype, second.shape):
+            return False
+        if (one, other) not in self._equal:
+            both = zip(self.parts(one), self.parts(other), strict=True)
+            same = all(torch.equal(a.view(torch.uint8), b.view(torch.uint8)) for a, b in both)
+            self._equal[one, other] = same
+        return self._equal[one, other]
 
     def __contains__(self, name: object) -> bool:
         return name in self._home  # without reading the tensor

@@ -24,10 +24,19 @@ from prunecli.files.artifacts import MaskFile, canonical, check_mask_fits
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import kept_counts, prunable, prunable_names
 from prunecli.parts import Parted, held, parted
+from prunecli.roles import ALL_OI, Layouts
 from prunecli.seeds import derive_seed
 from prunecli.shortage import raise_shortage
 from prunecli.steps._data import loaded
-from prunecli.steps._network import UNFIT, at_hand, build_model, built_small, most_values, on_meta
+from prunecli.steps._network import (
+    UNFIT,
+    at_hand,
+    build_model,
+    built_small,
+    check_maskable,
+    most_values,
+    on_meta,
+)
 from prunecli.types import Images, Mask, Progress, Stream
 
 SUFFIX = ".safetensors"
@@ -168,13 +177,18 @@ def open_mask(path: Path, checkpoint: TensorFile) -> tuple[Mask, TensorFile]:
 
 
 def fitting_mask(path: Path, checkpoint: TensorFile) -> MaskFile:
-    """As `open_mask`, to be read part by part. Raises BadInput where it masks no weight."""
+    """As `open_mask`, to be read part by part. Raises BadInput where it masks no weight.
+
+    Raises Mismatch where it masks what the checkpoint's network has no layer for.
+    """
     mask = MaskFile(path)
     empty = [name for name, shape in mask.shapes.items() if not math.prod(shape)]
     if empty or not mask.shapes:
         what = f"no weight of {some(empty)}" if empty else "no weight"
         raise BadInput(f"{mask.file.label}: it masks {what}; make the mask again")
     check_mask_fits(mask.shapes, checkpoint.shapes, mask.file.label, checkpoint.label)
+    if (checkpoint.meta or {}).get("model"):
+        check_maskable(mask.shapes, prunable_names(checkpoint), mask.file.label)
     return mask
 
 
@@ -198,6 +212,7 @@ def collapse_facts(
     mask: Parted | Mask,
     described: Mapping[str, Any] | None,
     shapes: Mapping[str, tuple[int, ...]],
+    layouts: Layouts = ALL_OI,
 ) -> dict[str, Any]:
     """The diagnosis, with the network's part where the network is known and can be built.
 
@@ -209,7 +224,7 @@ def collapse_facts(
             model = _covered(parted(mask), described, shapes)
         except (PruneError, *UNFIT) as error:
             raise_shortage(error)
-    return diagnosis(mask, model, tuple(described["input_shape"]) if described else ())
+    return diagnosis(mask, model, tuple(described["input_shape"]) if described else (), layouts)
 
 
 def _covered(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from prunecli import registry
+from prunecli import coverage, registry
 from prunecli.batches import ScoringBatches, split_off
 from prunecli.flops import count_flops
 from prunecli.masks import apply_, classifier, left_in, prunable
@@ -56,6 +56,8 @@ def build_pruner(
     """The pruner of that name for this training. Raises BadUsage for options that do not fit it."""
     params = prunable(model)
     names = left_in(list(params), classifier(model), "the network", ignore, exclude_classifier)
+    progress = progress or Progress()
+    coverage.tell(coverage.of_model(model, names), progress)
     course = Course(
         model=model,
         params={name: params[name] for name in names},
@@ -64,7 +66,7 @@ def build_pruner(
         scorer=partial(_scorer, model, data, names),
         hold_out=data.hold_out,
         flops=lambda: count_flops(model, data.data.input_shape),
-        warn=(progress or Progress()).warn,
+        warn=progress.warn,
     )
     build: Callable[..., Pruner] = registry.find("pruners", name)
     return build(course, **registry.bind("pruners", name, options))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from prunecli import registry
 from prunecli.errors import BadInput, Mismatch, some
 from prunecli.files.artifacts import read_state_dict, state_shapes
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import prunable, prunable_names
+from prunecli.masks import PRUNED_MODULES, prunable, prunable_names
 from prunecli.modules import (
     cause,
     check_storable,
@@ -57,9 +57,14 @@ def load_model(checkpoint: TensorFile) -> nn.Module:
     fits = on_meta(bare) and not at_hand(bare, described) and not _refusal(bare, described, "meta")
     if not fits and (error := _refusal(model, described)):
         raise BadInput(DAMAGED.format(checkpoint.label, cause(error))) from error
-    if odd := [name for name in prunable_names(checkpoint) if name not in prunable(model)]:
-        raise BadInput(f"{checkpoint.label}: {some(odd)} are not weights of Conv or Linear")
+    check_maskable(prunable_names(checkpoint), prunable(model), checkpoint.label)
     return model
+
+
+def check_maskable(names: Iterable[str], prunable: Container[str], label: str) -> None:
+    """Raise Mismatch for what is masked, or to be, and is no weight that may be pruned."""
+    if odd := [name for name in names if name not in prunable]:
+        raise Mismatch(f"{label}: {some(odd)} are not weights of {PRUNED_MODULES}")
 
 
 DAMAGED = "{}: its description of the network is damaged, or the model is another by now ({})"
@@ -187,7 +192,7 @@ def check_trainable(model: nn.Module, described: Mapping[str, Any]) -> None:
     """Raise Mismatch unless there is a weight to prune, and images become scores of the classes."""
     name, shape = described["name"], described["input_shape"]
     if not prunable(model):
-        raise Mismatch(f"model {name!r}: it has no weight of Conv or Linear")
+        raise Mismatch(f"model {name!r}: it has no weight of {PRUNED_MODULES}")
     check_storable(model, f"model {name!r}")
     size = "x".join(map(str, shape))
     with theirs(f"model {name!r}: it does not take {size} images"):

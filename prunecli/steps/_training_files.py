@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from prunecli import coverage
 from prunecli.errors import BadInput, Mismatch, NotFinite
 from prunecli.files.artifacts import (
     canonical,
@@ -188,7 +189,12 @@ class TrainingFiles:
         path = mask_beside(self.target)
         shapes = {name: tuple(t.shape) for name, t in self.state.model.state_dict().items()}
         collapse = collapse_facts(kept, self.facts["model"], shapes)
-        facts = {"density": density_facts(kept), "collapse": collapse, "versions": versions()}
+        facts = {
+            "density": density_facts(kept),
+            "collapse": collapse,
+            "left_whole": coverage.of_model(self.state.model, kept),
+            "versions": versions(),
+        }
         write_mask(path, kept, lineage | facts, files)
         part, _ = files.parts[path]
         epochs = self.facts["settings"]["epochs"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prunecli import registry
+from prunecli import coverage, registry
 from prunecli.errors import BadUsage, Mismatch, some
 from prunecli.files.artifacts import (
     MaskFile,
@@ -29,6 +29,7 @@ from prunecli.masks import (
 from prunecli.parts import Held, Parted
 from prunecli.pattern import Pattern, Patterned
 from prunecli.registry import own_rounds
+from prunecli.roles import Layouts, layouts_of
 from prunecli.schedules import densities
 from prunecli.selection import choose, select
 from prunecli.steps._common import (
@@ -38,10 +39,9 @@ from prunecli.steps._common import (
     fitting_mask,
     sibling,
     stem,
-    versions,
 )
 from prunecli.steps._critical import critical
-from prunecli.steps.score import Scored, Scoring, file_word
+from prunecli.steps.score import Scored, Scoring, file_word, lineage_of_scores
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,14 @@ class Selection:
     count: str = "scored"
     pattern: Pattern | None = None
 
-    def of(self, scorer: Scored | None, names: Mapping[str, tuple[int, ...]]) -> Selection:
+    def of(
+        self, scorer: Scored | None, names: Mapping[str, tuple[int, ...]], layouts: Layouts
+    ) -> Selection:
         """With what follows from the method and the pattern. Raises Mismatch if that misfits."""
         if self.pattern is None:
             own = own_rounds(scorer.function) if scorer else 1
             return replace(self, rounds=self.rounds or own)
-        self.pattern.check(names)
+        self.pattern.check(names, layouts)
         return replace(self, rounds=1, density=self.pattern.density, scope=str(self.pattern))
 
 
@@ -103,7 +105,8 @@ def mask(
     if before is not None:
         _check_same(before, names, file.label)
     shapes = {name: file.shapes[name] for name in names}
-    selection = selection.of(scorer, shapes)
+    layouts = layouts_of(file, names)
+    selection = selection.of(scorer, shapes, layouts)
     budget = Budget.of(file, names, selection)
     dense = budget.density or 1.0
     if before is not None and selection.pattern is None and dense > density(before):
@@ -131,9 +134,11 @@ def mask(
         facts = _facts(selection, kept, budget, before)
         described = (file.meta or {}).get("model")
         _warn_if_unknown(described, common)
-        facts["collapse"] = collapse_facts(kept, described, file.shapes)
+        facts["collapse"] = collapse_facts(kept, described, file.shapes, layouts)
         _report(facts, selection, common)
-        lineage = scorer.facts() | {"scores": None} if scorer else _lineage_of_scores(file, scoring)
+        lineage = _lineage(scorer, file, scoring, names)
+        if lineage["left_whole"]:
+            coverage.tell(lineage["left_whole"], common.progress)
         write_mask(target, kept, lineage | facts)
     return output
 
@@ -207,7 +212,7 @@ def _pruning(
         return lambda density: _in_rounds(scorer, density, selection, before, common)
     scores = scorer(before) if scorer else ScoresFile(file, before, names)
     if (pattern := selection.pattern) is not None:
-        return lambda _: Patterned(scores, pattern)
+        return lambda _: Patterned(scores, pattern, layouts_of(file, names))
     return lambda density: choose(scores, density, selection.scope)
 
 
@@ -231,12 +236,12 @@ def _check_same(before: Parted, names: list[str], label: str) -> None:
         raise Mismatch(f"{label}: only one of what is scored and --mask covers {some(odd)}")
 
 
-def _lineage_of_scores(file: TensorFile, scoring: Scoring) -> dict[str, Any]:
-    meta = file.meta or {}
-    keys = ("method", "options", "scoring", "seed", "parent", "parameters", "classifier", "model")
-    left_out = {**(meta.get("left_out") or {}), **scoring.left_out}
-    own = {"left_out": left_out, "scores": file.sha256, "versions": versions()}
-    return {key: meta.get(key) for key in keys} | own
+def _lineage(
+    scorer: Scored | None, file: TensorFile, scoring: Scoring, names: list[str]
+) -> dict[str, Any]:
+    if scorer is None:
+        return lineage_of_scores(file, scoring, names)
+    return scorer.facts() | {"scores": None}
 
 
 def _facts(

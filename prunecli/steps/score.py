@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from prunecli import registry
+from prunecli import coverage, registry
 from prunecli.batches import ScoringBatches
 from prunecli.device import pick_device, place
 from prunecli.errors import BadUsage, NotFinite
@@ -24,6 +24,7 @@ from prunecli.files.tensors import TensorFile
 from prunecli.masks import all_finite, apply_, chosen, parameter_count, prunable
 from prunecli.modules import theirs
 from prunecli.parts import Held, Made, Parted, held
+from prunecli.roles import layouts_of
 from prunecli.seeds import derive_seed
 from prunecli.steps._common import (
     Common,
@@ -140,6 +141,8 @@ class Scored:
             "scoring": self._looked_at() if self.needs_model else None,
             "left_out": self.scoring.left_out,
             "parent": self.file.sha256,
+            "left_whole": coverage.of_file(self.file, self.names),
+            "layouts": layouts_of(self.file, self.names),
             "parameters": parameter_count(self.file),
             "classifier": meta.get("classifier"),
             "model": meta.get("model"),
@@ -178,6 +181,21 @@ class Scored:
         scorer = partial(self.function, **self._options())
         scores = network_scores(scorer, self.model, batches, mask, self.seed, self.file.label)
         return {name: scores[name] for name in self.names}
+
+
+def lineage_of_scores(file: TensorFile, scoring: Scoring, names: list[str]) -> dict[str, Any]:
+    """What a mask's metadata says of the scores it is made of, these `names` of them."""
+    meta = file.meta or {}
+    keys = ("method", "options", "scoring", "seed", "parent", "parameters", "classifier", "model")
+    left_out = {**(meta.get("left_out") or {}), **scoring.left_out}
+    own = {
+        "left_out": left_out,
+        "left_whole": coverage.of_scores(file, names),
+        "layouts": layouts_of(file, names),
+        "scores": file.sha256,
+        "versions": versions(),
+    }
+    return {key: meta.get(key) for key in keys} | own
 
 
 def network_scores(

@@ -14,7 +14,6 @@ from torch import nn
 from prunecli import registry
 from prunecli.batches import ImageBatches
 from prunecli.device import place
-from prunecli.errors import Mismatch, some
 from prunecli.files.artifacts import read_state_dict
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.digest import file_sha256
@@ -24,13 +23,13 @@ from prunecli.pruners._fixed import Fixed
 from prunecli.seeds import derive_seed
 from prunecli.steps._common import Common, check_data_fits, fingerprint, versions
 from prunecli.steps._course import TrainingSet, build_pruner
-from prunecli.steps._network import build_model, check_trainable, load_weights
+from prunecli.steps._network import build_model, check_maskable, check_trainable, load_weights
 from prunecli.steps._pretrained import adopt, pretrained
 from prunecli.steps._training_files import TrainingFiles, state_beside
 from prunecli.steps._training_plan import Plan, TrainOptions, lineage, prepared
 from prunecli.training import loop
 from prunecli.training.state import new_state
-from prunecli.types import Images, Mask, Pruner
+from prunecli.types import Images, Pruner
 from prunecli.world import World
 
 __all__ = ["TrainOptions", "train"]
@@ -150,7 +149,8 @@ def _held(plan: Plan, target: Path, test: Images | None) -> dict[str, Any]:
 def _pruner(plan: Plan, model: nn.Module, data: TrainingSet, common: Common) -> Pruner:
     options = plan.options
     if plan.mask is not None:
-        return _fixed(plan.mask, model)
+        check_maskable(plan.mask, prunable(model), "the mask")
+        return Fixed(plan.mask)
     if options.pruner is None:
         return Pruner()
     return build_pruner(
@@ -163,10 +163,3 @@ def _pruner(plan: Plan, model: nn.Module, data: TrainingSet, common: Common) -> 
         options.exclude_classifier,
         common.progress,
     )
-
-
-def _fixed(mask: Mask, model: nn.Module) -> Fixed:
-    odd = [name for name in mask if name not in prunable(model)]
-    if odd:
-        raise Mismatch(f"the mask covers {some(odd)}, which are not weights of Conv or Linear")
-    return Fixed(mask)

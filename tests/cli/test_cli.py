@@ -724,7 +724,7 @@ def test_scores_of_another_form_than_the_weights_are_refused(own, refused, comma
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ("bare", "has no weight of Conv or Linear"),
+        ("bare", "has no weight of Conv, Linear"),
         ("picky", "does not take 1x28x28 images (AssertionError: wrong image height)"),
         ("few", "of a 1x28x28 image it makes [1, 3], not 10 classes"),
     ],

@@ -202,23 +202,21 @@ class Said(Progress):
 
 def test_tensors_that_were_named_as_targets_are_on_record(tmp_path):
     path = tmp_path / "moe.safetensors"
-    save_file({"experts.w1": torch.randn(4, 8, 8), "q.weight": torch.randn(8, 8)}, path)
-    kept = masked(path, 0.5, targets=("experts.*",))
+    save_file({"mix.w1": torch.randn(4, 8, 8), "q.weight": torch.randn(8, 8)}, path)
+    kept = masked(path, 0.5, targets=("mix.*",))
     once = apply(path, kept, Common())
     meta = TensorFile(once).meta
-    assert meta["prunable"] == ["q.weight", "experts.w1"]
-    assert meta["density"]["kept"] == {"q.weight": 64, "experts.w1": 128}
-    again = mask(
-        once, Selection(0.25), Scoring("magnitude", targets=("experts.*",)), kept, Common()
-    )
-    assert read_mask(again)[0]["experts.w1"].sum() == 64
+    assert meta["prunable"] == ["q.weight", "mix.w1"]
+    assert meta["density"]["kept"] == {"q.weight": 64, "mix.w1": 128}
+    again = mask(once, Selection(0.25), Scoring("magnitude", targets=("mix.*",)), kept, Common())
+    assert read_mask(again)[0]["mix.w1"].sum() == 64
 
 
 def test_a_file_of_nothing_but_targets_can_be_masked(tmp_path):
     path = tmp_path / "moe.safetensors"
-    save_file({"experts.w1": torch.randn(4, 8, 8), "bias": torch.randn(8)}, path)
-    pruned = apply(path, masked(path, 0.5, targets=("experts.*",)), Common())
-    assert load_file(pruned)["experts.w1"].count_nonzero() == 128
+    save_file({"mix.w1": torch.randn(4, 8, 8), "bias": torch.randn(8)}, path)
+    pruned = apply(path, masked(path, 0.5, targets=("mix.*",)), Common())
+    assert load_file(pruned)["mix.w1"].count_nonzero() == 128
 
 
 def test_metadata_of_a_single_file_is_kept(tmp_path):

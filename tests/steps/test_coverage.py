@@ -1,0 +1,211 @@
+"""What a mask leaves whole is said and recorded, whatever it is made of."""
+
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from prunecli.errors import Mismatch
+from prunecli.files.artifacts import read_mask, write_mask
+from prunecli.files.tensors import TensorFile
+from prunecli.pattern import Pattern
+from prunecli.steps._common import Common, Source
+from prunecli.steps.apply import apply
+from prunecli.steps.eval import evaluation
+from prunecli.steps.inspect import inspect
+from prunecli.steps.mask import Selection, mask
+from prunecli.steps.score import Scoring, score
+from prunecli.steps.train import TrainOptions, train
+from prunecli.steps.verify import verify
+from prunecli.types import Progress
+
+R = torch.randn
+HALF = Selection(0.5)
+MAGNITUDE = Scoring("magnitude")
+
+
+class Notes(Progress):
+    def __init__(self):
+        self.said = []
+        self.warned = []
+
+    def say(self, message):
+        self.said.append(message)
+
+    def warn(self, message):
+        self.warned.append(message)
+
+
+def saved(tmp_path, tensors):
+    path = tmp_path / "m.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    return path
+
+
+FP8 = {f"l{i}.up.weight": R(64, 64).to(torch.float8_e4m3fn) for i in range(6)}
+HEAD = {"lm_head.weight": R(100, 64).bfloat16()}
+
+
+@pytest.mark.parametrize(
+    ("layers", "name"),
+    [(FP8, "F8_E4M3"), ({n: t.to(torch.float32).to(torch.int8) for n, t in FP8.items()}, "I8")],
+)
+def test_quantised_layers_are_left_whole_with_a_warning(tmp_path, layers, name):
+    notes = Notes()
+    path = saved(tmp_path, layers | HEAD)
+    made = mask(path, HALF, MAGNITUDE, None, Common(progress=notes))
+    assert list(read_mask(made)[0]) == ["lm_head.weight"]
+    assert notes.warned == [f"left whole: 6 tensors, 79.3% of the weights: 6 {name} (79.3%)"]
+    assert TensorFile(made).meta["left_whole"]["reasons"] == {name: [6, 24576]}
+    assert inspect(path)["left_whole"] == TensorFile(made).meta["left_whole"]
+
+
+def test_small_floats_can_be_pruned_as_targets(tmp_path):
+    path = saved(tmp_path, FP8 | HEAD)
+    made = mask(path, HALF, Scoring("magnitude", targets=("l*.up.*",)), None, Common())
+    pruned = apply(path, made, Common())
+    assert verify(pruned, made)["zeros"] == 6 * 64 * 64 // 2
+    zeros = sum(int((load_file(pruned)[name] == 0).sum()) for name in FP8)
+    assert zeros >= 6 * 64 * 64 // 2
+
+
+def test_what_scores_left_is_said_of_the_mask_made_of_them(tmp_path):
+    notes = Notes()
+    scores = score(saved(tmp_path, FP8 | HEAD), MAGNITUDE, None, Common(progress=notes))
+    assert notes.warned == []
+    made = mask(scores, HALF, None, None, Common(progress=notes))
+    assert notes.warned == ["left whole: 6 tensors, 79.3% of the weights: 6 F8_E4M3 (79.3%)"]
+    assert TensorFile(made).meta["left_whole"] == TensorFile(scores).meta["left_whole"]
+
+
+def gpt2():
+    return {
+        "h.0.mlp.c_fc.weight": R(8, 32),
+        "h.0.mlp.c_fc.bias": R(32),
+        "h.0.attn.c_proj.weight": R(8, 8),
+        "h.0.attn.c_proj.bias": R(8),
+    }
+
+
+@pytest.mark.parametrize("by_scores", [False, True])
+def test_a_pattern_runs_along_the_inputs_of_gpt2(tmp_path, by_scores):
+    source = saved(tmp_path, gpt2())
+    pattern, scoring = Selection(None, pattern=Pattern(2, 4)), MAGNITUDE
+    if by_scores:
+        source, scoring = score(source, MAGNITUDE, None, Common()), None
+    kept, _ = read_mask(mask(source, pattern, scoring, None, Common()))
+    assert [bits.reshape(2, 4, -1).sum(1).unique().tolist() for bits in kept.values()] == [[2], [2]]
+    assert kept["h.0.mlp.c_fc.weight"].reshape(8, 8, 4).sum(2).unique().tolist() != [2]
+
+
+def test_dead_channels_of_gpt2_are_inputs_by_row(tmp_path):
+    tensors = gpt2()
+    tensors["h.0.mlp.c_fc.weight"][:3] = 0
+    kept = mask(saved(tmp_path, tensors), HALF, MAGNITUDE, None, Common())
+    collapse = TensorFile(kept).meta["collapse"]
+    assert collapse["dead_inputs"]["h.0.mlp.c_fc.weight"] == 3
+    assert collapse["dead_outputs"]["h.0.mlp.c_fc.weight"] < 3
+
+
+def moe():
+    return {
+        "mlp.experts.gate_up_proj": R(8, 32, 64),
+        "mlp.experts.down_proj": R(8, 32, 32),
+        "mlp.router.weight": R(8, 32),
+    }
+
+
+def test_experts_in_one_tensor_are_pruned_and_their_router_is_not(tmp_path):
+    notes, tensors = Notes(), moe()
+    tensors["mlp.experts.down_proj"][1, 5] = 0  # an input of the second expert
+    path = saved(tmp_path, tensors)
+    made = mask(path, HALF, MAGNITUDE, None, Common(progress=notes))
+    kept, file = read_mask(made)
+    assert sorted(kept) == ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"]
+    [line] = notes.said
+    assert line.startswith("left whole: 1 tensors, 1.0% of the weights: 1 routers of experts")
+    dead = file.meta["collapse"]
+    assert dead["dead_inputs"]["mlp.experts.down_proj"] == 1
+    assert dead["dead_outputs"]["mlp.experts.down_proj"] == 0
+    pattern = Selection(None, pattern=Pattern(2, 4))
+    kept, _ = read_mask(mask(path, pattern, MAGNITUDE, None, Common()))
+    groups = [bits.reshape(8, 8, 4, -1).sum(2).unique().tolist() for bits in kept.values()]
+    assert groups == [[2], [2]]
+
+
+def test_a_pattern_is_refused_where_the_inputs_are_not_known(tmp_path):
+    path = saved(tmp_path, {"experts.w1": R(8, 8), "l.weight": R(8, 8)})
+    with pytest.raises(Mismatch, match="which dimension of 'experts.w1' holds the inputs"):
+        mask(path, Selection(None, pattern=Pattern(2, 4)), MAGNITUDE, None, Common())
+    known = Scoring("magnitude", ignore=("experts.*",))
+    assert list(
+        read_mask(mask(path, Selection(None, pattern=Pattern(2, 4)), known, None, Common()))[0]
+    )
+    collapse = TensorFile(mask(path, HALF, MAGNITUDE, None, Common())).meta["collapse"]
+    assert list(collapse["dead_inputs"]) == ["l.weight"]
+
+
+def test_a_file_without_a_layer_says_what_it_has(tmp_path):
+    path = saved(tmp_path, {"q.lora_A.weight": R(2, 8), "q.lora_B.weight": R(8, 2)})
+    with pytest.raises(Mismatch, match="no weight to prune, but 2 factors of an adapter"):
+        mask(path, HALF, MAGNITUDE, None, Common())
+
+
+@pytest.mark.fault(7)
+@pytest.mark.parametrize("own", ["table", "seen"])
+def test_a_mask_of_what_is_no_layers_weight_is_refused_by_all_alike(tmp_path, own, trusting):
+    """Of a parameter that no layer has, and of a buffer."""
+    trusting(__name__)
+    dense = train(
+        TrainOptions(model=f"{__name__}:net", source=Source("digits"), settings={"epochs": 0}),
+        Common(output=tmp_path / "dense.safetensors"),
+    )
+    odd = tmp_path / "odd.mask.safetensors"
+    write_mask(odd, {own: torch.eye(4, dtype=torch.bool)}, {})
+    commands = [
+        lambda: apply(dense, odd, Common()),
+        lambda: evaluation(dense, odd, Source(), Common()),
+        lambda: train(TrainOptions(checkpoint=dense, mask=odd), Common(output=tmp_path / "f")),
+        lambda: verify(dense, odd),
+    ]
+    for command in commands:
+        with pytest.raises(Mismatch, match=f"odd.mask.*: '{own}' are not weights of Conv, Linear"):
+            command()
+
+
+class Net(nn.Module):
+    def __init__(self, inputs, classes):
+        super().__init__()
+        self.fc = nn.Linear(inputs, classes)
+        self.table = nn.Parameter(torch.ones(4, 4))
+        self.register_buffer("seen", torch.ones(4, 4))
+
+    def forward(self, x):
+        return self.fc(x.flatten(1)) * self.table.mean()
+
+
+def net(input_shape, classes: int) -> nn.Module:
+    return Net(math.prod(input_shape), classes)
+
+
+def test_what_a_pruner_leaves_whole_is_said_and_recorded(tmp_path):
+    notes = Notes()
+    made = train(
+        TrainOptions(
+            model="mobilenet",
+            model_options={"thin": 0.01},
+            source=Source("digits"),
+            pruner="gradual",
+            pruner_options={"density": 0.5},
+            exclude_classifier=True,
+            settings={"epochs": 1},
+        ),
+        Common(output=tmp_path / "d.safetensors", progress=notes),
+    )
+    whole = TensorFile(tmp_path / "d.mask.safetensors").meta["left_whole"]
+    assert whole["reasons"]["left out as asked"][0] == 1
+    [line] = [said for said in notes.said + notes.warned if said.startswith("left whole")]
+    assert "left out as asked" in line
+    assert whole["weights"] == TensorFile(made).meta["parameters"]
