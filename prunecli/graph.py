@@ -19,7 +19,8 @@ LAYERS = (_ConvNd, nn.Linear)
 ACTIVATIONS = {name.lower() for name in activation.__all__} - {"glu", "multiheadattention"}
 """As the class or function is called, in lower case and without underscores."""
 
-NEED_IT = "the methods activation and lookahead need that, the others do not"
+NEED_GRAPH = "the methods activation, lookahead and synflow need that, the others do not"
+NEED_SUM = "the methods activation and lookahead need that, the others do not"
 
 
 class _Tracer(fx.Tracer):
@@ -52,14 +53,14 @@ def trace(model: nn.Module) -> fx.GraphModule:
         place = repr(tracer.inside[-1]) if tracer.inside else "the forward"
         why = str(error).partition("\n")[0]
         raise Mismatch(
-            f"torch.fx cannot trace {place} of {type(model).__name__} ({why}); {NEED_IT}"
+            f"torch.fx cannot trace {place} of {type(model).__name__} ({why}); {NEED_GRAPH}"
         ) from None
     called = {node.target for node in graph.graph.nodes if is_layer(graph, node)}
     for name, module in model.named_modules(remove_duplicate=True):
         if isinstance(module, LAYERS) and name not in called:
             raise Mismatch(
                 f"{name or 'the whole'!r} of {type(model).__name__} is not called as a module of "
-                f"its own, so its place in the network cannot be told; {NEED_IT}"
+                f"its own, so its place in the network cannot be told; {NEED_GRAPH}"
             )
     return graph
 
@@ -106,7 +107,7 @@ def one_layout(graph: fx.GraphModule, weights: dict[fx.Node, str]) -> None:
         if layouts.setdefault(name, layout) != layout:
             raise Mismatch(
                 f"{name!r} is shared by {str(node.target)!r}, which orders its channels in another "
-                f"way, so that no sum over both can be formed; {NEED_IT}"
+                f"way, so that no sum over both can be formed; {NEED_SUM}"
             )
 
 
