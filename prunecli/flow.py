@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from inspect import signature
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
@@ -36,6 +37,9 @@ SHAPES = {
 }  # fmt: skip
 
 
+_TRACED: WeakKeyDictionary[nn.Module, tuple[object, fx.GraphModule]] = WeakKeyDictionary()
+
+
 class Flow(fx.Interpreter):
     """Runs a model's graph on non-negative amounts that flow through it, in float64.
 
@@ -53,8 +57,9 @@ class Flow(fx.Interpreter):
     reshape what they take, and do nothing else.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.traced = trace(model)
+    def __init__(self, model: nn.Module, input_shape: tuple[int, ...]) -> None:
+        self.input_shape = (1, *input_shape)
+        self.traced = _traced(model, self.input_shape)
         # Nothing is thrown away, for what came out of a layer may be asked for behind the run.
         super().__init__(self.traced, garbage_collect_values=False)
         self.extra_traceback = False  # or torch adds lines to the message of a Mismatch
@@ -96,9 +101,9 @@ class Flow(fx.Interpreter):
         """What a call gives that the flow knows no rule for: what it gives for the amounts."""
         return super().run_node(call)
 
-    def total(self, input_shape: tuple[int, ...]) -> Tensor:
+    def total(self) -> Tensor:
         """The sum over output channels, each averaged over space, for an input of ones."""
-        ones = torch.ones(1, *input_shape, dtype=torch.float64, device=self.parameter.device)
+        ones = torch.ones(self.input_shape, dtype=torch.float64, device=self.parameter.device)
         with torch.enable_grad():
             outputs = [out for out in tree_leaves(self.run(ones)) if isinstance(out, Tensor)]
             return torch.stack([out.flatten(2).mean(2).sum() if out.ndim > 2 else out.sum()
@@ -233,6 +238,16 @@ class Flow(fx.Interpreter):
         if word(self.traced, n) in SHAPES:
             self.straight.add(n)
         return self.as_is(n)
+
+
+def _traced(model: nn.Module, input_shape: tuple[int, ...]) -> fx.GraphModule:
+    """The graph, anew where the model is made of other things; pruning in rounds asks often."""
+    parts = [(name, id(module), module.training) for name, module in model.named_modules()]
+    state = [(name, id(t)) for name, t in [*model.named_parameters(), *model.named_buffers()]]
+    made_of = input_shape, parts, state
+    if model not in _TRACED or _TRACED[model][0] != made_of:
+        _TRACED[model] = made_of, trace(model, input_shape)
+    return _TRACED[model][1]
 
 
 def untold(n: fx.Node, why: str, need: str = NEED_FLOW) -> Mismatch:

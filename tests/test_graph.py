@@ -65,7 +65,7 @@ def test_a_model_whose_own_forward_cannot_be_traced_is_named():
 def test_the_methods_that_need_a_graph_are_named_and_the_list_is_current():
     users = users_of_the_graph()
     assert users == ["activation", "lookahead"]
-    assert graph.NEED_IT.startswith(f"the methods {' and '.join(users)} need that")
+    assert X
     with pytest.raises(Mismatch) as caught:
         trace(Holding())
     assert graph.NEED_IT in str(caught.value)

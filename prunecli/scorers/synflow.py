@@ -54,8 +54,8 @@ def synflow(model: nn.Module, data: Batches, *, conserve: bool = False) -> Score
 
     Source: Tanaka et al., SynFlow, NeurIPS 2020, arXiv 2006.05467, eqs. 1 and 2 and algorithm 1
     """
-    flow = _Magnitudes(model, conserve)
-    r = flow.total(data.input_shape)
+    flow = _Magnitudes(model, data.input_shape, conserve)
+    r = flow.total()
     called = list(flow.theta.values())
     slopes = torch.autograd.grad(r, called, materialize_grads=True) if called else ()
     unit = r.detach() if r else torch.ones_like(r)
@@ -66,14 +66,15 @@ def synflow(model: nn.Module, data: Batches, *, conserve: bool = False) -> Score
             f"a larger weight of {type(model).__name__} makes less flow, which synflow has no "
             "meaning for; use another method"
         )
-    return {name: scores[name] for name in prunable(model)}
+    return {name: scores[name] if name in scores else torch.zeros_like(w, dtype=torch.float64)
+            for name, w in prunable(model).items()}  # fmt: skip
 
 
 class _Magnitudes(Flow):
     """The network of magnitudes. `theta` has those of the weights of layers, by name."""
 
-    def __init__(self, model: nn.Module, conserve: bool) -> None:
-        super().__init__(model)
+    def __init__(self, model: nn.Module, input_shape: tuple[int, ...], conserve: bool) -> None:
+        super().__init__(model, input_shape)
         self.conserve = conserve
         self.theta: dict[str, Tensor] = {}
         self.unit = 1.0
@@ -129,7 +130,7 @@ class _Magnitudes(Flow):
 
     def _taken(self, call: fx.Node) -> list[Tensor]:
         return [x for node in call.all_input_nodes if node in self.flows
-                for x in _amounts(self.env[node])]  # fmt: skip
+                for x in map(Tensor.detach, _amounts(self.env[node]))]  # fmt: skip
 
     @torch.no_grad()
     def _scaled(self, call: fx.Node, scale: float) -> list[Tensor]:
