@@ -20,8 +20,10 @@ from prunecli.shortage import raise_shortage
 
 Layer: TypeAlias = _ConvNd | nn.Linear
 LAYERS = (_ConvNd, nn.Linear)
-ACTIVATIONS = {name.lower() for name in activation.__all__} - {"glu", "multiheadattention"}
-"""As the class or function is called, in lower case and without underscores."""
+BENDS = {"clamp", "clampmax", "clampmin", "clip", "erf"}
+ACTIVATIONS = {name.lower() for name in activation.__all__} - {"glu", "multiheadattention"} | BENDS
+"""As the class or function is called, in lower case and without underscores; `BENDS` are functions
+that activations are written with."""
 
 NEED_GRAPH = "the methods activation, lookahead and synflow need that, the others do not"
 NEED_SUM = "the methods activation and lookahead need that, the others do not"
