@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -38,8 +39,10 @@ def activation(
 
     Source: foresight thesis, eq. 2.3
     """
-    means = _Means(model, (2, *data.input_shape))  # where one image is dealt with otherwise
-    for inputs, _ in samples(data, batches):
+    images = (inputs for inputs, _ in samples(data, batches))
+    first = next(images)
+    means = _Means(model, tuple(first.shape))
+    for inputs in chain([first], images):
         means.run(inputs)
     scores = {}
     for name, w in prunable(model).items():
