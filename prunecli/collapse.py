@@ -124,11 +124,13 @@ def live_weights(mask: Mask, model: nn.Module, input_shape: tuple[int, ...]) -> 
     Layers that the mask does not cover count whole. Raises Mismatch for a model that torch.fx
     cannot trace, or that does something with its parameters of which `Flow` knows no meaning.
     """
-    paths = _Paths(model, mask)
-    total = paths.total(input_shape)
+    paths = _Paths(model, input_shape, mask)
+    total = paths.total()
     slopes = torch.autograd.grad(total, list(paths.gates.values()), materialize_grads=True)
-    reached = dict(zip(paths.gates, slopes, strict=True))
-    return {name: kept & (reached[name] > 0).to(kept.device) for name, kept in mask.items()}
+    reached = {name: slope > 0 for name, slope in zip(paths.gates, slopes, strict=True)}
+    # What is not reached at all is a layer that the model does not use.
+    return {name: kept & reached[name].to(kept.device) if name in reached else kept & False
+            for name, kept in mask.items()}  # fmt: skip
 
 
 class _Paths(Flow):
@@ -138,8 +140,10 @@ class _Paths(Flow):
     back to 1 at every layer, or else there would be more paths than a float64 can count.
     """
 
-    def __init__(self, model: nn.Module, mask: Mapping[str, Tensor]) -> None:
-        super().__init__(model)
+    def __init__(
+        self, model: nn.Module, input_shape: tuple[int, ...], mask: Mapping[str, Tensor]
+    ) -> None:
+        super().__init__(model, input_shape)
         self.mask = mask
         self.gates: dict[str, Tensor] = {}
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from inspect import signature
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.pooling import _MaxPoolNd
 from torch.utils._pytree import tree_leaves
 
 from prunecli.errors import Mismatch, PruneError
 from prunecli.graph import ACTIVATIONS, LAYERS, Layer, is_layer, trace, weight_names, word
 from prunecli.shortage import raise_shortage
+
+NEED_FLOW = "the methods lookahead and synflow need that, the others do not"
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -33,23 +37,29 @@ SHAPES = {
 }  # fmt: skip
 
 
+_TRACED: WeakKeyDictionary[nn.Module, tuple[object, fx.GraphModule]] = WeakKeyDictionary()
+
+
 class Flow(fx.Interpreter):
     """Runs a model's graph on non-negative amounts that flow through it, in float64.
 
     What a Conv or Linear does to them is for `layer` to say. Parameters, buffers and numbers, and
     what the model computes from these alone, are no amounts. Where they multiply or divide amounts
-    `factor` says what becomes of these, where a normalisation does, `gain`; what is added to them
-    brings nothing along. A difference is a sum, since amounts do not cancel. Activations let
-    everything pass and max pooling takes the mean, so that amounts are neither bent nor lost. All
-    else (sums, reshaping, slicing, concatenation) is done as the model does it, so residual,
-    grouped, re-used and re-ordered channels are right without a rule for each.
+    `factor` says what becomes of these, where a normalisation does, `gain`; what parameters bring
+    along where they are added, `shift`: nothing, unless a subclass says more. A difference is a
+    sum, since amounts do not cancel. Activations let everything pass, `product` says what two
+    amounts give that the model multiplies, as a gate does, and `pooled` what max pooling gives: the
+    mean, so that amounts are neither bent nor lost. All else (sums, reshaping, slicing,
+    concatenation) is done as the model does it, so residual, grouped, re-used and re-ordered
+    channels are right without a rule for each; `as_is` may refuse some of it.
 
     `flows` are the nodes that give amounts, `straight` those of them that multiply, shift or
     reshape what they take, and do nothing else.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.traced = trace(model)
+    def __init__(self, model: nn.Module, input_shape: tuple[int, ...]) -> None:
+        self.input_shape = (1, *input_shape)
+        self.traced = _traced(model, self.input_shape)
         # Nothing is thrown away, for what came out of a layer may be asked for behind the run.
         super().__init__(self.traced, garbage_collect_values=False)
         self.extra_traceback = False  # or torch adds lines to the message of a Mismatch
@@ -70,9 +80,30 @@ class Flow(fx.Interpreter):
         """What amounts are multiplied by where a normalisation multiplies by `value`."""
         return self.factor(value)
 
-    def total(self, input_shape: tuple[int, ...]) -> Tensor:
+    def shift(self, value: Tensor) -> Tensor:
+        """What is added to amounts where the model adds `value`."""
+        return torch.zeros_like(value)
+
+    def product(self, one: Tensor, other: Tensor) -> Tensor:
+        """What two amounts give where the model multiplies them."""
+        return one * other
+
+    def pooled(self, module: _MaxPoolNd, x: Tensor) -> Tensor:
+        """What max pooling gives for `x`."""
+        if not _one(module.dilation):
+            return cast(Tensor, module(x))
+        averaged = getattr(F, f"avg_pool{type(module).__name__[-2:]}")
+        mean: Tensor = averaged(x, module.kernel_size, module.stride, module.padding,
+                                ceil_mode=module.ceil_mode, count_include_pad=False)  # fmt: skip
+        return mean
+
+    def as_is(self, call: fx.Node) -> Any:
+        """What a call gives that the flow knows no rule for: what it gives for the amounts."""
+        return super().run_node(call)
+
+    def total(self) -> Tensor:
         """The sum over output channels, each averaged over space, for an input of ones."""
-        ones = torch.ones(1, *input_shape, dtype=torch.float64, device=self.parameter.device)
+        ones = torch.ones(self.input_shape, dtype=torch.float64, device=self.parameter.device)
         with torch.enable_grad():
             outputs = [out for out in tree_leaves(self.run(ones)) if isinstance(out, Tensor)]
             return torch.stack([out.flatten(2).mean(2).sum() if out.ndim > 2 else out.sum()
@@ -96,7 +127,7 @@ class Flow(fx.Interpreter):
             raise
         except Exception as error:  # other people's modules, on what they were not made for
             raise_shortage(error)
-            raise _untold(n, str(error).partition("\n")[0]) from None
+            raise untold(n, str(error).partition("\n")[0]) from None
         if reached and any(map(_continuous, tree_leaves(value))):  # not so a shape, or a comparison
             self.flows.add(n)
         return value
@@ -108,43 +139,50 @@ class Flow(fx.Interpreter):
     def _flow(self, n: fx.Node) -> Any:
         """What a call gives that takes amounts, or that is a layer's."""
         name = word(self.traced, n)
-        if n.op == "call_module":
-            return self._module(n, self.fetch_attr(str(n.target)))
         if name in ACTIVATIONS | SIGNS:
             return self.env[n.all_input_nodes[0]]
+        if name == "glu":
+            return self._gated(n)
+        if n.op == "call_module":
+            return self._module(n, self.fetch_attr(str(n.target)))
         if name in ARITHMETIC:
             return self._arithmetic(n, name)
         if name in BY_CHANNEL | BY_FEATURE:
             return self._normalised(n, self._arguments(n), name in BY_FEATURE)
         if name in INVERSES:
-            raise _untold(n, "it divides by that")
+            raise untold(n, "it divides by that")
         return self._as_is(n)
 
     def _module(self, n: fx.Node, module: nn.Module) -> Any:
         x = self.env[n.all_input_nodes[0]]
         if isinstance(module, LAYERS):
             if n.all_input_nodes[0] not in self.flows:
-                raise _untold(n, "what it takes does not depend on the input")
+                raise untold(n, "what it takes does not depend on the input")
             return self.layer(n, module, x)
         if isinstance(module, NORMS):
             parts: dict[str, Any] = {"input": x, "eps": module.eps}
             parts |= dict(module.named_parameters()) | dict(module.named_buffers())
             return self._normalised(n, parts, isinstance(module, nn.LayerNorm | nn.RMSNorm))
-        if isinstance(module, nn.modules.pooling._MaxPoolNd) and _one(module.dilation):
-            averaged = getattr(F, f"avg_pool{type(module).__name__[-2:]}")
-            return averaged(x, module.kernel_size, module.stride, module.padding,
-                            ceil_mode=module.ceil_mode, count_include_pad=False)  # fmt: skip
-        return x if word(self.traced, n) in ACTIVATIONS else self._as_is(n)
+        if isinstance(module, _MaxPoolNd):
+            return self.pooled(module, x)
+        return self._as_is(n)
+
+    def _gated(self, n: fx.Node) -> Tensor:
+        """A gated linear unit: one half of the channels times the other."""
+        module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
+        dim = module.dim if module else n.kwargs.get("dim", (*n.args, -1)[1])
+        one, other = self.env[n.all_input_nodes[0]].chunk(2, dim)
+        return self.product(one, other)
 
     def _arithmetic(self, n: fx.Node, name: str) -> Tensor:
         first, second = (arg in self.flows for arg in n.args)
         if second and name in QUOTIENTS:
-            raise _untold(n, "it divides by that")
+            raise untold(n, "it divides by that")
         if n.kwargs:
-            raise _untold(n, f"with {', '.join(n.kwargs)}")
+            raise untold(n, f"with {', '.join(n.kwargs)}")
         one, other = self.fetch_args_kwargs_from_env(n)[0]
         if first and second:
-            value: Tensor = one + other if name in SUMS else one * other
+            value: Tensor = one + other if name in SUMS else self.product(one, other)
         else:
             value = self._with_constant(name, *((one, other) if first else (other, one)))
             self.straight.add(n)
@@ -153,9 +191,10 @@ class Flow(fx.Interpreter):
         return value
 
     def _with_constant(self, name: str, amounts: Tensor, constant: Any) -> Tensor:
-        constant = torch.as_tensor(constant, dtype=amounts.dtype)
         if name in SUMS:
-            return amounts + torch.zeros_like(constant)  # it may still be the larger one
+            # Also of zeros: they may still be the larger ones. Numbers are those of activations.
+            return amounts + (self.shift(constant) if isinstance(constant, Tensor) else 0)
+        constant = torch.as_tensor(constant, dtype=amounts.dtype)
         return amounts * self.factor(constant if name in PRODUCTS else 1 / constant)
 
     def _arguments(self, n: fx.Node) -> dict[str, Any]:
@@ -166,7 +205,7 @@ class Flow(fx.Interpreter):
         if found and found.args:  # torch before 2.11 leaves those of a Python function as they are
             named |= zip(signature(cast(Any, n.target)).parameters, found.args, strict=False)
         if flows != [named.get("input")]:
-            raise _untold(n, "it takes more than one thing that depends on the input")
+            raise untold(n, "it takes more than one thing that depends on the input")
         parts = {name: self.env[arg] if isinstance(arg, fx.Node) else arg
                  for name, arg in named.items()}  # fmt: skip
         if parts.get("training") or parts.get("use_input_stats"):
@@ -174,34 +213,55 @@ class Flow(fx.Interpreter):
         return parts
 
     def _normalised(self, n: fx.Node, parts: Mapping[str, Any], by_feature: bool) -> Tensor:
-        """What passes a normalisation: all, times weight / sqrt(variance) as far as both exist."""
+        """What passes a normalisation: all, times weight / sqrt(variance) as far as both exist.
+
+        What it adds is its bias, less what the running mean comes to.
+        """
         self.straight.add(n)
         x: Tensor = parts["input"]
-        weight, variance = parts.get("weight"), parts.get("running_var")
-        value = torch.ones((), dtype=x.dtype) if weight is None else weight.detach().double()
+        variance = parts.get("running_var")
+        scale, offset = _known(parts, "weight", 1, x), _known(parts, "bias", 0, x)
         if variance is not None:
-            value = value / (variance.double() + parts["eps"]).sqrt()
-        if by_feature or value.ndim == 0:
-            return x * self.gain(value)
-        return x * self.gain(value).reshape(-1, *[1] * (x.ndim - 2))
+            scale = scale / (variance.double() + parts["eps"]).sqrt()
+            offset = offset - _known(parts, "running_mean", 0, x) * scale
+        by_channel = (-1, *[1] * (x.ndim - 2))
+        gain, shift = (value if by_feature or value.ndim == 0 else value.reshape(by_channel)
+                       for value in (self.gain(scale), self.shift(offset)))  # fmt: skip
+        return x * gain + shift
 
     def _as_is(self, n: fx.Node) -> Any:
         """As the model does it, unless that would take parameters for amounts."""
         for node in n.all_input_nodes:
             for value in tree_leaves(self.env[node]) if node not in self.flows else ():
                 if _continuous(value) and value.any():  # zeros, as for padding, are no amounts
-                    raise _untold(n, f"it neither multiplies by {node.name!r} nor adds it")
+                    raise untold(n, f"it neither multiplies by {node.name!r} nor adds it")
         if word(self.traced, n) in SHAPES:
             self.straight.add(n)
-        return super().run_node(n)
+        return self.as_is(n)
 
 
-def _untold(n: fx.Node, why: str) -> Mismatch:
+def _traced(model: nn.Module, input_shape: tuple[int, ...]) -> fx.GraphModule:
+    """The graph, anew where the model is made of other things; pruning in rounds asks often."""
+    parts = [(name, id(module), module.training) for name, module in model.named_modules()]
+    state = [(name, id(t)) for name, t in [*model.named_parameters(), *model.named_buffers()]]
+    made_of = input_shape, parts, state
+    if model not in _TRACED or _TRACED[model][0] != made_of:
+        _TRACED[model] = made_of, trace(model, input_shape)
+    return _TRACED[model][1]
+
+
+def untold(n: fx.Node, why: str, need: str = NEED_FLOW) -> Mismatch:
+    """The error that says of which call of the model no meaning is known."""
     name = str(n.target) if n.op == "call_module" else n.name
-    return Mismatch(
-        f"nothing can be said of what flows through {name!r} ({why}); of the methods only "
-        "lookahead needs that"
-    )
+    return Mismatch(f"nothing can be said of what flows through {name!r} ({why}); {need}")
+
+
+def _known(parts: Mapping[str, Any], name: str, otherwise: float, x: Tensor) -> Tensor:
+    """A part of a normalisation, or the number that it is without."""
+    part = parts.get(name)
+    if part is None:
+        return torch.tensor(otherwise, dtype=x.dtype, device=x.device)
+    return cast(Tensor, part).detach().double()
 
 
 def _continuous(value: Any) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.func import functional_call
+from torch.fx._symbolic_trace import _maybe_revert_all_patches
+from torch.fx.proxy import Attribute
 from torch.nn.modules import activation
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
@@ -16,18 +20,61 @@ from prunecli.shortage import raise_shortage
 
 Layer: TypeAlias = _ConvNd | nn.Linear
 LAYERS = (_ConvNd, nn.Linear)
-ACTIVATIONS = {name.lower() for name in activation.__all__} - {"glu", "multiheadattention"}
-"""As the class or function is called, in lower case and without underscores."""
+BENDS = {"clamp", "clampmax", "clampmin", "clip", "erf"}
+ACTIVATIONS = {name.lower() for name in activation.__all__} - {"glu", "multiheadattention"} | BENDS
+"""As the class or function is called, in lower case and without underscores; `BENDS` are functions
+that activations are written with."""
 
-NEED_IT = "the methods activation and lookahead need that, the others do not"
+NEED_GRAPH = "the methods activation, lookahead and synflow need that, the others do not"
+NEED_SUM = "the methods activation and lookahead need that, the others do not"
 
 
 class _Tracer(fx.Tracer):
-    """Keeps Conv and Linear modules whole, also derived ones, and knows where it is."""
+    """Keeps Conv and Linear modules whole, also derived ones, and knows where it is.
 
-    def __init__(self) -> None:
+    Where the model asks for what follows from the shape of its input (in an `if`, an `assert`, a
+    loop), the nodes so far are run on tensors without values, so that nothing else can be told.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...]) -> None:
         super().__init__()
+        self.input_shape = input_shape
         self.inside: list[str] = []
+        self.shapes: dict[fx.Node, Any] = {}
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        return bool(self.known(obj))
+
+    def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
+        return (cast(Any, obj)[i] for i in range(len(self.known(obj))))
+
+    def known(self, obj: fx.Proxy) -> Any:
+        """What a node gives, if it follows from shapes alone; raises what torch does if not."""
+        asked = obj.node
+        with torch.no_grad(), _maybe_revert_all_patches():  # so that a call is not another node
+            for node in self.graph.nodes:
+                if node not in self.shapes:
+                    self.shapes[node] = self._without_values(node)
+        return self.shapes[asked]
+
+    def _without_values(self, n: fx.Node) -> Any:
+        target: Any = n.target
+        args: Any = fx.node.map_arg(n.args, self.shapes.__getitem__)
+        kwargs: Any = fx.node.map_arg(n.kwargs, self.shapes.__getitem__)
+        if n.op == "placeholder":
+            return args[0] if args else torch.empty(self.input_shape, device="meta")
+        if n.op == "get_attr":
+            return _shape(attrgetter(target)(self.root))
+        if n.op == "call_module":
+            module = self.root.get_submodule(target)
+            state = [*module.named_parameters(), *module.named_buffers()]
+            return functional_call(module, {k: _shape(v) for k, v in state}, args, kwargs)
+        if n.op == "call_method":
+            return getattr(args[0], target)(*args[1:], **kwargs)
+        return target(*args, **kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, LAYERS) or super().is_leaf_module(m, module_qualified_name)
@@ -39,12 +86,33 @@ class _Tracer(fx.Tracer):
         return result
 
 
-def trace(model: nn.Module) -> fx.GraphModule:
+class _Proxy(fx.Proxy):
+    """Also says how long it is."""
+
+    def __len__(self) -> int:
+        return len(cast(_Tracer, self.tracer).known(self))
+
+    def __getattr__(self, k: str) -> _Attribute:
+        return _Attribute(self, k)
+
+
+class _Attribute(_Proxy, Attribute):
+    pass
+
+
+def _shape(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("meta")
+
+
+def trace(model: nn.Module, input_shape: tuple[int, ...]) -> fx.GraphModule:
     """The model as a graph in which every Conv and Linear is a node.
 
-    Raises Mismatch naming the module that torch.fx cannot trace, or that the graph does not call.
+    `input_shape`, with the number of images, answers what the model asks about shapes.
+
+    A layer that the model does not use, as one for training only, is no node. Raises Mismatch
+    naming the module that torch.fx cannot trace, or that is used without being called.
     """
-    tracer = _Tracer()
+    tracer = _Tracer(input_shape)
     try:
         graph = fx.GraphModule(model, tracer.trace(model))
     except Exception as error:  # other people's forward: it may raise anything
@@ -52,18 +120,28 @@ def trace(model: nn.Module) -> fx.GraphModule:
         place = repr(tracer.inside[-1]) if tracer.inside else "the forward"
         why = str(error).partition("\n")[0]
         raise Mismatch(
-            f"torch.fx cannot trace {place} of {type(model).__name__} ({why}); {NEED_IT}"
+            f"torch.fx cannot trace {place} of {type(model).__name__} ({why}); {NEED_GRAPH}"
         ) from None
+    _refuse_hidden_layers(model, graph)
+    return graph
+
+
+def _refuse_hidden_layers(model: nn.Module, graph: fx.GraphModule) -> None:
+    """Raise Mismatch naming a layer that is used, but not by a call of its own."""
     called = {node.target for node in graph.graph.nodes if is_layer(graph, node)}
+    used = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
+    whole = {str(node.target) for node in graph.graph.nodes if node.op == "call_module"}
     for name, module in model.named_modules(remove_duplicate=True):
-        if isinstance(module, LAYERS) and name not in called:
+        if not isinstance(module, LAYERS) or name in called:
+            continue
+        own = {f"{name}.{of}".lstrip(".") for of, _ in module.named_parameters()}
+        if own & used or any(name.startswith(f"{outer}.") for outer in whole):
             raise Mismatch(
                 f"{name or 'the whole'!r} of {type(model).__name__} is not called as a module of "
-                f"its own, so its place in the network cannot be told; {NEED_IT}"
+                f"its own, so its place in the network cannot be told; {NEED_GRAPH}"
             )
     if odd := [name for name in prunable(model) if not _of_layer(model, name)]:
-        raise Mismatch(f"{some(odd)} are not weights of Conv or Linear; {NEED_IT}")
-    return graph
+        raise Mismatch(f"{some(odd)} are not weights of Conv or Linear; {NEED_GRAPH}")
 
 
 def _of_layer(model: nn.Module, name: str) -> bool:
@@ -112,7 +190,7 @@ def one_layout(graph: fx.GraphModule, weights: dict[fx.Node, str]) -> None:
         if layouts.setdefault(name, layout) != layout:
             raise Mismatch(
                 f"{name!r} is shared by {str(node.target)!r}, which orders its channels in another "
-                f"way, so that no sum over both can be formed; {NEED_IT}"
+                f"way, so that no sum over both can be formed; {NEED_SUM}"
             )
 
 

@@ -52,28 +52,29 @@ def users_of_the_graph():
 
 def test_a_module_that_cannot_be_traced_is_named():
     with pytest.raises(Mismatch) as caught:
-        trace(Holding())
+        trace(Holding(), (1, 3))
     assert "torch.fx cannot trace 'blocks.1' of Holding" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_model_whose_own_forward_cannot_be_traced_is_named():
     with pytest.raises(Mismatch, match="cannot trace the forward of Deciding"):
-        trace(Deciding())
+        trace(Deciding(), (1, 3))
 
 
 def test_the_methods_that_need_a_graph_are_named_and_the_list_is_current():
     users = users_of_the_graph()
-    assert users == ["activation", "lookahead"]
-    assert graph.NEED_IT.startswith(f"the methods {' and '.join(users)} need that")
+    assert users == ["activation", "lookahead", "synflow"]
+    *first, last = users
+    assert graph.NEED_GRAPH.startswith(f"the methods {', '.join(first)} and {last} need that")
     with pytest.raises(Mismatch) as caught:
-        trace(Holding())
-    assert graph.NEED_IT in str(caught.value)
+        trace(Holding(), (1, 3))
+    assert graph.NEED_GRAPH in str(caught.value)
     others = set(registry.names("scorers")) - set(users)
     assert not any(name in str(caught.value).replace("_", "-").split() for name in others)
 
 
-@pytest.mark.parametrize("method", ["activation", "lookahead"])
+@pytest.mark.parametrize("method", ["activation", "lookahead", "synflow"])
 def test_methods_that_need_a_graph_refuse_what_has_none(method):
     class Data:
         input_shape = (3,)
@@ -96,12 +97,12 @@ def test_a_layer_inside_a_module_of_torch_is_named():
             return self.fc(self.attention(x, x, x)[0])
 
     with pytest.raises(Mismatch) as caught:
-        trace(Attending())
+        trace(Attending(), (1, 4))
     assert "'attention.out_proj' of Attending is not called" in str(caught.value)
-    assert graph.NEED_IT in str(caught.value)
+    assert graph.NEED_GRAPH in str(caught.value)
 
 
-def test_a_layer_that_is_never_called_is_named():
+def test_a_layer_whose_weight_is_used_without_a_call_is_named():
     class Bypassing(nn.Module):
         def __init__(self):
             super().__init__()
@@ -111,7 +112,7 @@ def test_a_layer_that_is_never_called_is_named():
             return F.linear(x, self.fc.weight)
 
     with pytest.raises(Mismatch, match="'fc' of Bypassing is not called"):
-        trace(Bypassing())
+        trace(Bypassing(), (1, 2))
 
 
 def test_derived_layers_are_taken_whole():
@@ -119,7 +120,8 @@ def test_derived_layers_are_taken_whole():
         def forward(self, x):
             return 2 * super().forward(x)
 
-    nodes = [(n.op, n.target) for n in trace(nn.Sequential(Doubled(2, 3), nn.Tanh())).graph.nodes]
+    doubled = nn.Sequential(Doubled(2, 3), nn.Tanh())
+    nodes = [(n.op, n.target) for n in trace(doubled, (1, 2)).graph.nodes]
     assert nodes[1:3] == [("call_module", "0"), ("call_module", "1")]
 
 
@@ -150,7 +152,7 @@ def relu_in(place):
     ],
 )  # fmt: skip
 def test_activations_are_known_however_they_are_written(place, expected):
-    traced = trace(relu_in(place))
+    traced = trace(relu_in(place), (1, 2))
     found = [node.name for node in traced.graph.nodes if graph.is_activation(traced, node)]
     assert found == expected
 

@@ -48,7 +48,7 @@ def n2nskip(
     """
     if span < 1:
         raise BadUsage(f"span={span}: it must be 1 or more")
-    traced = trace(BASES[base](input_shape, classes, thin=thin))
+    traced = trace(BASES[base](input_shape, classes, thin=thin), (2, *input_shape))
     with torch.no_grad():
         ShapeProp(traced.eval()).propagate(torch.zeros(1, *input_shape))
     units = [node for node in traced.graph.nodes if is_activation(traced, node) and _maps(node)]

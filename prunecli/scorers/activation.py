@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -38,11 +39,16 @@ def activation(
 
     Source: foresight thesis, eq. 2.3
     """
-    means = _Means(model)
-    for inputs, _ in samples(data, batches):
+    images = (inputs for inputs, _ in samples(data, batches))
+    first = next(images)
+    means = _Means(model, tuple(first.shape))
+    for inputs in chain([first], images):
         means.run(inputs)
     scores = {}
     for name, w in prunable(model).items():
+        if name not in means.calls:  # the model does not use it
+            scores[name] = torch.zeros_like(w)
+            continue
         layer = model.get_submodule(name.removesuffix("weight").removesuffix("."))
         terms = grouped(layer, w.abs())
         groups, outputs, ins, _ = terms.shape
@@ -56,8 +62,8 @@ def activation(
 class _Means(fx.Interpreter):
     """Runs a model and sums up, over the images of its runs, the channel means at its layers."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.traced = trace(model)
+    def __init__(self, model: nn.Module, input_shape: tuple[int, ...]) -> None:
+        self.traced = trace(model, input_shape)
         super().__init__(self.traced)
         self.weights = weight_names(self.traced, model)
         one_layout(self.traced, self.weights)

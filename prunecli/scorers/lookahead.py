@@ -31,10 +31,13 @@ def lookahead(
 
     Source: Park et al., Lookahead, ICLR 2020, arXiv 2002.04809, eq. 5 (3.3 in the foresight thesis)
     """
-    norms = _Norms(model)
-    after = norms.after(data.input_shape)
+    norms = _Norms(model, data.input_shape)
+    after = norms.after()
     scores = {}
     for name, w in prunable(model).items():
+        if name not in after:  # the model does not use it
+            scores[name] = torch.zeros_like(w, dtype=torch.float64)
+            continue
         layer = model.get_submodule(name.removesuffix("weight").removesuffix("."))
         terms = grouped(layer, w.detach().abs().double())
         groups, outputs, inputs, _ = terms.shape
@@ -63,8 +66,8 @@ class _Norms(Flow):
     them; the columns of a layer take in those right behind it.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model)
+    def __init__(self, model: nn.Module, input_shape: tuple[int, ...]) -> None:
+        super().__init__(model, input_shape)
         one_layout(self.traced, self.weights)
         self.before: dict[str, Tensor] = {}
         self.calls: list[_Call] = []
@@ -93,8 +96,8 @@ class _Norms(Flow):
         (factor,) = torch.autograd.grad(mean, call.gives, retain_graph=True)
         return factor.reshape(call.squares.shape[0], call.squares.shape[1], 1, 1)
 
-    def after(self, input_shape: tuple[int, ...]) -> dict[str, Tensor]:
-        total = self.total(input_shape)
+    def after(self) -> dict[str, Tensor]:
+        total = self.total()
         for call in self.calls:
             columns = (call.squares * self._folded(call)).sum((1, 3)).flatten()
             total = total + (call.arriving * columns).sum()

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
+import sys
+from typing import Any
 
+import torch
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+from torch.nn.modules.pooling import _MaxPoolNd
+from torch.utils._pytree import tree_leaves, tree_map
+
+from prunecli.errors import Mismatch
+from prunecli.flow import Flow, untold
+from prunecli.graph import Layer
 from prunecli.masks import prunable
 from prunecli.types import Batches, Scores, iterative
+
+SAFE = 1e100
+"""Amounts between this and its inverse can be multiplied and summed within a float64."""
 
 
 @iterative(rounds=100)
@@ -17,41 +27,142 @@ def synflow(model: nn.Module, data: Batches, *, conserve: bool = False) -> Score
 
         s_j = |theta_j| * dR/d|theta_j| / R
 
-    in float64. R, which only sets the unit, is divided out: it reaches 1e42 in a ResNet-56, and a
+    in float64. R, which only sets the unit, is divided out: it reaches 1e51 in a ResNet-56, and a
     float32 ends at 3e38. No data is used; batch normalisation is in evaluation mode. With
-    `conserve`, biases are left out and batch normalisation is the identity: then what enters a
-    hidden unit leaves it, and the scores of each layer of a plain network add up to 1.
+    `conserve`, biases are left out and normalisations and scales are the identity: then what enters
+    a hidden unit leaves it, and the scores of each layer of a plain network add up to 1.
+
+    The paper has networks of ReLU and batch normalisation. Elsewhere R would not be proportional to
+    the weights that it is told to share out: other activations saturate at such amounts, a centring
+    normalisation takes them away. So here
+
+    - every activation lets all pass, as ReLU does
+    - a normalisation multiplies by |gamma| / sqrt(var + eps), where it has a variance on record,
+      and adds |beta - mean gamma / sqrt(var + eps)|: the mean on record, zero in a fresh network,
+      is no longer subtracted from magnitudes, which gave scores below zero
+    - differences are sums
+    - where a gate multiplies amounts, a * b is sqrt(|a| |b|): each gets half of what flows
+
+    and so no score is below zero. Without biases, what every path from input to output must pass
+    adds up to 1, in any network.
 
     Pruned in one go, this collapses layers like others; `mask` takes 100 rounds unless told
     otherwise, as the paper does.
 
+    Raises Mismatch for a network that torch.fx cannot trace, and for one that does with amounts
+    what is not proportional to them, as attention does.
+
     Source: Tanaka et al., SynFlow, NeurIPS 2020, arXiv 2006.05467, eqs. 1 and 2 and algorithm 1
     """
-    state: dict[str, Tensor] = {
-        name: tensor.detach().abs().double() if tensor.is_floating_point() else tensor
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
-    }
-    if conserve:
-        state |= _without_biases(model, state)
-    theta = {name: state[name].requires_grad_() for name in prunable(model)}
-    ones = torch.ones(
-        1, *data.input_shape, dtype=torch.float64, device=next(iter(theta.values())).device
+    flow = _Magnitudes(model, data.input_shape, conserve)
+    r = flow.total()
+    called = list(flow.theta.values())
+    slopes = torch.autograd.grad(r, called, materialize_grads=True) if called else ()
+    unit = r.detach() if r else torch.ones_like(r)
+    scores = {name: w.detach() * slope / unit
+              for (name, w), slope in zip(flow.theta.items(), slopes, strict=True)}  # fmt: skip
+    if any((score < 0).any() for score in scores.values()):
+        raise Mismatch(
+            f"a larger weight of {type(model).__name__} makes less flow, which synflow has no "
+            "meaning for; use another method"
+        )
+    return {name: scores[name] if name in scores else torch.zeros_like(w, dtype=torch.float64)
+            for name, w in prunable(model).items()}  # fmt: skip
+
+
+class _Magnitudes(Flow):
+    """The network of magnitudes. `theta` has those of the weights of layers, by name."""
+
+    def __init__(self, model: nn.Module, input_shape: tuple[int, ...], conserve: bool) -> None:
+        super().__init__(model, input_shape)
+        self.conserve = conserve
+        self.theta: dict[str, Tensor] = {}
+        self.unit = 1.0
+
+    def factor(self, value: Tensor) -> Tensor:
+        return (value != 0).double() if self.conserve else value.abs()
+
+    def gain(self, value: Tensor) -> Tensor:
+        return torch.ones_like(value) if self.conserve else value.abs()
+
+    def shift(self, value: Tensor) -> Tensor:
+        return torch.zeros_like(value) if self.conserve else value.abs() / self.unit
+
+    def product(self, one: Tensor, other: Tensor) -> Tensor:
+        # A plain product is of degree two: after 16 gates R is beyond any float, and what enters a
+        # unit no longer leaves it.
+        both = (one > 0) & (other > 0)  # the slope of a root is infinite at zero
+        return one.where(both, 1).sqrt() * other.where(both, 1).sqrt() * both
+
+    def pooled(self, module: _MaxPoolNd, x: Tensor) -> Tensor:
+        pooled: Tensor = module(x)
+        return pooled
+
+    def layer(self, call: fx.Node, module: Layer, x: Tensor) -> Tensor:
+        name = self.weights[call]
+        if name not in self.theta:
+            self.theta[name] = module.weight.detach().abs().double().requires_grad_()
+        state = {"weight": self.theta[name]}
+        if module.bias is not None:
+            state["bias"] = self.shift(module.bias.detach().double())
+        value: Tensor = functional_call(module, state, (x,))
+        return value
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        return self._in_range(n, value) if n in self.weights else value
+
+    def as_is(self, call: fx.Node) -> Any:
+        if call in self.straight:
+            return super().as_is(call)
+        most = max((float(x.max()) for x in self._taken(call) if x.numel()), default=0)
+        scale = 2 if most <= 4 else 1 / most  # where no activation function is a straight line
+        expected = self._scaled(call, scale)
+        value = super().as_is(call)
+        for ours, theirs in zip(_amounts(value), expected, strict=True):
+            if not torch.allclose(ours.detach() * scale, theirs, rtol=1e-9, atol=1e-12):
+                raise untold(
+                    call,
+                    "it is not proportional to what it takes",
+                    "of the methods only synflow needs that",
+                )
+        return value
+
+    def _taken(self, call: fx.Node) -> list[Tensor]:
+        return [x for node in call.all_input_nodes if node in self.flows
+                for x in map(Tensor.detach, _amounts(self.env[node]))]  # fmt: skip
+
+    @torch.no_grad()
+    def _scaled(self, call: fx.Node, scale: float) -> list[Tensor]:
+        """What a call gives for amounts so many times larger."""
+
+        def larger(node: fx.Node) -> Any:
+            value = self.env[node]
+            return _times(scale, value) if node in self.flows else value
+
+        args, kwargs = (fx.node.map_arg(arg, larger) for arg in (call.args, call.kwargs))
+        return _amounts(getattr(self, call.op)(call.target, args, kwargs))
+
+    def _in_range(self, call: fx.Node, value: Tensor) -> Tensor:
+        """A layer's output; if it leaves a float's range behind, in a unit for all amounts, anew.
+
+        Every score is a share of R, so no unit matters as long as all have the same.
+        """
+        most = float(value.detach().max())
+        if most == 0 or 1 / SAFE < most < SAFE:
+            return value
+        self.unit = max(self.unit * most, sys.float_info.min)
+        for node in self.flows & self.env.keys():
+            if any(user not in self.env for user in node.users):
+                self.env[node] = _times(1 / most, self.env[node])
+        return value / most
+
+
+def _amounts(value: Any) -> list[Tensor]:
+    return [x for x in tree_leaves(value) if isinstance(x, Tensor) and x.is_floating_point()]
+
+
+def _times(scale: float, value: Any) -> Any:
+    return tree_map(
+        lambda x: x * scale if isinstance(x, Tensor) and x.is_floating_point() else x, value
     )
-    r = functional_call(model, state, ones).sum()
-    slopes = torch.autograd.grad(r, list(theta.values()), materialize_grads=True)
-    unit = r.detach().abs() if r else torch.ones_like(r)
-    return {
-        name: w.detach() * slope / unit
-        for (name, w), slope in zip(theta.items(), slopes, strict=True)
-    }
-
-
-def _without_biases(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What makes every bias zero and every batch normalisation the identity."""
-    changed = {n: torch.zeros_like(t) for n, t in state.items() if n.rpartition(".")[2] == "bias"}
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and f"{name}.running_var" in state:
-            variance = state[f"{name}.running_var"]
-            changed[f"{name}.running_mean"] = torch.zeros_like(variance)
-            changed[f"{name}.weight"] = (variance + module.eps).sqrt()
-    return changed

@@ -94,7 +94,7 @@ def test_by_hand():
 
 
 def test_biases_and_normalisation_count_unless_conserve():
-    # R = |w2| (|w1| - |mean|) |gamma| / sqrt(var + eps) + |w2| |beta| + |b2|
+    # R = |w2| |w1| |gamma| / sd + |w2| |beta - mean gamma / sd| + |b2|, sd = sqrt(var + eps)
     model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1), nn.Linear(1, 1)).eval()
     with torch.no_grad():
         model[0].weight.fill_(-3)
@@ -105,9 +105,10 @@ def test_biases_and_normalisation_count_unless_conserve():
         model[2].weight.fill_(2)
         model[2].bias.fill_(-7)
     one, two = synflow(model, Shape(1)).values()
-    r = 2 * (3 - 1) * 6 / 2 + 2 * 0.5 + 7  # 20
+    shift = abs(-0.5 - 1 * 6 / 2)
+    r = 2 * 3 * 6 / 2 + 2 * shift + 7  # 32
     assert float(one) == pytest.approx(3 * 2 * 3 / r)
-    assert float(two) == pytest.approx(2 * (2 * 3 + 0.5) / r)
+    assert float(two) == pytest.approx(2 * (3 * 3 + shift) / r)
     one, two = synflow(model, Shape(1), conserve=True).values()
     assert float(one) == pytest.approx(1, rel=1e-10)
     assert float(two) == pytest.approx(1, rel=1e-10)
@@ -154,14 +155,20 @@ def test_without_conserve_nothing_is_conserved_but_all_is_positive():
     assert max(abs(float(score.sum()) - 1) for score in scores.values()) > 0.01
 
 
-def test_scores_are_positive_even_if_the_outputs_are_not():
-    # The magnitude of the running mean is subtracted, so R may be below zero.
-    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).eval()
-    model[1].running_mean.fill_(100)
-    assert objective(model, (2,), torch.float64) < 0
-    score = synflow(model, Shape(2))["0.weight"]
-    assert score.min() > 0
-    assert torch.equal(score.flatten().argsort(), model[0].weight.abs().flatten().argsort())
+def test_a_normalisation_scores_as_if_folded_into_the_convolution():
+    model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.BatchNorm1d(3), nn.Linear(3, 2)).eval()
+    model[1].running_mean.fill_(100)  # subtracted from magnitudes, it would leave less than nothing
+    model[1].running_var.uniform_(0.3, 3)
+    nn.init.normal_(model[1].weight)
+    scale = model[1].weight / (model[1].running_var + model[1].eps).sqrt()
+    folded = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    folded[0].weight.data = model[0].weight.data * scale.detach()[:, None]
+    folded[0].bias.data = model[1].bias.data - 100 * scale.detach()
+    folded[1].load_state_dict(model[2].state_dict())
+    ours, theirs = synflow(model, Shape(2)).values(), synflow(folded, Shape(2)).values()
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.min() > 0
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-12)
 
 
 @pytest.mark.parametrize("conserve", [False, True])

@@ -100,7 +100,7 @@ SITES = {
     "a network that is described": described,
     "images that go through it": takes,
     "a forward that is tried": lambda *given: _network.check_trainable(Net(), DESCRIBED),
-    "a forward that is traced": lambda *given: trace(Net()),
+    "a forward that is traced": lambda *given: trace(Net(), (1, 3)),
     "what flows through a network": flowing,
     "what the processor has": precision,
     "what this machine takes for auto": chosen,
