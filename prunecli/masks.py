@@ -16,14 +16,12 @@ from prunecli.files.header import FLOATS
 from prunecli.files.tensors import TensorFile
 from prunecli.parts import Parted, parted
 from prunecli.types import Mask, Params
+from prunecli.zeros import zero_
 
 EMBEDDING = re.compile(
     r"(^|[._])(\w*embed\w*|wte|wpe|relative_attention_bias)([._]|$)|(^|\.)(shared|emb)\.weight$"
 )
 """Names that conventionally hold look-up tables, whose shape alone looks like a linear layer's."""
-
-WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Whole numbers of as many bytes as a float."""
 
 
 def prunable(model: nn.Module) -> Params:
@@ -155,16 +153,6 @@ def apply_(params: Mapping[str, Tensor], mask: Mask) -> None:
     """Set what the mask excludes to exactly +0.0, in place."""
     for name, kept in mask.items():
         zero_(params[name], kept)
-
-
-def zero_(weight: Tensor, kept: Tensor) -> Tensor:
-    """Set the weights that are not kept to exactly +0.0, in place.
-
-    A product of floats would keep NaN and -0.0. One of their bits, taken for whole numbers, does
-    not, and is far quicker than `masked_fill_`, which stumbles at random places.
-    """
-    weight.view(WHOLE[weight.element_size()]).mul_(kept)
-    return weight
 
 
 def aligned(mask: Mask, params: Mapping[str, Tensor]) -> Mask:

@@ -26,7 +26,7 @@ LAYERS = [
     ["collapse"],
     ["flow", "graph", "selection", "schedules", "quotas", "pattern", "masks", "untouched"],
     ["files"],
-    ["parts"],
+    ["parts", "zeros"],
     ["types", "seeds", "values", "interrupts", "trust", "shortage"],
     ["errors", "__init__"],
 ]

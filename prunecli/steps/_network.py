@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunecli import registry
 from prunecli.errors import BadInput, Mismatch, some
 from prunecli.files.artifacts import read_state_dict, state_shapes
-from prunecli.files.tensors import TensorFile
+from prunecli.files.header import FLOATS, INTEGERS
+from prunecli.files.tensors import DTYPES, TensorFile
 from prunecli.masks import prunable, prunable_names
 from prunecli.shortage import raise_shortage
 
@@ -35,7 +37,7 @@ def load_model(checkpoint: TensorFile) -> nn.Module:
     described = checkpoint.meta["model"]
     bare = check_described(described, checkpoint)
     model = build_model(described) if on_meta(bare) else bare
-    load_weights(model, read_state_dict(checkpoint), checkpoint.label)
+    load_weights(model, checkpoint)
     fits = on_meta(bare) and not at_hand(bare, described) and _takes(bare, described, "meta")
     if not fits and not _takes(model, described):
         raise BadInput(DAMAGED.format(checkpoint.label))
@@ -74,7 +76,7 @@ def check_described(described: Mapping[str, Any], checkpoint: TensorFile) -> nn.
     except UNFIT as error:
         raise_shortage(error)
         raise BadInput(DAMAGED.format(checkpoint.label)) from None
-    check_weights(bare, shapes, checkpoint.label)
+    check_weights(bare, checkpoint)
     return bare
 
 
@@ -171,21 +173,75 @@ def check_trainable(model: nn.Module, described: Mapping[str, Any]) -> None:
         raise Mismatch(f"model {name!r}: of a {size} image it makes {list(given)}, not {wanted}")
 
 
-def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
-    """Load a state_dict. Raises Mismatch naming the first names or shapes that do not fit."""
-    check_weights(model, {name: tuple(t.shape) for name, t in tensors.items()}, label)
-    model.load_state_dict(dict(tensors))
+def load_weights(model: nn.Module, checkpoint: TensorFile) -> None:
+    """Load a checkpoint's weights. Raises Mismatch for what `check_weights` does.
+
+    A tensor that the network has under several names needs to be there under one of them.
+    """
+    check_weights(model, checkpoint)
+    tensors = read_state_dict(checkpoint)
+    for group in _shared(model):
+        first, *others = [name for name in group if name in tensors]
+        if odd := [name for name in others if not torch.equal(tensors[name], tensors[first])]:
+            what = f"{first!r} and {odd[0]!r} differ, but the network has one tensor for both"
+            raise Mismatch(f"{checkpoint.label}: {what}")
+        tensors |= dict.fromkeys(group, tensors[first])
+    model.load_state_dict(tensors)
 
 
-def check_weights(model: nn.Module, given: Mapping[str, tuple[int, ...]], label: str) -> None:
-    """Raise Mismatch unless these are the network's tensors, by name and shape."""
+def _shared(model: nn.Module) -> list[list[str]]:
+    """The names of each tensor that a network has under several.
+
+    Without weights it has no places in memory to tell them by.
+    """
+    names: dict[int, list[str]] = {}
+    own = model.state_dict()
+    parameters = model.named_parameters(remove_duplicate=False)
+    for name, tensor in chain(parameters, model.named_buffers(remove_duplicate=False)):
+        if name in own:
+            names.setdefault(id(tensor), []).append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+def check_weights(model: nn.Module, checkpoint: TensorFile) -> None:
+    """Raise Mismatch unless these are the network's tensors, by name, shape and kind of number."""
+    given = state_shapes(checkpoint)
     own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    there = {n for group in _shared(model) if any(n in given for n in group) for n in group}
     faults = []
-    if missing := [name for name in own if name not in given]:
+    if missing := [name for name in own if name not in given and name not in there]:
         faults.append(f"it misses {some(missing)}")
     if extra := [name for name in given if name not in own]:
         faults.append(f"it has {some(extra)} too many")
     for name in [n for n in own if n in given and own[n] != given[n]][:3]:
         faults.append(f"{name!r} is {list(given[name])}, not {list(own[name])}")
+    label = checkpoint.label
     if faults:
         raise Mismatch(f"{label}: its tensors are not this network's: {'; '.join(faults)}")
+    if odd := _other_kinds(model, checkpoint):
+        more = f" (and so it is with {some(odd[1:])})" if odd[1:] else ""
+        raise Mismatch(f"{label}: {odd[0]!r} is {_misfit(model, checkpoint, odd[0])}{more}")
+
+
+def _other_kinds(model: nn.Module, checkpoint: TensorFile) -> list[str]:
+    """What has whole numbers where the network has floats, and the like.
+
+    Torch would take any number for any other, also what is quantised, without its scale.
+    """
+    own = {name: t.dtype for name, t in model.state_dict().items() if name in checkpoint}
+    return [n for n, dtype in own.items() if not _goes_for(checkpoint.entry(n).dtype, dtype)]
+
+
+def _goes_for(code: str, own: torch.dtype) -> bool:
+    """Whether values of a safetensors type are of the kind that a network's tensor holds."""
+    if own.is_floating_point and code in FLOATS:
+        return True
+    whole = not own.is_floating_point and not own.is_complex
+    return (whole and code in INTEGERS) or DTYPES.get(code) == own
+
+
+def _misfit(model: nn.Module, checkpoint: TensorFile, name: str) -> str:
+    floats = model.state_dict()[name].is_floating_point()
+    wanted = f"floats of two bytes or more ({', '.join(FLOATS)})" if floats else "whole numbers"
+    kind = "weights" if name in prunable(model) else "its values"
+    return f"{checkpoint.entry(name).dtype}; {kind} must be {wanted}"
