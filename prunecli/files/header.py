@@ -32,9 +32,16 @@ MAX_DIMENSIONS = 64
 
 PICKLE_HELP = (
     "it is a pickle, which can run code when read; convert it once with "
-    '`python -c "import torch, safetensors.torch as s; '
-    "s.save_file(torch.load('IN.pt', weights_only=True), 'OUT.safetensors')\"`"
+    '`python -c "import sys, torch, safetensors.torch as s; '
+    "f = lambda d: d.state_dict() if hasattr(d, 'state_dict') else d; "
+    "g = lambda d: next((f(d[k]) for k in ('state_dict', 'model_state_dict', 'model', 'module') "
+    "if k in d), d); "
+    "t = {k: v.clone().contiguous() for p in sys.argv[2:] for k, v in "
+    "g(f(torch.load(p, 'cpu', weights_only=True))).items() if torch.is_tensor(v)}; "
+    's.save_file(t, sys.argv[1])" OUT.safetensors IN.pt` (or IN1.bin IN2.bin, all shards of it); '
+    "what torch refuses so holds more than tensors: weights_only=False runs what is in it"
 )
+"""Of a state_dict, or one in a table of a training's, tied and transposed tensors included."""
 NOT_SAFETENSORS = [
     (b"version https://git-lfs", "it is a git-lfs pointer; fetch the file with `git lfs pull`"),
     (b"<!DOCTYPE", "it is an HTML page; download the file itself"),

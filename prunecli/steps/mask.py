@@ -36,6 +36,9 @@ from prunecli.steps.score import Scored, Scoring, file_word
 __all__ = ["Selection", "mask"]
 
 
+REMOVED = "an earlier mask has removed all of its weights"
+
+
 def mask(
     source: Path,
     selection: Selection,
@@ -95,7 +98,8 @@ def mask(
             )
             kept = Packed(found, target.parent)
         if not any(kept.kept.values()):  # as a pattern leaves of scores that are all -inf
-            raise Mismatch(f"{file.label}: no weight is left: all are zero, or masked before")
+            why = "its weights are all zero" if decided and before is None else REMOVED
+            raise Mismatch(f"{file.label}: {why}")
         facts = _facts(selection, kept, budget, before)
         described = (file.meta or {}).get("model")
         _warn_if_unknown(described, common)
