@@ -152,9 +152,7 @@ def test_a_folder_of_one_file_stands_for_it(tmp_path):
     assert file.sha256 == TensorFile(path).sha256
     assert TensorFile(path).folder is None
     (tmp_path / "b.safetensors").touch()
-    words = (
-        r"no index and several files; give one of 'b\.saf.*', 'diffusion_pytorch_model\.s"
-    )
+    words = r"no index and several files; give one of 'b\.saf.*', 'diffusion_pytorch_model\.s"
     with pytest.raises(BadInput, match=words):
         TensorFile(tmp_path)
 
