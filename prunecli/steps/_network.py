@@ -12,11 +12,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunecli import registry
-from prunecli.errors import BadInput, Mismatch, some
+from prunecli.errors import BadInput, Mismatch, NotFinite, some
 from prunecli.files.artifacts import read_state_dict, state_shapes
 from prunecli.files.header import FLOATS, INTEGERS
 from prunecli.files.tensors import DTYPES, TensorFile
-from prunecli.masks import prunable, prunable_names
+from prunecli.masks import all_finite, prunable, prunable_names
 from prunecli.shortage import raise_shortage
 
 
@@ -174,7 +174,7 @@ def check_trainable(model: nn.Module, described: Mapping[str, Any]) -> None:
 
 
 def load_weights(model: nn.Module, checkpoint: TensorFile) -> None:
-    """Load a checkpoint's weights. Raises Mismatch for what `check_weights` does.
+    """Load a checkpoint's weights. Raises Mismatch as `check_weights` does, or NotFinite.
 
     A tensor that the network has under several names needs to be there under one of them.
     """
@@ -186,7 +186,17 @@ def load_weights(model: nn.Module, checkpoint: TensorFile) -> None:
             what = f"{first!r} and {odd[0]!r} differ, but the network has one tensor for both"
             raise Mismatch(f"{checkpoint.label}: {what}")
         tensors |= dict.fromkeys(group, tensors[first])
+    _check_range(model, tensors, checkpoint.label)
     model.load_state_dict(tensors)
+
+
+def _check_range(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
+    """Raise NotFinite for finite values that would be infinite in the network's narrower floats."""
+    for name, own in model.state_dict().items():
+        given, kind = tensors[name], str(own.dtype).rpartition(".")[2]
+        narrower = given.dtype != own.dtype and own.is_floating_point()
+        if narrower and not all_finite(given.to(own.dtype)) and all_finite(given):
+            raise NotFinite(f"{label}: {name!r} holds values beyond the range of {kind}")
 
 
 def _shared(model: nn.Module) -> list[list[str]]:

@@ -16,7 +16,7 @@ from prunecli.errors import BadInput, some
 from prunecli.files.artifacts import MaskFile, metadata, open_artifact
 from prunecli.files.atomic import write_tensors, write_text
 from prunecli.files.claims import check_output, claimed
-from prunecli.files.folders import check_folder, claimed_folder, copy_others
+from prunecli.files.folders import check_folder, claimed_folder, copy_others, model_folder
 from prunecli.files.header import read_header
 from prunecli.files.stages import write_in_stages
 from prunecli.files.tensors import DTYPES, TensorFile
@@ -41,6 +41,8 @@ def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
     inputs = file.places + kept.file.places
     in_shards = file.folder is not None and output.suffix != SUFFIX
     (check_folder if in_shards else check_output)(output, inputs, force=common.force)
+    if not file.folder and output.suffix != SUFFIX and model_folder(checkpoint):
+        common.progress.warn("what lies beside the file is not copied; give the folder instead")
     if common.dry_run:
         return output
     if in_shards:

@@ -72,6 +72,14 @@ def test_floats_of_any_width_are(foreign, tmp_path, dtype):
     assert all(torch.equal(t, own[name].float()) for name, t in load_file(made).items())
 
 
+@pytest.mark.fault(9)
+def test_a_value_beyond_the_networks_floats_is_said_to_be(foreign, tmp_path):
+    path = foreign(lambda tensor: tensor.double().clamp(min=1e300) if tensor.ndim == 4 else tensor)
+    words = "'conv1.weight' holds values beyond the range of float32"
+    with pytest.raises(NotFinite, match=words):
+        train(TrainOptions(path, **ADOPTED), Common(output=tmp_path / "o.safetensors"))
+
+
 def checkpoint(path, tensors):
     save_file(tensors, path)
     return TensorFile(path)
