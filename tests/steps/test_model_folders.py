@@ -102,7 +102,5 @@ def test_in_the_folder_itself_the_output_lies_beside_it(llama, monkeypatch):
 
 def test_several_files_without_an_index_are_named(llama):
     save_file({"b.weight": torch.randn(8, 8)}, llama / "model.fp16.safetensors")
-    with pytest.raises(
-        BadInput, match=r"give one of 'model\.fp16\.safet.*', 'model\.saf"
-    ):
+    with pytest.raises(BadInput, match=r"give one of 'model\.fp16\.safet.*', 'model\.saf"):
         mask(llama, HALF, BY_SIZE, None, Common())
