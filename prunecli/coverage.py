@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
-from prunecli.files.tensors import DTYPES, TensorFile
+from prunecli.files.tensors import Form, TensorFile
 from prunecli.masks import prunable
-from prunecli.roles import LAYER, UNLISTED, VECTOR, Form, Role, roles, roles_of
+from prunecli.roles import LAYER, UNLISTED, VECTOR, Role, roles, roles_of
 from prunecli.types import Progress
 
 ASKED = "left out as asked"
 LARGE = 0.1
 """Share of the weights that is worth a warning."""
-DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-
-
-class _Form(NamedTuple):
-    dtype: str
-    shape: tuple[int, ...]
 
 
 def of_file(file: TensorFile, names: Collection[str]) -> dict[str, Any]:
@@ -31,7 +25,7 @@ def of_file(file: TensorFile, names: Collection[str]) -> dict[str, Any]:
     - `reasons`: by what they are, how many tensors and values; of what is no weight, too
     - `beside`: which of the reasons are no weights, such as an optimizer's state
     """
-    return _record({name: file.entry(name) for name in file}, roles_of(file), names)
+    return _record(file.forms, roles_of(file), names)
 
 
 def of_model(model: nn.Module, names: Collection[str]) -> dict[str, Any]:
@@ -39,7 +33,7 @@ def of_model(model: nn.Module, names: Collection[str]) -> dict[str, Any]:
     listed = prunable(model)
     first = {id(weight): name for name, weight in listed.items()}
     forms = {
-        name: _Form(DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
+        name: Form.of(tensor)
         for name, tensor in model.state_dict(keep_vars=True).items()
         if isinstance(tensor, Tensor)  # a module may add state of any kind
         and first.setdefault(id(tensor), name) == name

@@ -17,10 +17,7 @@ from prunecli.files.tensors import TensorFile
 from prunecli.parts import Parted, parted
 from prunecli.roles import SMALL_FLOATS, roles_of
 from prunecli.types import Mask, Params
-
-WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Whole numbers of as many bytes as a float."""
-
+from prunecli.zeros import zero_
 
 MATRICES: dict[type[nn.Module] | tuple[type[nn.Module], ...], tuple[str, ...]] = {
     (nn.modules.conv._ConvNd, nn.Linear): ("weight",),
@@ -120,7 +117,7 @@ def matrices(file: TensorFile) -> list[str]:
         for name in file
         if len(file.entry(name).shape) >= 2
         and file.entry(name).numel
-        and file.entry(name).dtype in FLOATS | SMALL_FLOATS
+        and file.entry(name).dtype in (*FLOATS, *SMALL_FLOATS)
     ]
 
 
@@ -157,16 +154,6 @@ def apply_(params: Mapping[str, Tensor], mask: Mask) -> None:
     """Set what the mask excludes to exactly +0.0, in place."""
     for name, kept in mask.items():
         zero_(params[name], kept)
-
-
-def zero_(weight: Tensor, kept: Tensor) -> Tensor:
-    """Set the weights that are not kept to exactly +0.0, in place.
-
-    A product of floats would keep NaN and -0.0. One of their bits, taken for whole numbers, does
-    not, and is far quicker than `masked_fill_`, which stumbles at random places.
-    """
-    weight.view(WHOLE[weight.element_size()]).mul_(kept)
-    return weight
 
 
 def aligned(mask: Mask, params: Mapping[str, Tensor]) -> Mask:

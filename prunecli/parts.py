@@ -51,6 +51,11 @@ class Made:
     dtype: torch.dtype
     shape: tuple[int, ...]
     parts: Callable[[], Iterable[Tensor]]
+    packed: tuple[str, int] | None = None
+    """Of a type that torch does not have: what safetensors calls it, and how many bytes there are.
+
+    These are what the parts give.
+    """
 
     def numel(self) -> int:
         return math.prod(self.shape)

@@ -8,22 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from prunecli.errors import BadInput
 from prunecli.files.header import FLOATS
-from prunecli.files.tensors import TensorFile
-
-
-class Form(Protocol):
-    """What a header says of a tensor."""
-
-    @property
-    def dtype(self) -> str: ...
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
+from prunecli.files.tensors import Form, TensorFile
 
 Layouts: TypeAlias = Mapping[str, str | None]
 """Of each weight, its layout; `oi` where nothing is said. See `layout`."""
@@ -110,7 +99,7 @@ def roles_of(file: TensorFile) -> dict[str, Role]:
     (safetensors keeps one of tied tensors, and writes down the others' names as `name: kept`), or
     both are there and equal.
     """
-    found = roles({name: file.entry(name) for name in file})
+    found = roles(file.forms)
     if file.meta is not None:
         listed = set(file.meta.get("prunable") or ())
         return {
@@ -260,7 +249,7 @@ def layouts_of(file: TensorFile, names: Iterable[str]) -> dict[str, str | None]:
 
     Raises BadInput for such as they cannot have.
     """
-    forms = {name: file.entry(name) for name in file}
+    forms = file.forms
     told = (file.meta or {}).get("layouts")
     found = {name: layout(name, forms) if told is None else told.get(name, "oi") for name in names}
     own = {name: order for name, order in found.items() if order != "oi"}

@@ -114,6 +114,21 @@ class Chosen:
             yield kept
 
 
+class Positive:
+    """The mask of what scores above 0, made anew for whoever reads it; see `parts.Parted`."""
+
+    def __init__(self, scores: Parted) -> None:
+        self.scores = scores
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return self.scores.shapes
+
+    def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
+        for part in self.scores.parts(name, size):
+            yield part > 0
+
+
 class _Ranking:
     """How many scores of each tensor have which upper half. Needs a pass to make."""
 

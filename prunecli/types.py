@@ -79,6 +79,12 @@ def iterative(rounds: int) -> Callable[[F], F]:
     return mark
 
 
+def decisive(scorer: F) -> F:
+    """Marks a scorer that says by itself what stays: what scores above 0, at whatever density."""
+    scorer.__dict__["decisive"] = True
+    return scorer
+
+
 class Seen(NamedTuple):
     """A file, and what it was when its content was hashed."""
 

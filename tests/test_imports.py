@@ -28,7 +28,7 @@ LAYERS = [
     ["masks", "modules", "untouched"],
     ["roles"],
     ["files"],
-    ["parts"],
+    ["parts", "zeros"],
     ["types", "seeds", "values", "interrupts", "trust", "machine", "shortage"],
     ["errors", "__init__"],
 ]

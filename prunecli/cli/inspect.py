@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,11 @@ prunecli inspect llama/ --json | jq .parameters
 @click.argument("file", type=FILE)
 @json_option
 def inspect(file: Path, **params: Any) -> None:
-    """Say what FILE is: kind, lineage and tensors. Nothing in it is run or followed."""
+    """Say what FILE is: kind, lineage and tensors. Nothing in it is run or followed.
+
+    Of a checkpoint, exact zeros are counted too, and of each tensor the tightest pattern N:M that
+    holds, for an M of 2, 4, 8, 16 or 32 and at most half of the weights.
+    """
     from prunecli.steps.inspect import inspect as step
 
     facts = step(file)
@@ -53,6 +59,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             if collapse.get(key) not in (None, [])
         ]
     lines.append(f"values      {facts['parameters']:,} in {len(facts['tensors'])} tensors")
+    lines += _zeros(facts)
     if facts["left_whole"]:
         from prunecli.coverage import line
 
@@ -61,5 +68,36 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     for tensor in facts["tensors"]:
         name, mark = tensor["name"], "prunable" if tensor["name"] in prunable else ""
         mark = f"density {density[name]:.4g}" if name in density else mark
-        lines.append(f"  {name}  {tensor['dtype']} {tensor['shape']}  {mark}".rstrip())
+        shown = ", ".join([mark] * bool(mark) + _values(tensor))
+        lines.append(f"  {name}  {tensor['dtype']} {tensor['shape']}  {shown}".rstrip())
     return lines
+
+
+def _zeros(facts: dict[str, Any]) -> list[str]:
+    """What the weights that may be pruned are like, all together."""
+    own = [tensor for tensor in facts["tensors"] if tensor["name"] in (facts["prunable"] or ())]
+    lines = []
+    if facts["zeros"] is not None:
+        total = sum(math.prod(tensor["shape"]) for tensor in own)
+        share = f", {facts['zeros'] / total:.4g}" if facts["zeros"] else ""
+        lines.append(f"zeros       {facts['zeros']:,} of {total:,} weights{share}")
+    patterns = Counter(tensor["pattern"] for tensor in own if tensor["pattern"])
+    if patterns:
+        found = ", ".join(f"{pattern} in {n}" for pattern, n in patterns.most_common())
+        lines.append(f"N:M         {found} of {len(own)} weights")
+    if facts["pairs"]:
+        many = len(facts["pairs"])
+        lines.append(f"pairs       {many} tensors are X_orig and X_mask of torch.nn.utils.prune")
+    return lines
+
+
+def _values(tensor: dict[str, Any]) -> list[str]:
+    """What is remarkable in a tensor's values."""
+    found = []
+    if tensor.get("zeros"):
+        found.append(f"zeros {tensor['zeros'] / math.prod(tensor['shape']):.4g}")
+    if tensor.get("pattern"):
+        found.append(tensor["pattern"])
+    if tensor.get("finite") is False:
+        found.append("NaN or infinity")
+    return found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from prunecli import registry
 from prunecli.cli._base import (
     FILE,
     SCORER_PLUGIN,
@@ -36,6 +37,7 @@ prunecli mask $(prunecli score --method lamp ckpt.safetensors) --sparsity 0.9 --
 prunecli mask init.safetensors --method snip --rounds 10 --density 0.02   # scored every round
 prunecli mask scores.safetensors --density 0.05 --mask previous.mask.safetensors     # nested
 prunecli mask init.safetensors --method synflow --critical        # how far can it go?
+prunecli mask pruned.safetensors --method nonzero                 # the zeros that are there
 prunecli mask llama/ --method magnitude --pattern 2:4 --ignore '*lm_head*'
 """
 
@@ -107,7 +109,8 @@ def mask(scores: Path, **params: Any) -> None:  # fmt: skip
     """Keep the highest scores: exactly round(density * n) of n weights, ties by order.
 
     Give exactly one of --density, --sparsity, --compression and --critical, or a --pattern. From a
-    CHECKPOINT, --method says how to score it.
+    CHECKPOINT, --method says how to score it. --method nonzero decides by itself: all stays that is
+    not exactly zero in the CHECKPOINT, which something else has pruned.
     """
     from prunecli.steps.mask import Selection
     from prunecli.steps.mask import mask as step
@@ -133,16 +136,25 @@ def pattern_asked(params: Mapping[str, Any]) -> Pattern | None:
     return Pattern.parse(params["pattern"])
 
 
+def _decides(params: Mapping[str, Any]) -> bool:
+    """Whether the method says by itself what stays."""
+    method = params["method"]
+    return bool(method) and getattr(registry.find("scorers", method), "decisive", False)
+
+
 def density_asked(params: Mapping[str, Any]) -> float | None:
-    """The density asked for; None for the critical one, and where a pattern decides."""
+    """The density asked for; None for the critical one, and where a pattern or method decides."""
     given = [n for n in ("density", "sparsity", "compression", "critical") if params[n]]
     given += [n for n in ("sparsity",) if params[n] == 0]
-    if params["pattern"] not in (None, "unstructured"):
+    decides = _decides(params)
+    if decides or params["pattern"] not in (None, "unstructured"):
         own = [n for n in ("rounds", "preset") if params[n] is not None]
         own += ["scope"] if params["scope"] != "global" else []
         own += ["count"] if params["count"] != "scored" else []
+        own += ["pattern"] if decides and params["pattern"] else []
         if odd := given + own:
-            raise BadUsage(f"--pattern {params['pattern']} decides that; leave --{odd[0]} out")
+            what = f"--method {params['method']}" if decides else f"--pattern {params['pattern']}"
+            raise BadUsage(f"{what} decides that; leave --{odd[0]} out")
         return None
     if len(given) != 1:
         raise BadUsage("give exactly one of --density, --sparsity, --compression and --critical")

@@ -25,7 +25,7 @@ from prunecli.errors import BadInput, Mismatch, printable, some
 from prunecli.files.atomic import Files, write_tensors
 from prunecli.files.bits import Packed, packed, unpacked
 from prunecli.files.header import is_shape
-from prunecli.files.tensors import TensorFile
+from prunecli.files.tensors import Form, TensorFile
 from prunecli.parts import PART, Made, Parted, held, parted
 from prunecli.types import Mask
 
@@ -82,10 +82,10 @@ def read_state_dict(checkpoint: TensorFile) -> dict[str, Tensor]:
     return tensors | {alias: tensors[name] for alias, name in _tied(checkpoint).items()}
 
 
-def state_shapes(checkpoint: TensorFile) -> dict[str, tuple[int, ...]]:
-    """The shapes of what `read_state_dict` reads, without reading it."""
-    shapes = checkpoint.shapes
-    return shapes | {alias: shapes[name] for alias, name in _tied(checkpoint).items()}
+def state_forms(checkpoint: TensorFile) -> dict[str, Form]:
+    """Of what `read_state_dict` reads, without reading it."""
+    forms = checkpoint.forms
+    return forms | {alias: forms[name] for alias, name in _tied(checkpoint).items()}
 
 
 def _tied(checkpoint: TensorFile) -> dict[str, str]:

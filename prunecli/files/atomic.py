@@ -79,7 +79,16 @@ def laid_out(
     return len(raw).to_bytes(8, "little") + raw, order
 
 
+def size_of(tensor: Tensor | Made) -> int:
+    """In bytes."""
+    return _entry(tensor)[3]
+
+
 def _entry(tensor: Tensor | Made) -> tuple[str, list[int], int, int]:
+    """How it stands in the header: type, shape, bytes of one value and of all."""
+    if isinstance(tensor, Made) and tensor.packed:
+        code, size = tensor.packed
+        return code, list(tensor.shape), 0, size
     item = tensor.dtype.itemsize
     return DTYPE_CODE[tensor.dtype], list(tensor.shape), item, item * tensor.numel()
 

@@ -10,15 +10,22 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prunecli.errors import BadOutput, BadUsage, printable
+from prunecli.errors import BadInput, BadOutput, BadUsage, printable
 from prunecli.files.atomic import refusals, sync_folder, write_bytes
 from prunecli.files.claims import check_output, is_plain, locked
-from prunecli.files.reading import chunks
+from prunecli.files.header import strict_json
+from prunecli.files.reading import chunks, read_bytes
+from prunecli.files.tensors import INDEX_END
+from prunecli.shortage import raise_shortage
 
 WEIGHTS = {
     ".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors", ".tflite",
 }  # fmt: skip
 """What files of weights are called; they would be those of the checkpoint before it was pruned."""
+
+CONFIG = {"model_type", "architectures", "architecture", "_class_name"}
+"""What a `config.json` of transformers, timm or diffusers has."""
+MAX_CONFIG = 10_000_000
 
 
 @contextmanager
@@ -87,15 +94,33 @@ def check_folder(output: Path, inputs: Iterable[Path] = (), *, force: bool = Fal
     return target
 
 
-def copy_others(index: Path, folder: Path, made: Iterable[str]) -> list[str]:
-    """Copy the index, and files beside it that are no weights, to where the shards are.
+def model_folder(path: Path) -> Path | None:
+    """The folder that is somebody's model, of a file in it: loaders may take all that lies there.
+
+    It has an index, or a `config.json` that says what model it is.
+    """
+    folder = path.parent if path.parent.name not in ("", "..") else path.parent.resolve()
+    try:
+        if path.is_dir() or not folder.name:
+            return None
+        if any(folder.glob(f"*{INDEX_END}")):
+            return folder
+        config = strict_json(read_bytes(folder / "config.json", MAX_CONFIG).decode())
+    except (OSError, ValueError, BadInput) as error:
+        raise_shortage(error)
+        return None
+    return folder if isinstance(config, dict) and CONFIG & config.keys() else None
+
+
+def copy_others(source: Path, folder: Path, made: Iterable[str]) -> list[str]:
+    """Copy the files of a folder that are no weights, its index too, to where the shards are.
 
     What is in the folder and comes neither from there nor from `made` is removed. Gives the names
-    of the folders beside it, which may hold anything and are not copied.
+    of the folders in it, which may hold anything and are not copied.
     """
     others = {
         path.name: path
-        for path in index.parent.iterdir()
+        for path in source.iterdir()
         if path.is_file() and path.suffix not in WEIGHTS and not path.name.startswith(".")
     }
     for name, path in others.items():
@@ -104,5 +129,5 @@ def copy_others(index: Path, folder: Path, made: Iterable[str]) -> list[str]:
         if path.name not in {*made, *others}:
             _remove(path)
     sync_folder(folder)
-    beside = (path for path in index.parent.iterdir() if path.is_dir())
+    beside = (path for path in source.iterdir() if path.is_dir())
     return sorted(path.name for path in beside if not path.name.startswith("."))

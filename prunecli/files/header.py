@@ -18,21 +18,30 @@ from typing import Any
 from prunecli.errors import BadInput, printable
 from prunecli.files.reading import Identity, opened, unreadable
 
-ITEM_SIZE = {
-    "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
-    "U16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E4M3FNUZ": 1,
-    "F8_E5M2FNUZ": 1, "F8_E8M0": 1, "C64": 8,
+BITS = {
+    "F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16,
+    "BF16": 16, "I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8,
+    "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F8_E8M0": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
-FLOATS = {"F64", "F32", "F16", "BF16"}
+"""Of one value. What has less than a byte each is packed."""
+FLOATS = ("F64", "F32", "F16", "BF16")
+INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 INDEX = "model.safetensors.index.json"
 MAX_HEADER = 100_000_000  # the format's own limit, in bytes
 MAX_DIMENSIONS = 64
 
 PICKLE_HELP = (
     "it is a pickle, which can run code when read; convert it once with "
-    '`python -c "import torch, safetensors.torch as s; '
-    "s.save_file(torch.load('IN.pt', weights_only=True), 'OUT.safetensors')\"`"
+    '`python -c "import sys, torch, safetensors.torch as s; '
+    "f = lambda d: d.state_dict() if hasattr(d, 'state_dict') else d; "
+    "g = lambda d: next((f(d[k]) for k in ('state_dict', 'model_state_dict', 'model', 'module') "
+    "if k in d), d); "
+    "t = {k: v.clone().contiguous() for p in sys.argv[2:] for k, v in "
+    "g(f(torch.load(p, 'cpu', weights_only=True))).items() if torch.is_tensor(v)}; "
+    's.save_file(t, sys.argv[1])" OUT.safetensors IN.pt` (or IN1.bin IN2.bin, all shards of it); '
+    "what torch refuses so holds more than tensors: weights_only=False runs what is in it"
 )
+"""Of a state_dict, or one in a table of a training's, tied and transposed tensors included."""
 NOT_SAFETENSORS = [
     (b"version https://git-lfs", "it is a git-lfs pointer; fetch the file with `git lfs pull`"),
     (b"<!DOCTYPE", "it is an HTML page; download the file itself"),
@@ -91,9 +100,8 @@ def read_header(path: Path) -> Header:
             file.seek(8)
             raw = file.read(length)
     except IsADirectoryError:
-        inside = sorted(entry.name for entry in path.glob("*.safetensors"))
-        mend = f"; give the file in it, such as {printable(inside[0])!r}" if inside else ""
-        raise BadInput(f"{label}: it is a directory without {INDEX}{mend}") from None
+        what = f"it is a directory without {INDEX} or any .safetensors file"
+        raise BadInput(f"{label}: {what}") from None
     except FileNotFoundError:
         raise BadInput(f"{label}: there is no such file") from None
     except (OSError, ValueError) as error:
@@ -166,12 +174,12 @@ def _entry(name: str, value: Any) -> Entry:
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"tensor {name!r} needs exactly dtype, shape and data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in ITEM_SIZE:
+    if not isinstance(dtype, str) or dtype not in BITS:
         raise ValueError(f"tensor {name!r} has the unknown dtype {dtype!r}")
     if not (is_shape(shape) and _naturals(offsets) and len(offsets) == 2):
         raise ValueError(f"tensor {name!r} has a shape or data_offsets of no meaning")
     entry = Entry(dtype, tuple(shape), offsets[0], offsets[1])
-    if entry.numel * ITEM_SIZE[dtype] != entry.end - entry.start:
+    if entry.numel * BITS[dtype] != 8 * (entry.end - entry.start):
         raise ValueError(f"tensor {name!r} of shape {shape} does not fit its byte range")
     return entry
 

@@ -24,6 +24,7 @@ from prunecli.files.atomic import (
     bytes_of,
     laid_out,
     refusals,
+    size_of,
     sync_folder,
     take_name,
     write_text,
@@ -57,7 +58,7 @@ def write_in_stages(
                 digest.add(file, head)
             size, end = file.tell(), len(head)
             for name in order:
-                end += tensors[name].dtype.itemsize * tensors[name].numel()
+                end += size_of(tensors[name])
                 if end <= size:
                     continue
                 for chunk in bytes_of(tensors[name]):

@@ -6,15 +6,16 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
 
-from prunecli.errors import BadInput, printable
+from prunecli.errors import BadInput, printable, some
 from prunecli.files.digest import ahead, file_sha256
 from prunecli.files.header import INDEX, Entry, Header, read_header, strict_json
 from prunecli.files.meta import sound
+from prunecli.files.pairs import masked, pairs
 from prunecli.files.reading import read_bytes, unchanged, unreadable
 from prunecli.parts import PART
 from prunecli.shortage import raise_shortage
@@ -27,16 +28,30 @@ DTYPES = {
     "F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
     "F8_E8M0": torch.float8_e8m0fnu, "C64": torch.complex64,
 }  # fmt: skip
+CODES = {dtype: code for code, dtype in DTYPES.items()}
 INDEX_END = ".safetensors.index.json"
 """Diffusers' indexes are called after what they are of."""
 MAX_INDEX = 100_000_000
 
 
+class Form(NamedTuple):
+    """What a tensor is like: its type, as safetensors calls it, and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Form:
+        return cls(CODES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
+
+
 class TensorFile(Mapping[str, Tensor]):
     """A read-only mapping from names to tensors; each access reads that tensor's bytes anew.
 
-    Takes one safetensors file, a sharded directory with its index, or the index itself. Names come
-    in the order of their bytes, shard by shard in the order of the shards' names.
+    Takes one safetensors file, the folder of one, a sharded directory with its index, or the index
+    itself. Names come in the order of their bytes, shard by shard in the order of shards' names.
+    What torch.nn.utils.prune keeps as X_orig and X_mask is X here, but in prunecli's own files.
+    A tensor of a type that torch does not have is given as its bytes.
     Raises BadInput for whatever the strict reader refuses.
     """
 
@@ -46,18 +61,32 @@ class TensorFile(Mapping[str, Tensor]):
         places = _index(path)
         self.index = index_of(path) if places else None
         """Of a sharded checkpoint."""
-        files = sorted(set(places.values())) if places else [path]
+        files = sorted(set(places.values())) if places else [_only_file(path)]
+        self.folder = self.index.parent if self.index else path if files != [path] else None
+        """Of a checkpoint that is all of a folder."""
         self.shards: dict[Path, Header] = {file: read_header(file) for file in files}
-        self._home: dict[str, Path] = {}
+        self._stored: dict[str, Path] = {}
         self._hashing: Callable[[], str] | None = None
         self._equal: dict[tuple[str, str], bool] = {}
         for shard, header in self.shards.items():
             for name in header.entries:
-                if name in self._home:
+                if name in self._stored:
                     raise BadInput(f"{self.label}: tensor {name!r} is in two shards")
-                self._home[name] = shard
-        if places and (astray := [n for n in places if self._home.get(n) != places[n]]):
+                self._stored[name] = shard
+        if places and (astray := [n for n in places if self._stored.get(n) != places[n]]):
             raise BadInput(f"{self.label}: {astray[0]!r} is not in the shard that the index names")
+        self.pairs = {} if "prunecli" in self.metadata else pairs(self._entries())
+        """What is X here, and in the file X_orig and X_mask."""
+        self._home = self._seen()
+
+    def _entries(self) -> dict[str, Entry]:
+        return {name: e for head in self.shards.values() for name, e in head.entries.items()}
+
+    def _seen(self) -> dict[str, Path]:
+        """In which shard each tensor is, under the names that it has here."""
+        wholes = {orig: whole for whole, (orig, _) in self.pairs.items()}
+        masks = {mask for _, mask in self.pairs.values()}
+        return {wholes.get(n, n): shard for n, shard in self._stored.items() if n not in masks}
 
     @property
     def places(self) -> list[Path]:
@@ -67,7 +96,7 @@ class TensorFile(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         entry = self.entry(name)
         [whole] = self.parts(name, max(entry.numel, 1))
-        return whole.reshape(entry.shape)
+        return whole.reshape(entry.shape) if entry.dtype in DTYPES else whole
 
     def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
         """The tensor's values in order, `size` of them at a time, by reads of so many bytes.
@@ -75,9 +104,19 @@ class TensorFile(Mapping[str, Tensor]):
         Nothing is mapped: of a tensor of any size, a part is in memory, and what was read stays as
         it is whatever becomes of the file. Raises BadInput if that is another one by now.
         """
-        shard, entry = self._home[name], self.entry(name)
+        if name not in self.pairs:
+            return self._parts(name, size)
+        weight, mask = self.pairs[name]
+        return masked(self._parts(weight, size), self._parts(mask, size), f"{self.label}: {mask!r}")
+
+    def _parts(self, name: str, size: int) -> Iterator[Tensor]:
+        """Of a tensor under the name that it has in the file."""
+        shard = self._stored[name]
         header = self.shards[shard]
-        dtype, count = DTYPES[entry.dtype], entry.numel
+        entry = header.entries[name]
+        dtype, count = DTYPES.get(entry.dtype), entry.numel
+        if dtype is None:
+            dtype, count = torch.uint8, entry.end - entry.start
         try:
             with unchanged(shard, header.identity) as (file, _):
                 file.seek(8 + header.length + entry.start)
@@ -109,11 +148,19 @@ class TensorFile(Mapping[str, Tensor]):
         return len(self._home)
 
     def entry(self, name: str) -> Entry:
-        return self.shards[self._home[name]].entries[name]
+        return self.shards[self._home[name]].entries[self.pairs.get(name, (name, ""))[0]]
+
+    def within(self, shard: Path) -> list[str]:
+        """The names of the tensors that are in a shard."""
+        return [name for name, home in self._home.items() if home == shard]
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: self.entry(name).shape for name in self}
+
+    @cached_property
+    def forms(self) -> dict[str, Form]:
+        return {name: Form(self.entry(name).dtype, self.entry(name).shape) for name in self}
 
     def hash_ahead(self) -> None:
         """Begin to find `sha256`, which takes long for a large file, beside other work."""
@@ -126,8 +173,9 @@ class TensorFile(Mapping[str, Tensor]):
 
     def _hash(self) -> str:
         hashes = {shard: file_sha256(shard, head.identity) for shard, head in self.shards.items()}
-        if list(hashes) == [self.path]:
-            return hashes[self.path]
+        if self.index is None:
+            [only] = hashes.values()
+            return only
         parts = [f"{shard.name}:{sha256}\n" for shard, sha256 in hashes.items()]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
@@ -175,6 +223,19 @@ def index_of(path: Path) -> Path:
         names = ", ".join(printable(entry.name) for entry in found)
         raise BadInput(f"{printable(str(path))}: it has several indexes; give one of {names}")
     return path / INDEX
+
+
+def _only_file(path: Path) -> Path:
+    """The checkpoint that a folder without an index holds; any other path is one."""
+    found: list[Path] = []
+    try:
+        found = sorted(path.glob("[!.]*.safetensors"))
+    except OSError as error:
+        raise_shortage(error)
+    if len(found) > 1:
+        names, label = some([printable(file.name) for file in found], 5), printable(str(path))
+        raise BadInput(f"{label}: it has no index and several files; give one of {names}")
+    return found[0] if found else path
 
 
 def _index(path: Path) -> dict[str, Path]:

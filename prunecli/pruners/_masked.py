@@ -9,9 +9,10 @@ from torch import Tensor
 
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED
-from prunecli.masks import aligned, exact_count, zero_
+from prunecli.masks import aligned, exact_count
 from prunecli.quotas import SCOPES
 from prunecli.types import Clock, Course, Mask, Params, Pruner, Scores
+from prunecli.zeros import zero_
 
 
 class Masked(Pruner):

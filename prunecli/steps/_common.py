@@ -21,7 +21,7 @@ from prunecli import registry
 from prunecli.collapse import diagnosis
 from prunecli.errors import BadInput, BadUsage, Mismatch, PruneError, some
 from prunecli.files.artifacts import MaskFile, canonical, check_mask_fits
-from prunecli.files.tensors import TensorFile
+from prunecli.files.tensors import DTYPES, TensorFile
 from prunecli.masks import kept_counts, prunable, prunable_names
 from prunecli.parts import Parted, held, parted
 from prunecli.roles import ALL_OI, Layouts
@@ -39,7 +39,8 @@ from prunecli.steps._network import (
 )
 from prunecli.types import Images, Mask, Progress, Stream
 
-SUFFIX = ".safetensors"
+ZEROS = DTYPES.keys() - {"F8_E8M0"}
+"""Types whose values are read one by one, and may be zero."""
 
 
 @dataclass(frozen=True)
@@ -109,24 +110,6 @@ def _images(
     return loaded(dataset, data_dir, split, download, json.loads(options))
 
 
-def stem(path: Path) -> str:
-    """The file's name without its kind: 'a.lamp.scores.safetensors' -> 'a.lamp'."""
-    name = (path if path.name not in ("", "..") else path.resolve()).name.removesuffix(SUFFIX)
-    for kind in ("scores", "mask"):
-        name = name.removesuffix(f".{kind}")
-    return name
-
-
-def sibling(path: Path, name: str) -> Path:
-    """A path beside `path`; beside the folder itself, if that is '.' or '..'."""
-    return (path if path.name not in ("", "..") else path.resolve()).with_name(name)
-
-
-def beside(path: Path, name: str) -> Path:
-    """A sibling of `path` that is named after it: 'a.safetensors' -> 'a.NAME'."""
-    return path.with_name(f"{path.name.removesuffix(SUFFIX)}.{name}")
-
-
 @cache
 def versions() -> dict[str, str]:
     """Of what computes; asked of the installation, since importing torchvision takes long."""
@@ -187,6 +170,9 @@ def fitting_mask(path: Path, checkpoint: TensorFile) -> MaskFile:
         what = f"no weight of {some(empty)}" if empty else "no weight"
         raise BadInput(f"{mask.file.label}: it masks {what}; make the mask again")
     check_mask_fits(mask.shapes, checkpoint.shapes, mask.file.label, checkpoint.label)
+    if odd := [n for n in mask.shapes if checkpoint.entry(n).dtype not in ZEROS]:
+        what = f"it masks {odd[0]!r}, which is {checkpoint.entry(odd[0]).dtype} in"
+        raise Mismatch(f"{mask.file.label}: {what} {checkpoint.label}: it cannot be made zero")
     if (checkpoint.meta or {}).get("model"):
         check_maskable(mask.shapes, prunable_names(checkpoint), mask.file.label)
     return mask

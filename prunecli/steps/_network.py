@@ -8,24 +8,24 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunecli import registry
 from prunecli.errors import BadInput, Mismatch, some
-from prunecli.files.artifacts import read_state_dict, state_shapes
+from prunecli.files.artifacts import state_forms
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import PRUNED_MODULES, prunable, prunable_names
 from prunecli.modules import (
     cause,
     check_storable,
-    fill,
     is_scripted,
     is_unfinished,
     scores_of,
     theirs,
 )
 from prunecli.shortage import raise_shortage
+from prunecli.steps._weights import check_weights, load_weights, read_weights
 
 
 def build_model(model: Mapping[str, Any]) -> nn.Module:
@@ -53,7 +53,7 @@ def load_model(checkpoint: TensorFile) -> nn.Module:
     described = checkpoint.meta["model"]
     bare = check_described(described, checkpoint)
     model = build_model(described) if on_meta(bare) else bare
-    load_weights(model, read_state_dict(checkpoint), checkpoint.label)
+    load_weights(model, read_weights(checkpoint), checkpoint.label)
     fits = on_meta(bare) and not at_hand(bare, described) and not _refusal(bare, described, "meta")
     if not fits and (error := _refusal(model, described)):
         raise BadInput(DAMAGED.format(checkpoint.label, cause(error))) from error
@@ -91,13 +91,13 @@ def check_described(described: Mapping[str, Any], checkpoint: TensorFile) -> nn.
 
     Raises Mismatch if they do not, BadInput if there is no such network, or none of that size.
     """
-    shapes = state_shapes(checkpoint)
+    forms = state_forms(checkpoint)
     try:
-        bare = built_small(described, shapes)
+        bare = built_small(described, {name: form.shape for name, form in forms.items()})
     except UNFIT as error:
         raise_shortage(error)
         raise BadInput(DAMAGED.format(checkpoint.label, cause(error))) from error
-    check_weights(bare, shapes, checkpoint.label)
+    check_weights(bare, forms, checkpoint.label)
     return bare
 
 
@@ -200,25 +200,3 @@ def check_trainable(model: nn.Module, described: Mapping[str, Any]) -> None:
     if given != (1, described["classes"]):
         wanted = f"{described['classes']} classes"
         raise Mismatch(f"model {name!r}: of a {size} image it makes {list(given)}, not {wanted}")
-
-
-def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
-    """Load a state_dict. Raises Mismatch naming the first names or shapes that do not fit."""
-    check_weights(model, {name: tuple(t.shape) for name, t in tensors.items()}, label)
-    with theirs(f"{label}: the network does not take its tensors"):
-        fill(model, tensors)
-
-
-def check_weights(model: nn.Module, given: Mapping[str, tuple[int, ...]], label: str) -> None:
-    """Raise Mismatch unless these are the network's tensors, by name and shape."""
-    check_storable(model, label)
-    own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    faults = []
-    if missing := [name for name in own if name not in given]:
-        faults.append(f"it misses {some(missing)}")
-    if extra := [name for name in given if name not in own]:
-        faults.append(f"it has {some(extra)} too many")
-    for name in [n for n in own if n in given and own[n] != given[n]][:3]:
-        faults.append(f"{name!r} is {list(given[name])}, not {list(own[name])}")
-    if faults:
-        raise Mismatch(f"{label}: its tensors are not this network's: {'; '.join(faults)}")

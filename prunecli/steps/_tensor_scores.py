@@ -56,13 +56,14 @@ class TensorScores:
 
     def _weights(self, name: str, size: int) -> Iterator[Tensor]:
         """In float32, with what the earlier mask removed zero. A masked NaN is gone."""
-        weights = (part.float() for part in self.file.parts(name, size))
-        for part in pruned_before(weights, self.before, name, size, 0.0):
-            if not all_finite(part):
-                raise NotFinite(
-                    f"{self.file.label}: {name!r} holds NaN or infinity; it cannot be scored"
-                )
-            yield part
+        given = self.file.parts(name, size)
+        for part in pruned_before(given, self.before, name, size, 0.0):
+            weights = part.float()
+            if not all_finite(weights):
+                what = "values beyond the range of float32, in which weights are scored"
+                what = what if all_finite(part) else "NaN or infinity"
+                raise NotFinite(f"{self.file.label}: {name!r} holds {what}; it cannot be scored")
+            yield weights
 
     def _whole(self, name: str) -> Tensor:
         return self.remembered[name] if name in self.remembered else self._made(name)

@@ -27,7 +27,8 @@ from prunecli.files.reading import read_bytes
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import aligned, all_finite, apply_, classifier, kept_counts
 from prunecli.shortage import raise_shortage
-from prunecli.steps._common import beside, collapse_facts, density_facts, versions
+from prunecli.steps._common import collapse_facts, density_facts, versions
+from prunecli.steps._names import beside
 from prunecli.training.digest import check_digest, digest_of
 from prunecli.training.state import TrainingState
 from prunecli.types import Images, Mask, Progress

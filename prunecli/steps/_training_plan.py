@@ -23,9 +23,8 @@ from prunecli.steps._common import (
     fingerprint,
     mask_lineage,
     open_mask,
-    sibling,
-    stem,
 )
+from prunecli.steps._names import sibling, stem
 from prunecli.steps._network import check_described
 from prunecli.steps._pretrained import has_pretrained
 from prunecli.steps._training_files import log_beside, mask_beside, state_beside

@@ -2,51 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from prunecli.errors import BadInput, some
 from prunecli.files.artifacts import MaskFile, metadata, open_artifact
-from prunecli.files.atomic import write_tensors
+from prunecli.files.atomic import write_tensors, write_text
 from prunecli.files.claims import check_output, claimed
-from prunecli.files.folders import check_folder, claimed_folder, copy_others
+from prunecli.files.folders import check_folder, claimed_folder, copy_others, model_folder
 from prunecli.files.header import read_header
 from prunecli.files.stages import write_in_stages
 from prunecli.files.tensors import DTYPES, TensorFile
-from prunecli.masks import zero_
 from prunecli.parts import Made, one_thread
-from prunecli.steps._common import (
-    SUFFIX,
-    Common,
-    fitting_mask,
-    left_over,
-    mask_lineage,
-    sibling,
-    stem,
-    versions,
-)
+from prunecli.steps._common import Common, fitting_mask, left_over, mask_lineage, versions
+from prunecli.steps._names import SUFFIX, sibling, stem
+from prunecli.zeros import zero_
 
 
 @one_thread()
 def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
     """Write the checkpoint with every masked weight exactly +0.0; nothing else changes.
 
-    A sharded checkpoint becomes a folder of shards of the same names, with the files beside them
-    that are no weights; or a single file, if the output is named like one. What was stopped is gone
-    on with: shards, or stages of a file, that came of the same checkpoint and mask are kept.
+    A folder becomes a folder of shards of the same names, with the files beside them that are no
+    weights; or a single file, if the output is named like one. What was stopped is gone on with:
+    shards, or stages of a file, that came of the same checkpoint and mask are kept.
     """
     file = open_artifact(checkpoint, "checkpoint")
     kept = fitting_mask(mask, file)
-    suffix = "" if file.index else SUFFIX
+    suffix = "" if file.folder else SUFFIX
     output = common.output or sibling(checkpoint, f"{stem(mask)}.pruned{suffix}")
     inputs = file.places + kept.file.places
-    in_shards = file.index is not None and output.suffix != SUFFIX
+    in_shards = file.folder is not None and output.suffix != SUFFIX
     (check_folder if in_shards else check_output)(output, inputs, force=common.force)
+    if not file.folder and output.suffix != SUFFIX and model_folder(checkpoint):
+        common.progress.warn("what lies beside the file is not copied; give the folder instead")
     if common.dry_run:
         return output
     if in_shards:
@@ -85,13 +81,22 @@ def _write_folder(
     for done, (shard, header) in enumerate(file.shards.items(), 1):
         target = folder / shard.name
         if not _is_there(target, text):
-            tensors = {name: _masked(file, kept, name) for name in header.entries}
+            tensors = {name: _masked(file, kept, name) for name in file.within(shard)}
             write_tensors(target, tensors, {**header.metadata, "prunecli": text})
         common.progress.advance("shards", done, len(file.shards))
-    assert file.index is not None, "only a sharded checkpoint is written as a folder"
-    left = copy_others(file.index, folder, [shard.name for shard in file.shards])
+    assert file.folder is not None, "only a folder is written as one"
+    left = copy_others(file.folder, folder, [shard.name for shard in file.shards])
+    if file.index and file.pairs:
+        write_text(folder / file.index.name, _index(file))
     if left:
         common.progress.warn(f"folders beside the shards are not copied: {some(left)}")
+
+
+def _index(file: TensorFile) -> str:
+    """Where each tensor is once there are no pairs of tensors left; see `TensorFile.pairs`."""
+    size = sum(file.entry(name).end - file.entry(name).start for name in file)
+    weight_map = {name: shard.name for shard in file.shards for name in file.within(shard)}
+    return json.dumps({"metadata": {"total_size": size}, "weight_map": weight_map}, indent=2)
 
 
 def _is_there(shard: Path, text: str) -> bool:
@@ -102,8 +107,10 @@ def _is_there(shard: Path, text: str) -> bool:
 
 
 def _masked(file: TensorFile, kept: MaskFile, name: str) -> Made:
-    entry = file.entry(name)
-    return Made(DTYPES[entry.dtype], entry.shape, partial(_parts, file, kept, name))
+    entry, parts = file.entry(name), partial(_parts, file, kept, name)
+    if entry.dtype in DTYPES:
+        return Made(DTYPES[entry.dtype], entry.shape, parts)
+    return Made(torch.uint8, entry.shape, parts, (entry.dtype, entry.end - entry.start))
 
 
 def _parts(file: TensorFile, kept: MaskFile, name: str) -> Iterable[Tensor]:

@@ -18,7 +18,7 @@ from prunecli.files.atomic import write_text
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.tensors import TensorFile
 from prunecli.flops import count_flops, sparse_flops
-from prunecli.masks import apply_
+from prunecli.masks import apply_, prunable
 from prunecli.steps._common import (
     Common,
     Source,
@@ -26,11 +26,11 @@ from prunecli.steps._common import (
     left_over,
     mask_lineage,
     open_mask,
-    sibling,
-    stem,
     versions,
 )
+from prunecli.steps._names import sibling, stem
 from prunecli.steps._network import load_model
+from prunecli.steps._zeros import warn_of_zeros
 from prunecli.training.loop import EVAL_BATCH, evaluate
 from prunecli.types import Mask
 
@@ -66,6 +66,8 @@ def evaluation(
         # Before the network sees an image of the size that it claims.
         data = source.load("test", meta, common.progress)
         lineage = _mask_in_use(file, mask_file)
+        if lineage is None:
+            warn_of_zeros(prunable(model), file.label, common.progress)
         own = lineage is not None and lineage is meta.get("mask")
         bits = kept_bits(file, kept, own=own)
         state = diagnosis(bits, model, tuple(meta["model"]["input_shape"]))

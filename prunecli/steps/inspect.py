@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,25 @@ from prunecli import coverage
 from prunecli.files.artifacts import kind_of
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import prunable_names
+from prunecli.parts import one_thread
+from prunecli.roles import layouts_of
+from prunecli.steps._values import values_of
 
 
+@one_thread()
 def inspect(path: Path) -> dict[str, Any]:
-    """Kind, hash, tensors and metadata of any safetensors file; only its header is interpreted."""
+    """Kind, hash, tensors and metadata of any safetensors file.
+
+    Only its header is interpreted; of a checkpoint, values are counted while it is hashed.
+    """
     file = TensorFile(path)
     kind = kind_of(file)
     names = prunable_names(file) if kind == "checkpoint" else None
+    layouts = layouts_of(file, names or ())
+    file.hash_ahead()
     tensors = [
         {"name": name, "dtype": file.entry(name).dtype, "shape": list(file.entry(name).shape)}
+        | (values_of(file, name, layouts.get(name, "oi")) if names is not None else {})
         for name in file
     ]
     return {
@@ -26,6 +37,15 @@ def inspect(path: Path) -> dict[str, Any]:
         "parameters": sum(file.entry(name).numel for name in file),
         "prunable": names,
         "left_whole": coverage.of_file(file, names) if names is not None else None,
+        "zeros": _zeros(tensors, names or ()),
+        "pairs": sorted(file.pairs),
         "tensors": tensors,
         "meta": file.meta,
     }
+
+
+def _zeros(tensors: list[dict[str, Any]], prunable: Iterable[str]) -> int | None:
+    """Of the prunable weights; None where there are none whose zeros can be told."""
+    wanted = set(prunable)
+    counts = [t["zeros"] for t in tensors if t["name"] in wanted and t["zeros"] is not None]
+    return sum(counts) if counts else None

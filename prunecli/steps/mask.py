@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,53 +22,22 @@ from prunecli.files.claims import check_output, claimed
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import (
     density,
-    exact_count,
-    parameter_count,
 )
 from prunecli.parts import Held, Parted
-from prunecli.pattern import Pattern, Patterned
-from prunecli.registry import own_rounds
-from prunecli.roles import Layouts, layouts_of
+from prunecli.pattern import Patterned
+from prunecli.roles import layouts_of
 from prunecli.schedules import densities
-from prunecli.selection import choose, select
-from prunecli.steps._common import (
-    Common,
-    collapse_facts,
-    facts_of,
-    fitting_mask,
-    sibling,
-    stem,
-)
+from prunecli.selection import Positive, choose, select
+from prunecli.steps._common import Common, collapse_facts, facts_of, fitting_mask
 from prunecli.steps._critical import critical
+from prunecli.steps._names import sibling, stem
+from prunecli.steps._selection import Budget, Selection
 from prunecli.steps.score import Scored, Scoring, file_word, lineage_of_scores
 
+__all__ = ["Selection", "mask"]
 
-@dataclass(frozen=True)
-class Selection:
-    """How many weights stay, and where they are chosen among.
 
-    `density` counts over the scored weights, or with `count="model"` over all parameters of the
-    network, those that are not scored being kept. None asks for the critical compression. With a
-    pattern, that decides both.
-    """
-
-    density: float | None
-    scope: str = "global"
-    rounds: int | None = None
-    schedule: str = "exponential"
-    allow_dead_layers: bool = True
-    count: str = "scored"
-    pattern: Pattern | None = None
-
-    def of(
-        self, scorer: Scored | None, names: Mapping[str, tuple[int, ...]], layouts: Layouts
-    ) -> Selection:
-        """With what follows from the method and the pattern. Raises Mismatch if that misfits."""
-        if self.pattern is None:
-            own = own_rounds(scorer.function) if scorer else 1
-            return replace(self, rounds=self.rounds or own)
-        self.pattern.check(names, layouts)
-        return replace(self, rounds=1, density=self.pattern.density, scope=str(self.pattern))
+REMOVED = "an earlier mask has removed all of its weights"
 
 
 def mask(
@@ -96,11 +64,12 @@ def mask(
     if not from_checkpoint and (idle := [n for n, v in said.items() if v not in (None, {})]):
         raise BadUsage(f"{file.label}: it holds scores; --{idle[0]} is for scoring a checkpoint")
     before = fitting_mask(previous, file) if previous else None
-    if from_checkpoint and before is None and (file.meta or {}).get("mask"):
+    scorer = Scored(file, scoring, common) if from_checkpoint else None
+    decided = scorer is not None and scorer.decides
+    if from_checkpoint and before is None and not decided and (file.meta or {}).get("mask"):
         common.progress.warn(
             "the checkpoint is masked but no --mask was given: what was pruned counts as left"
         )
-    scorer = Scored(file, scoring, common) if from_checkpoint else None
     names = scoring.names(file)
     if before is not None:
         _check_same(before, names, file.label)
@@ -109,7 +78,8 @@ def mask(
     selection = selection.of(scorer, shapes, layouts)
     budget = Budget.of(file, names, selection)
     dense = budget.density or 1.0
-    if before is not None and selection.pattern is None and dense > density(before):
+    chooses = selection.pattern is None and not decided
+    if before is not None and chooses and dense > density(before):
         raise BadUsage(
             f"the earlier mask keeps less than a density of {dense:g} already; "
             "ask for a lower density"
@@ -124,13 +94,14 @@ def mask(
         pruned = _pruning(scorer, file, names, selection, before, common)
         with refusals(str(output)):
             found = (
-                pruned(budget.density)
-                if budget.density
+                pruned(budget.density or 1.0)
+                if not selection.is_critical
                 else critical(pruned, shapes, selection.scope, selection.rounds)
             )
             kept = Packed(found, target.parent)
         if not any(kept.kept.values()):  # as a pattern leaves of scores that are all -inf
-            raise Mismatch(f"{file.label}: an earlier mask has removed all of its weights")
+            why = "its weights are all zero" if decided and before is None else REMOVED
+            raise Mismatch(f"{file.label}: {why}")
         facts = _facts(selection, kept, budget, before)
         described = (file.meta or {}).get("model")
         _warn_if_unknown(described, common)
@@ -153,52 +124,6 @@ def _warn_if_unknown(described: Mapping[str, Any] | None, common: Common) -> Non
         )
 
 
-@dataclass(frozen=True)
-class Budget:
-    """How many weights may stay: the density over the scored ones, and what else is counted."""
-
-    density: float | None
-    scored: int
-    layers: int
-    whole: int
-
-    @classmethod
-    def of(cls, file: TensorFile, names: list[str], selection: Selection) -> Budget:
-        """Solved for the weights that are scored. Raises BadUsage where there is no solution."""
-        scored = sum(file.entry(name).numel for name in names)
-        over_model = selection.count == "model"
-        own = file.meta or {}
-        known = kind_of(file) == "scores"
-        whole = scored
-        if over_model:
-            whole = int(own.get("parameters") or 0) if known else parameter_count(file)
-        if whole < scored:
-            raise BadUsage(f"{file.label}: it does not say how many parameters the network has")
-        budget = cls(None, scored, len(names), whole)
-        if selection.density is None:
-            return budget
-        asked = exact_count(selection.density, whole)
-        if asked <= budget.others:
-            what = f"a density of {selection.density:g} keeps"
-            why = f"none of the {scored:,} weights"
-            if over_model:
-                why = (
-                    f"{asked:,} of {whole:,} parameters, of which {budget.others:,} are not pruned"
-                )
-            most = whole / (budget.others + budget.layers)
-            raise BadUsage(
-                f"{what} {why}: infeasible; the highest compression that leaves each of the "
-                f"{budget.layers} layers a weight is {most:.6g}"
-            )
-        keep = asked - budget.others
-        return replace(budget, density=keep / scored)
-
-    @property
-    def others(self) -> int:
-        """Parameters that count but are not scored."""
-        return self.whole - self.scored
-
-
 def _pruning(
     scorer: Scored | None,
     file: TensorFile,
@@ -211,6 +136,8 @@ def _pruning(
     if scorer is not None and selection.rounds != 1:
         return lambda density: _in_rounds(scorer, density, selection, before, common)
     scores = scorer(before) if scorer else ScoresFile(file, before, names)
+    if selection.decided:
+        return lambda _: Positive(scores)
     if (pattern := selection.pattern) is not None:
         return lambda _: Patterned(scores, pattern, layouts_of(file, names))
     return lambda density: choose(scores, density, selection.scope)
@@ -254,7 +181,7 @@ def _facts(
         "scope": selection.scope,
         "rounds": selection.rounds,
         "schedule": selection.schedule if selection.rounds != 1 else None,
-        "critical": selection.density is None,
+        "critical": selection.is_critical,
         "asked": selection.density or left / budget.whole,
         "count": selection.count,
         "total": budget.whole,
@@ -275,7 +202,7 @@ def _report(facts: dict[str, Any], selection: Selection, common: Common) -> None
     )
     if (effective := collapse["effective_density"]) is not None:
         common.progress.detail(f"density of the weights on live paths: {effective:.6g}")
-    if selection.density is None:
+    if selection.is_critical:
         common.progress.say(f"critical compression: {ratio:.6g}x")
     if dead := collapse["dead_layers"]:
         through = {True: ": only shortcuts lead past", False: ": nothing gets through", None: ""}
@@ -291,6 +218,7 @@ def _output_name(source: Path, selection: Selection, scoring: Scoring) -> Path:
     method = f".{file_word(scoring.method)}" if scoring.method else ""
     scope = "" if selection.scope == "global" else f".{selection.scope.replace(':', 'of')}"
     rounds = f".{selection.rounds}rounds" if selection.rounds != 1 else ""
-    asked = "critical" if selection.density is None else f"{selection.density:.6g}"
-    name = f"{stem(source)}{method}{scope}{rounds}.{asked}.mask.safetensors"
+    asked = ".critical" if selection.is_critical else f".{selection.density or 0:.6g}"
+    asked = "" if selection.decided else asked
+    name = f"{stem(source)}{method}{scope}{rounds}{asked}.mask.safetensors"
     return sibling(source, name)

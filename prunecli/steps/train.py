@@ -14,7 +14,6 @@ from torch import nn
 from prunecli import registry
 from prunecli.batches import ImageBatches
 from prunecli.device import place
-from prunecli.files.artifacts import read_state_dict
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.digest import file_sha256
 from prunecli.interrupts import deferred_interrupts
@@ -23,10 +22,12 @@ from prunecli.pruners._fixed import Fixed
 from prunecli.seeds import derive_seed
 from prunecli.steps._common import Common, check_data_fits, fingerprint, versions
 from prunecli.steps._course import TrainingSet, build_pruner
-from prunecli.steps._network import build_model, check_maskable, check_trainable, load_weights
+from prunecli.steps._network import build_model, check_maskable, check_trainable
 from prunecli.steps._pretrained import adopt, pretrained
 from prunecli.steps._training_files import TrainingFiles, state_beside
 from prunecli.steps._training_plan import Plan, TrainOptions, lineage, prepared
+from prunecli.steps._weights import load_weights, read_weights
+from prunecli.steps._zeros import warn_of_zeros
 from prunecli.training import loop
 from prunecli.training.state import new_state
 from prunecli.types import Images, Pruner
@@ -78,7 +79,10 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
     torch.manual_seed(derive_seed(plan.seed, "init"))
     model = build_model(facts["model"])
     if plan.start is not None:
-        load_weights(model, read_state_dict(plan.start), plan.start.label)
+        load_weights(model, read_weights(plan.start), plan.start.label)
+        own = plan.mask or plan.options.pruner or (plan.start.meta or {}).get("mask")
+        if world.leads and not own:
+            warn_of_zeros(prunable(model), plan.start.label, common.progress)
     if published is not None:
         adopt(model, published, common.progress)
     place(model, plan.device)

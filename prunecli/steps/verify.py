@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import numpy as np
 
 from prunecli.errors import Mismatch, NotFinite, printable, some
 from prunecli.files.artifacts import MaskFile, open_artifact
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import WHOLE, all_finite, kept_counts, zero_
+from prunecli.masks import all_finite, kept_counts
 from prunecli.parts import one_thread
 from prunecli.steps._common import fitting_mask
+from prunecli.zeros import WHOLE, magnitudes, zero_
 
 
 @one_thread()
@@ -42,16 +44,26 @@ def verify(checkpoint: Path, mask: Path | None = None) -> dict[str, Any]:
 
 def _not_zero(file: TensorFile, mask: MaskFile) -> list[str]:
     """Masked weights are +0.0, all bits of them: -0.0 is none, and neither is NaN."""
-    faults = []
+    there: dict[str, int] = {}
+    minus: dict[str, int] = {}
     for name in mask.shapes:
-        both = zip(file.parts(name), mask.parts(name), strict=True)
-        if count := sum(_with_bits(zero_(weights, ~kept)) for weights, kept in both):
-            faults.append(f"{count:,} masked weights of {name!r} are not zero")
-    return faults
+        for part, kept in zip(file.parts(name), mask.parts(name), strict=True):
+            weights = zero_(part, ~kept)
+            bits = int(weights.view(WHOLE[weights.element_size()]).count_nonzero())
+            if bits:
+                values = int(np.count_nonzero(magnitudes(weights)))
+                there[name] = there.get(name, 0) + values
+                minus[name] = minus.get(name, 0) + bits - values
+    ends = ((there, "not zero"), (minus, MINUS))
+    return [f"{_counted(found)} are {what}" for found, what in ends if any(found.values())]
 
 
-def _with_bits(weights: Tensor) -> int:
-    return int(weights.view(WHOLE[weights.element_size()]).count_nonzero())
+MINUS = "-0.0, as a weight times its mask is, and not +0.0; 'prunecli apply' mends it"
+
+
+def _counted(found: Mapping[str, int]) -> str:
+    names = [name for name, count in found.items() if count]
+    return f"{sum(found.values()):,} masked weights of {some(names)}"
 
 
 def _other_mask(file: TensorFile, mask: TensorFile) -> list[str]:
@@ -69,9 +81,15 @@ def _too_dense(file: TensorFile) -> list[str]:
     """Weights that are there although the metadata says they are not."""
     kept = ((file.meta or {}).get("density") or {}).get("kept") or {}
     faults = []
-    for name, count in kept.items():
-        if name not in file:
-            faults.append(f"its metadata speaks of {name!r}, which is not there")
-        elif (there := sum(int((p != 0).sum()) for p in file.parts(name))) > count:
-            faults.append(f"{name!r} has {there:,} weights, but {count:,} by its metadata")
+    if missing := [name for name in kept if name not in file]:
+        faults.append(f"its metadata speaks of {some(missing)}, which is not there")
+    there = {name: _weights(file, name) for name in kept if name in file}
+    if over := [name for name in there if there[name] > kept[name]]:
+        name, more = over[0], f", and so it is with {some(over[1:])}" if over[1:] else ""
+        counts = f"{there[name]:,} weights, but {kept[name]:,} by its metadata"
+        faults.append(f"{name!r} has {counts}{more}")
     return faults
+
+
+def _weights(file: TensorFile, name: str) -> int:
+    return sum(int((part != 0).sum()) for part in file.parts(name))

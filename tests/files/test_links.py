@@ -99,7 +99,7 @@ def test_a_folder_is_filled_in_its_own_place(tmp_path, victim, link):
     with claimed_folder(tmp_path / "out") as begin:
         part = begin("text")
         assert not part.is_symlink()
-        copy_others(index, part, [])
+        copy_others(index.parent, part, [])
     assert {path.name for path in (tmp_path / "out").iterdir()} == {INDEX, "config.json"}
 
 
@@ -116,7 +116,7 @@ def test_links_in_what_was_begun_are_taken_away(tmp_path, victim, link):
         part = begin("text")
         assert part == left
         write_bytes(part / "one.safetensors", [b"shard"])
-        copy_others(index, part, ["one.safetensors"])
+        copy_others(index.parent, part, ["one.safetensors"])
     assert (tmp_path / "out" / "config.json").read_text() == "{}"
     assert not (tmp_path / "out" / "folder").exists()
     assert not list(tmp_path.glob(".*"))

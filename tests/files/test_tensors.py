@@ -143,9 +143,17 @@ def test_an_index_may_be_called_after_what_it_is_of(tmp_path, through):
         TensorFile(tmp_path)
 
 
-def test_a_folder_without_an_index_says_which_file_there_is(tmp_path):
-    (tmp_path / "model.safetensors").touch()
-    with pytest.raises(BadInput, match="give the file in it, such as 'model.safetensors'"):
+def test_a_folder_of_one_file_stands_for_it(tmp_path):
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    save_file({"a.weight": torch.ones(2, 2)}, path)
+    (tmp_path / ".hidden.safetensors").touch()
+    file = TensorFile(tmp_path)
+    assert (file.folder, file.index, list(file.shards)) == (tmp_path, None, [path])
+    assert file.sha256 == TensorFile(path).sha256
+    assert TensorFile(path).folder is None
+    (tmp_path / "b.safetensors").touch()
+    words = r"no index and several files; give one of 'b\.saf.*', 'diffusion_pytorch_model\.s"
+    with pytest.raises(BadInput, match=words):
         TensorFile(tmp_path)
 
 

@@ -1,0 +1,97 @@
+"""How many weights are asked for, and among which: what `mask` is told, and what that comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from prunecli.errors import BadUsage
+from prunecli.files.artifacts import kind_of
+from prunecli.files.tensors import TensorFile
+from prunecli.masks import exact_count, parameter_count
+from prunecli.pattern import Pattern
+from prunecli.registry import own_rounds
+from prunecli.roles import Layouts
+from prunecli.steps.score import Scored
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How many weights stay, and where they are chosen among.
+
+    `density` counts over the scored weights, or with `count="model"` over all parameters of the
+    network, those that are not scored being kept. None asks for the critical compression. With a
+    pattern, that decides both, and a method that is `decisive` decides all.
+    """
+
+    density: float | None
+    scope: str = "global"
+    rounds: int | None = None
+    schedule: str = "exponential"
+    allow_dead_layers: bool = True
+    count: str = "scored"
+    pattern: Pattern | None = None
+    decided: bool = False
+    """By the method; `density` is None then."""
+
+    @property
+    def is_critical(self) -> bool:
+        return self.density is None and not self.decided
+
+    def of(
+        self, scorer: Scored | None, names: Mapping[str, tuple[int, ...]], layouts: Layouts
+    ) -> Selection:
+        """With what follows from the method and the pattern. Raises Mismatch if that misfits."""
+        if scorer and scorer.decides:
+            return replace(self, rounds=1, density=None, decided=True)
+        if self.pattern is None:
+            own = own_rounds(scorer.function) if scorer else 1
+            return replace(self, rounds=self.rounds or own)
+        self.pattern.check(names, layouts)
+        return replace(self, rounds=1, density=self.pattern.density, scope=str(self.pattern))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many weights may stay: the density over the scored ones, and what else is counted."""
+
+    density: float | None
+    scored: int
+    layers: int
+    whole: int
+
+    @classmethod
+    def of(cls, file: TensorFile, names: list[str], selection: Selection) -> Budget:
+        """Solved for the weights that are scored. Raises BadUsage where there is no solution."""
+        scored = sum(file.entry(name).numel for name in names)
+        over_model = selection.count == "model"
+        own = file.meta or {}
+        known = kind_of(file) == "scores"
+        whole = scored
+        if over_model:
+            whole = int(own.get("parameters") or 0) if known else parameter_count(file)
+        if whole < scored:
+            raise BadUsage(f"{file.label}: it does not say how many parameters the network has")
+        budget = cls(None, scored, len(names), whole)
+        if selection.density is None:
+            return budget
+        asked = exact_count(selection.density, whole)
+        if asked <= budget.others:
+            what = f"a density of {selection.density:g} keeps"
+            why = f"none of the {scored:,} weights"
+            if over_model:
+                why = (
+                    f"{asked:,} of {whole:,} parameters, of which {budget.others:,} are not pruned"
+                )
+            most = whole / (budget.others + budget.layers)
+            raise BadUsage(
+                f"{what} {why}: infeasible; the highest compression that leaves each of the "
+                f"{budget.layers} layers a weight is {most:.6g}"
+            )
+        keep = asked - budget.others
+        return replace(budget, density=keep / scored)
+
+    @property
+    def others(self) -> int:
+        """Parameters that count but are not scored."""
+        return self.whole - self.scored
