@@ -17,6 +17,11 @@ from prunecli.files.tensors import TensorFile
 from prunecli.masks import prunable, prunable_names
 from prunecli.shortage import raise_shortage
 
+NO_MODEL = (
+    "{}: it does not say which network it holds; adopt it with "
+    "'prunecli train CKPT --model NAME --dataset NAME --epochs 0 -o OUT'"
+)
+
 
 def build_model(model: Mapping[str, Any]) -> nn.Module:
     """The network that a checkpoint's metadata describes, with fresh weights."""
@@ -28,10 +33,7 @@ def build_model(model: Mapping[str, Any]) -> nn.Module:
 def load_model(checkpoint: TensorFile) -> nn.Module:
     """The checkpoint's network with its weights. Raises Mismatch if they do not fit each other."""
     if checkpoint.meta is None or not checkpoint.meta.get("model"):
-        raise Mismatch(
-            f"{checkpoint.label}: it does not say which network it holds; adopt it with "
-            "'prunecli train CKPT --model NAME --dataset NAME --epochs 0 -o OUT'"
-        )
+        raise Mismatch(NO_MODEL.format(checkpoint.label))
     described = checkpoint.meta["model"]
     bare = check_described(described, checkpoint)
     model = build_model(described) if on_meta(bare) else bare

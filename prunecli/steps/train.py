@@ -18,14 +18,16 @@ from prunecli.errors import Mismatch, some
 from prunecli.files.artifacts import read_state_dict
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.digest import file_sha256
+from prunecli.files.tensors import TensorFile
 from prunecli.interrupts import deferred_interrupts
 from prunecli.masks import prunable
 from prunecli.pruners._fixed import Fixed
 from prunecli.seeds import derive_seed
+from prunecli.steps._adoption import Head, adopt
 from prunecli.steps._common import Common, check_data_fits, fingerprint, versions
 from prunecli.steps._course import TrainingSet, build_pruner
 from prunecli.steps._network import build_model, check_trainable, load_weights
-from prunecli.steps._pretrained import adopt, pretrained
+from prunecli.steps._pretrained import pretrained
 from prunecli.steps._training_files import TrainingFiles, state_beside
 from prunecli.steps._training_plan import Plan, TrainOptions, lineage, prepared
 from prunecli.training import loop
@@ -79,9 +81,10 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
     torch.manual_seed(derive_seed(plan.seed, "init"))
     model = build_model(facts["model"])
     if plan.start is not None:
-        load_weights(model, read_state_dict(plan.start), plan.start.label)
+        _load(model, plan.start, plan.options, common)
     if published is not None:
-        adopt(model, published, common.progress)
+        head: Head = "new" if plan.options.new_head else "fitting"
+        adopt(model, published.tensors, published.name, common.progress, head=head)
     place(model, plan.device)
     check_trainable(model, facts["model"])
     images = TrainingSet(data, plan.device, plan.seed)
@@ -106,6 +109,16 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
             progress=common.progress,
         )
     files.finish(data)
+
+
+def _load(model: nn.Module, start: TensorFile, options: TrainOptions, common: Common) -> None:
+    """Load a checkpoint; one that is not prunecli's, or where it is asked for, `adopt`ed."""
+    tensors = read_state_dict(start)
+    if (start.meta or {}).get("model") and not options.adapts:
+        load_weights(model, tensors, start.label)
+        return
+    head: Head = "new" if options.new_head else "kept"
+    adopt(model, tensors, start.label, common.progress, prefix=options.strip_prefix, head=head)
 
 
 def _course(plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:
