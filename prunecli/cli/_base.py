@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prunecli.steps.score import Scoring
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 FILE = click.Path(path_type=Path)
 RESERVE = 1 << 23
 """Bytes to let go of where memory is short, so that there is room to say so."""
@@ -112,6 +113,16 @@ def stack(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 
 
 json_option = click.option("--json", is_flag=True, help="Print one JSON object to stdout.")
+
+
+def no_stream(ctx: click.Context, param: click.Parameter, value: T) -> T:
+    """An output that is none in name only. Raises BadParameter for the `-` of other programs."""
+    if str(value) == "-":
+        text = "results are written whole, and standard output carries their paths; name a file"
+        raise click.BadParameter(text, ctx, param)
+    return value
+
+
 quiet_option = click.option(
     "-q", "--quiet", is_flag=True, envvar="PRUNECLI_QUIET", help="Say nothing but errors."
 )
@@ -120,7 +131,13 @@ verbose_option = click.option(
 )
 common_options = stack(
     # As text: a path does not keep the slash at its end.
-    click.option("-o", "--output", type=click.Path(), help="Where to write; derived if not given."),
+    click.option(
+        "-o",
+        "--output",
+        type=click.Path(),
+        callback=no_stream,
+        help="Where to write; derived if not given.",
+    ),
     click.option("--force", is_flag=True, help="Replace an existing output."),
     click.option("--wait", is_flag=True, help="Wait for another process that writes the output."),
     click.option(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from prunecli import registry
+from prunecli.cli._completion import started, written_options
 from prunecli.errors import BadUsage
 
 if TYPE_CHECKING:
@@ -30,6 +33,25 @@ class Named(_Text):
         except BadUsage as error:
             self.fail(str(error), param, ctx)
         return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return started(registry.names(self.kind), incomplete)
+
+
+class Recipe(click.Path):
+    """The path of a recipe, or the name of one that comes with prunecli."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from prunecli.recipe.shipped import shipped
+
+        return [*started(shipped(), incomplete), *super().shell_complete(ctx, param, incomplete)]
 
 
 class Number(_Number):
@@ -72,6 +94,15 @@ class KeyValue(_Pair):
         if not equals or not key:
             self.fail(f"{value!r} is not of the form key=value", param, ctx)
         return key, text
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        kind, by = getattr(ctx.command, "plugins", {}).get(param.name, ("", ""))
+        if not ctx.params.get(by):
+            return []
+        options = written_options(kind, ctx.params[by])
+        return started((f"{name}=" for name in options), incomplete)
 
 
 def as_dict(

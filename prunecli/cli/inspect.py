@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import click
 
 from prunecli.cli._base import FILE, Command, examples, json_option
 from prunecli.errors import printable
+from prunecli.files.meta import STATE, fits
 
 EXAMPLES = """
 prunecli inspect ckpt.safetensors
@@ -52,10 +54,29 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             for key in keys
             if collapse.get(key) not in (None, [])
         ]
-    lines.append(f"values      {facts['parameters']:,} in {len(facts['tensors'])} tensors")
+    lines += _progress(meta)
+    noun = {"mask": "weights", "scores": "scores"}.get(facts["kind"], "values")
+    lines.append(f"{noun.ljust(11)} {facts['parameters']:,} in {len(facts['tensors'])} tensors")
     prunable = set(facts["prunable"] or ())
     for tensor in facts["tensors"]:
         name, mark = tensor["name"], "prunable" if tensor["name"] in prunable else ""
         mark = f"density {density[name]:.4g}" if name in density else mark
+        mark = _kept(tensor) if "kept" in tensor else mark
         lines.append(f"  {name}  {tensor['dtype']} {tensor['shape']}  {mark}".rstrip())
     return lines
+
+
+def _kept(tensor: dict[str, Any]) -> str:
+    """How much a mask keeps of a weight."""
+    total = math.prod(tensor["shape"])
+    return f"keeps {tensor['kept']:,}, density {tensor['kept'] / max(total, 1):.4g}"
+
+
+def _progress(meta: dict[str, Any]) -> list[str]:
+    """How far an interrupted training is."""
+    if meta.get("kind") != "state" or not fits(meta, STATE):
+        return []
+    training, facts = meta["training"], meta["facts"]
+    told = {key: facts.get(key) for key in ("model", "dataset", "seed", "parent")}
+    lines = [f"{k.ljust(11)} {json.dumps(v, ensure_ascii=False)}" for k, v in told.items() if v]
+    return [*lines, f"trained     {len(training['history'])} epochs, {training['step']:,} steps"]

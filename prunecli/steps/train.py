@@ -14,7 +14,7 @@ from torch import nn
 from prunecli import registry
 from prunecli.batches import ImageBatches
 from prunecli.device import place
-from prunecli.errors import Mismatch, some
+from prunecli.errors import BadEnvironment, Mismatch, some
 from prunecli.files.artifacts import read_state_dict
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.digest import file_sha256
@@ -74,7 +74,7 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
     with world.leader_first():
         published = pretrained(plan.options.model or "") if plan.options.pretrained else None
         data = plan.source.load("train")
-        test_data = plan.source.load("test") if plan.evaluates else None
+        test_data = _test_data(plan) if plan.evaluates else None
     facts = lineage(plan, data) | {"pretrained": published.name if published else None}
     if world.size > 1:
         world.check_told({**facts, **_held(plan, target, test_data)})
@@ -119,6 +119,13 @@ def _load(model: nn.Module, start: TensorFile, options: TrainOptions, common: Co
         return
     head: Head = "new" if options.new_head else "kept"
     adopt(model, tensors, start.label, common.progress, prefix=options.strip_prefix, head=head)
+
+
+def _test_data(plan: Plan) -> Images:
+    try:
+        return plan.source.load("test")
+    except BadEnvironment as error:
+        raise BadEnvironment(f"{error}; --no-eval-epochs trains without a test set") from None
 
 
 def _course(plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,8 @@ def folder(checkpoint, tmp_path, monkeypatch):
 @pytest.fixture
 def mask(folder, prune):
     """`m.safetensors`, a mask of it at density 0.1."""
-    assert prune(*"mask dense.safetensors --method lamp --density 0.1 -o m.safetensors".split())
+    line = "mask dense.safetensors --method lamp --density 0.1 -o m.safetensors"
+    assert prune(*line.split()).code == 0
     return folder / "m.safetensors"
 
 
