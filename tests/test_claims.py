@@ -49,9 +49,8 @@ def flags(command):
     )
 
 
-OTHERS = {
-    "--nproc-per-node", "--upgrade", "--index-url",
-}  # fmt: skip
+OTHERS = {"--nproc-per-node", "--strict"}
+"""Of torchrun and mypy."""
 
 
 @pytest.mark.parametrize("name", [n for n in DOCUMENTS if not n.startswith("CHANGELOG")])

@@ -28,6 +28,25 @@ FILE = click.Path(path_type=Path)
 RESERVE = 1 << 23
 """Bytes to let go of where memory is short, so that there is room to say so."""
 
+ELSEWHERE = {
+    "--amount": ["--sparsity"],
+    "--arch": ["--model"],
+    "--architecture": ["--model"],
+    "--data": ["--data-dir", "--dataset"],
+    "--gpu": ["--device"],
+    "--cuda": ["--device"],
+    "--keep": ["--density"],
+    "--keep-ratio": ["--density"],
+    "--learning-rate": ["--lr"],
+    "--out": ["--output"],
+    "--pruner": ["--method"],
+    "--pruning-ratio": ["--sparsity", "--compression"],
+    "--ratio": ["--density", "--sparsity", "--compression"],
+    "--wd": ["--weight-decay"],
+    "--workers": ["--jobs"],
+}
+"""What other programs call our options, where click would guess by letters."""
+
 
 class Command(click.Command):
     """A subcommand, with what a recipe has to know of it.
@@ -53,6 +72,16 @@ class Command(click.Command):
         self.product = product if callable(product) else lambda params: product
         self.reads = reads
         self.plugins = plugins or {}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Raises NoSuchOption with the name that is ours for what other programs call otherwise."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            own = {flag for param in self.params for flag in param.opts}
+            if meant := [flag for flag in ELSEWHERE.get(error.option_name, ()) if flag in own]:
+                error.possibilities = meant
+            raise
 
     def named(self, params: Mapping[str, Any]) -> set[tuple[str, str]]:
         """Kind and name of each plugin that the options name; those of a pruner may be methods."""

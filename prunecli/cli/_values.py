@@ -31,7 +31,10 @@ class Named(_Text):
         try:
             registry.check_name(self.kind, value)
         except BadUsage as error:
-            self.fail(str(error), param, ctx)
+            families = "".join(
+                f"; there is {name}:NAME too" for name in registry.FAMILIES.get(self.kind, ())
+            )
+            self.fail(f"{error}{families}", param, ctx)
         return str(value)
 
     def shell_complete(
@@ -71,15 +74,27 @@ class Number(_Number):
         try:
             number = float(value)
         except (TypeError, ValueError):
-            self.fail(f"{value!r} is not a number", param, ctx)
+            self.fail(f"{value!r} is not a number{_written(str(value))}", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
         low_ok = number >= self.low if self.ends[0] == "[" else number > self.low
         high_ok = number <= self.high if self.ends[1] == "]" else number < self.high
-        if not (math.isfinite(number) and low_ok and high_ok):
+        if not (low_ok and high_ok):
             least = f"{'at least' if self.ends[0] == '[' else 'above'} {self.low:g}"
             most = f" and {'at most' if self.ends[1] == ']' else 'below'} {self.high:g}"
             limits = least + (most if math.isfinite(self.high) else "")
             self.fail(f"{value} is not {limits}", param, ctx)
         return number
+
+
+def _written(text: str) -> str:
+    """'; write 0.5', for '50%' and '0,5'."""
+    bare = text.removesuffix("%").replace(",", ".", 1)
+    try:
+        number = float(bare) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        return ""
+    return f"; write {number:g}"
 
 
 class KeyValue(_Pair):

@@ -27,13 +27,18 @@ def decoded(raw: bytes) -> str:
 
     Raises ValueError saying what it is if it is none.
     """
+    check_text(raw)
+    try:
+        return raw.removeprefix(BOM_UTF8).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 at byte {error.start}") from None
+
+
+def check_text(raw: bytes) -> None:
+    """Raise ValueError saying what it is if the beginning is not that of text in UTF-8."""
     if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         raise ValueError("it is text in UTF-16; save it as UTF-8")
     if raw[8:9] == b"{" and raw[4:8] == bytes(4):  # a header of less than 4 GB
         raise ValueError(
             "it is a safetensors file, not text; are two arguments in each other's place?"
         )
-    try:
-        return raw.removeprefix(BOM_UTF8).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8 at byte {error.start}") from None

@@ -172,3 +172,54 @@ def test_classes_that_differ_are_named(names, words):
         return
     with pytest.raises(Mismatch, match=f"classes are not the network's: {words}"):
         check_data_fits(meta, data)
+
+
+# Habits of other programs
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("mask x --amount 0.5", "Did you mean '--sparsity'?"),
+        ("mask x --ratio 0.5", "one of: '--compression', '--density', '--sparsity'"),
+        ("mask x --keep 0.1", "Did you mean '--density'?"),
+        ("train --arch resnet20", "Did you mean '--model'?"),
+        ("train --learning-rate 0.1", "Did you mean '--lr'?"),
+        ("train --gpu 0", "Did you mean '--device'?"),
+        ("train --epoch 3", "'--epochs'"),
+        ("mask x --method SNIP --density 0.1", "did you mean 'snip'?"),
+        ("train --dataset CIFAR-10", "did you mean 'cifar10'?"),
+        ("train --model resnet18", "there is torchvision:NAME too"),
+        ("mask x --sparsity 50%", "'50%' is not a number; write 0.5"),
+        ("mask x --density 0,5", "'0,5' is not a number; write 0.5"),
+        ("train --lr 1e9999", "1e9999 is not a finite number"),
+        ("train --model cnn --pruner gradual --opt sparsity=0.5", "there are density, "),
+        ("run dense.safetensors", "it is a safetensors file, not text"),
+    ],
+)
+def test_what_other_programs_take_is_answered_with_ours(folder, prune, line, words):
+    ended = prune(*line.split())
+    assert ended.code == 2
+    assert words in ended.err
+
+
+@pytest.mark.parametrize("line", ["list", "list nothing", "train --model", "eval"])
+def test_the_command_line_is_refused_on_one_line(prune, line):
+    ended = prune(*line.split())
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1
+
+
+def test_a_file_in_another_s_place_is_told_what_it_is_good_for(folder, prune):
+    line = "mask dense.safetensors --method lamp --density 0.1 -o m.safetensors"
+    assert prune(*line.split()).code == 0
+    for line, words in (
+        (
+            "eval m.safetensors",
+            "it is a mask file, but a checkpoint file is needed here; a mask goes",
+        ),
+        ("eval dense.safetensors --mask dense.safetensors", "'prunecli mask' makes masks of"),
+    ):
+        ended = prune(*line.split())
+        assert ended.code == 3
+        assert words in ended.err
