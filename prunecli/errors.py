@@ -20,7 +20,7 @@ from difflib import get_close_matches
 MANY = 30
 """Names that are too many to be listed in a message."""
 
-LIKE = 0.7
+LIKE = 0.65
 """How much alike two words are, as difflib has it, for one to be taken for the other."""
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from prunecli import registry
+from prunecli.cli._habits import ELSEWHERE
 from prunecli.cli._streams import print_path
-from prunecli.cli._values import KeyValue, Named, as_dict
+from prunecli.cli._values import KeyValue, Named, as_dict, no_stream
 from prunecli.errors import BadUsage, printable
 from prunecli.shortage import raise_shortage
 from prunecli.trust import trust
@@ -23,29 +24,9 @@ if TYPE_CHECKING:
     from prunecli.steps.score import Scoring
 
 F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
 FILE = click.Path(path_type=Path)
 RESERVE = 1 << 23
 """Bytes to let go of where memory is short, so that there is room to say so."""
-
-ELSEWHERE = {
-    "--amount": ["--sparsity"],
-    "--arch": ["--model"],
-    "--architecture": ["--model"],
-    "--data": ["--data-dir", "--dataset"],
-    "--gpu": ["--device"],
-    "--cuda": ["--device"],
-    "--keep": ["--density"],
-    "--keep-ratio": ["--density"],
-    "--learning-rate": ["--lr"],
-    "--out": ["--output"],
-    "--pruner": ["--method"],
-    "--pruning-ratio": ["--sparsity", "--compression"],
-    "--ratio": ["--density", "--sparsity", "--compression"],
-    "--wd": ["--weight-decay"],
-    "--workers": ["--jobs"],
-}
-"""What other programs call our options, where click would guess by letters."""
 
 
 class Command(click.Command):
@@ -79,8 +60,8 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             own = {flag for param in self.params for flag in param.opts}
-            if meant := [flag for flag in ELSEWHERE.get(error.option_name, ()) if flag in own]:
-                error.possibilities = meant
+            meant = [flag for flag in ELSEWHERE.get(error.option_name, ()) if flag in own]
+            error.possibilities = meant or error.possibilities
             raise
 
     def named(self, params: Mapping[str, Any]) -> set[tuple[str, str]]:
@@ -142,16 +123,6 @@ def stack(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 
 
 json_option = click.option("--json", is_flag=True, help="Print one JSON object to stdout.")
-
-
-def no_stream(ctx: click.Context, param: click.Parameter, value: T) -> T:
-    """An output that is none in name only. Raises BadParameter for the `-` of other programs."""
-    if str(value) == "-":
-        text = "results are written whole, and standard output carries their paths; name a file"
-        raise click.BadParameter(text, ctx, param)
-    return value
-
-
 quiet_option = click.option(
     "-q", "--quiet", is_flag=True, envvar="PRUNECLI_QUIET", help="Say nothing but errors."
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     _Pair = click.ParamType[tuple[str, str]]
 else:  # click before 8.4 cannot be subscripted
     _Text = _Number = _Pair = click.ParamType
+
+
+T = TypeVar("T")
 
 
 class Named(_Text):
@@ -127,3 +130,11 @@ def as_dict(
     if len(table) != len(pairs):
         raise click.BadParameter("the same key is given twice", ctx, param)
     return table
+
+
+def no_stream(ctx: click.Context, param: click.Parameter, value: T) -> T:
+    """An output that is none in name only. Raises BadParameter for the `-` of other programs."""
+    if str(value) == "-":
+        text = "results are written whole, and standard output carries their paths; name a file"
+        raise click.BadParameter(text, ctx, param)
+    return value

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from prunecli.cli._base import FILE, Command, examples, json_option, no_stream, trust_option
+from prunecli.cli._base import FILE, Command, examples, json_option, trust_option
 from prunecli.cli._steps import STEPS, overrides_option, planned
 from prunecli.cli._streams import print_path, print_text
-from prunecli.cli._values import Recipe
+from prunecli.cli._values import Recipe, no_stream
 from prunecli.errors import BadOutput, printable
 
 EXAMPLES = """

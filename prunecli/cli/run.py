@@ -16,14 +16,13 @@ from prunecli.cli._base import (
     Command,
     examples,
     json_option,
-    no_stream,
     quiet_option,
     trust_option,
     verbose_option,
 )
 from prunecli.cli._steps import inputs, overrides_option, planned
 from prunecli.cli._streams import print_path, print_text
-from prunecli.cli._values import Recipe
+from prunecli.cli._values import Recipe, no_stream
 from prunecli.errors import BadUsage, printable, suggest
 from prunecli.trust import trusted
 

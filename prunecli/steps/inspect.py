@@ -18,7 +18,7 @@ def inspect(path: Path) -> dict[str, Any]:
     """
     file = TensorFile(path)
     kind = kind_of(file)
-    tensors = [
+    tensors: list[dict[str, Any]] = [
         {"name": name, "dtype": file.entry(name).dtype, "shape": list(file.entry(name).shape)}
         for name in file
     ]

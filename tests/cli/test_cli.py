@@ -197,7 +197,7 @@ USAGE = [
     ("train --model ccn --dataset digits", "no model 'ccn'; did you mean 'cnn'?"),
     ("train --model cnn --dataset digits --epochs -1", "-1 is not in the range"),
     ("train --model cnn --dataset digits --lr 0", "0 is not above 0"),
-    ("train --model cnn --dataset digits --lr 1e999", "1e999 is not above 0"),
+    ("train --model cnn --dataset digits --lr 1e999", "1e999 is not a finite number"),
     ("list method", "'method' is not one of"),
     ("report", "Missing argument"),
 ]
