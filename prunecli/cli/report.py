@@ -40,7 +40,8 @@ def page_name(params: Mapping[str, Any]) -> str:
     type=click.Choice(tuple(CAPTIONS)),
     default="top1",
     show_default=True,
-    help="Which one, of --format svg.",
+    metavar="NAME",  # all of them in one word would not fit into the line
+    help=f"Which one, of --format svg: {', '.join(CAPTIONS)}.",
 )
 @click.option("--title", help="Of the page.")
 @click.option(

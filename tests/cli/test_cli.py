@@ -100,17 +100,17 @@ def test_no_command_shows_help_and_an_unknown_one_the_nearest(prune):
 
 DENSITIES = [
     ("--density 1.5", "1.5 is not above 0 and at most 1"),
-    ("--density nan", "nan is not above 0"),
-    ("--density inf", "inf is not above 0"),
+    ("--density nan", "nan is not a finite number"),
+    ("--density inf", "inf is not a finite number"),
     ("--density 0", "0 is not above 0"),
     ("--density -1", "-1 is not above 0"),
     ("--density 0,5", "'0,5' is not a number"),
     ("--density 1e-9", "keeps none of the 430,500 weights"),
     ("--sparsity 1", "1 is not at least 0 and below 1"),
     ("--sparsity -0.1", "-0.1 is not at least 0"),
-    ("--sparsity nan", "nan is not at least 0"),
+    ("--sparsity nan", "nan is not a finite number"),
     ("--compression 0.5", "0.5 is not at least 1"),
-    ("--compression inf", "inf is not at least 1"),
+    ("--compression inf", "inf is not a finite number"),
     ("", "exactly one of --density, --sparsity, --compression and --critical"),
     (
         "--density 0.1 --sparsity 0.9",
