@@ -24,6 +24,10 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def option_row(option: click.Option) -> list[str]:
     names = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
+    values = option.metavar or ""
+    if isinstance(option.type, click.Choice) and not values:
+        values = "|".join(map(str, option.type.choices))
+    names += f" `{values}`" * bool(values)
     default = option.default if option.show_default and option.default is not None else ""
     return [names, option.help or "", f"`{default}`" if default != "" else ""]
 

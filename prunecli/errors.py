@@ -20,6 +20,9 @@ from difflib import get_close_matches
 MANY = 30
 """Names that are too many to be listed in a message."""
 
+LIKE = 0.65
+"""How much alike two words are, as difflib has it, for one to be taken for the other."""
+
 
 class PruneError(Exception):
     exit_code = 1
@@ -75,9 +78,10 @@ def some(names: list[str], most: int = 3) -> str:
 
 def suggest(word: str, known: list[str]) -> str:
     """'; did you mean "x"?', or what there is to choose from, if that is not long."""
-    near = get_close_matches(word, known, n=1)
+    by_letters = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower(), by_letters, n=1, cutoff=LIKE)
     if near:
-        return f"; did you mean {near[0]!r}?"
+        return f"; did you mean {by_letters[near[0]]!r}?"
     if len(known) > MANY:
         return ""
     return f"; there are {', '.join(known)}" if known else "; there are none"

@@ -110,7 +110,7 @@ def _run() -> int:
         return 2
     except click.UsageError as error:
         hint = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
-        return _fail(error.format_message() + hint, 2)
+        return _fail(" ".join(error.format_message().split()) + hint, 2)
     except click.ClickException as error:
         return _fail(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort):

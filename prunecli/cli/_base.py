@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from prunecli import registry
+from prunecli.cli._habits import ELSEWHERE
 from prunecli.cli._streams import print_path
-from prunecli.cli._values import KeyValue, Named, Place, as_dict
+from prunecli.cli._values import KeyValue, Named, Place, as_dict, no_stream
 from prunecli.errors import BadUsage, printable
 from prunecli.shortage import raise_shortage
 from prunecli.trust import trust
@@ -52,6 +53,16 @@ class Command(click.Command):
         self.product = product if callable(product) else lambda params: product
         self.reads = reads
         self.plugins = plugins or {}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Raises NoSuchOption with the name that is ours for what other programs call otherwise."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            own = {flag for param in self.params for flag in param.opts}
+            meant = [flag for flag in ELSEWHERE.get(error.option_name, ()) if flag in own]
+            error.possibilities = meant or error.possibilities
+            raise
 
     def named(self, params: Mapping[str, Any]) -> set[tuple[str, str]]:
         """Kind and name of each plugin that the options name; those of a pruner may be methods."""
@@ -120,7 +131,13 @@ verbose_option = click.option(
 )
 common_options = stack(
     # As text: a path does not keep the slash at its end.
-    click.option("-o", "--output", type=Place(), help="Where to write; derived if not given."),
+    click.option(
+        "-o",
+        "--output",
+        type=Place(),
+        callback=no_stream,
+        help="Where to write; derived if not given.",
+    ),
     click.option("--force", is_flag=True, help="Replace an existing output."),
     click.option("--wait", is_flag=True, help="Wait for another process that writes the output."),
     click.option(

@@ -39,6 +39,11 @@ model_options = stack(
                  "density."),
     click.option("--pretrained", is_flag=True,
                  help="Start from published weights; for --model torchvision:NAME."),
+    click.option("--strip-prefix", metavar="PREFIX",
+                 help="Take what begins so in CHECKPOINT, without it; done unasked where all "
+                 "names begin so."),
+    click.option("--new-head", is_flag=True,
+                 help="Start the last layer anew, for other classes than CHECKPOINT's."),
 )  # fmt: skip
 settings_options = stack(
     click.option("--mask", type=FILE, help="Keep the weights this mask removes at exactly zero."),
@@ -102,6 +107,8 @@ def train_from(checkpoint: Path | None, params: Mapping[str, Any]) -> None:
         model=params.get("model"),
         model_options=_model_options(params),
         pretrained=params.get("pretrained", False),
+        strip_prefix=params.get("strip_prefix"),
+        new_head=params.get("new_head", False),
         source=source(params),
         pruner=params["pruner"],
         pruner_options=params["opt"],

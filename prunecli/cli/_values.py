@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from prunecli import registry
+from prunecli.cli._completion import started, written_options
 from prunecli.errors import BadUsage
 from prunecli.machine import at_home
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     _Pair = click.ParamType[tuple[str, str]]
 else:  # click before 8.4 cannot be subscripted
     _Text = _Number = _Pair = click.ParamType
+
+
+T = TypeVar("T")
 
 
 class Place(click.Path):
@@ -36,8 +42,30 @@ class Named(_Text):
         try:
             registry.check_name(self.kind, value)
         except BadUsage as error:
-            self.fail(str(error), param, ctx)
+            families = "".join(
+                f"; there is {name}:NAME too" for name in registry.FAMILIES.get(self.kind, ())
+            )
+            self.fail(f"{error}{families}", param, ctx)
         return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return started(registry.names(self.kind), incomplete)
+
+
+class Recipe(click.Path):
+    """The path of a recipe, or the name of one that comes with prunecli."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from prunecli.recipe.shipped import shipped
+
+        return [*started(shipped(), incomplete), *super().shell_complete(ctx, param, incomplete)]
 
 
 class Number(_Number):
@@ -57,15 +85,27 @@ class Number(_Number):
         try:
             number = float(value)
         except (TypeError, ValueError):
-            self.fail(f"{value!r} is not a number", param, ctx)
+            self.fail(f"{value!r} is not a number{_written(str(value))}", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
         low_ok = number >= self.low if self.ends[0] == "[" else number > self.low
         high_ok = number <= self.high if self.ends[1] == "]" else number < self.high
-        if not (math.isfinite(number) and low_ok and high_ok):
+        if not (low_ok and high_ok):
             least = f"{'at least' if self.ends[0] == '[' else 'above'} {self.low:g}"
             most = f" and {'at most' if self.ends[1] == ']' else 'below'} {self.high:g}"
             limits = least + (most if math.isfinite(self.high) else "")
             self.fail(f"{value} is not {limits}", param, ctx)
         return number
+
+
+def _written(text: str) -> str:
+    """'; write 0.5', for '50%' and '0,5'."""
+    bare = text.removesuffix("%").replace(",", ".", 1)
+    try:
+        number = float(bare) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        return ""
+    return f"; write {number:g}"
 
 
 class KeyValue(_Pair):
@@ -81,6 +121,15 @@ class KeyValue(_Pair):
             self.fail(f"{value!r} is not of the form key=value", param, ctx)
         return key, text
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        kind, by = getattr(ctx.command, "plugins", {}).get(param.name, ("", ""))
+        if not ctx.params.get(by):
+            return []
+        options = written_options(kind, ctx.params[by])
+        return started((f"{name}=" for name in options), incomplete)
+
 
 def as_dict(
     ctx: click.Context, param: click.Parameter, pairs: tuple[tuple[str, str], ...]
@@ -89,3 +138,11 @@ def as_dict(
     if len(table) != len(pairs):
         raise click.BadParameter("the same key is given twice", ctx, param)
     return table
+
+
+def no_stream(ctx: click.Context, param: click.Parameter, value: T) -> T:
+    """An output that is none in name only. Raises BadParameter for the `-` of other programs."""
+    if str(value) == "-":
+        text = "results are written whole, and standard output carries their paths; name a file"
+        raise click.BadParameter(text, ctx, param)
+    return value

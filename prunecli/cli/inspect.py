@@ -10,6 +10,7 @@ import click
 
 from prunecli.cli._base import FILE, Command, examples, json_option
 from prunecli.errors import printable
+from prunecli.files.meta import STATE, fits
 
 EXAMPLES = """
 prunecli inspect ckpt.safetensors
@@ -58,7 +59,9 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             for key in keys
             if collapse.get(key) not in (None, [])
         ]
-    lines.append(f"values      {facts['parameters']:,} in {len(facts['tensors'])} tensors")
+    lines += _progress(meta)
+    noun = {"mask": "weights", "scores": "scores"}.get(facts["kind"], "values")
+    lines.append(f"{noun.ljust(11)} {facts['parameters']:,} in {len(facts['tensors'])} tensors")
     lines += _zeros(facts)
     if facts["left_whole"]:
         from prunecli.coverage import line
@@ -68,6 +71,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     for tensor in facts["tensors"]:
         name, mark = tensor["name"], "prunable" if tensor["name"] in prunable else ""
         mark = f"density {density[name]:.4g}" if name in density else mark
+        mark = _kept(tensor) if "kept" in tensor else mark
         shown = ", ".join([mark] * bool(mark) + _values(tensor))
         lines.append(f"  {name}  {tensor['dtype']} {tensor['shape']}  {shown}".rstrip())
     return lines
@@ -101,3 +105,19 @@ def _values(tensor: dict[str, Any]) -> list[str]:
     if tensor.get("finite") is False:
         found.append("NaN or infinity")
     return found
+
+
+def _kept(tensor: dict[str, Any]) -> str:
+    """How much a mask keeps of a weight."""
+    total = math.prod(tensor["shape"])
+    return f"keeps {tensor['kept']:,}, density {tensor['kept'] / max(total, 1):.4g}"
+
+
+def _progress(meta: dict[str, Any]) -> list[str]:
+    """How far an interrupted training is."""
+    if meta.get("kind") != "state" or not fits(meta, STATE):
+        return []
+    training, facts = meta["training"], meta["facts"]
+    told = {key: facts.get(key) for key in ("model", "dataset", "seed", "parent")}
+    lines = [f"{k.ljust(11)} {json.dumps(v, ensure_ascii=False)}" for k, v in told.items() if v]
+    return [*lines, f"trained     {len(training['history'])} epochs, {training['step']:,} steps"]

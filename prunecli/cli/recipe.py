@@ -10,6 +10,7 @@ import click
 from prunecli.cli._base import FILE, Command, examples, json_option, trust_option
 from prunecli.cli._steps import STEPS, overrides_option, planned
 from prunecli.cli._streams import print_path, print_text
+from prunecli.cli._values import Recipe, no_stream
 from prunecli.errors import BadOutput, printable
 
 EXAMPLES = """
@@ -41,7 +42,7 @@ def list_recipes(**params: Any) -> None:
 
 
 @recipe.command("cat", cls=Command)
-@click.argument("recipe", type=FILE)
+@click.argument("recipe", type=Recipe())
 def cat(recipe: Path) -> None:
     """Print a RECIPE, by its name or its path."""
     from prunecli.files.texts import read_text
@@ -51,8 +52,8 @@ def cat(recipe: Path) -> None:
 
 
 @recipe.command("cp", cls=Command)
-@click.argument("recipe", type=FILE)
-@click.argument("folder", type=FILE, default=".")
+@click.argument("recipe", type=Recipe())
+@click.argument("folder", type=FILE, default=".", callback=no_stream)
 @click.option("--force", is_flag=True, help="Replace existing files.")
 def copy(recipe: Path, folder: Path, force: bool) -> None:
     """Copy a RECIPE, and the files that it refers to, into FOLDER, to change it there."""
@@ -82,7 +83,7 @@ def _check_target(target: Path, folder: Path, force: bool) -> None:
 
 
 @recipe.command("validate", cls=Command)
-@click.argument("recipe", type=FILE)
+@click.argument("recipe", type=Recipe())
 @overrides_option
 @trust_option
 @json_option

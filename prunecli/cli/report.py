@@ -9,6 +9,7 @@ import click
 
 from prunecli.cli._base import FILE, Command, common, common_options, done, examples
 from prunecli.cli._streams import print_text
+from prunecli.report.captions import CAPTIONS
 
 EXAMPLES = """
 prunecli report *.eval.json
@@ -19,10 +20,6 @@ prunecli report *.eval.json --format html --reference paper.csv -o report.html
 
 
 ENDINGS = {"table": "txt", "csv": "csv", "json": "json", "html": "html", "svg": "svg"}
-FIGURES = (
-    "top1", "top5", "degradation", "options", "options-sparsity", "error", "density", "loss",
-    "sparsity", "pruned",
-)  # fmt: skip
 
 
 def page_name(params: Mapping[str, Any]) -> str:
@@ -40,10 +37,11 @@ def page_name(params: Mapping[str, Any]) -> str:
 )
 @click.option(
     "--figure",
-    type=click.Choice(FIGURES),
+    type=click.Choice(tuple(CAPTIONS)),
     default="top1",
     show_default=True,
-    help="Which one, of --format svg.",
+    metavar="NAME",  # all of them in one word would not fit into the line
+    help=f"Which one, of --format svg: {', '.join(CAPTIONS)}.",
 )
 @click.option("--title", help="Of the page.")
 @click.option(

@@ -22,6 +22,7 @@ from prunecli.cli._base import (
 )
 from prunecli.cli._steps import inputs, overrides_option, planned
 from prunecli.cli._streams import print_path, print_text
+from prunecli.cli._values import Recipe, no_stream
 from prunecli.errors import BadUsage, printable, suggest
 from prunecli.trust import trusted
 
@@ -40,7 +41,7 @@ prunecli run study.yaml --emit sh > study.sh
 
 
 @click.command("run", cls=Command, epilog=examples(EXAMPLES))
-@click.argument("recipe", type=FILE)
+@click.argument("recipe", type=Recipe())
 @overrides_option
 @click.option("--only", metavar="STEP", help="Do this step and what it needs.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 1000), help="Jobs side by side. [default: 1]")
@@ -57,7 +58,9 @@ prunecli run study.yaml --emit sh > study.sh
     help="Where jobs run: on this machine, or as tasks of a Ray cluster.",
 )
 @click.option("--keep-going", is_flag=True, help="After a failure, do all that does not need it.")
-@click.option("-o", "--output", type=FILE, help="The study's folder. [default: runs/NAME]")
+@click.option(
+    "-o", "--output", type=FILE, callback=no_stream, help="The study's folder. [default: runs/NAME]"
+)
 @click.option("--wait", is_flag=True, help="Wait for another process that runs the study.")
 @click.option("--status", is_flag=True, help="Print what is done and what is not, do nothing.")
 @click.option("--dry-run", is_flag=True, help="Print every job's command, do nothing.")

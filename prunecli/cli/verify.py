@@ -10,6 +10,7 @@ import click
 
 from prunecli.cli._base import FILE, Command, examples, json_option, trust_option
 from prunecli.cli._steps import inputs, overrides_option, planned
+from prunecli.cli._values import Recipe
 from prunecli.errors import Mismatch, printable
 
 EXAMPLES = """
@@ -22,7 +23,7 @@ prunecli verify runs/quickstart/sparse/method=lamp,compression=4,seed=0/ckpt.saf
 @click.command("verify", cls=Command, epilog=examples(EXAMPLES))
 @click.argument("checkpoint", type=FILE)
 @click.option("--mask", type=FILE, help="The mask that it should have been made with.")
-@click.option("--recipe", type=FILE, help="The study that it should come from.")
+@click.option("--recipe", type=Recipe(), help="The study that it should come from.")
 @overrides_option
 @click.option("--study", type=FILE, help="The study's folder. [default: runs/NAME]")
 @trust_option

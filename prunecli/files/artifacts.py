@@ -30,6 +30,13 @@ from prunecli.parts import PART, Made, Parted, held, parted
 from prunecli.types import Mask
 
 SCHEMA = 1
+USES = {
+    "mask": "; a mask goes to --mask",
+    "scores": "; 'prunecli mask' makes a mask of scores",
+    "state": "; --resume goes on from it",
+    "checkpoint": "; 'prunecli mask' makes masks of checkpoints",
+}
+"""What a file is good for that was given in another's place."""
 PRUNED = -math.inf  # the score of a weight that an earlier mask removed
 
 
@@ -63,7 +70,8 @@ def open_artifact(path: Path, *kinds: str) -> TensorFile:
     kind = kind_of(file)
     if kind not in kinds:
         found, wanted = printable(kind), " or ".join(kinds)
-        raise BadInput(f"{file.label}: it is a {found} file, but a {wanted} file is needed here")
+        what = f"it is a {found} file, but a {wanted} file is needed here"
+        raise BadInput(f"{file.label}: {what}{USES.get(kind, '')}")
     if file.meta is not None and file.meta.get("schema") != SCHEMA:
         raise BadInput(
             f"{file.label}: its schema {file.meta.get('schema')!r} is not {SCHEMA}; "

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from prunecli.errors import BadInput, printable
+from prunecli.files.formats import LOOKED_AT, other_format
 from prunecli.files.reading import Identity, opened, unreadable
 
 BITS = {
@@ -29,29 +30,6 @@ INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 INDEX = "model.safetensors.index.json"
 MAX_HEADER = 100_000_000  # the format's own limit, in bytes
 MAX_DIMENSIONS = 64
-
-PICKLE_HELP = (
-    "it is a pickle, which can run code when read; convert it once with "
-    '`python -c "import sys, torch, safetensors.torch as s; '
-    "f = lambda d: d.state_dict() if hasattr(d, 'state_dict') else d; "
-    "g = lambda d: next((f(d[k]) for k in ('state_dict', 'model_state_dict', 'model', 'module') "
-    "if k in d), d); "
-    "t = {k: v.clone().contiguous() for p in sys.argv[2:] for k, v in "
-    "g(f(torch.load(p, 'cpu', weights_only=True))).items() if torch.is_tensor(v)}; "
-    's.save_file(t, sys.argv[1])" OUT.safetensors IN.pt` (or IN1.bin IN2.bin, all shards of it); '
-    "what torch refuses so holds more than tensors: weights_only=False runs what is in it"
-)
-"""Of a state_dict, or one in a table of a training's, tied and transposed tensors included."""
-NOT_SAFETENSORS = [
-    (b"version https://git-lfs", "it is a git-lfs pointer; fetch the file with `git lfs pull`"),
-    (b"<!DOCTYPE", "it is an HTML page; download the file itself"),
-    (b"<!doctype", "it is an HTML page; download the file itself"),
-    (b"<html", "it is an HTML page; download the file itself"),
-    (b"PK\x03\x04", PICKLE_HELP),
-    (b"\x80", PICKLE_HELP),
-    (b"GGUF", "it is a GGUF file; prunecli reads safetensors"),
-    (b"\x93NUMPY", "it is a NumPy file; prunecli reads safetensors"),
-]
 
 
 @dataclass(frozen=True)
@@ -90,9 +68,11 @@ def read_header(path: Path) -> Header:
     try:
         with opened(path) as file:
             identity = Identity.of(os.fstat(file.fileno()))
-            head = file.read(64)
+            head = file.read(LOOKED_AT)
             _refuse_other_formats(label, head)
             length = int.from_bytes(head[:8], "little")
+            if head[8:9] not in (b"{", b""):
+                raise BadInput(f"{label}: it is no safetensors file, or a damaged one")
             if length > MAX_HEADER:
                 raise BadInput(f"{label}: its header claims {length:,} bytes; the limit is 100 MB")
             if length > identity.size - 8:
@@ -102,8 +82,6 @@ def read_header(path: Path) -> Header:
     except IsADirectoryError:
         what = f"it is a directory without {INDEX} or any .safetensors file"
         raise BadInput(f"{label}: {what}") from None
-    except FileNotFoundError:
-        raise BadInput(f"{label}: there is no such file") from None
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
     try:
@@ -116,9 +94,8 @@ def read_header(path: Path) -> Header:
 def _refuse_other_formats(label: str, head: bytes) -> None:
     if not head:
         raise BadInput(f"{label}: it is empty")
-    for magic, help_text in NOT_SAFETENSORS:
-        if head.startswith(magic) and head[8:9] != b"{":
-            raise BadInput(f"{label}: {help_text}")
+    if found := other_format(head):
+        raise BadInput(f"{label}: {printable(found)}")
     if len(head) < 8:
         raise BadInput(f"{label}: it is truncated; {len(head)} bytes cannot hold a header")
 

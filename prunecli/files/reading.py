@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ KINDS = {
     stat.S_IFBLK: "a device",
 }
 _FIELDS = attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
+HUB = re.compile(r"[\w.-]+/[\w.-]+(?<!\.safetensors)(?<!\.json)(?<!\.yaml)(?<!\.csv)")
 CHANGED = "{}: it was changed, or replaced, while it was in use; try again"
 
 
@@ -45,7 +47,20 @@ class Identity(NamedTuple):
 def unreadable(path: Path, error: Exception) -> BadInput:
     """What to raise where the system does not let a file be read."""
     raise_shortage(error)
+    if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
+        return BadInput(f"{printable(str(path))}: there is no such file{_elsewhere(str(path))}")
     return BadInput(f"{printable(str(path))}: cannot be read: {reason(error)}")
+
+
+def _elsewhere(name: str) -> str:
+    """The mend for what names no file but something that other programs would fetch or read."""
+    if name == "-":
+        return "; standard input is not read: give a file"
+    if re.match(r"\w{2,}:/", name):  # the second slash is gone from what was made a path
+        return "; nothing is downloaded: fetch it first, and give the file"
+    if HUB.fullmatch(name) and not Path(name).parent.exists():
+        return f"; if it is a model of the Hugging Face hub, fetch it with `hf download {name}`"
+    return ""
 
 
 @contextmanager

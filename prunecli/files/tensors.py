@@ -17,6 +17,7 @@ from prunecli.files.header import INDEX, Entry, Header, read_header, strict_json
 from prunecli.files.meta import sound
 from prunecli.files.pairs import masked, pairs
 from prunecli.files.reading import read_bytes, unchanged, unreadable
+from prunecli.files.texts import decoded
 from prunecli.parts import PART
 from prunecli.shortage import raise_shortage
 
@@ -243,7 +244,7 @@ def _index(path: Path) -> dict[str, Path]:
     index = index_of(path)
     label = printable(str(index))
     try:
-        text = read_bytes(index, MAX_INDEX).decode("utf-8")
+        text = decoded(read_bytes(index, MAX_INDEX))
         weight_map: dict[str, str] = dict(strict_json(text)["weight_map"])
         shards = set(weight_map.values())
         if not shards or not all(isinstance(shard, str) for shard in shards):

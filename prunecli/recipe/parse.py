@@ -10,6 +10,7 @@ import yaml
 
 from prunecli.errors import BadUsage, printable
 from prunecli.files.reading import opened, unreadable
+from prunecli.files.texts import check_text, decoded
 from prunecli.shortage import raise_shortage
 
 MAX_BYTES = 1_000_000
@@ -68,12 +69,13 @@ def _text(path: Path, label: str) -> str:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise unreadable(path, error) from None
-    if len(raw) > MAX_BYTES:
-        raise BadUsage(f"{label}: a recipe of over {MAX_BYTES:,} bytes is too large")
     try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadUsage(f"{label}: it is not UTF-8 at byte {error.start}") from None
+        check_text(raw)
+        if len(raw) > MAX_BYTES:
+            raise ValueError(f"a recipe of over {MAX_BYTES:,} bytes is too large")
+        return decoded(raw)
+    except ValueError as error:
+        raise BadUsage(f"{label}: {error}") from None
 
 
 def _parsed(text: str, lines: Lines) -> tuple[Any, list[str]]:

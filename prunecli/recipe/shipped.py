@@ -41,8 +41,9 @@ def locate(recipe: Path) -> Path:
     if _is_file(recipe):
         return recipe
     known, label = shipped(), printable(str(recipe))
-    named = recipe.parent in (Path(), Path("recipes")) and recipe.suffix in ("", ".yaml")
     name = recipe.name.removesuffix(".yaml")
+    named = recipe.parent in (Path(), Path("recipes")) and recipe.suffix in ("", ".yaml")
+    named &= name != "-"
     if named and name in known:
         return known[name]
     if os.path.isdir(recipe):  # noqa: PTH112

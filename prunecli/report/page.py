@@ -13,6 +13,7 @@ import jinja2
 import prunecli
 from prunecli.errors import BadUsage, printable, some
 from prunecli.report import courses, figures
+from prunecli.report.captions import CAPTIONS
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared
 from prunecli.report.rows import HEADINGS, Row, cells, is_free, rounded, unpruned
@@ -32,7 +33,7 @@ def as_html(rows: list[Row], title: str, reference: Reference | None = None) -> 
                 "rows": [cells(row) for row in own],
                 "compared": [(rounded(r), table) for r, table in compared(own, reference or {})],
                 "figures": [
-                    (FIGURES[name][0], _inline(FIGURES[name][1](own), next(numbers)))
+                    (CAPTIONS[name], _inline(DRAWINGS[name](own), next(numbers)))
                     for name in _drawn(own)
                 ],
             }
@@ -58,28 +59,22 @@ def _inline(svg: str, number: int) -> str:
     return re.sub('<svg (.*?width="(.*?)")', r'<svg style="min-width: \2" \1', svg, count=1)
 
 
-FIGURES: dict[str, tuple[str, Callable[[list[Row]], str]]] = {
-    "top1": ("Top-1 accuracy over compression", lambda rows: figures.accuracy(rows, "top1")),
-    "top5": ("Top-5 accuracy over compression", lambda rows: figures.accuracy(rows, "top5")),
-    "degradation": ("Top-1 lost to pruning, over sparsity", figures.degradation),
-    "parameters": ("Error over the weights left", figures.parameters),
-    "options": (
-        "Top-1 accuracy by option",
-        lambda rows: figures.by_option(rows, _top1, "test top-1, %"),
-    ),
-    "options-sparsity": (
-        "Sparsity by option",
-        lambda rows: figures.by_option(rows, _sparsity, "sparsity reached, %"),
-    ),
-    "error": ("Compression error: reached against asked", figures.compression_error),
-    "density": ("Density of each layer", figures.layer_density),
-    "loss": ("Training loss over epochs", courses.convergence),
-    "top1-epochs": ("Test accuracy over epochs", courses.accuracy),
-    "sparsity": ("Sparsity over epochs", courses.sparsity),
-    "pruned": ("Weights pruned over epochs", courses.pruned),
-    "weights": ("Spread of the weights before the last threshold", courses.weights),
+DRAWINGS: dict[str, Callable[[list[Row]], str]] = {
+    "top1": lambda rows: figures.accuracy(rows, "top1"),
+    "top5": lambda rows: figures.accuracy(rows, "top5"),
+    "degradation": figures.degradation,
+    "parameters": figures.parameters,
+    "options": lambda rows: figures.by_option(rows, _top1, "test top-1, %"),
+    "options-sparsity": lambda rows: figures.by_option(rows, _sparsity, "sparsity reached, %"),
+    "error": figures.compression_error,
+    "density": figures.layer_density,
+    "loss": courses.convergence,
+    "top1-epochs": courses.accuracy,
+    "sparsity": courses.sparsity,
+    "pruned": courses.pruned,
+    "weights": courses.weights,
 }
-"""Caption and drawing by name, in the order of the page."""
+"""What draws each figure of `captions`."""
 
 
 def _drawn(rows: list[Row]) -> list[str]:
@@ -97,7 +92,7 @@ def _drawn(rows: list[Row]) -> list[str]:
         "pruned": courses.pruned_in_training(rows),
         "weights": courses.with_weights(rows),
     }
-    return [name for name in FIGURES if optional.get(name, pruned)]
+    return [name for name in CAPTIONS if optional.get(name, pruned)]
 
 
 def _top1(row: Row) -> list[float]:
@@ -115,4 +110,4 @@ def as_svg(rows: list[Row], figure: str) -> str:
         raise BadUsage(f"a figure is of one model and data set, not of {some(sorted(kinds))}")
     if figure not in _drawn(rows):
         raise BadUsage(f"these results have nothing to show in the figure {figure!r}")
-    return FIGURES[figure][1](rows)
+    return DRAWINGS[figure](rows)

@@ -35,7 +35,7 @@ def read_reference(path: Path) -> Reference:
     `method` is what a report calls it. Raises BadInput naming the line that is none of that.
     """
     label = printable(str(path))
-    text = read_text(path, encoding="utf-8-sig")
+    text = read_text(path)
     try:
         return _table(label, _without_comments(text))
     except csv.Error as error:

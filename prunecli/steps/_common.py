@@ -123,15 +123,22 @@ def versions() -> dict[str, str]:
 def check_data_fits(meta: Mapping[str, Any], data: Images) -> None:
     """Raise Mismatch unless a checkpoint's network was built for images and classes like these."""
     own, classes = tuple(meta["model"]["input_shape"]), meta["model"]["classes"]
+    names = meta.get("classes")
     if (own, classes) != (data.input_shape, len(data.classes)):
         raise Mismatch(
             f"the network takes {'x'.join(map(str, own))} images of {classes} classes, but the "
             f"data has {'x'.join(map(str, data.input_shape))} images of {len(data.classes)} classes"
+            + (f": {_differ(names, data.classes)}" if names and names != data.classes else "")
         )
-    names = meta.get("classes")
     if names and names != data.classes:
-        odd = sorted(set(names) ^ set(data.classes)) or names
-        raise Mismatch(f"the data's classes are not the network's: they differ in {some(odd)}")
+        raise Mismatch(f"the data's classes are not the network's: {_differ(names, data.classes)}")
+
+
+def _differ(names: list[str], others: list[str]) -> str:
+    """Which classes the network has that the data lack, and the other way round."""
+    less, more = ([x for x in a if x not in b] for a, b in ((names, others), (others, names)))
+    parts = [f"there is no {some(less)}"] * bool(less) + [f"{some(more)} are new"] * bool(more)
+    return " and ".join(parts) or f"they come in another order, {some(others)}"
 
 
 @lru_cache(maxsize=4)

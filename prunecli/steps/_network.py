@@ -27,6 +27,11 @@ from prunecli.modules import (
 from prunecli.shortage import raise_shortage
 from prunecli.steps._weights import check_weights, load_weights, read_weights
 
+NO_MODEL = (
+    "{}: it does not say which network it holds; adopt it with "
+    "'prunecli train CKPT --model NAME --dataset NAME --epochs 0 -o OUT'"
+)
+
 
 def build_model(model: Mapping[str, Any]) -> nn.Module:
     """The network that a checkpoint's metadata describes, with fresh weights.
@@ -46,10 +51,7 @@ def build_model(model: Mapping[str, Any]) -> nn.Module:
 def load_model(checkpoint: TensorFile) -> nn.Module:
     """The checkpoint's network with its weights. Raises Mismatch if they do not fit each other."""
     if checkpoint.meta is None or not checkpoint.meta.get("model"):
-        raise Mismatch(
-            f"{checkpoint.label}: it does not say which network it holds; adopt it with "
-            "'prunecli train CKPT --model NAME --dataset NAME --epochs 0 -o OUT'"
-        )
+        raise Mismatch(NO_MODEL.format(checkpoint.label))
     described = checkpoint.meta["model"]
     bare = check_described(described, checkpoint)
     model = build_model(described) if on_meta(bare) else bare

@@ -25,7 +25,7 @@ from prunecli.steps._common import (
     open_mask,
 )
 from prunecli.steps._names import sibling, stem
-from prunecli.steps._network import check_described
+from prunecli.steps._network import NO_MODEL, check_described
 from prunecli.steps._pretrained import has_pretrained
 from prunecli.steps._training_files import log_beside, mask_beside, state_beside
 from prunecli.training.settings import Settings
@@ -43,6 +43,8 @@ class TrainOptions:
     model: str | None = None
     model_options: Mapping[str, Any] = field(default_factory=dict)
     pretrained: bool = False
+    strip_prefix: str | None = None
+    new_head: bool = False
     pruner: str | None = None
     pruner_options: Mapping[str, Any] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
@@ -53,6 +55,11 @@ class TrainOptions:
     eval_every_epoch: bool = True
     save_every: float = math.inf
     """Seconds, within an epoch."""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether it was said how the checkpoint's weights are to be changed to fit the model."""
+        return self.strip_prefix is not None or self.new_head
 
 
 @dataclass(frozen=True)
@@ -100,12 +107,15 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
             raise BadUsage(f"--{idle[0]} needs --pruner")
     if options.model is None:
         if not meta.get("model"):
-            raise BadUsage("which model? name it with --model")
+            raise BadUsage(
+                NO_MODEL.format(start.label) if start else "which model? name it with --model"
+            )
         assert start is not None, "what has metadata is a file"
         check_described(_described(options, meta), start)
     source = options.source.resolved(meta if parent else None)
     if options.model is not None:
         registry.bind("models", options.model, options.model_options)
+    _check_adapts(options)
     if options.pretrained and options.checkpoint:
         raise BadUsage("--pretrained starts afresh; leave the checkpoint out")
     if options.pretrained and not has_pretrained(options.model or ""):
@@ -133,6 +143,15 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
         inputs,
         beside,
     )
+
+
+def _check_adapts(options: TrainOptions) -> None:
+    """Raises BadUsage unless there are weights to change, and a model that they are to fit."""
+    given = options.checkpoint and options.model is not None
+    if options.strip_prefix is not None and not given:
+        raise BadUsage("--strip-prefix is for a CHECKPOINT that is given a --model")
+    if options.new_head and not (given or options.pretrained):
+        raise BadUsage("--new-head is for a CHECKPOINT that is given a --model, or --pretrained")
 
 
 def _checked_outputs(
@@ -200,7 +219,14 @@ def lineage(plan: Plan, data: Images) -> dict[str, Any]:
         "earlier": _earlier(plan.parent) if plan.parent else None,
         "mask": mask_lineage(plan.mask_file, plan.settings.epochs) if plan.mask_file else None,
         "pruner": _pruner_facts(plan.options),
+        **_adapted(plan.options),
     }
+
+
+def _adapted(options: TrainOptions) -> dict[str, Any]:
+    if not options.adapts:
+        return {}
+    return {"adapted": {"strip_prefix": options.strip_prefix, "new_head": options.new_head}}
 
 
 def _settings_of(checkpoint: TensorFile) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from prunecli import coverage
-from prunecli.files.artifacts import kind_of
+from prunecli.files.artifacts import MaskFile, kind_of
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import prunable_names
+from prunecli.masks import kept_counts, prunable_names
 from prunecli.parts import one_thread
 from prunecli.roles import layouts_of
 from prunecli.steps._values import values_of
@@ -19,22 +20,25 @@ from prunecli.steps._values import values_of
 def inspect(path: Path) -> dict[str, Any]:
     """Kind, hash, tensors and metadata of any safetensors file.
 
-    Only its header is interpreted; of a checkpoint, values are counted while it is hashed.
+    Only its header is interpreted; of a checkpoint, values are counted while it is hashed. Of a
+    mask also its bits: each tensor is told as the weights that it is for, with those `kept`.
     """
     file = TensorFile(path)
     kind = kind_of(file)
     names = prunable_names(file) if kind == "checkpoint" else None
     layouts = layouts_of(file, names or ())
     file.hash_ahead()
-    tensors = [
+    tensors: list[dict[str, Any]] = [
         {"name": name, "dtype": file.entry(name).dtype, "shape": list(file.entry(name).shape)}
         | (values_of(file, name, layouts.get(name, "oi")) if names is not None else {})
         for name in file
     ]
+    if kind == "mask":
+        tensors = _masked(path)
     return {
         "kind": kind if file.meta is not None else "checkpoint (foreign)",
         "sha256": file.sha256,
-        "parameters": sum(file.entry(name).numel for name in file),
+        "parameters": sum(math.prod(tensor["shape"]) for tensor in tensors),
         "prunable": names,
         "left_whole": coverage.of_file(file, names) if names is not None else None,
         "zeros": _zeros(tensors, names or ()),
@@ -49,3 +53,13 @@ def _zeros(tensors: list[dict[str, Any]], prunable: Iterable[str]) -> int | None
     wanted = set(prunable)
     counts = [t["zeros"] for t in tensors if t["name"] in wanted and t["zeros"] is not None]
     return sum(counts) if counts else None
+
+
+def _masked(path: Path) -> list[dict[str, Any]]:
+    """The weights that a mask is for. Raises BadInput if it is none."""
+    mask = MaskFile(path)
+    kept = kept_counts(mask)
+    return [
+        {"name": name, "dtype": "mask", "shape": list(shape), "kept": kept[name]}
+        for name, shape in mask.shapes.items()
+    ]

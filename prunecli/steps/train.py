@@ -14,16 +14,19 @@ from torch import nn
 from prunecli import registry
 from prunecli.batches import ImageBatches
 from prunecli.device import place
+from prunecli.errors import BadEnvironment
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.digest import file_sha256
+from prunecli.files.tensors import TensorFile
 from prunecli.interrupts import deferred_interrupts
 from prunecli.masks import prunable
 from prunecli.pruners._fixed import Fixed
 from prunecli.seeds import derive_seed
+from prunecli.steps._adoption import Head, adopt
 from prunecli.steps._common import Common, check_data_fits, fingerprint, versions
 from prunecli.steps._course import TrainingSet, build_pruner
 from prunecli.steps._network import build_model, check_maskable, check_trainable
-from prunecli.steps._pretrained import adopt, pretrained
+from prunecli.steps._pretrained import pretrained
 from prunecli.steps._training_files import TrainingFiles, state_beside
 from prunecli.steps._training_plan import Plan, TrainOptions, lineage, prepared
 from prunecli.steps._weights import load_weights, read_weights
@@ -72,19 +75,20 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
     with world.leader_first():
         published = pretrained(plan.options.model or "") if plan.options.pretrained else None
         data = plan.source.load("train", None, common.progress)
-        test_data = plan.source.load("test", None, common.progress) if plan.evaluates else None
+        test_data = _test_data(plan, common) if plan.evaluates else None
     facts = lineage(plan, data) | {"pretrained": published.name if published else None}
     if world.size > 1:
         world.check_told({**facts, **_held(plan, target, test_data)})
     torch.manual_seed(derive_seed(plan.seed, "init"))
     model = build_model(facts["model"])
     if plan.start is not None:
-        load_weights(model, read_weights(plan.start), plan.start.label)
+        _load(model, plan.start, plan.options, common)
         own = plan.mask or plan.options.pruner or (plan.start.meta or {}).get("mask")
         if world.leads and not own:
             warn_of_zeros(prunable(model), plan.start.label, common.progress)
     if published is not None:
-        adopt(model, published, common.progress)
+        head: Head = "new" if plan.options.new_head else "fitting"
+        adopt(model, published.tensors, published.name, common.progress, head=head)
     place(model, plan.device)
     check_trainable(model, facts["model"])
     images = TrainingSet(data, plan.device, plan.seed)
@@ -109,6 +113,23 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
             progress=common.progress,
         )
     files.finish(data)
+
+
+def _load(model: nn.Module, start: TensorFile, options: TrainOptions, common: Common) -> None:
+    """Load a checkpoint; one that is not prunecli's, or where it is asked for, `adopt`ed."""
+    tensors = read_weights(start)
+    if (start.meta or {}).get("model") and not options.adapts:
+        load_weights(model, tensors, start.label)
+        return
+    head: Head = "new" if options.new_head else "kept"
+    adopt(model, tensors, start.label, common.progress, prefix=options.strip_prefix, head=head)
+
+
+def _test_data(plan: Plan, common: Common) -> Images:
+    try:
+        return plan.source.load("test", None, common.progress)
+    except BadEnvironment as error:
+        raise BadEnvironment(f"{error}; --no-eval-epochs trains without a test set") from None
 
 
 def _course(plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from prunecli.errors import BadEnvironment, BadUsage, Mismatch
 from prunecli.files.artifacts import open_artifact
 from prunecli.masks import classifier, prunable
 from prunecli.models import _torchvision
+from prunecli.steps._adoption import adopt
 from prunecli.steps._common import Common, Source
-from prunecli.steps._pretrained import Pretrained, adopt
 from prunecli.steps.train import TrainOptions, train
 from prunecli.types import Progress
 
@@ -123,7 +123,7 @@ def test_a_classifier_for_other_classes_starts_anew():
     torch.manual_seed(5)
     given = models.resnet18(num_classes=1000).state_dict()
     listener = Listener()
-    adopt(network, Pretrained("W", given), listener)
+    adopt(network, given, "W", listener, head="fitting")
     assert listener.said == ["W: 'fc' starts anew, for the data's own classes"]
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name] if name.startswith("fc.") else given[name])
@@ -133,8 +133,8 @@ def test_weights_of_another_network_are_refused():
     network = registry.find("models", "torchvision:resnet18")((3, 32, 32), 3)
     given = models.resnet34(num_classes=1000).state_dict()
     given["layer1.0.conv1.weight"] = torch.zeros(1)
-    with pytest.raises(Mismatch, match=r"W: 'layer1\.0\.conv1\.weight' do not fit"):
-        adopt(network, Pretrained("W", given), Listener())
+    with pytest.raises(Mismatch, match=r"W: its tensors .*'layer1\.0\.conv1\.weight' is \[1\]"):
+        adopt(network, given, "W", Listener(), head="fitting")
 
 
 def test_weights_that_cannot_be_had_name_the_command_that_gets_them(monkeypatch, tmp_path):

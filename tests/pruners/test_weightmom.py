@@ -60,7 +60,7 @@ def vgg16_sizes():
 
 
 def test_vgg16_at_2_per_cent_keeps_early_layers_and_the_classifier_whole(vgg16_sizes):
-    """The numbers of methods.md, section 3."""
+    """By the paper's own average, the quota falls with the place of a layer alone."""
     keep = round(0.02 * sum(vgg16_sizes.values()))
     quota = quotas(vgg16_sizes, vgg16_sizes, keep, "printed")
     density = [quota[name] / vgg16_sizes[name] for name in vgg16_sizes]

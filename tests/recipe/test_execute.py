@@ -166,7 +166,7 @@ def test_an_output_that_is_changed_before_it_is_noted_is_not_taken_for_the_job_s
 @pytest.mark.fault(41)
 def test_a_job_that_made_nothing_is_not_done(study):
     study.run = lambda job, progress: {}
-    with pytest.raises(JobsFailed, match=r"job a failed: .*out.txt: cannot be read: No such file"):
+    with pytest.raises(JobsFailed, match=r"job a failed: .*out.txt: there is no such file"):
         study.go(engine=Here(study.run))
 
 

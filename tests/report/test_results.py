@@ -34,7 +34,7 @@ def read(tmp_path):
 def test_what_cannot_be_read_is_named(read, tmp_path):
     with pytest.raises(BadInput, match=r"r\.json: it is not JSON"):
         read("{")
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(BadInput, match="there is no such file"):
         read_results([tmp_path / "missing.json"])
     for text in ("{}", "[1]", "7", "null"):
         with pytest.raises(BadInput, match=r"r\.json: not a result: it has no 'top1'; give what"):
@@ -135,7 +135,12 @@ def test_a_result_that_is_nested_too_deeply_is_refused(read, nested):
             read(text)
 
 
-def test_a_byte_order_mark_is_not_json(tmp_path):
+def test_a_byte_order_mark_is_no_part_of_the_result(tmp_path):
     (tmp_path / "r.json").write_text(json.dumps(RESULT), encoding="utf-8-sig")
-    with pytest.raises(BadInput, match=r"r\.json: it is not JSON; give what"):
+    assert read_results([tmp_path / "r.json"]) == [RESULT]
+
+
+def test_text_in_utf_16_is_called_so(tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps(RESULT), encoding="utf-16")
+    with pytest.raises(BadInput, match=r"r\.json: it is text in UTF-16; save it as UTF-8"):
         read_results([tmp_path / "r.json"])

@@ -130,7 +130,7 @@ def test_a_foreign_state_dict_is_adopted_by_naming_its_model(dense, tmp_path):
     foreign = tmp_path / "foreign.safetensors"
     write_tensors(foreign, load_file(dense), {})
     settings = {"epochs": 0}
-    with pytest.raises(BadUsage, match="which model"):
+    with pytest.raises(BadUsage, match="does not say which network it holds; adopt it"):
         train(TrainOptions(foreign, settings=settings), Common())
     with pytest.raises(BadUsage, match="which data set"):
         train(TrainOptions(foreign, model="cnn", settings=settings), Common())

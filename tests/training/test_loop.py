@@ -131,11 +131,32 @@ def test_masked_weights_are_plus_zero_after_every_step(optimizer):
 
 
 def test_kept_weights_train_as_if_the_others_had_never_been():
+    """A last layer of half of the inputs trains to the same numbers as one masked to them."""
+
+    class Half(nn.Linear):
+        def forward(self, x):
+            return super().forward(x[:, :32])
+
     mask = {"5.weight": torch.zeros(4, 64, dtype=torch.bool)}
     mask["5.weight"][:, :32] = True
-    state, _ = run(SHORT, Fixed(mask))
-    assert state.params["5.weight"].detach()[:, :32].abs().sum() > 0
-    assert not state.params["5.weight"].detach()[:, 32:].any()
+    masked, _ = run(SHORT, Fixed(mask))
+
+    small = Half(32, 4)
+    model = network()  # after which random numbers are where they were for the masked one
+    with torch.no_grad():
+        small.weight.copy_(model[5].weight[:, :32])
+        small.bias.copy_(model[5].bias)
+    model[5] = small
+    data = ImageBatches(images(), CPU, SHORT.batch_size)
+    train(new_state(model, SHORT, Pruner(), len(data)), data, SHORT, 1)
+
+    never = dict(model.named_parameters())
+    for name, weight in masked.params.items():
+        expected = never[name].detach()
+        found = weight.detach()[:, :32] if name == "5.weight" else weight.detach()
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6), name
+    assert not masked.params["5.weight"].detach()[:, 32:].any()
+    assert not torch.equal(never["5.weight"], network()[5].weight[:, :32])  # it did train
 
 
 def test_every_hook_of_a_pruner_takes_part():

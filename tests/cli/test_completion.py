@@ -1,0 +1,64 @@
+"""What a shell offers on TAB, and that it is quick: nothing is imported for it."""
+
+import subprocess
+import sys
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from prunecli import registry
+from prunecli.cli import cli
+from prunecli.cli._completion import written_options
+from prunecli.recipe.shipped import shipped
+
+
+def offered(line):
+    *words, last = line.split(" ")
+    completion = ShellComplete(cli, {}, "prunecli", "_PRUNECLI_COMPLETE")
+    return [item.value for item in completion.get_completions(words, last)]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("mask x --method sn", ["snip", "snip-thesis"]),
+        ("train --model resnet", ["resnet20", "resnet50", "resnet56"]),
+        ("train --dataset cifar", ["cifar10", "cifar100"]),
+        ("finetune x --pruner g", ["gmp", "gradual"]),
+        ("train --optimizer a", ["adam", "adamw"]),
+        ("list methods lo", ["lookahead"]),
+        ("list datasets f", ["folder"]),
+        ("score x --method snip --opt ba", ["batches="]),
+        ("train --pruner gmp --opt del", ["delta="]),
+        ("score x --method mine:score --opt b", []),
+        ("score x --opt b", []),
+        ("report --figure w", ["weights"]),
+    ],
+)
+def test_names_choices_and_options_of_plugins_are_offered(line, words):
+    assert offered(line) == words
+
+
+@pytest.mark.parametrize("line", ["run ", "recipe cp ", "recipe cat ", "verify x --recipe "])
+def test_shipped_recipes_are_offered_beside_files(line):
+    assert shipped().keys() <= set(offered(line))
+    assert "gmp" in offered(f"{line}gm")
+
+
+@pytest.mark.parametrize("kind", ["scorers", "pruners", "models", "data"])
+def test_the_options_that_are_offered_are_those_that_there_are(kind):
+    for name in registry.names(kind):
+        assert written_options(kind, name) == list(registry.options(registry.find(kind, name)))
+
+
+@pytest.mark.parametrize("line", ["mask x --method s", "score x --method snip --opt b", "run q"])
+def test_nothing_that_takes_long_is_imported_for_it(line):
+    code = (
+        "import sys; from click.shell_completion import ShellComplete as S; "
+        "from prunecli.cli import cli; *words, last = sys.argv[1].split(' '); "
+        "print(len(S(cli, {}, 'p', 'P').get_completions(words, last)), 'torch' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, line], capture_output=True, text=True)
+    count, torch = ended.stdout.split()
+    assert int(count) > 0
+    assert torch == "False"
