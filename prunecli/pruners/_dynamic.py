@@ -28,8 +28,8 @@ class Dynamic(Masked):
     """A random sparse network, of which every `every` steps a part of each layer moves.
 
     Per layer: of its K kept weights the round(rate * K) of the lowest magnitude are dropped, and as
-    many grow where `growth` is highest. What was pruned grows from zero, what was dropped just now
-    from where it was. The number of weights never changes.
+    many grow where `growth` is highest. What was pruned grows from zero, without momentum; what was
+    dropped just now goes on as it was. The number of weights never changes.
     """
 
     def __init__(
