@@ -14,6 +14,7 @@ from torch import Tensor
 from prunecli.errors import BadUsage, Mismatch, NotFinite, some
 from prunecli.files.artifacts import PRUNED
 from prunecli.parts import PART, Parted, whole
+from prunecli.selection import Ties
 
 MOST = 64
 
@@ -67,6 +68,12 @@ class Patterned:
     def __init__(self, scores: Parted, pattern: Pattern) -> None:
         pattern.check(scores.shapes)
         self.scores, self.pattern = scores, pattern
+        self._ties: dict[str, Ties] = {}
+
+    @property
+    def ties(self) -> Ties:
+        """Of the tensors that were read so far."""
+        return Ties(*map(sum, zip(*self._ties.values(), strict=True)))
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -74,6 +81,7 @@ class Patterned:
 
     def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
         shape = self.shapes[name]
+        self._ties[name] = Ties(0, 0, 0)
         if math.prod(shape[2:]) == 1:  # the inputs lie side by side: no need for the whole
             step = math.lcm(size, self.pattern.of)
             for part in self.scores.parts(name, step):
@@ -95,4 +103,12 @@ class Patterned:
             beaten[other] += first
             beaten[one] += ~first
         kept = (beaten < self.pattern.kept) & (places > PRUNED)
+        self._ties[name] = _added(self._ties[name], places, kept)
         return kept.t().reshape(-1)
+
+
+def _added(ties: Ties, places: Tensor, kept: Tensor) -> Ties:
+    """With those of groups of which each is a column."""
+    equal = places == torch.where(kept, places, math.inf).amin(0)
+    counted = (equal, equal & kept, places > PRUNED)
+    return Ties(*(old + int(new.count_nonzero()) for old, new in zip(ties, counted, strict=True)))

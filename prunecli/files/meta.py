@@ -111,6 +111,7 @@ META = Record(
         "density": (DENSITY, NONE),
         "mask": (MASK, str, NONE),
         "prunable": ([str], NONE),
+        "first": (str, NONE),
         "classes": ([str], NONE),
         "classifier": (str, NONE),
         "history": ([dict], NONE),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from prunecli import registry
 from prunecli.errors import BadUsage, Mismatch, some
 from prunecli.files.artifacts import (
     MaskFile,
-    ScoresFile,
     kind_of,
     open_artifact,
     write_mask,
@@ -26,11 +25,8 @@ from prunecli.masks import (
     exact_count,
     parameter_count,
 )
-from prunecli.parts import Held, Parted
-from prunecli.pattern import Pattern, Patterned
-from prunecli.registry import own_rounds
-from prunecli.schedules import densities
-from prunecli.selection import choose, select
+from prunecli.parts import Parted
+from prunecli.selection import Ties
 from prunecli.steps._common import (
     Common,
     collapse_facts,
@@ -41,33 +37,8 @@ from prunecli.steps._common import (
     versions,
 )
 from prunecli.steps._critical import critical
+from prunecli.steps._selection import Selection, pruning
 from prunecli.steps.score import Scored, Scoring, file_word
-
-
-@dataclass(frozen=True)
-class Selection:
-    """How many weights stay, and where they are chosen among.
-
-    `density` counts over the scored weights, or with `count="model"` over all parameters of the
-    network, those that are not scored being kept. None asks for the critical compression. With a
-    pattern, that decides both.
-    """
-
-    density: float | None
-    scope: str = "global"
-    rounds: int | None = None
-    schedule: str = "exponential"
-    allow_dead_layers: bool = True
-    count: str = "scored"
-    pattern: Pattern | None = None
-
-    def of(self, scorer: Scored | None, names: Mapping[str, tuple[int, ...]]) -> Selection:
-        """With what follows from the method and the pattern. Raises Mismatch if that misfits."""
-        if self.pattern is None:
-            own = own_rounds(scorer.function) if scorer else 1
-            return replace(self, rounds=self.rounds or own)
-        self.pattern.check(names)
-        return replace(self, rounds=1, density=self.pattern.density, scope=str(self.pattern))
 
 
 def mask(
@@ -103,7 +74,7 @@ def mask(
     if before is not None:
         _check_same(before, names, file.label)
     shapes = {name: file.shapes[name] for name in names}
-    selection = selection.of(scorer, shapes)
+    selection = selection.of(scorer, shapes, file)
     budget = Budget.of(file, names, selection)
     dense = budget.density or 1.0
     if before is not None and selection.pattern is None and dense > density(before):
@@ -118,23 +89,25 @@ def mask(
         return output
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
         file.hash_ahead()
-        pruned = _pruning(scorer, file, names, selection, before, common)
+        pruned = pruning(scorer, file, names, selection, before, common)
         with refusals(str(output)):
             found = (
                 pruned(budget.density)
                 if budget.density
-                else critical(pruned, shapes, selection.scope, selection.rounds)
+                else critical(pruned, shapes, selection.allocation, selection.rounds)
             )
             kept = Packed(found, target.parent)
         if not any(kept.kept.values()):  # as a pattern leaves of scores that are all -inf
             raise Mismatch(f"{file.label}: an earlier mask has removed all of its weights")
-        facts = _facts(selection, kept, budget, before)
+        facts = _facts(selection, kept, budget, before) | {"ties": _ties_facts(found.ties)}
         described = (file.meta or {}).get("model")
         _warn_if_unknown(described, common)
         facts["collapse"] = collapse_facts(kept, described, file.shapes)
         _report(facts, selection, common)
+        _warn_of_ties(found.ties, sum(kept.kept.values()), common)
         lineage = scorer.facts() | {"scores": None} if scorer else _lineage_of_scores(file, scoring)
-        write_mask(target, kept, lineage | facts)
+        left_out = {"left_out": lineage["left_out"] | selection.left_out}
+        write_mask(target, kept, lineage | facts | left_out)
     return output
 
 
@@ -146,6 +119,10 @@ def _warn_if_unknown(described: Mapping[str, Any] | None, common: Common) -> Non
             f"only a file names the network {name!r}, so it is not built: whether any path is "
             f"left is not known (--trust {name})"
         )
+
+
+SEEN = 0.01
+"""Ties left out that are worth a warning, as a part of what is kept."""
 
 
 @dataclass(frozen=True)
@@ -192,37 +169,6 @@ class Budget:
     def others(self) -> int:
         """Parameters that count but are not scored."""
         return self.whole - self.scored
-
-
-def _pruning(
-    scorer: Scored | None,
-    file: TensorFile,
-    names: list[str],
-    selection: Selection,
-    before: Parted | None,
-    common: Common,
-) -> Callable[[float], Parted]:
-    """The mask at a density of the scored weights. What is scored once is scored now."""
-    if scorer is not None and selection.rounds != 1:
-        return lambda density: _in_rounds(scorer, density, selection, before, common)
-    scores = scorer(before) if scorer else ScoresFile(file, before, names)
-    if (pattern := selection.pattern) is not None:
-        return lambda _: Patterned(scores, pattern)
-    return lambda density: choose(scores, density, selection.scope)
-
-
-def _in_rounds(
-    scorer: Scored, lowest: float, selection: Selection, before: Parted | None, common: Common
-) -> Parted:
-    kept = before
-    steps = densities(lowest, selection.rounds or 1, selection.schedule)
-    for done, target in enumerate(steps, 1):
-        if kept is not None and target > density(kept):
-            continue  # the mask before is sparser than this round's target
-        kept = Held(select(scorer(kept), target, selection.scope))
-        common.progress.advance("pruning rounds", done, len(steps))
-    assert kept is not None, "the last round is at the density asked for, which `before` can give"
-    return kept
 
 
 def _check_same(before: Parted, names: list[str], label: str) -> None:
@@ -280,6 +226,20 @@ def _report(facts: dict[str, Any], selection: Selection, common: Common) -> None
         common.progress.warn(message)
     elif collapse["live_path"] is False:
         common.progress.warn("no path of kept weights leads from input to output")
+
+
+def _ties_facts(ties: Ties) -> dict[str, int]:
+    return {"equal": ties.equal, "kept": ties.kept}
+
+
+def _warn_of_ties(ties: Ties, kept: int, common: Common) -> None:
+    """Where more than 1% of what is kept might as well be others."""
+    if ties.left_out > SEEN * kept:
+        common.progress.warn(
+            f"{ties.equal:,} scores are equal where the cut lies, and {ties.kept:,} of them were "
+            "kept: those that come first, for the scores do not say which; choose another "
+            "--method or density"
+        )
 
 
 def _output_name(source: Path, selection: Selection, scoring: Scoring) -> Path:

@@ -218,10 +218,14 @@ class _Masker:
             apply_(self.params, self.kept)
 
     def facts(self) -> dict[str, float]:
-        """The density over all prunable weights, if there is a mask."""
-        pruned = sum(int((~each).sum()) for each in self.kept.values())
-        total = sum(weight.numel() for weight in self.params.values())
-        return {"density": 1 - pruned / total} if self.kept else {}
+        """The density over all prunable weights, or as the pruner counts it, if there is a mask."""
+        if not self.kept:
+            return {}
+        whole = sum(w.numel() for n, w in self.params.items() if n not in self.kept)
+        left = sum(int(each.sum()) for each in self.kept.values())
+        if self.pruner.counted is not None:
+            return {"density": left / self.pruner.counted}
+        return {"density": (whole + left) / sum(w.numel() for w in self.params.values())}
 
 
 def _check_same(state: TrainingState, world: World) -> None:

@@ -243,7 +243,9 @@ def test_eval_says_the_compression_over_the_model(dense, tmp_path, ratio):
         assert result["compression_error"] == pytest.approx((PARAMETERS / left - ratio) / ratio)
         assert abs(result["compression_error"]) <= 0.5 / left
         assert result["nonzero"] == left - NOT_PRUNED + CLASSIFIER
-        assert result["density"] == (left - NOT_PRUNED + CLASSIFIER) / TOTAL
+        assert result["prunable"] == TOTAL
+        assert result["density"] == left / PARAMETERS
+        assert result["sparsity"] == 1 - left / PARAMETERS
 
 
 def test_over_the_model_with_the_classifier_pruned_only_biases_are_left_out(dense):
