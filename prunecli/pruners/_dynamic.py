@@ -15,6 +15,7 @@ from prunecli.pruners._masked import (
     check_density,
     check_interval,
     check_scope,
+    first_layer,
     interval,
 )
 from prunecli.selection import keep_highest, select
@@ -52,7 +53,7 @@ class Dynamic(Masked):
         super().__init__(course)
         self.growth, self.rate, self.every, self.until = growth, rate, every, until
         self.scope = scope
-        self.keep(select(course.scorer("random")({}), density, scope))
+        self.keep(select(course.scorer("random")({}), density, scope, first_layer(course)))
 
     def observe(self, params: Params, clock: Clock) -> None:
         end = self.until * clock.steps_per_epoch * clock.epochs

@@ -96,17 +96,21 @@ def pruning(
     scores = scorer(before) if scorer else ScoresFile(file, before, names)
     if (pattern := selection.pattern) is not None:
         return lambda _: Patterned(scores, pattern)
-    return lambda density: told(choose(scores, density, selection.scope, selection.whole), file)
+    return lambda density: _told(choose(scores, density, selection.scope, selection.whole), file)
 
 
-def told(mask: Chosen, file: TensorFile) -> Chosen:
-    """The mask. Raises Mismatch where scores had no part in it."""
-    if mask.ties.are_all:
+def _told(mask: Chosen, file: TensorFile) -> Chosen:
+    check_told(mask.ties, file)
+    return mask
+
+
+def check_told(ties: Ties, file: TensorFile) -> None:
+    """Raise Mismatch where scores had no part in what is kept."""
+    if ties.are_all:
         raise Mismatch(
-            f"{file.label}: all {mask.ties.scores:,} scores are equal to the others that they "
+            f"{file.label}: all {ties.scores:,} scores are equal to the others that they "
             "compete with, so they do not say what to keep; use another --method"
         )
-    return mask
 
 
 class Last(Held):
@@ -127,7 +131,7 @@ def _in_rounds(
             continue  # the mask before is sparser than this round's target
         chosen = choose(scorer(kept), target, selection.scope, selection.whole)
         if last is None:  # later, all are equal once nothing gets through the network
-            told(chosen, scorer.file)
+            check_told(chosen.ties, scorer.file)
         ties = [chosen.ties, *([last.ties] if last else [])]
         kept = last = Last(held(chosen), max(ties, key=lambda each: each.left_out))
         common.progress.advance("pruning rounds", done, len(steps))

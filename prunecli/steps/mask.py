@@ -37,7 +37,7 @@ from prunecli.steps._common import (
     versions,
 )
 from prunecli.steps._critical import critical
-from prunecli.steps._selection import Selection, pruning
+from prunecli.steps._selection import Selection, check_told, pruning
 from prunecli.steps.score import Scored, Scoring, file_word
 
 
@@ -99,6 +99,8 @@ def mask(
             kept = Packed(found, target.parent)
         if not any(kept.kept.values()):  # as a pattern leaves of scores that are all -inf
             raise Mismatch(f"{file.label}: an earlier mask has removed all of its weights")
+        if selection.pattern is not None:
+            check_told(found.ties, file)
         facts = _facts(selection, kept, budget, before) | {"ties": _ties_facts(found.ties)}
         described = (file.meta or {}).get("model")
         _warn_if_unknown(described, common)
