@@ -377,7 +377,7 @@ def test_with_a_quota_a_layer_the_whole_grid_is_searched(tmp_path, scope):
     sizes = [(5, 19), (11, 19), (8, 11), (16, 18), (16, 19), (10, 10), (9, 2)]
     scores = tmp_path / "s.scores.safetensors"
     tensors = {f"{n}": torch.rand(shape) for n, shape in enumerate(sizes)}
-    write_artifact(scores, "scores", tensors, {})
+    write_artifact(scores, "scores", tensors, {"first": "0"})
     total = sum(t.numel() for t in tensors.values())
     fine = [
         select(tensors, density, scope)
