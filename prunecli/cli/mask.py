@@ -143,7 +143,7 @@ def density_asked(params: Mapping[str, Any]) -> float | None:
     given = [n for n in ("density", "sparsity", "compression", "critical") if params[n]]
     given += [n for n in ("sparsity",) if params[n] == 0]
     if params["pattern"] not in (None, "unstructured"):
-        own = [n for n in ("rounds", "schedule", "count", "preset") if params[n] is not None]
+        own = [n for n in ("rounds", "schedule", "preset", "count") if params[n] is not None]
         own += ["scope"] if params["scope"] != "global" else []
         own += ["dense"] if params["dense"] else []
         if odd := given + own:

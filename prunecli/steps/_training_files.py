@@ -189,6 +189,7 @@ class TrainingFiles:
         shapes = {name: tuple(t.shape) for name, t in self.state.model.state_dict().items()}
         collapse = collapse_facts(kept, self.facts["model"], shapes)
         facts = {"density": density_facts(kept), "collapse": collapse, "versions": versions()}
+        facts["ties"] = None  # its mask comes of many choices
         write_mask(path, kept, lineage | facts, files)
         part, _ = files.parts[path]
         epochs = self.facts["settings"]["epochs"]
