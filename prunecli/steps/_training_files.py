@@ -189,8 +189,7 @@ class TrainingFiles:
         shapes = {name: tuple(t.shape) for name, t in self.state.model.state_dict().items()}
         collapse = collapse_facts(kept, self.facts["model"], shapes)
         facts = {"density": density_facts(kept), "collapse": collapse, "versions": versions()}
-        facts["ties"] = None  # its mask comes of many choices
-        write_mask(path, kept, lineage | facts, files)
+        write_mask(path, kept, lineage | facts | {"ties": None}, files)
         part, _ = files.parts[path]
         epochs = self.facts["settings"]["epochs"]
         return {"mask": lineage | {"sha256": file_sha256(part), "epochs": epochs}}
