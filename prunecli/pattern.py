@@ -15,6 +15,7 @@ from prunecli.errors import BadUsage, Mismatch, NotFinite, some
 from prunecli.files.artifacts import PRUNED
 from prunecli.parts import PART, Parted, whole
 from prunecli.roles import ALL_OI, Layouts
+from prunecli.selection import Ties
 
 MOST = 64
 
@@ -79,6 +80,12 @@ class Patterned:
     def __init__(self, scores: Parted, pattern: Pattern, layouts: Layouts = ALL_OI) -> None:
         pattern.check(scores.shapes, layouts)
         self.scores, self.pattern, self.layouts = scores, pattern, layouts
+        self._ties: dict[str, Ties] = {}
+
+    @property
+    def ties(self) -> Ties:
+        """Of the tensors that were read so far."""
+        return Ties(*map(sum, zip(*self._ties.values(), strict=True)))
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -86,6 +93,7 @@ class Patterned:
 
     def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
         shape, axis = self.shapes[name], axis_of_inputs(name, self.layouts)
+        self._ties[name] = Ties(0, 0, 0)
         if math.prod(shape[axis + 1 :]) == 1:  # the inputs lie side by side: no need for the whole
             step = math.lcm(size, self.pattern.of)
             for part in self.scores.parts(name, step):
@@ -107,4 +115,12 @@ class Patterned:
             beaten[other] += first
             beaten[one] += ~first
         kept = (beaten < self.pattern.kept) & (places > PRUNED)
+        self._ties[name] = _added(self._ties[name], places, kept)
         return kept.t().reshape(-1)
+
+
+def _added(ties: Ties, places: Tensor, kept: Tensor) -> Ties:
+    """With those of groups of which each is a column."""
+    equal = places == torch.where(kept, places, math.inf).amin(0)
+    counted = (equal, equal & kept, places > PRUNED)
+    return Ties(*(old + int(new.count_nonzero()) for old, new in zip(ties, counted, strict=True)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -37,16 +38,21 @@ def layer(shapes: Shapes, room: Mapping[str, int], keep: int) -> dict[str, int]:
     return apportion({name: keep * n / total for name, n in size.items()}, room, keep)
 
 
-def uniform(shapes: Shapes, room: Mapping[str, int], keep: int) -> dict[str, int]:
-    """The first tensor whole, the same fraction of every other.
+def uniform(
+    shapes: Shapes, room: Mapping[str, int], keep: int, dense: Collection[str] | None = None
+) -> dict[str, int]:
+    """The `dense` tensors whole, or else the first one; the same fraction of every other.
+
+    If they have more weights than are to be kept, or there are no others, it is as `layer`.
 
     Source: Evci et al., Rigging the Lottery, ICML 2020, arXiv 1911.11134, section 3 ("Uniform")
     """
-    first, *others = shapes
-    if math.prod(shapes[first]) > keep or not others:
+    whole = [name for name in shapes if name in dense] if dense is not None else [*shapes][:1]
+    others = {name: shape for name, shape in shapes.items() if name not in whole}
+    if sum(math.prod(shapes[name]) for name in whole) > keep or not others:
         return layer(shapes, room, keep)
-    rest = layer({name: shapes[name] for name in others}, room, keep - room[first])
-    return {first: room[first]} | rest
+    rest = layer(others, room, keep - sum(room[name] for name in whole))
+    return {name: room[name] if name in whole else rest[name] for name in shapes}
 
 
 def erk(shapes: Shapes, room: Mapping[str, int], keep: int) -> dict[str, int]:
@@ -82,3 +88,11 @@ Scope = Callable[[Shapes, Mapping[str, int], int], dict[str, int]]
 SCOPES: dict[str, Scope | None] = {"global": None, "layer": layer, "uniform": uniform, "erk": erk}
 """How many weights each tensor keeps, by name: from the shapes, the weights that are still there
 and the number to keep in all. `global` sets no quota: one ranking over all tensors."""
+
+
+def allocation(scope: str, dense: Collection[str] | None = None) -> Scope | None:
+    """The scope of that name; under `uniform`, the `dense` tensors stay whole in the first's place.
+
+    The first tensor is the first layer only where the tensors come in the network's order.
+    """
+    return partial(uniform, dense=dense) if scope == "uniform" else SCOPES[scope]

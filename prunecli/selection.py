@@ -10,9 +10,9 @@ have nothing in their lower halves, and need one pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from prunecli.errors import BadUsage, NotFinite
 from prunecli.files.artifacts import PRUNED
 from prunecli.masks import exact_count
 from prunecli.parts import PART, Parted, held, one_thread, parted
-from prunecli.quotas import SCOPES
+from prunecli.quotas import allocation
 from prunecli.types import Mask
 
 HALF = 1 << 16
@@ -32,17 +32,24 @@ INFINITE = 0x7F80
 Counts = NDArray[np.int64]
 
 
-def select(scores: Parted | Mapping[str, Tensor], density: float, scope: str = "global") -> Mask:
+def select(
+    scores: Parted | Mapping[str, Tensor],
+    density: float,
+    scope: str = "global",
+    dense: Collection[str] | None = None,
+) -> Mask:
     """The mask of `choose`, in memory."""
-    return held(choose(parted(scores), density, scope))
+    return held(choose(parted(scores), density, scope, dense))
 
 
 @one_thread()
-def choose(scores: Parted, density: float, scope: str = "global") -> Chosen:
+def choose(
+    scores: Parted, density: float, scope: str = "global", dense: Collection[str] | None = None
+) -> Chosen:
     """Keep exactly round(density * n) of the n scored weights: the highest scores.
 
     Ties go to the earlier tensor, then to the earlier place in it. Weights scored -inf were pruned
-    before and are never kept. `scope` says how many each tensor keeps; see `SCOPES`.
+    before and are never kept. `scope` says how many each tensor keeps; see `allocation`.
 
     Raises NotFinite for NaN or +inf, and BadUsage if fewer weights are left than are to be kept.
     """
@@ -53,18 +60,18 @@ def choose(scores: Parted, density: float, scope: str = "global") -> Chosen:
         raise BadUsage(f"a density of {density:g} keeps none of the {total:,} weights; raise it")
     ranking = _Ranking(scores)
     room = ranking.room()
-    if keep > sum(room.values()):
+    if keep > (there := sum(room.values())):
         raise BadUsage(
             f"{keep:,} of {total:,} weights are to be kept, but an earlier mask left only "
-            f"{sum(room.values()):,}; ask for a lower density"
+            f"{there:,}; ask for a lower density"
         )
-    allocate = SCOPES[scope]
+    allocate = allocation(scope, dense)
     if allocate is None:
-        return Chosen(scores, ranking.highest(list(shapes), keep))
+        return Chosen(scores, ranking.highest(list(shapes), keep), there)
     cuts: dict[str, Cut] = {}
     for name, quota in allocate(shapes, room, keep).items():
         cuts |= ranking.highest([name], quota)
-    return Chosen(scores, cuts)
+    return Chosen(scores, cuts, there)
 
 
 @one_thread()
@@ -74,7 +81,9 @@ def keep_highest(scores: Mapping[str, Tensor], keep: int) -> Mask:
     Raises NotFinite for NaN or +inf.
     """
     ranked = parted(scores)
-    return held(Chosen(ranked, _Ranking(ranked).highest(list(scores), keep)))
+    ranking = _Ranking(ranked)
+    cuts = ranking.highest(list(scores), keep)
+    return held(Chosen(ranked, cuts, sum(ranking.room().values())))
 
 
 @dataclass(frozen=True)
@@ -88,11 +97,43 @@ class Cut:
     """In all."""
 
 
-class Chosen:
-    """The mask that cuts make of scores, made anew for whoever reads it; see `parts.Parted`."""
+class Ties(NamedTuple):
+    """Scores that do not say what to keep: of equal ones, some were kept for their place alone."""
 
-    def __init__(self, scores: Parted, cuts: Mapping[str, Cut]) -> None:
+    equal: int
+    """How many equal the lowest that is kept, of all or of their layer or group."""
+    kept: int
+    """How many of these were kept."""
+    scores: int
+    """How many there were to choose among."""
+
+    @property
+    def left_out(self) -> int:
+        return self.equal - self.kept
+
+    @property
+    def are_all(self) -> bool:
+        """Whether nothing was chosen by its score."""
+        return self.left_out > 0 and self.equal == self.scores
+
+
+class Tied(Parted, Protocol):
+    """A mask that knows its ties, once it was read."""
+
+    @property
+    def ties(self) -> Ties: ...
+
+
+class Chosen:
+    """The mask that cuts make of scores, made anew for whoever reads it; see `parts.Parted`.
+
+    `there` scores have not been pruned before.
+    """
+
+    def __init__(self, scores: Parted, cuts: Mapping[str, Cut], there: int) -> None:
         self.scores, self.cuts = scores, cuts
+        equal = sum(cut.equal for cut in cuts.values())
+        self.ties = Ties(equal, sum(cut.ties for cut in cuts.values()), there)
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -115,7 +156,12 @@ class Chosen:
 
 
 class Positive:
-    """The mask of what scores above 0, made anew for whoever reads it; see `parts.Parted`."""
+    """The mask of what scores above 0, made anew for whoever reads it; see `parts.Parted`.
+
+    Nothing competes, so there are no ties.
+    """
+
+    ties = Ties(0, 0, 0)
 
     def __init__(self, scores: Parted) -> None:
         self.scores = scores

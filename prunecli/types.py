@@ -194,6 +194,7 @@ class Pruner:
     the loss, `observe` after backward (gradients are in `.grad`), then the optimizer, and `update`.
     Whatever `mask` excludes is set to exactly zero after the optimizer, and after `update` if the
     mask is another object then. So what changes weights in `update` leaves excluded ones alone.
+    A weight that comes back by a new mask does so with zero momentum.
     """
 
     counted: int | None = None

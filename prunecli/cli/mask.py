@@ -70,6 +70,13 @@ class MaskCommand(Command):
     help="Choose among all weights, or give each layer its share.",
 )
 @click.option(
+    "--dense",
+    multiple=True,
+    metavar="PATTERN",
+    help="What --scope uniform keeps whole (shell pattern); repeatable.  [default: the network's "
+    "first layer, pruned or not]",
+)
+@click.option(
     "--pattern",
     metavar="unstructured|N:M",
     help="N:M keeps N of every M weights along a layer's inputs.  [default: unstructured]",
@@ -83,21 +90,18 @@ class MaskCommand(Command):
 @click.option(
     "--schedule",
     type=click.Choice(ROUND_SCHEDULES),
-    default="exponential",
-    show_default=True,
-    help="Of the density over rounds.",
+    help="Of the density over rounds.  [default: exponential]",
 )
 @click.option(
     "--count",
     type=click.Choice(("scored", "model")),
-    default="scored",
-    show_default=True,
-    help="What the density counts over: the weights that are scored, or all parameters.",
+    help="What the density counts over: the weights that are scored, or all parameters.  "
+    "[default: scored]",
 )
 @click.option(
     "--preset",
     type=click.Choice(tuple(PRESETS)),
-    help="thesis: --exclude-classifier --count model.",
+    help="thesis: --exclude-classifier --count model, unless --count says otherwise.",
 )
 @click.option("--mask", type=FILE, help="Keep only what this mask keeps.")
 @click.option("--no-dead-layers", is_flag=True, help="Fail if a layer is left without weights.")
@@ -112,18 +116,19 @@ def mask(scores: Path, **params: Any) -> None:  # fmt: skip
     CHECKPOINT, --method says how to score it. --method nonzero decides by itself: all stays that is
     not exactly zero in the CHECKPOINT, which something else has pruned.
     """
-    from prunecli.steps.mask import Selection
+    from prunecli.steps._selection import Selection
     from prunecli.steps.mask import mask as step
 
-    params |= PRESETS.get(params["preset"], {})
+    params |= {k: v for k, v in PRESETS.get(params["preset"], {}).items() if not params[k]}
     selection = Selection(
         density_asked(params),
         params["scope"],
         params["rounds"],
         params["schedule"],
         allow_dead_layers=not params["no_dead_layers"],
-        count=params["count"],
+        count=params["count"] or "scored",
         pattern=pattern_asked(params),
+        dense=params["dense"],
     )
     done(params, step(scores, selection, scoring(params), params["mask"], common(params)))
 
@@ -148,9 +153,9 @@ def density_asked(params: Mapping[str, Any]) -> float | None:
     given += [n for n in ("sparsity",) if params[n] == 0]
     decides = _decides(params)
     if decides or params["pattern"] not in (None, "unstructured"):
-        own = [n for n in ("rounds", "preset") if params[n] is not None]
+        own = [n for n in ("rounds", "schedule", "preset", "count") if params[n] is not None]
         own += ["scope"] if params["scope"] != "global" else []
-        own += ["count"] if params["count"] != "scored" else []
+        own += ["dense"] if params["dense"] else []
         own += ["pattern"] if decides and params["pattern"] else []
         if odd := given + own:
             what = f"--method {params['method']}" if decides else f"--pattern {params['pattern']}"

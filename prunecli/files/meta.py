@@ -122,6 +122,7 @@ META = Record(
         "density": (DENSITY, NONE),
         "mask": (MASK, str, NONE),
         "prunable": ([str], NONE),
+        "first": (str, NONE),
         "classes": ([str], NONE),
         "classifier": (str, NONE),
         "layouts": (Each((LAYOUTS.__contains__, NONE)), NONE),

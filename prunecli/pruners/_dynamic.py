@@ -15,6 +15,7 @@ from prunecli.pruners._masked import (
     check_density,
     check_interval,
     check_scope,
+    first_layer,
     interval,
 )
 from prunecli.selection import keep_highest, select
@@ -28,8 +29,8 @@ class Dynamic(Masked):
     """A random sparse network, of which every `every` steps a part of each layer moves.
 
     Per layer: of its K kept weights the round(rate * K) of the lowest magnitude are dropped, and as
-    many grow where `growth` is highest. What was pruned grows from zero, what was dropped just now
-    from where it was. The number of weights never changes.
+    many grow where `growth` is highest. What was pruned grows from zero, without momentum; what was
+    dropped just now goes on as it was. The number of weights never changes.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Dynamic(Masked):
         super().__init__(course)
         self.growth, self.rate, self.every, self.until = growth, rate, every, until
         self.scope = scope
-        self.keep(select(course.scorer("random")({}), density, scope))
+        self.keep(select(course.scorer("random")({}), density, scope, first_layer(course)))
 
     def observe(self, params: Params, clock: Clock) -> None:
         end = self.until * clock.steps_per_epoch * clock.epochs

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED
-from prunecli.masks import aligned, exact_count
+from prunecli.masks import aligned, exact_count, prunable
 from prunecli.quotas import SCOPES
 from prunecli.types import Clock, Course, Mask, Params, Pruner, Scores
 from prunecli.zeros import zero_
@@ -67,6 +67,12 @@ def check_density(density: float, params: Params, least: int = 1) -> None:
         raise BadUsage(
             f"density={density:g}: it keeps fewer than {least} of {total:,} weights; raise it"
         )
+
+
+def first_layer(course: Course) -> list[str]:
+    """What the scope `uniform` keeps whole: the network's first layer, if that may be pruned."""
+    first = next(iter(prunable(course.model).values()))
+    return [name for name, weight in course.params.items() if weight is first]
 
 
 def check_scope(scope: str) -> None:

@@ -6,6 +6,7 @@ from prunecli.pruners._masked import (
     check_density,
     check_interval,
     check_scope,
+    first_layer,
     interval,
 )
 from prunecli.selection import select
@@ -60,6 +61,7 @@ class Gradual(Masked):
         super().__init__(course)
         self.score, self.density, self.scope = course.scorer(method), density, scope
         self.epochs, self.every = epochs, every
+        self.dense = first_layer(course)
 
     def update(self, params: Params, clock: Clock) -> None:
         start, end = (round(epoch * clock.steps_per_epoch) for epoch in self.epochs)
@@ -72,4 +74,4 @@ class Gradual(Masked):
         passed = (clock.step - start) / (end - start)
         sparsity = (1 - self.density) * (1 - (1 - passed) ** 3)
         target = self.density if clock.step == end else 1 - sparsity
-        self.keep(select(self.left(self.score(self.kept)), target, self.scope))
+        self.keep(select(self.left(self.score(self.kept)), target, self.scope, self.dense))

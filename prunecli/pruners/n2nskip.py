@@ -15,7 +15,7 @@ def n2nskip(
 ) -> Pruner:
     """Sparse skip convolutions: half of the weights along the network, half in the skips.
 
-        K_seq = K_skip = round(density N / 2)
+        K_seq + K_skip = round(density N),   K_seq = K_skip, or one more than it
 
     N is the number of weights of the network without its skips. Before training, the skips keep
     K_skip weights at random, and the network keeps the K_seq of the highest connection sensitivity
@@ -42,12 +42,13 @@ class N2NSkip(Masked):
             raise BadUsage("the pruner 'n2nskip' needs skips to prune; use --model n2nskip")
         room = sum(self.params[name].numel() for name in skipping)
         self.counted = sum(self.params[name].numel() for name in along)
-        keep = exact_count(density / 2, self.counted)
-        if not 0 < keep <= room:
+        keep = exact_count(density, self.counted)
+        half = keep // 2
+        if not 0 < half <= room:
             raise BadUsage(
-                f"density={density:g} keeps {keep:,} weights of the skips, which have {room:,}"
+                f"density={density:g} keeps {half:,} weights of the skips, which have {room:,}"
             )
         random = course.scorer("random")({})
-        mask: Mask = keep_highest({name: random[name] for name in skipping}, keep)
+        mask: Mask = keep_highest({name: random[name] for name in skipping}, half)
         scores = random if sequential == "random" else course.scorer(sequential)(mask)
-        self.keep(mask | keep_highest({name: scores[name] for name in along}, keep))
+        self.keep(mask | keep_highest({name: scores[name] for name in along}, keep - half))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
+
+from prunecli.errors import BadUsage
+
+MOST = 10_000
+"""Probes that are tried for the error that is asked for."""
 
 
 @contextmanager
@@ -55,9 +61,16 @@ def exact(loss: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 def hutchinson(
-    loss: Tensor, weights: Sequence[Tensor], probes: int, draw: torch.Generator
+    loss: Tensor,
+    weights: Sequence[Tensor],
+    probes: int,
+    draw: torch.Generator,
+    error: float = math.inf,
 ) -> list[Tensor]:
     """h = E[v * Hv] over v of random signs, as the mean over `probes` of them. May be negative.
+
+    It takes more of them until the standard error of all h w^2 is no more than the part `error` of
+    them, as root mean squares. Raises BadUsage where `MOST` do not suffice.
 
     Source: Bekas, Kokiopoulou & Saad, Applied Numerical Mathematics 57, 2007
     """
@@ -66,7 +79,11 @@ def hutchinson(
     diagonal = [torch.zeros_like(w) for w in weights]
     if not curved:  # the loss is linear in all of them
         return diagonal
-    for _ in range(probes):
+    squares, done = 0.0, 0
+    while done < probes or (left := _error(diagonal, weights, squares, done)) > error:
+        if done >= max(MOST, probes):
+            raise BadUsage(f"error={error:g}: {done:,} probes leave one of {left:.2g}; allow more")
+        done += 1
         signs = [_signs(w, draw) for w in weights]
         products = torch.autograd.grad(
             [gradients[n] for n in curved],
@@ -75,9 +92,26 @@ def hutchinson(
             retain_graph=True,
             materialize_grads=True,
         )
-        for h, v, hv in zip(diagonal, signs, products, strict=True):
-            h += v * hv / probes
-    return diagonal
+        found = [v * hv for v, hv in zip(signs, products, strict=True)]
+        squares += _square(found, weights) if error < math.inf else 0.0
+        for h, one in zip(diagonal, found, strict=True):
+            h += one
+    return [h / max(1, done) for h in diagonal]
+
+
+def _error(total: list[Tensor], weights: Sequence[Tensor], squares: float, done: int) -> float:
+    """The relative standard error of a mean, from its sum and the sum of the squares."""
+    if not squares:
+        return 0.0
+    mean = _square(total, weights) / done**2
+    variance = max(0.0, squares / done - mean) / max(1, done - 1)
+    # The square of the mean has the variance in it.
+    return math.sqrt(variance / (mean - variance)) if mean > variance else math.inf
+
+
+def _square(h: list[Tensor], weights: Sequence[Tensor]) -> float:
+    scaled = zip(h, weights, strict=True)
+    return sum(float((each * w.detach().square()).double().square().sum()) for each, w in scaled)
 
 
 def gauss_newton(

@@ -6,15 +6,16 @@ import math
 from collections.abc import Callable, Iterable
 
 from prunecli.masks import dead_layers, exact_count
-from prunecli.parts import Parted, held
-from prunecli.quotas import SCOPES, Scope, Shapes
+from prunecli.parts import held
+from prunecli.quotas import Scope, Shapes
+from prunecli.selection import Tied
 
 GRID = 1.01  # the step, as a ratio
 
 
 def critical(
-    pruned: Callable[[float], Parted], shapes: Shapes, scope: str, rounds: int | None
-) -> Parted:
+    pruned: Callable[[float], Tied], shapes: Shapes, allocate: Scope | None, rounds: int | None
+) -> Tied:
     """The mask at the highest compression, on a grid of 1% steps, that empties no layer.
 
     The grid ends at one weight per layer, beyond which no method can go. What is ranked once over
@@ -24,7 +25,6 @@ def critical(
     total = sum(map(math.prod, shapes.values()))
     steps = math.floor(math.log(total / len(shapes), GRID))
     grid = [GRID**-step for step in range(steps + 1)] + [len(shapes) / total]
-    allocate = SCOPES[scope]
     if allocate is not None and rounds == 1:
         return _by_quotas(pruned, reversed(grid), shapes, allocate)
     fine, empty = 0, len(grid)
@@ -39,8 +39,8 @@ def critical(
 
 
 def _by_quotas(
-    pruned: Callable[[float], Parted], grid: Iterable[float], shapes: Shapes, allocate: Scope
-) -> Parted:
+    pruned: Callable[[float], Tied], grid: Iterable[float], shapes: Shapes, allocate: Scope
+) -> Tied:
     """Of layers with quotas, one may get none and, as still fewer weights are kept, one again."""
     room = {name: math.prod(shape) for name, shape in shapes.items()}
     total = sum(room.values())

@@ -1,18 +1,24 @@
-"""How many weights are asked for, and among which: what `mask` is told, and what that comes to."""
+"""How a mask is selected: in one go, in rounds, or by a pattern."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from prunecli.errors import BadUsage
-from prunecli.files.artifacts import kind_of
+from prunecli.errors import BadUsage, Mismatch
+from prunecli.files.artifacts import ScoresFile
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import exact_count, parameter_count
-from prunecli.pattern import Pattern
+from prunecli.masks import density, left_in
+from prunecli.parts import Held, Parted, held
+from prunecli.pattern import Pattern, Patterned
+from prunecli.quotas import Scope, allocation
 from prunecli.registry import own_rounds
-from prunecli.roles import Layouts
-from prunecli.steps.score import Scored
+from prunecli.roles import layouts_of
+from prunecli.schedules import densities
+from prunecli.selection import Chosen, Positive, Tied, Ties, choose
+from prunecli.steps._common import Common
+from prunecli.steps.score import Scored, first_layer
 
 
 @dataclass(frozen=True)
@@ -21,16 +27,20 @@ class Selection:
 
     `density` counts over the scored weights, or with `count="model"` over all parameters of the
     network, those that are not scored being kept. None asks for the critical compression. With a
-    pattern, that decides both, and a method that is `decisive` decides all.
+    pattern, that decides both, and a method that is `decisive` decides all. `dense` patterns name
+    what the scope `uniform` keeps whole; without any it is the network's first layer.
     """
 
     density: float | None
     scope: str = "global"
     rounds: int | None = None
-    schedule: str = "exponential"
+    schedule: str | None = None
     allow_dead_layers: bool = True
     count: str = "scored"
     pattern: Pattern | None = None
+    dense: tuple[str, ...] = ()
+    whole: tuple[str, ...] | None = None
+    """The names that come of `dense`."""
     decided: bool = False
     """By the method; `density` is None then."""
 
@@ -39,59 +49,102 @@ class Selection:
         return self.density is None and not self.decided
 
     def of(
-        self, scorer: Scored | None, names: Mapping[str, tuple[int, ...]], layouts: Layouts
+        self, scorer: Scored | None, names: Mapping[str, tuple[int, ...]], file: TensorFile
     ) -> Selection:
-        """With what follows from the method and the pattern. Raises Mismatch if that misfits."""
+        """With what follows from the method, the file and the pattern.
+
+        Raises Mismatch if the pattern misfits, and BadUsage for what would be passed over.
+        """
         if scorer and scorer.decides:
             return replace(self, rounds=1, density=None, decided=True)
-        if self.pattern is None:
-            own = own_rounds(scorer.function) if scorer else 1
-            return replace(self, rounds=self.rounds or own)
-        self.pattern.check(names, layouts)
-        return replace(self, rounds=1, density=self.pattern.density, scope=str(self.pattern))
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How many weights may stay: the density over the scored ones, and what else is counted."""
-
-    density: float | None
-    scored: int
-    layers: int
-    whole: int
-
-    @classmethod
-    def of(cls, file: TensorFile, names: list[str], selection: Selection) -> Budget:
-        """Solved for the weights that are scored. Raises BadUsage where there is no solution."""
-        scored = sum(file.entry(name).numel for name in names)
-        over_model = selection.count == "model"
-        own = file.meta or {}
-        known = kind_of(file) == "scores"
-        whole = scored
-        if over_model:
-            whole = int(own.get("parameters") or 0) if known else parameter_count(file)
-        if whole < scored:
-            raise BadUsage(f"{file.label}: it does not say how many parameters the network has")
-        budget = cls(None, scored, len(names), whole)
-        if selection.density is None:
-            return budget
-        asked = exact_count(selection.density, whole)
-        if asked <= budget.others:
-            what = f"a density of {selection.density:g} keeps"
-            why = f"none of the {scored:,} weights"
-            if over_model:
-                why = (
-                    f"{asked:,} of {whole:,} parameters, of which {budget.others:,} are not pruned"
-                )
-            most = whole / (budget.others + budget.layers)
-            raise BadUsage(
-                f"{what} {why}: infeasible; the highest compression that leaves each of the "
-                f"{budget.layers} layers a weight is {most:.6g}"
-            )
-        keep = asked - budget.others
-        return replace(budget, density=keep / scored)
+        if self.dense and self.scope != "uniform":
+            raise BadUsage("--dense says what --scope uniform keeps whole; leave it out")
+        if self.pattern is not None:
+            self.pattern.check(names, layouts_of(file, names))
+            return replace(self, rounds=1, density=self.pattern.density, scope=str(self.pattern))
+        rounds = self.rounds or (own_rounds(scorer.function) if scorer else 1)
+        if self.schedule and not self.rounds and rounds == 1:
+            raise BadUsage("--schedule is that of rounds, and there is one; say how many: --rounds")
+        whole = _whole(file, [*names], self.dense) if self.scope == "uniform" else None
+        return replace(self, rounds=rounds, schedule=self.schedule or "exponential", whole=whole)
 
     @property
-    def others(self) -> int:
-        """Parameters that count but are not scored."""
-        return self.whole - self.scored
+    def allocation(self) -> Scope | None:
+        return allocation(self.scope, self.whole)
+
+    @property
+    def left_out(self) -> dict[str, Any]:
+        """What was said of what stays whole, for the metadata."""
+        return {"dense": list(self.dense)} if self.dense else {}
+
+
+def _whole(file: TensorFile, names: list[str], dense: tuple[str, ...]) -> tuple[str, ...]:
+    """What `uniform` keeps whole. Raises BadUsage where the order of the layers is not known."""
+    if dense:
+        others = left_in(names, None, file.label, dense)
+        return tuple(name for name in names if name not in others)
+    if (first := first_layer(file)) is None:
+        raise BadUsage(
+            f"{file.label}: it does not say which layer comes first, and --scope uniform keeps "
+            "that one whole; name it with --dense PATTERN"
+        )
+    return (first,)
+
+
+def pruning(
+    scorer: Scored | None,
+    file: TensorFile,
+    names: list[str],
+    selection: Selection,
+    before: Parted | None,
+    common: Common,
+) -> Callable[[float], Tied]:
+    """The mask at a density of the scored weights. What is scored once is scored now."""
+    if scorer is not None and selection.rounds != 1:
+        return lambda density: _in_rounds(scorer, density, selection, before, common)
+    scores = scorer(before) if scorer else ScoresFile(file, before, names)
+    if selection.decided:
+        return lambda _: Positive(scores)
+    if (pattern := selection.pattern) is not None:
+        return lambda _: Patterned(scores, pattern, layouts_of(file, names))
+    return lambda density: _told(choose(scores, density, selection.scope, selection.whole), file)
+
+
+def _told(mask: Chosen, file: TensorFile) -> Chosen:
+    check_told(mask.ties, file)
+    return mask
+
+
+def check_told(ties: Ties, file: TensorFile) -> None:
+    """Raise Mismatch where scores had no part in what is kept."""
+    if ties.are_all:
+        raise Mismatch(
+            f"{file.label}: all {ties.scores:,} scores are equal to the others that they "
+            "compete with, so they do not say what to keep; use another --method"
+        )
+
+
+class Last(Held):
+    """The mask of the last of several rounds, with the ties of the round that had most."""
+
+    def __init__(self, mask: Mapping[str, Any], ties: Ties) -> None:
+        super().__init__(mask)
+        self.ties = ties
+
+
+def _in_rounds(
+    scorer: Scored, lowest: float, selection: Selection, before: Parted | None, common: Common
+) -> Last:
+    kept, last = before, None
+    steps = densities(lowest, selection.rounds or 1, selection.schedule or "exponential")
+    for done, target in enumerate(steps, 1):
+        if kept is not None and target > density(kept):
+            continue  # the mask before is sparser than this round's target
+        chosen = choose(scorer(kept), target, selection.scope, selection.whole)
+        if last is None:  # later, all are equal once nothing gets through the network
+            check_told(chosen.ties, scorer.file)
+        ties = [chosen.ties, *([last.ties] if last else [])]
+        kept = last = Last(held(chosen), max(ties, key=lambda each: each.left_out))
+        common.progress.advance("pruning rounds", done, len(steps))
+    assert last is not None, "the last round is at the density asked for, which `before` can give"
+    return last

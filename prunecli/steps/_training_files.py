@@ -192,6 +192,7 @@ class TrainingFiles:
         collapse = collapse_facts(kept, self.facts["model"], shapes)
         facts = {
             "density": density_facts(kept),
+            "ties": None,
             "collapse": collapse,
             "left_whole": coverage.of_model(self.state.model, kept),
             "versions": versions(),

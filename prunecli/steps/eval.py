@@ -127,12 +127,13 @@ def _densities(layers: list[dict[str, Any]], lineage: dict[str, Any] | None) -> 
     # more than it removed.
     removed = mask["total"] - mask["kept"] if mask.get("kept") else None
     of_mask = removed is not None and (mask["kept"] == left or removed == total - left)
+    own = mask["kept"] / mask["total"] if of_mask else left / total
     reached = mask["total"] / mask["kept"] if of_mask else total / max(left, 1)
     # 1 / (1 / 49) is 49.00000000000001; what was asked for is 49.
     asked = float(f"{1 / mask['asked']:.12g}") if mask.get("asked") else reached
     return {
-        "density": left / total,
-        "sparsity": 1 - left / total,
+        "density": own,
+        "sparsity": 1 - own,
         "asked": mask.get("asked"),
         "compression": asked,
         "empirical_compression": reached,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from prunecli import coverage, registry
 from prunecli.errors import BadUsage, Mismatch, some
 from prunecli.files.artifacts import (
     MaskFile,
-    ScoresFile,
     kind_of,
     open_artifact,
     write_mask,
@@ -20,22 +19,16 @@ from prunecli.files.atomic import refusals
 from prunecli.files.bits import Packed
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import (
-    density,
-)
-from prunecli.parts import Held, Parted
-from prunecli.pattern import Patterned
+from prunecli.masks import density
+from prunecli.parts import Parted
 from prunecli.roles import layouts_of
-from prunecli.schedules import densities
-from prunecli.selection import Positive, choose, select
+from prunecli.selection import Ties
+from prunecli.steps._budget import Budget
 from prunecli.steps._common import Common, collapse_facts, facts_of, fitting_mask
 from prunecli.steps._critical import critical
 from prunecli.steps._names import sibling, stem
-from prunecli.steps._selection import Budget, Selection
+from prunecli.steps._selection import Selection, check_told, pruning
 from prunecli.steps.score import Scored, Scoring, file_word, lineage_of_scores
-
-__all__ = ["Selection", "mask"]
-
 
 REMOVED = "an earlier mask has removed all of its weights"
 
@@ -74,8 +67,7 @@ def mask(
     if before is not None:
         _check_same(before, names, file.label)
     shapes = {name: file.shapes[name] for name in names}
-    layouts = layouts_of(file, names)
-    selection = selection.of(scorer, shapes, layouts)
+    selection = selection.of(scorer, shapes, file)
     budget = Budget.of(file, names, selection)
     dense = budget.density or 1.0
     chooses = selection.pattern is None and not decided
@@ -91,26 +83,30 @@ def mask(
         return output
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
         file.hash_ahead()
-        pruned = _pruning(scorer, file, names, selection, before, common)
+        pruned = pruning(scorer, file, names, selection, before, common)
         with refusals(str(output)):
             found = (
                 pruned(budget.density or 1.0)
                 if not selection.is_critical
-                else critical(pruned, shapes, selection.scope, selection.rounds)
+                else critical(pruned, shapes, selection.allocation, selection.rounds)
             )
             kept = Packed(found, target.parent)
         if not any(kept.kept.values()):  # as a pattern leaves of scores that are all -inf
             why = "its weights are all zero" if decided and before is None else REMOVED
             raise Mismatch(f"{file.label}: {why}")
-        facts = _facts(selection, kept, budget, before)
+        if selection.pattern is not None:
+            check_told(found.ties, file)
+        facts = _facts(selection, kept, budget, before) | {"ties": _ties_facts(found.ties)}
         described = (file.meta or {}).get("model")
         _warn_if_unknown(described, common)
-        facts["collapse"] = collapse_facts(kept, described, file.shapes, layouts)
+        facts["collapse"] = collapse_facts(kept, described, file.shapes, layouts_of(file, names))
         _report(facts, selection, common)
+        _warn_of_ties(found.ties, sum(kept.kept.values()), common)
         lineage = _lineage(scorer, file, scoring, names)
         if lineage["left_whole"]:
             coverage.tell(lineage["left_whole"], common.progress)
-        write_mask(target, kept, lineage | facts)
+        left_out = {"left_out": lineage["left_out"] | selection.left_out}
+        write_mask(target, kept, lineage | facts | left_out)
     return output
 
 
@@ -124,37 +120,8 @@ def _warn_if_unknown(described: Mapping[str, Any] | None, common: Common) -> Non
         )
 
 
-def _pruning(
-    scorer: Scored | None,
-    file: TensorFile,
-    names: list[str],
-    selection: Selection,
-    before: Parted | None,
-    common: Common,
-) -> Callable[[float], Parted]:
-    """The mask at a density of the scored weights. What is scored once is scored now."""
-    if scorer is not None and selection.rounds != 1:
-        return lambda density: _in_rounds(scorer, density, selection, before, common)
-    scores = scorer(before) if scorer else ScoresFile(file, before, names)
-    if selection.decided:
-        return lambda _: Positive(scores)
-    if (pattern := selection.pattern) is not None:
-        return lambda _: Patterned(scores, pattern, layouts_of(file, names))
-    return lambda density: choose(scores, density, selection.scope)
-
-
-def _in_rounds(
-    scorer: Scored, lowest: float, selection: Selection, before: Parted | None, common: Common
-) -> Parted:
-    kept = before
-    steps = densities(lowest, selection.rounds or 1, selection.schedule)
-    for done, target in enumerate(steps, 1):
-        if kept is not None and target > density(kept):
-            continue  # the mask before is sparser than this round's target
-        kept = Held(select(scorer(kept), target, selection.scope))
-        common.progress.advance("pruning rounds", done, len(steps))
-    assert kept is not None, "the last round is at the density asked for, which `before` can give"
-    return kept
+SEEN = 0.01
+"""Ties left out that are worth a warning, as a part of what is kept."""
 
 
 def _check_same(before: Parted, names: list[str], label: str) -> None:
@@ -212,6 +179,20 @@ def _report(facts: dict[str, Any], selection: Selection, common: Common) -> None
         common.progress.warn(message)
     elif collapse["live_path"] is False:
         common.progress.warn("no path of kept weights leads from input to output")
+
+
+def _ties_facts(ties: Ties) -> dict[str, int]:
+    return {"equal": ties.equal, "kept": ties.kept}
+
+
+def _warn_of_ties(ties: Ties, kept: int, common: Common) -> None:
+    """Where more than 1% of what is kept might as well be others."""
+    if ties.left_out > SEEN * kept:
+        common.progress.warn(
+            f"{ties.equal:,} scores are equal where the cut lies, and {ties.kept:,} of them were "
+            "kept: those that come first, for the scores do not say which; choose another "
+            "--method or density"
+        )
 
 
 def _output_name(source: Path, selection: Selection, scoring: Scoring) -> Path:

@@ -16,12 +16,12 @@ from prunecli import coverage, registry
 from prunecli.batches import ScoringBatches
 from prunecli.device import pick_device, place
 from prunecli.errors import BadUsage, NotFinite
-from prunecli.files.artifacts import PRUNED, metadata, open_artifact
+from prunecli.files.artifacts import PRUNED, kind_of, metadata, open_artifact
 from prunecli.files.atomic import write_tensors
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.stages import write_in_stages
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import all_finite, apply_, chosen, parameter_count, prunable
+from prunecli.masks import all_finite, apply_, chosen, parameter_count, prunable, prunable_names
 from prunecli.modules import theirs
 from prunecli.parts import Held, Made, Parted, held
 from prunecli.roles import layouts_of
@@ -89,6 +89,7 @@ def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common)
         file.hash_ahead()
         scores = scorer(before)
         meta = scorer.facts() | {"mask": before.file.sha256 if before else None}
+        meta["first"] = first_layer(file)
         made = {
             name: Made(torch.float32, shape, partial(scores.parts, name))
             for name, shape in scores.shapes.items()
@@ -96,6 +97,16 @@ def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common)
         write = write_in_stages if staged else write_tensors
         write(target, made, metadata("scores", meta))
     return output
+
+
+def first_layer(file: TensorFile) -> str | None:
+    """The first prunable weight of the network, pruned or not; None where the order is not known.
+
+    Safetensors sort the names of a file, so only what prunecli made says it.
+    """
+    if kind_of(file) == "scores":
+        return (file.meta or {}).get("first")
+    return prunable_names(file)[0] if file.meta else None
 
 
 def file_word(method: str) -> str:

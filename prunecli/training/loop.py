@@ -111,7 +111,7 @@ def _epoch(
     drawn = data.epoch(derive_seed(seed, "epoch", epoch), start)
     for number, (inputs, labels) in enumerate(drawn, start):
         clock, count = Clock(state.step + 1, steps, settings.epochs), data.size(number)
-        loss, total = _step(state, inputs, labels, count, settings, clock, world, seed)
+        loss, total = _step(state, inputs, labels, count, settings, clock, masker, world, seed)
         masker(clock)
         state.pruner.update(state.params, clock)
         masker.if_new(clock)
@@ -144,6 +144,7 @@ def _step(
     count: int,
     settings: Settings,
     clock: Clock,
+    masker: _Masker,
     world: World,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
@@ -169,6 +170,7 @@ def _step(
     # their own in its place and train thresholds beside it. One exchange carries it all.
     world.add_up([loss, total, *state.gradients()])
     state.pruner.observe(params, clock)
+    masker.look(clock)
     state.optimizer.step()
     state.optimizer.zero_grad()
     state.scheduler.step()
@@ -194,29 +196,42 @@ def _tested(
 
 
 class _Masker:
-    """Zeroes what the pruner's mask excludes; a mask goes to the device only when it is new."""
+    """Zeroes what the pruner's mask excludes; a mask goes to the device only when it is new.
+
+    What a new mask has in and the one before had not begins anew in the optimizer too.
+    """
 
     def __init__(self, state: TrainingState) -> None:
-        self.pruner, self.params = state.pruner, state.params
+        self.state, self.pruner, self.params = state, state.pruner, state.params
         self.seen: Mask = {}
         self.kept: Mask = {}
 
     def __call__(self, clock: Clock) -> None:
-        mask = mask_of(self.pruner, self.params, clock, self.seen)
-        if mask is not self.seen:
-            self.seen = mask
-            self.kept = aligned(mask, self.params)
+        self.look(clock)
         apply_(self.params, self.kept)
 
+    def look(self, clock: Clock) -> bool:
+        """Take the mask of now; gives whether it is a new one."""
+        mask = mask_of(self.pruner, self.params, clock, self.seen)
+        if mask is self.seen:
+            return False
+        before, self.seen, self.kept = self.kept, mask, aligned(mask, self.params)
+        self.state.forget(before, self.kept)
+        return True
+
     def if_new(self, clock: Clock) -> None:
-        if self.pruner.mask(self.params, clock) is not self.seen:
-            self(clock)
+        if self.look(clock):
+            apply_(self.params, self.kept)
 
     def facts(self) -> dict[str, float]:
-        """The density over all prunable weights, if there is a mask."""
-        pruned = sum(int((~each).sum()) for each in self.kept.values())
-        total = sum(weight.numel() for weight in self.params.values())
-        return {"density": 1 - pruned / total} if self.kept else {}
+        """The density over all prunable weights, or as the pruner counts it, if there is a mask."""
+        if not self.kept:
+            return {}
+        whole = sum(w.numel() for n, w in self.params.items() if n not in self.kept)
+        left = sum(int(each.sum()) for each in self.kept.values())
+        if self.pruner.counted is not None:
+            return {"density": left / self.pruner.counted}
+        return {"density": (whole + left) / sum(w.numel() for w in self.params.values())}
 
 
 def _check_same(state: TrainingState, world: World) -> None:

@@ -17,7 +17,8 @@ from prunecli.files.meta import NUMBER, fits
 from prunecli.masks import all_finite, prunable
 from prunecli.modules import fill
 from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
-from prunecli.types import Clock, Params, Pruner
+from prunecli.types import Clock, Mask, Params, Pruner
+from prunecli.zeros import zero_
 
 CHANGING = {"lr", "last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "T_cur"}
 """What the optimizer and its schedule hold that is not the same at every step."""
@@ -53,6 +54,16 @@ class TrainingState:
         """Of all that is trained, the pruner's own parameters among it, where there is one."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         return [p.grad for p in parameters if p.grad is not None]
+
+    @torch.no_grad()
+    def forget(self, before: Mask, kept: Mask) -> None:
+        """Zero the momentum, or what else the optimizer holds, of weights that are kept anew."""
+        for name, pruned in ((name, ~bits) for name, bits in before.items()):
+            weight = self.params[name]
+            grown = pruned & kept[name] if name in kept else pruned
+            for value in self.optimizer.state.get(weight, {}).values():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    zero_(value, ~grown)
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to write; `restore` takes them back."""

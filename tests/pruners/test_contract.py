@@ -266,7 +266,10 @@ def test_what_it_is_told_to_leave_alone_stays_whole(how, whole, tmp_path, name):
     tensors, meta = load_file(output), open_artifact(output, "checkpoint").meta
     assert tensors[first].all()
     assert tensors[classifier].all()
-    assert meta["history"][-1]["density"] == pytest.approx(meta["density"]["overall"], abs=1e-12)
+    reached = meta["density"]["overall"]
+    if name == "n2nskip":  # which counts over the network without its skips
+        reached = file.meta["kept"] / file.meta["total"]
+    assert meta["history"][-1]["density"] == pytest.approx(reached, abs=1e-12)
     if name in REACHES_DENSITY:
         assert file.meta["kept"] == round(DENSITY * (216 + 864))
 

@@ -321,6 +321,14 @@ def test_layers_are_allotted_by_erdos_renyi_unless_told_otherwise(begin, name):
     assert {n: int(kept.sum()) for n, kept in run.mask().items()} == erk(shapes, sizes, 402)
 
 
+@pytest.mark.parametrize("name", [*PRUNERS, "gradual"])
+def test_uniform_keeps_no_other_layer_whole_where_the_first_is_not_pruned(begin, name):
+    run = begin(name, 2, density=0.3, scope="uniform", ignore=("0.*",))
+    run.go()
+    kept = [int(bits.sum()) / bits.numel() for bits in run.mask().values()]
+    assert kept == pytest.approx([0.3] * 3, abs=0.005)
+
+
 # Refusals
 
 

@@ -43,7 +43,7 @@ def counts(pruner):
 @pytest.mark.parametrize("base", ["vgg16", "alexnet", "resnet50"])
 @pytest.mark.parametrize("density", [0.1, 0.05, 0.02, 0.0333])
 @pytest.mark.parametrize("sequential", ["snip", "random"])
-def test_both_parts_keep_half_of_the_density_of_the_base(base, density, sequential):
+def test_both_parts_keep_half_of_exactly_the_density_of_the_base(base, density, sequential):
     torch.manual_seed(0)
     model = model_with_skips((3, 32, 32), 10, base=base, thin=1 / 64)
     asked = []
@@ -51,8 +51,8 @@ def test_both_parts_keep_half_of_the_density_of_the_base(base, density, sequenti
     names = [name for name in prunable(model) if not name.startswith("skip")]
     total = sum(prunable(model)[name].numel() for name in names)
     along, skipping = counts(pruner)
-    assert along == skipping == round(density * total / 2)
-    assert abs(along + skipping - density * total) <= 1
+    assert along + skipping == round(density * total)
+    assert along - skipping in (0, 1)
     assert pruner.counted == total
     assert asked[0] == ("random", [])
     if sequential == "snip":  # sensitivity is that of the network with its sparse skips

@@ -243,7 +243,9 @@ def test_eval_says_the_compression_over_the_model(dense, tmp_path, ratio):
         assert result["compression_error"] == pytest.approx((PARAMETERS / left - ratio) / ratio)
         assert abs(result["compression_error"]) <= 0.5 / left
         assert result["nonzero"] == left - NOT_PRUNED + CLASSIFIER
-        assert result["density"] == (left - NOT_PRUNED + CLASSIFIER) / TOTAL
+        assert result["prunable"] == TOTAL
+        assert result["density"] == left / PARAMETERS
+        assert result["sparsity"] == 1 - left / PARAMETERS
 
 
 def test_over_the_model_with_the_classifier_pruned_only_biases_are_left_out(dense):
@@ -375,7 +377,7 @@ def test_with_a_quota_a_layer_the_whole_grid_is_searched(tmp_path, scope):
     sizes = [(5, 19), (11, 19), (8, 11), (16, 18), (16, 19), (10, 10), (9, 2)]
     scores = tmp_path / "s.scores.safetensors"
     tensors = {f"{n}": torch.rand(shape) for n, shape in enumerate(sizes)}
-    write_artifact(scores, "scores", tensors, {})
+    write_artifact(scores, "scores", tensors, {"first": "0"})
     total = sum(t.numel() for t in tensors.values())
     fine = [
         select(tensors, density, scope)

@@ -1,0 +1,57 @@
+"""How many weights may stay: what the density that is asked for comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from prunecli.errors import BadUsage
+from prunecli.files.artifacts import kind_of
+from prunecli.files.tensors import TensorFile
+from prunecli.masks import exact_count, parameter_count
+from prunecli.steps._selection import Selection
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many weights may stay: the density over the scored ones, and what else is counted."""
+
+    density: float | None
+    scored: int
+    layers: int
+    whole: int
+
+    @classmethod
+    def of(cls, file: TensorFile, names: list[str], selection: Selection) -> Budget:
+        """Solved for the weights that are scored. Raises BadUsage where there is no solution."""
+        scored = sum(file.entry(name).numel for name in names)
+        over_model = selection.count == "model"
+        own = file.meta or {}
+        known = kind_of(file) == "scores"
+        whole = scored
+        if over_model:
+            whole = int(own.get("parameters") or 0) if known else parameter_count(file)
+        if whole < scored:
+            raise BadUsage(f"{file.label}: it does not say how many parameters the network has")
+        budget = cls(None, scored, len(names), whole)
+        if selection.density is None:
+            return budget
+        asked = exact_count(selection.density, whole)
+        if asked <= budget.others:
+            what = f"a density of {selection.density:g} keeps"
+            why = f"none of the {scored:,} weights"
+            if over_model:
+                why = (
+                    f"{asked:,} of {whole:,} parameters, of which {budget.others:,} are not pruned"
+                )
+            most = whole / (budget.others + budget.layers)
+            raise BadUsage(
+                f"{what} {why}: infeasible; the highest compression that leaves each of the "
+                f"{budget.layers} layers a weight is {most:.6g}"
+            )
+        keep = asked - budget.others
+        return replace(budget, density=keep / scored)
+
+    @property
+    def others(self) -> int:
+        """Parameters that count but are not scored."""
+        return self.whole - self.scored
