@@ -42,8 +42,8 @@ REFUSED = {
     "gives_more_rows": "it makes .1, 3, 1., not 3 classes",
     "gives_numbers": "it makes .1., not 3 classes",
     "gives_tuple": "gives tuple, not a tensor of scores",
-    "no_layer": "no weight of Conv or Linear",
-    "no_parameter": "no weight of Conv or Linear",
+    "no_layer": "no weight of Conv, Linear",
+    "no_parameter": "no weight of Conv, Linear",
     "overwrites": "cannot be trained .*modified by an inplace operation",
     "scripted": "torch.jit hides its layers",
 }

@@ -173,7 +173,7 @@ def test_other_class_names_are_another_data_set(dense, tmp_path):
         (tmp_path / "test" / name).mkdir(parents=True)
         Image.new("L", (28, 28)).save(tmp_path / "test" / name / "0.png")
     source = Source("folder", {"grey": True}, data_dir=tmp_path)
-    with pytest.raises(Mismatch, match="classes are not the network's: they differ in '0', '1'"):
+    with pytest.raises(Mismatch, match="classes are not the network's: there is no '0', '1'"):
         evaluation(Path(dense), None, source, Common())
 
 
