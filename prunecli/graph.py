@@ -46,7 +46,10 @@ class _Tracer(fx.Tracer):
         return _Proxy(node, self)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        return bool(self.known(obj))
+        known = self.known(obj)
+        if isinstance(known, Tensor):
+            raise fx.proxy.TraceError("an `if` depends on the values of its input")
+        return bool(known)
 
     def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
         return (cast(Any, obj)[i] for i in range(len(self.known(obj))))

@@ -54,7 +54,7 @@ class Named(_Text):
         return started(registry.names(self.kind), incomplete)
 
 
-class Recipe(click.Path):
+class Recipe(Place):
     """The path of a recipe, or the name of one that comes with prunecli."""
 
     def __init__(self) -> None:

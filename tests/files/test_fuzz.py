@@ -107,15 +107,15 @@ def valid(plugin, stopped_at):
     mask(Path("whole.safetensors"), Selection(0.5), MAGNITUDE, None, Common(half, **common))
     score(Path("whole.safetensors"), MAGNITUDE, None, Common(scored, **common))
     apply(Path("whole.safetensors"), half, Common(dense, **common))
-    save_file({"a.weight": torch.ones(2, 2)}, "one.safetensors")
-    save_file({"b.weight": torch.ones(2, 2)}, "two.safetensors")
+    save_file({"a.weight": torch.rand(2, 2)}, "one.safetensors")
+    save_file({"b.weight": torch.rand(2, 2)}, "two.safetensors")
     index = {"metadata": {"total_size": 32}}
     index["weight_map"] = {"a.weight": "one.safetensors", "b.weight": "two.safetensors"}
     kinds = (torch.float64, torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2)
     kinds += (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
     kinds += (torch.uint16, torch.uint32, torch.uint64)
-    foreign = {f"{n}.weight": torch.ones(2, 1).to(kind) for n, kind in enumerate(kinds)}
-    foreign |= {"conv.weight": torch.ones(2, 1, 3, 3), "fc.weight": torch.ones(2, 72)}
+    foreign = {f"{n}.weight": torch.rand(2, 1).to(kind) for n, kind in enumerate(kinds)}
+    foreign |= {"conv.weight": torch.rand(2, 1, 3, 3), "fc.weight": torch.rand(2, 72)}
     save_file({"e.weight": torch.ones(0, 2), **foreign}, "foreign")
     return {
         "checkpoint": dense.read_bytes(),
