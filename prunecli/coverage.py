@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from prunecli.files.tensors import Form, TensorFile
 from prunecli.masks import prunable
-from prunecli.roles import LAYER, UNLISTED, VECTOR, Role, roles, roles_of
+from prunecli.roles import LAYER, STATISTIC, UNLISTED, VECTOR, Role, roles, roles_of
 from prunecli.types import Progress
 
 ASKED = "left out as asked"
@@ -97,7 +97,7 @@ def tell(record: Mapping[str, Any], progress: Progress) -> None:
     unasked = {what: count for what, count in record["reasons"].items() if what != ASKED}
     if _share({**record, "reasons": unasked}) > LARGE:
         progress.warn(line(record))
-    elif record["reasons"].keys() - set(record["beside"]) <= {VECTOR.what}:
+    elif record["reasons"].keys() <= {VECTOR.what, STATISTIC.what}:  # as all networks have them
         progress.detail(line(record))
     else:
         progress.say(line(record))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -19,12 +20,12 @@ from prunecli.roles import SMALL_FLOATS, roles_of
 from prunecli.types import Mask, Params
 from prunecli.zeros import zero_
 
-MATRICES: dict[type[nn.Module] | tuple[type[nn.Module], ...], tuple[str, ...]] = {
-    (nn.modules.conv._ConvNd, nn.Linear): ("weight",),
-    nn.MultiheadAttention: ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
-    (nn.RNNBase, nn.RNNCellBase): ("weight_ih", "weight_hh", "weight_hr"),
+MATRICES: dict[type[nn.Module] | tuple[type[nn.Module], ...], re.Pattern[str]] = {
+    (nn.modules.conv._ConvNd, nn.Linear): re.compile("weight"),
+    nn.MultiheadAttention: re.compile("(in|[qkv])_proj_weight"),
+    (nn.RNNBase, nn.RNNCellBase): re.compile(r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"),
 }
-"""How the parameters begin, of which modules, that may be pruned."""
+"""What the parameters are called, of which modules, that may be pruned."""
 PRUNED_MODULES = "Conv, Linear, MultiheadAttention or an RNN"
 
 
@@ -42,8 +43,14 @@ def _multiplies(model: nn.Module, name: str) -> bool:
     place, _, own = name.rpartition(".")
     module = model.get_submodule(place)
     return any(
-        isinstance(module, kinds) and own.startswith(names) for kinds, names in MATRICES.items()
+        isinstance(module, kinds) and names.fullmatch(own) for kinds, names in MATRICES.items()
     )
+
+
+def is_transposed(model: nn.Module, name: str) -> bool:
+    """Whether a weight is one of those that are [inputs, outputs]: of a transposed convolution."""
+    module = model.get_submodule(name.rpartition(".")[0])
+    return isinstance(module, nn.modules.conv._ConvTransposeNd)
 
 
 def classifier(model: nn.Module) -> str | None:

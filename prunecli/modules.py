@@ -21,15 +21,15 @@ def cause(error: BaseException) -> str:
 
 
 @contextmanager
-def theirs(failing: str) -> Iterator[None]:
-    """Raise Mismatch, `failing` and the cause, for whatever other people's code raises within."""
+def theirs(failing: str, kind: type[PruneError] = Mismatch) -> Iterator[None]:
+    """Raise that `kind`, `failing` and the cause, for whatever others' code raises within."""
     try:
         yield
     except PruneError:
         raise
     except Exception as error:
         raise_shortage(error)
-        raise Mismatch(f"{failing} ({cause(error)}); PRUNECLI_DEBUG=1 shows where") from error
+        raise kind(f"{failing} ({cause(error)}); PRUNECLI_DEBUG=1 shows where") from error
 
 
 def scores_of(given: object) -> Tensor:
@@ -42,7 +42,7 @@ def scores_of(given: object) -> Tensor:
     return given
 
 
-def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool = True) -> None:
+def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Load a state_dict whose tensors have the names and shapes of the network's own.
 
     Which version of a module wrote them, no file of tensors says. Of this form they are the present
@@ -50,7 +50,7 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool = True
     """
     state = OrderedDict(tensors)
     state._metadata = getattr(model.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
-    model.load_state_dict(state, strict=strict)
+    model.load_state_dict(state)
 
 
 def check_storable(model: nn.Module, label: str) -> None:
@@ -61,6 +61,29 @@ def check_storable(model: nn.Module, label: str) -> None:
             f"{label}: {some(odd)} of its state is no tensor, and safetensors holds nothing else; "
             "have get_extra_state return one"
         )
+
+
+def check_sound(model: nn.Module, label: str) -> None:
+    """Raise Mismatch for a network that cannot be trained as a matter of form, naming what is odd.
+
+    Its tensors are to be dense ones with values, its parameters real numbers, of which a
+    `state_dict` has the same names, and their gradients dense.
+    """
+    state = model.state_dict()
+    named = dict(model.named_parameters())
+    for name, tensor in {**named, **dict(model.named_buffers())}.items():
+        if is_lazy(tensor) or tensor.is_meta:
+            raise Mismatch(f"{label}: {name!r} has no values yet; have it built with some")
+        if tensor.layout is not torch.strided or tensor.is_nested:
+            raise Mismatch(f"{label}: {name!r} is {tensor.layout}; tensors must be dense")
+    if odd := [name for name, tensor in named.items() if tensor.is_complex()]:
+        raise Mismatch(f"{label}: {some(odd)} hold complex numbers; weights must be real")
+    if odd := [name for name, tensor in named.items() if not tensor.numel()]:
+        raise Mismatch(f"{label}: {some(odd)} are empty; leave such layers out")
+    if odd := [name for name in named if name not in state]:
+        raise Mismatch(f"{label}: its state_dict has another name for {some(odd)}; keep the names")
+    if odd := [name for name, each in model.named_modules() if getattr(each, "sparse", 0) is True]:
+        raise Mismatch(f"{label}: {some(odd)} give sparse gradients; build with sparse=False")
 
 
 def is_unfinished(model: nn.Module) -> bool:

@@ -254,6 +254,11 @@ def own_rounds(scorer: Callable[..., Any]) -> int:
     return int(getattr(scorer, "rounds", 1))
 
 
+def decides(scorer: Callable[..., Any]) -> bool:
+    """Whether a scorer says by itself what stays; see `types.decisive`."""
+    return bool(getattr(scorer, "decisive", False))
+
+
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(function, eval_str=True).parameters

@@ -48,7 +48,7 @@ AVERAGE = Role("of a moving average of the weights", counts=False)
 STATISTIC = Role("running statistics", counts=False)
 SCALE = Role("scales of quantised weights", counts=False)
 MASK = Role("masks", counts=False)
-WHOLE_NUMBERS = Role("whole numbers", counts=False)
+NO_FLOATS = Role("of types that are no floats of two bytes or more", counts=False)
 
 SMALL_FLOATS = {"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
 """With scales of their own, one for each tensor or block: magnitudes of two do not compare. They
@@ -99,6 +99,10 @@ def roles_of(file: TensorFile) -> dict[str, Role]:
     (safetensors keeps one of tied tensors, and writes down the others' names as `name: kept`), or
     both are there and equal.
     """
+    return file.once(_roles_of)
+
+
+def _roles_of(file: TensorFile) -> dict[str, Role]:
     found = roles(file.forms)
     if file.meta is not None:
         listed = set(file.meta.get("prunable") or ())
@@ -136,7 +140,7 @@ def _role(name: str, tensors: Mapping[str, Form], averaged: bool = True) -> Role
     if own.dtype not in FLOATS:
         packed = len(own.shape) > 1 and (own.dtype in {"I8", "U8"} or "F" in own.dtype)
         is_weight = own.dtype != "BOOL" and (packed or "weight" in name)
-        return Role(own.dtype) if is_weight else WHOLE_NUMBERS
+        return Role(own.dtype) if is_weight else NO_FLOATS
     return _by_shape(name, tensors)
 
 

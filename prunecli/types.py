@@ -26,7 +26,7 @@ Params: TypeAlias = dict[str, Tensor]
 
 def form(given: Any) -> str:
     """'float32 [10, 3, 28, 28]', for messages; of what is no tensor the name of its type."""
-    if not isinstance(given, Tensor):
+    if not isinstance(given, Tensor) or given.is_nested:
         return type(given).__name__
     return f"{str(given.dtype).removeprefix('torch.')} {list(given.shape)}"
 

@@ -21,7 +21,8 @@ from prunecli.errors import BadInput, Mismatch
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.masks import prunable
 from prunecli.modules import fill
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps._network import load_model
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation

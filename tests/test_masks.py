@@ -1,9 +1,11 @@
 import math
+import warnings
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import prune
 
 from prunecli import masks
 from prunecli.errors import BadUsage, Mismatch
@@ -128,3 +130,22 @@ def test_own_checkpoints_say_what_is_prunable(tmp_path):
     write_artifact(path, "checkpoint", {"fc.weight": torch.ones(2), "a": torch.ones(2)}, meta)
     assert masks.chosen(TensorFile(path)) == ["fc.weight", "a"]
     assert masks.chosen(TensorFile(path), exclude_classifier=True) == ["a"]
+
+
+class _Pair(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.rnn = nn.LSTM(3, width, bidirectional=True, proj_size=2)
+        self.head = nn.Linear(4, 2)
+        self.head.weight_scale = nn.Parameter(torch.ones(2, 4))
+
+
+def test_of_a_layer_its_weights_alone_are_prunable():
+    """Not what else begins with `weight`, as the parts of a weight norm do."""
+    ends = [f"{name}_l0{way}" for way in ("", "_reverse") for name in ("ih", "hh", "hr")]
+    assert set(masks.prunable(_Pair(5))) == {"head.weight", *(f"rnn.weight_{end}" for end in ends)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        normed = nn.utils.weight_norm(nn.Linear(4, 3)), nn.utils.spectral_norm(nn.Linear(4, 3))
+    pruned = prune.identity(nn.Linear(4, 3), "weight")
+    assert [list(masks.prunable(each)) for each in (*normed, pruned)] == [[], [], []]

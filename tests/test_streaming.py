@@ -15,7 +15,8 @@ from prunecli.batches import ImageBatches, ScoringBatches, split_off
 from prunecli.data import _trees
 from prunecli.data.folder import folder
 from prunecli.errors import BadInput
-from prunecli.steps._common import Common, Source, fingerprint
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source, fingerprint
 from prunecli.steps.score import Scoring, score
 from prunecli.steps.train import TrainOptions, train
 from prunecli.streaming import AHEAD, decoded

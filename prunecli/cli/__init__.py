@@ -57,6 +57,7 @@ def cli() -> None:
 
 SPINS = "1000"
 """As OpenMP has it itself where there are more threads than cores."""
+COMPLETES = {"_PRUNECLI_COMPLETE"}
 COMMANDS = (
     *(train, score, mask, apply, finetune, evaluate, report),
     *(run, recipe, list_names, inspect, verify),
@@ -120,6 +121,8 @@ def _run() -> int:
     except Terminated:
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and COMPLETES & os.environ.keys():
+            return int(error.code or 0)  # it was a shell that asked, and click has answered
         # Click puts another standard output there, and ends, if its reader is gone.
         if isinstance(error, SystemExit) and sys.stdout is not stdout:
             raise BrokenPipeError from None

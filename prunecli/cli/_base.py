@@ -20,7 +20,8 @@ from prunecli.shortage import raise_shortage
 from prunecli.trust import trust
 
 if TYPE_CHECKING:
-    from prunecli.steps._common import Common, Source
+    from prunecli.steps._common import Common
+    from prunecli.steps._data import Source
     from prunecli.steps.score import Scoring
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -226,7 +227,7 @@ def scoring_reads(params: Mapping[str, Any]) -> list[str]:
 
 
 def source(params: Mapping[str, Any]) -> Source:
-    from prunecli.steps._common import Source
+    from prunecli.steps._data import Source
 
     return Source(params["dataset"], params["dataset_opt"], params["data_dir"], params["download"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -85,7 +86,9 @@ class Number(_Number):
         try:
             number = float(value)
         except (TypeError, ValueError):
-            self.fail(f"{value!r} is not a number{_written(str(value))}", param, ctx)
+            meant = _meant(str(value))
+            hint = f"; write {meant:g}" if self.low <= meant <= self.high else ""
+            self.fail(f"{value!r} is not a number{hint}", param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number", param, ctx)
         low_ok = number >= self.low if self.ends[0] == "[" else number > self.low
@@ -98,14 +101,14 @@ class Number(_Number):
         return number
 
 
-def _written(text: str) -> str:
-    """'; write 0.5', for '50%' and '0,5'."""
-    bare = text.removesuffix("%").replace(",", ".", 1)
+def _meant(text: str) -> float:
+    """0.5, for '50%' and '0,5', and a thousand for '1,000'; NaN for what is no number."""
+    bare = text.removesuffix("%")
+    bare = re.sub(r",(\d{3})(?!\d)", r"\1", bare) if bare[:1] != "0" else bare
     try:
-        number = float(bare) / (100 if text.endswith("%") else 1)
+        return float(bare.replace(",", ".", 1)) / (100 if text.endswith("%") else 1)
     except ValueError:
-        return ""
-    return f"; write {number:g}"
+        return math.nan
 
 
 class KeyValue(_Pair):

@@ -144,7 +144,7 @@ def pattern_asked(params: Mapping[str, Any]) -> Pattern | None:
 def _decides(params: Mapping[str, Any]) -> bool:
     """Whether the method says by itself what stays."""
     method = params["method"]
-    return bool(method) and getattr(registry.find("scorers", method), "decisive", False)
+    return bool(method) and registry.decides(registry.find("scorers", method))
 
 
 def density_asked(params: Mapping[str, Any]) -> float | None:

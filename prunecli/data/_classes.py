@@ -17,8 +17,8 @@ EXTENSIONS = (
     ".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
     ".pnm", ".ppm", ".tif", ".tiff", ".webp", *((".avif",) if AVIF else ()),
 )  # fmt: skip
-JUNK = ("__MACOSX",)
-"""What a Mac puts beside the folders that it packs."""
+JUNK = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+"""What a Mac puts beside the folders that it packs, and a NAS, Windows and Linux into theirs."""
 
 
 @dataclass

@@ -22,12 +22,11 @@ from torch import Tensor
 from prunecli.errors import BadInput, BadOutput, printable, reason
 from prunecli.files.header import strict_json
 from prunecli.files.reading import Identity, chunks, read_bytes
-from prunecli.files.tensors import DTYPES
+from prunecli.files.tensors import CODES
 from prunecli.parts import Made
 from prunecli.shortage import raise_shortage
 
 MADE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-DTYPE_CODE = {dtype: code for code, dtype in DTYPES.items()}
 FRESH: set[Path] = set()
 """Outputs that are claimed and were not there then; see `claims`."""
 FOLDERS: dict[Path, tuple[int, int]] = {}
@@ -90,7 +89,7 @@ def _entry(tensor: Tensor | Made) -> tuple[str, list[int], int, int]:
         code, size = tensor.packed
         return code, list(tensor.shape), 0, size
     item = tensor.dtype.itemsize
-    return DTYPE_CODE[tensor.dtype], list(tensor.shape), item, item * tensor.numel()
+    return CODES[tensor.dtype], list(tensor.shape), item, item * tensor.numel()
 
 
 def bytes_of(tensor: Tensor | Made) -> Iterator[memoryview]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from typing import NamedTuple
 
 LOOKED_AT = 512
 """Bytes that are enough to tell."""
 MIN_TEXT = 8
-"""Characters; fewer may be anything."""
+"""Characters of a longer file; fewer may be the length of a header."""
 ENTRY = re.compile(rb"(?s)PK\x03\x04.{22}(..)..(.*)")
 """The first file in a zip: the length of its name, and what begins with that name."""
 HTML = re.compile(rb"(?i)<(!doctype html|html|head|body|!--)")
@@ -38,6 +38,10 @@ NUMPY = (
 HDF5 = (
     "it is an HDF5 file (Keras); save the weights of the PyTorch network with "
     "safetensors.torch.save_file"
+)
+TORCHSCRIPT = (
+    "it is a TorchScript module, which is code; write its weights with "
+    "safetensors.torch.save_file(torch.jit.load('IN.pt').state_dict(), 'OUT.safetensors')"
 )
 UNPACK = "unpack it, and give the safetensors file that is in it"
 OTHER = "prunecli reads safetensors; export the weights of the PyTorch network as such"
@@ -97,6 +101,8 @@ def _zip(head: bytes) -> str | None:
         return "it is an archive of NumPy arrays (.npz); " + NUMPY.format(load)
     if name.endswith((b"/data.pkl", b"/.format_version", b"/byteorder", b"/version")):
         return PICKLE_HELP
+    if b"/code/" in name or name.endswith(b"/data/0"):
+        return TORCHSCRIPT
     if b".keras" in head or name == b"metadata.json":
         return HDF5.replace("an HDF5", "a Keras")
     return f"it is a zip archive; {UNPACK}"
@@ -136,4 +142,5 @@ def text_of(head: bytes) -> str:
     except UnicodeDecodeError:
         return ""
     plain = all(c.isprintable() or c in "\t\r\n\f" for c in text)
-    return text if plain and len(text) >= MIN_TEXT else ""
+    marked = head.startswith((BOM_UTF8, BOM_UTF16_LE, BOM_UTF16_BE))
+    return text if plain and (marked or len(text) >= MIN_TEXT or len(head) < 8) else ""

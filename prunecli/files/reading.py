@@ -26,7 +26,7 @@ KINDS = {
     stat.S_IFBLK: "a device",
 }
 _FIELDS = attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
-HUB = re.compile(r"[\w.-]+/[\w.-]+(?<!\.safetensors)(?<!\.json)(?<!\.yaml)(?<!\.csv)")
+HUB = re.compile(r"[\w.-]+/(?![\w.-]*\.(safetensors|json|ya?ml|csv|pt|pth|bin|ckpt|npz)$)[\w.-]+")
 CHANGED = "{}: it was changed, or replaced, while it was in use; try again"
 
 

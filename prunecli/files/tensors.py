@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ DTYPES = {
     "F8_E8M0": torch.float8_e8m0fnu, "C64": torch.complex64,
 }  # fmt: skip
 CODES = {dtype: code for code, dtype in DTYPES.items()}
+T = TypeVar("T")
 INDEX_END = ".safetensors.index.json"
 """Diffusers' indexes are called after what they are of."""
 MAX_INDEX = 100_000_000
@@ -69,6 +70,7 @@ class TensorFile(Mapping[str, Tensor]):
         self._stored: dict[str, Path] = {}
         self._hashing: Callable[[], str] | None = None
         self._equal: dict[tuple[str, str], bool] = {}
+        self._said: dict[Callable[[TensorFile], Any], Any] = {}
         for shard, header in self.shards.items():
             for name in header.entries:
                 if name in self._stored:
@@ -162,6 +164,13 @@ class TensorFile(Mapping[str, Tensor]):
     @cached_property
     def forms(self) -> dict[str, Form]:
         return {name: Form(self.entry(name).dtype, self.entry(name).shape) for name in self}
+
+    def once(self, ask: Callable[[TensorFile], T]) -> T:
+        """What `ask` says of this file, which does not change; asked the first time alone."""
+        if ask not in self._said:
+            self._said[ask] = ask(self)
+        said: T = self._said[ask]
+        return said
 
     def hash_ahead(self) -> None:
         """Begin to find `sha256`, which takes long for a large file, beside other work."""

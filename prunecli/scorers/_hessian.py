@@ -101,6 +101,8 @@ def hutchinson(
 
 def _error(total: list[Tensor], weights: Sequence[Tensor], squares: float, done: int) -> float:
     """The relative standard error of a mean, from its sum and the sum of the squares."""
+    if done < 2:
+        return math.inf  # one probe does not tell how others would differ
     if not squares:
         return 0.0
     mean = _square(total, weights) / done**2

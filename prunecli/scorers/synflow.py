@@ -110,7 +110,7 @@ class _Magnitudes(Flow):
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        return self._in_range(n, value) if n in self.weights else value
+        return self._in_range(value) if n in self.weights else value
 
     def as_is(self, call: fx.Node) -> Any:
         if call in self.straight:
@@ -143,7 +143,7 @@ class _Magnitudes(Flow):
         args, kwargs = (fx.node.map_arg(arg, larger) for arg in (call.args, call.kwargs))
         return _amounts(getattr(self, call.op)(call.target, args, kwargs))
 
-    def _in_range(self, call: fx.Node, value: Tensor) -> Tensor:
+    def _in_range(self, value: Tensor) -> Tensor:
         """A layer's output; if it leaves a float's range behind, in a unit for all amounts, anew.
 
         Every score is a share of R, so no unit matters as long as all have the same.

@@ -9,8 +9,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from prunecli.errors import Mismatch, some
-from prunecli.masks import prunable
-from prunecli.steps._weights import load_weights
+from prunecli.masks import classifier
+from prunecli.steps._weights import check_names, forms_of, load_weights
 from prunecli.types import Progress
 
 Head = Literal["kept", "fitting", "new"]
@@ -35,9 +35,10 @@ def adopt(
     """Load weights once they are `fitted`, and say what was done. Raises Mismatch."""
     tensors, notes = fitted(model, given, label, prefix=prefix, head=head)
     try:
-        load_weights(model, tensors, label)
+        check_names(model, forms_of(tensors), label)
     except Mismatch as error:
         raise Mismatch(f"{error}; {MEND}") from None
+    load_weights(model, tensors, label)
     for note in notes:
         progress.say(f"{label}: {note}")
 
@@ -61,7 +62,9 @@ def fitted(
     own = model.state_dict()
     notes: list[str] = []
     found = _under(given, prefix, label, notes) if prefix is not None else dict(given)
-    found = {_unwrapped(name): tensor for name, tensor in found.items()}
+    if wrapped := sorted({part for name in found for part in name.split(".")} & WRAPPERS):
+        notes.append(f"{some(wrapped)} is taken out of the names")
+        found = {_unwrapped(name): tensor for name, tensor in found.items()}
     if prefix is None and (common := _prefix(own, found, label)):
         notes.append(f"{common!r} is taken away from the names")
         found = {name.removeprefix(common): tensor for name, tensor in found.items()}
@@ -136,8 +139,8 @@ def _with_head(
     notes: list[str],
 ) -> None:
     """Put the network's own last layer into what was found, if it is to start anew."""
-    layer = next(reversed(prunable(model)), "").removesuffix(".weight")
-    parts = [name for name in (f"{layer}.weight", f"{layer}.bias") if name in own]
+    layer = (classifier(model) or "").removesuffix("weight").removesuffix(".")
+    parts = [name for name in own if name.rpartition(".")[0] == layer] if layer else []
     odd = [n for n in own if n not in found or found[n].shape != own[n].shape]
     others = bool(set(odd) - set(parts))
     if head == "kept":
@@ -148,6 +151,8 @@ def _with_head(
                 "start that anew with --new-head"
             )
         return
+    if head == "new" and own and not parts:
+        raise Mismatch(f"{label}: the network has no linear layer that could start anew")
     if parts and (head == "new" or (odd and not others)):
         notes.append(f"{layer!r} starts anew, for the data's own classes")
         found |= {name: own[name] for name in parts}

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,15 +16,14 @@ from torch import nn
 import prunecli
 from prunecli import registry
 from prunecli.collapse import diagnosis
-from prunecli.errors import BadInput, BadUsage, Mismatch, PruneError, some
-from prunecli.files.artifacts import MaskFile, canonical, check_mask_fits
+from prunecli.errors import BadInput, Mismatch, PruneError, some
+from prunecli.files.artifacts import MaskFile, check_mask_fits
 from prunecli.files.tensors import DTYPES, TensorFile
 from prunecli.masks import kept_counts, prunable, prunable_names
 from prunecli.parts import Parted, held, parted
 from prunecli.roles import ALL_OI, Layouts
 from prunecli.seeds import derive_seed
 from prunecli.shortage import raise_shortage
-from prunecli.steps._data import loaded
 from prunecli.steps._network import (
     UNFIT,
     at_hand,
@@ -37,10 +33,8 @@ from prunecli.steps._network import (
     most_values,
     on_meta,
 )
-from prunecli.types import Images, Mask, Progress, Stream
-
-ZEROS = DTYPES.keys() - {"F8_E8M0"}
-"""Types whose values are read one by one, and may be zero."""
+from prunecli.types import Mask, Progress
+from prunecli.zeros import SIGNED, UNSIGNED
 
 
 @dataclass(frozen=True)
@@ -56,60 +50,6 @@ class Common:
     progress: Progress = field(default_factory=Progress)
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a data set comes from. A missing name means the checkpoint's own."""
-
-    dataset: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    data_dir: Path = Path("data")
-    download: bool = False
-
-    def resolved(self, meta: Mapping[str, Any] | None) -> Source:
-        """With the checkpoint's data set where none was named, and options of their types.
-
-        Without a checkpoint (`meta` is None), the data set is `digits`.
-        """
-        name, given = self.dataset, dict(self.options)
-        own: Mapping[str, Any] = {"name": "digits"} if meta is None else meta.get("dataset") or {}
-        if name is None:
-            name, given = own.get("name"), own.get("options", {}) | given
-            if name is None:
-                raise BadUsage("which data set? name it with --dataset")
-        return Source(name, registry.bind("data", name, given), self.data_dir, self.download)
-
-    def load(
-        self,
-        split: str,
-        meta: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
-    ) -> Images:
-        """A split of the resolved source; it must fit the checkpoint with this `meta`, if given.
-
-        `progress` is told what whoever uses the images should know of them.
-        """
-        assert self.dataset is not None, "resolve the source first"
-        options, here = canonical(self.options), Path.cwd()
-        images = _images(self.dataset, options, self.data_dir, here, self.download, split)
-        if meta is not None:
-            check_data_fits(meta, images)
-        if progress is not None:
-            for note in images.notes:
-                progress.warn(note)
-        return images
-
-
-@lru_cache(maxsize=4)
-def _images(
-    dataset: str, options: str, data_dir: Path, here: Path, download: bool, split: str
-) -> Images:
-    """Kept for the next job of this process, since decoding and checking take seconds.
-
-    `here` is what a relative folder starts from.
-    """
-    return loaded(dataset, data_dir, split, download, json.loads(options))
-
-
 @cache
 def versions() -> dict[str, str]:
     """Of what computes; asked of the installation, since importing torchvision takes long."""
@@ -118,46 +58,6 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         **{name: version(name) for name in ("numpy", "torchvision")},
     }
-
-
-def check_data_fits(meta: Mapping[str, Any], data: Images) -> None:
-    """Raise Mismatch unless a checkpoint's network was built for images and classes like these."""
-    own, classes = tuple(meta["model"]["input_shape"]), meta["model"]["classes"]
-    names = meta.get("classes")
-    if (own, classes) != (data.input_shape, len(data.classes)):
-        raise Mismatch(
-            f"the network takes {'x'.join(map(str, own))} images of {classes} classes, but the "
-            f"data has {'x'.join(map(str, data.input_shape))} images of {len(data.classes)} classes"
-            + (f": {_differ(names, data.classes)}" if names and names != data.classes else "")
-        )
-    if names and names != data.classes:
-        raise Mismatch(f"the data's classes are not the network's: {_differ(names, data.classes)}")
-
-
-def _differ(names: list[str], others: list[str]) -> str:
-    """Which classes the network has that the data lack, and the other way round."""
-    less, more = ([x for x in a if x not in b] for a, b in ((names, others), (others, names)))
-    parts = [f"there is no {some(less)}"] * bool(less) + [f"{some(more)} are new"] * bool(more)
-    return " and ".join(parts) or f"they come in another order, {some(others)}"
-
-
-@lru_cache(maxsize=4)
-def fingerprint(data: Images) -> str:
-    """The hash of all that a data set is: the same however it is stored.
-
-    Of streamed images it is that of their files' names and contents, as they were hashed.
-    """
-    norm = [[float(number) for number in numbers] for numbers in (data.mean, data.std)]
-    said = [list(map(str, data.classes)), norm, data.pad, data.flip, list(data.images.shape)]
-    digest = hashlib.sha256(json.dumps(said).encode())
-    if isinstance(data.images, Stream):
-        digest.update(data.images.how.encode())
-        for path, _, sha256 in data.images.files:
-            digest.update(os.fsencode(f"{path.parent.name}/{path.name}\0{sha256}\0"))
-    else:
-        digest.update(data.images.numpy().data)
-    digest.update(data.labels.numpy().data)
-    return digest.hexdigest()
 
 
 def open_mask(path: Path, checkpoint: TensorFile) -> tuple[Mask, TensorFile]:
@@ -177,7 +77,9 @@ def fitting_mask(path: Path, checkpoint: TensorFile) -> MaskFile:
         what = f"no weight of {some(empty)}" if empty else "no weight"
         raise BadInput(f"{mask.file.label}: it masks {what}; make the mask again")
     check_mask_fits(mask.shapes, checkpoint.shapes, mask.file.label, checkpoint.label)
-    if odd := [n for n in mask.shapes if checkpoint.entry(n).dtype not in ZEROS]:
+    if odd := [
+        n for n in mask.shapes if DTYPES.get(checkpoint.entry(n).dtype) not in SIGNED | UNSIGNED
+    ]:
         what = f"it masks {odd[0]!r}, which is {checkpoint.entry(odd[0]).dtype} in"
         raise Mismatch(f"{mask.file.label}: {what} {checkpoint.label}: it cannot be made zero")
     if (checkpoint.meta or {}).get("model"):

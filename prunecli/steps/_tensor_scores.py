@@ -19,6 +19,7 @@ from prunecli.files.tensors import TensorFile
 from prunecli.machine import cores
 from prunecli.masks import all_finite
 from prunecli.parts import PART, Parted, one_thread
+from prunecli.types import form
 
 REMEMBERED = 1 << 26
 """Scores, of 4 bytes each."""
@@ -55,10 +56,14 @@ class TensorScores:
         return pruned_before(scores, self.before, name, size)
 
     def _weights(self, name: str, size: int) -> Iterator[Tensor]:
-        """In float32, with what the earlier mask removed zero. A masked NaN is gone."""
+        """In float32, with what the earlier mask removed zero. A masked NaN is gone.
+
+        Who decides by what is exactly zero sees doubles as they are: some would become zero.
+        """
+        wide = registry.decides(self.scorer)
         given = self.file.parts(name, size)
         for part in pruned_before(given, self.before, name, size, 0.0):
-            weights = part.float()
+            weights = part if wide and part.itemsize > 4 else part.float()
             if not all_finite(weights):
                 what = "values beyond the range of float32, in which weights are scored"
                 what = what if all_finite(part) else "NaN or infinity"
@@ -102,10 +107,9 @@ class TensorScores:
 
 def check_form(score: Any, shape: torch.Size, name: str, scorer: Callable[..., Any]) -> None:
     """Raise Mismatch unless a scorer, maybe somebody's own, gave a score for each weight."""
-    if not isinstance(score, Tensor) or score.shape != shape:
-        found = list(score.shape) if isinstance(score, Tensor) else type(score).__name__
+    if not isinstance(score, Tensor) or score.shape != shape or score.is_complex():
         method = getattr(scorer, "func", scorer)
         raise Mismatch(
             f"the method {getattr(method, '__name__', method)!r} gives scores of {name!r} that are "
-            f"{found}, not {list(shape)}"
+            f"{form(score)}, not real numbers {list(shape)}"
         )

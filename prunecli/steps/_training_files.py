@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from prunecli import coverage
 from prunecli.errors import BadInput, Mismatch, NotFinite
@@ -25,7 +26,15 @@ from prunecli.files.digest import file_sha256
 from prunecli.files.meta import STATE, differences, fits
 from prunecli.files.reading import read_bytes
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import aligned, all_finite, apply_, classifier, kept_counts
+from prunecli.masks import (
+    aligned,
+    all_finite,
+    apply_,
+    classifier,
+    is_transposed,
+    kept_counts,
+    prunable,
+)
 from prunecli.shortage import raise_shortage
 from prunecli.steps._common import collapse_facts, density_facts, versions
 from prunecli.steps._names import beside
@@ -157,6 +166,7 @@ class TrainingFiles:
             "normalisation": {"mean": data.mean, "std": data.std},
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "prunable": list(params),
+            **_layouts(model),
             "classifier": classifier(model),
             "density": density_facts(everything),
             "history": self.state.history,
@@ -201,6 +211,12 @@ class TrainingFiles:
         part, _ = files.parts[path]
         epochs = self.facts["settings"]["epochs"]
         return {"mask": lineage | {"sha256": file_sha256(part), "epochs": epochs}}
+
+
+def _layouts(model: nn.Module) -> dict[str, Any]:
+    """Of the weights that are not [outputs, inputs], if there are any; see `roles.layout`."""
+    io = [name for name in prunable(model) if is_transposed(model, name)]
+    return {"layouts": dict.fromkeys(io, "io")} if io else {}
 
 
 def _log(history: list[dict[str, Any]]) -> str:

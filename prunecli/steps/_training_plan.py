@@ -12,18 +12,12 @@ import torch
 
 from prunecli import registry
 from prunecli.device import pick_device, pick_precision
-from prunecli.errors import BadOutput, BadUsage, printable
+from prunecli.errors import BadOutput, BadUsage, Mismatch, printable
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.claims import check_output, settle_before
 from prunecli.files.tensors import TensorFile
-from prunecli.steps._common import (
-    Common,
-    Source,
-    check_data_fits,
-    fingerprint,
-    mask_lineage,
-    open_mask,
-)
+from prunecli.steps._common import Common, mask_lineage, open_mask
+from prunecli.steps._data import Source, check_data_fits, fingerprint
 from prunecli.steps._names import sibling, stem
 from prunecli.steps._network import NO_MODEL, check_described
 from prunecli.steps._pretrained import has_pretrained
@@ -259,7 +253,11 @@ def _model_facts(plan: Plan, data: Images) -> dict[str, Any]:
             "classes": len(data.classes),
         }
     assert plan.parent is not None and plan.parent.meta is not None, "checked in `prepared`"
-    check_data_fits(plan.parent.meta, data)
+    try:
+        check_data_fits(plan.parent.meta, data)
+    except Mismatch as error:
+        mend = "--model NAME --new-head takes its weights up, with a last layer for these"
+        raise Mismatch(f"{error}; {mend}") from None
     return _described(options, plan.parent.meta)
 
 

@@ -30,12 +30,16 @@ def read_weights(checkpoint: TensorFile) -> dict[str, Tensor]:
     return read_state_dict(checkpoint)
 
 
+def forms_of(tensors: Mapping[str, Tensor]) -> dict[str, Form]:
+    return {name: Form.of(tensor) for name, tensor in tensors.items()}
+
+
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
     """Load a state_dict. Raises Mismatch as `check_weights` does, or NotFinite.
 
     A tensor that the network has under several names needs to be there under one of them.
     """
-    check_weights(model, {name: Form.of(tensor) for name, tensor in tensors.items()}, label)
+    check_weights(model, forms_of(tensors), label)
     found = dict(tensors)
     for group in _shared(model):
         first, *others = [name for name in group if name in found]
@@ -50,6 +54,14 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) ->
 
 def check_weights(model: nn.Module, given: Forms, label: str) -> None:
     """Raise Mismatch unless these are the network's tensors, by name, shape and kind of number."""
+    check_names(model, given, label)
+    if odd := _other_kinds(model, given):
+        more = f" (and so it is with {some(odd[1:])})" if odd[1:] else ""
+        raise Mismatch(f"{label}: {odd[0]!r} is {_misfit(model, given, odd[0])}{more}")
+
+
+def check_names(model: nn.Module, given: Forms, label: str) -> None:
+    """Raise Mismatch unless these are the network's tensors, by name and shape."""
     check_storable(model, label)
     own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     there = {n for group in _shared(model) if any(n in given for n in group) for n in group}
@@ -62,9 +74,6 @@ def check_weights(model: nn.Module, given: Forms, label: str) -> None:
         faults.append(f"{name!r} is {list(given[name].shape)}, not {list(own[name])}")
     if faults:
         raise Mismatch(f"{label}: its tensors are not this network's: {'; '.join(faults)}")
-    if odd := _other_kinds(model, given):
-        more = f" (and so it is with {some(odd[1:])})" if odd[1:] else ""
-        raise Mismatch(f"{label}: {odd[0]!r} is {_misfit(model, given, odd[0])}{more}")
 
 
 def _check_range(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:

@@ -19,15 +19,8 @@ from prunecli.files.claims import check_output, claimed
 from prunecli.files.tensors import TensorFile
 from prunecli.flops import count_flops, sparse_flops
 from prunecli.masks import apply_, prunable
-from prunecli.steps._common import (
-    Common,
-    Source,
-    kept_bits,
-    left_over,
-    mask_lineage,
-    open_mask,
-    versions,
-)
+from prunecli.steps._common import Common, kept_bits, left_over, mask_lineage, open_mask, versions
+from prunecli.steps._data import Source
 from prunecli.steps._names import sibling, stem
 from prunecli.steps._network import load_model
 from prunecli.steps._zeros import warn_of_zeros

@@ -13,7 +13,8 @@ from prunecli.files.digest import file_sha256
 from prunecli.files.reading import Identity
 from prunecli.files.tensors import INDEX_END, TensorFile
 from prunecli.shortage import raise_shortage
-from prunecli.steps._common import Source, fingerprint, versions
+from prunecli.steps._common import versions
+from prunecli.steps._data import Source, fingerprint
 
 NOT_CONTENT = {
     "output", "force", "wait", "dry_run", "json", "quiet", "verbose", "resume", "data_dir",

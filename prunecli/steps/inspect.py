@@ -33,6 +33,7 @@ def inspect(path: Path) -> dict[str, Any]:
         | (values_of(file, name, layouts.get(name, "oi")) if names is not None else {})
         for name in file
     ]
+    told = (file.meta or {}).get("left_whole")
     if kind == "mask":
         tensors = _masked(path)
     return {
@@ -40,7 +41,7 @@ def inspect(path: Path) -> dict[str, Any]:
         "sha256": file.sha256,
         "parameters": sum(math.prod(tensor["shape"]) for tensor in tensors),
         "prunable": names,
-        "left_whole": coverage.of_file(file, names) if names is not None else None,
+        "left_whole": told if names is None else coverage.of_file(file, names),
         "zeros": _zeros(tensors, names or ()),
         "pairs": sorted(file.pairs),
         "tensors": tensors,

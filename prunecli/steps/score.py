@@ -26,7 +26,8 @@ from prunecli.modules import theirs
 from prunecli.parts import Held, Made, Parted, held
 from prunecli.roles import layouts_of
 from prunecli.seeds import derive_seed
-from prunecli.steps._common import Common, Source, fitting_mask, options_with_seed, versions
+from prunecli.steps._common import Common, fitting_mask, options_with_seed, versions
+from prunecli.steps._data import Source
 from prunecli.steps._names import sibling, stem
 from prunecli.steps._network import load_model
 from prunecli.steps._tensor_scores import TensorScores, check_form
@@ -124,7 +125,7 @@ class Scored:
         self.function = registry.find("scorers", self.method)
         self.seed = common.seed if common.seed is not None else (file.meta or {}).get("seed") or 0
         self.device = pick_device(common.device)
-        self.decides = bool(getattr(self.function, "decisive", False))
+        self.decides = registry.decides(self.function)
         """By itself what stays; see `types.decisive`."""
         self.needs_model = registry.takes_model(self.function)
         if self.needs_model:

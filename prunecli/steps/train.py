@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from prunecli import registry
 from prunecli.batches import ImageBatches
 from prunecli.device import place
-from prunecli.errors import BadEnvironment
+from prunecli.errors import BadEnvironment, NotFinite, some
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.digest import file_sha256
 from prunecli.files.tensors import TensorFile
 from prunecli.interrupts import deferred_interrupts
-from prunecli.masks import prunable
+from prunecli.masks import all_finite, prunable
+from prunecli.modules import check_sound
 from prunecli.pruners._fixed import Fixed
 from prunecli.seeds import derive_seed
 from prunecli.steps._adoption import Head, adopt
-from prunecli.steps._common import Common, check_data_fits, fingerprint, versions
+from prunecli.steps._common import Common, versions
 from prunecli.steps._course import TrainingSet, build_pruner
+from prunecli.steps._data import check_data_fits, fingerprint
 from prunecli.steps._network import build_model, check_maskable, check_trainable
 from prunecli.steps._pretrained import pretrained
 from prunecli.steps._training_files import TrainingFiles, state_beside
@@ -89,6 +92,7 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
     if published is not None:
         head: Head = "new" if plan.options.new_head else "fitting"
         adopt(model, published.tensors, published.name, common.progress, head=head)
+    check_sound(model, f"model {facts['model']['name']!r}")
     place(model, plan.device)
     check_trainable(model, facts["model"])
     images = TrainingSet(data, plan.device, plan.seed)
@@ -118,11 +122,21 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
 def _load(model: nn.Module, start: TensorFile, options: TrainOptions, common: Common) -> None:
     """Load a checkpoint; one that is not prunecli's, or where it is asked for, `adopt`ed."""
     tensors = read_weights(start)
+    for name, tensor in tensors.items() if options.mask is None else ():  # or it may be masked
+        if not all_finite(tensor):
+            raise NotFinite(
+                f"{start.label}: {name!r} holds NaN or infinity; train from other weights"
+            )
     if (start.meta or {}).get("model") and not options.adapts:
         load_weights(model, tensors, start.label)
         return
     head: Head = "new" if options.new_head else "kept"
     adopt(model, tensors, start.label, common.progress, prefix=options.strip_prefix, head=head)
+
+
+def _check_finite(tensors: Mapping[str, Tensor], label: str) -> None:
+    if odd := [name for name, tensor in tensors.items() if not all_finite(tensor)]:
+        raise NotFinite(f"{label}: {some(odd)} hold NaN or infinity; begin with other weights")
 
 
 def _test_data(plan: Plan, common: Common) -> Images:

@@ -1,5 +1,6 @@
 """What a shell offers on TAB, and that it is quick: nothing is imported for it."""
 
+import os
 import subprocess
 import sys
 
@@ -62,3 +63,13 @@ def test_nothing_that_takes_long_is_imported_for_it(line):
     count, torch = ended.stdout.split()
     assert int(count) > 0
     assert torch == "False"
+
+
+@pytest.mark.parametrize("asked", ["bash_complete", "bash_source"])
+def test_the_shell_is_answered_and_nothing_else_is_said(asked):
+    code = "import sys; sys.argv = ['prunecli']; from prunecli.cli import main; main()"
+    words = {"COMP_WORDS": "prunecli score --method la", "COMP_CWORD": "3"}
+    told = {**os.environ, **words, "_PRUNECLI_COMPLETE": asked}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=told)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ("plain,lamp" if asked == "bash_complete" else "complete -") in ended.stdout

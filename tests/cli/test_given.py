@@ -14,7 +14,7 @@ from prunecli.cli import _steps
 from prunecli.cli._steps import check, do, inputs
 from prunecli.errors import PruneError
 from prunecli.recipe.plan import Job
-from prunecli.steps import _common
+from prunecli.steps import _data
 from prunecli.types import Progress
 
 pytestmark = pytest.mark.fault(32)
@@ -119,7 +119,7 @@ def test_data_that_are_others_by_now(due, stream):
               epochs=0, eval_epochs=False)  # fmt: skip
     done(job)
     draw(20)
-    _common._images.cache_clear()  # as in a worker that has not read them yet
+    _data._images.cache_clear()  # as in a worker that has not read them yet
     with pytest.raises(PruneError, match="'data' changed while the study ran"):
         do(job, Progress())
 

@@ -12,7 +12,7 @@ from torchvision import datasets
 
 from prunecli import registry
 from prunecli.errors import BadEnvironment
-from prunecli.steps._common import fingerprint
+from prunecli.steps._data import fingerprint
 
 
 def load(name, root, split="train", **options):

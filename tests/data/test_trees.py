@@ -14,7 +14,7 @@ from prunecli.data import _trees
 from prunecli.data._contents import contents
 from prunecli.errors import BadEnvironment, BadInput, BadUsage
 from prunecli.files import digest, reading
-from prunecli.steps._common import _images, fingerprint
+from prunecli.steps._data import _images, fingerprint
 
 
 def make_tree(root, classes=("b", "a"), size=(8, 8), colour=True):

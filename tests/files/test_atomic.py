@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from prunecli.errors import BadOutput, BadUsage
 from prunecli.files import atomic
-from prunecli.files.atomic import DTYPE_CODE, write_bytes, write_tensors
+from prunecli.files.atomic import write_bytes, write_tensors
 from prunecli.files.claims import check_output, claimed
-from prunecli.files.tensors import TensorFile
+from prunecli.files.tensors import CODES, TensorFile
 
 DELAYS = [random.Random(seed).uniform(0, 0.03) for seed in range(58)]
 MANY = [pytest.param(delay, marks=pytest.mark.slow) for delay in DELAYS[8:]]
@@ -72,7 +72,7 @@ def test_the_bytes_are_known_exactly(path):
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (5,), (), (0,), (2, 0, 3)], ids=str)
-@pytest.mark.parametrize("dtype", DTYPE_CODE, ids=str)
+@pytest.mark.parametrize("dtype", CODES, ids=str)
 def test_every_dtype_and_shape_comes_back_bit_for_bit(path, dtype, shape):
     size = torch.empty((), dtype=dtype).element_size()
     count = torch.Size(shape).numel()

@@ -24,7 +24,8 @@ from prunecli.cli.inspect import _lines
 from prunecli.errors import PruneError
 from prunecli.files import atomic
 from prunecli.files.header import INDEX
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.inspect import inspect

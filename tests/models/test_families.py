@@ -12,7 +12,8 @@ from prunecli.device import place
 from prunecli.errors import Mismatch
 from prunecli.files.artifacts import open_artifact
 from prunecli.masks import prunable
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps._network import load_model
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation

@@ -16,7 +16,8 @@ from prunecli.files.artifacts import open_artifact
 from prunecli.masks import classifier, prunable
 from prunecli.models import _torchvision
 from prunecli.steps._adoption import adopt
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps.train import TrainOptions, train
 from prunecli.types import Progress
 

@@ -9,8 +9,9 @@ from prunecli.batches import split_off
 from prunecli.errors import BadUsage
 from prunecli.masks import prunable
 from prunecli.pruners.gmp import gmp
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
 from prunecli.steps._course import TrainingSet
+from prunecli.steps._data import Source
 from prunecli.steps.train import TrainOptions, train
 from prunecli.types import Clock, Course, Images
 

@@ -14,7 +14,8 @@ from prunecli.data.digits import digits
 from prunecli.device import place
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.pruners._straight import StraightThrough
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps._network import load_model
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training import loop

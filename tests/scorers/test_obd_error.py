@@ -53,3 +53,8 @@ def test_probes_without_end_are_refused(monkeypatch):
 def test_an_error_that_cannot_be_is_refused(options):
     with pytest.raises(BadUsage, match="it is above 0, and of hessian=hutchinson"):
         obd(network(), Data(), **options)
+
+
+def test_one_probe_does_not_tell_its_error():
+    one, two = (flat(obd(network(), Data(), probes=n, error=1e9)) for n in (1, 2))
+    assert torch.equal(one, two)

@@ -2,7 +2,8 @@ import shutil
 
 import pytest
 
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps.train import TrainOptions, train
 
 

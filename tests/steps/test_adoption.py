@@ -67,7 +67,7 @@ def test_a_compiled_part_of_a_network_counts_as_that_part(weights):
     names = {name: name.replace("0.", "0._orig_mod.", 1) for name in weights}
     state, said = adopted({names[name]: tensor for name, tensor in weights.items()})
     assert same(state, weights)
-    assert said == []
+    assert said == ["F: '_orig_mod' is taken out of the names"]
 
 
 def test_names_under_several_prefixes_are_asked_about(weights):
@@ -163,7 +163,21 @@ def test_a_network_without_weights_to_prune_is_no_bug():
     model = nn.BatchNorm1d(2)
     with pytest.raises(Mismatch, match="it misses 'weight'"):
         adopt(model, {"x": torch.ones(1)}, "F", Listener())
-    adopt(model, nn.BatchNorm1d(2).state_dict(), "F", Listener(), head="new")
+    with pytest.raises(Mismatch, match="no linear layer that could start anew"):
+        adopt(model, nn.BatchNorm1d(2).state_dict(), "F", Listener(), head="new")
+
+
+def test_the_head_that_starts_anew_is_the_last_linear_layer_wherever_it_stands():
+    class HeadFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.rnn = nn.Linear(4, 2), nn.GRU(3, 4)
+
+    model, given = HeadFirst(), HeadFirst().state_dict()
+    own = model.head.weight.clone()
+    adopt(model, given, "F", Listener(), head="new")
+    assert torch.equal(model.head.weight, own)
+    assert torch.equal(model.rnn.weight_hh_l0, given["rnn.weight_hh_l0"])
 
 
 # As a command

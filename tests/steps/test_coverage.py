@@ -11,7 +11,8 @@ from prunecli.errors import Mismatch
 from prunecli.files.artifacts import read_mask, write_mask
 from prunecli.files.tensors import TensorFile
 from prunecli.pattern import Pattern
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.inspect import inspect
@@ -209,3 +210,34 @@ def test_what_a_pruner_leaves_whole_is_said_and_recorded(tmp_path):
     [line] = [said for said in notes.said + notes.warned if said.startswith("left whole")]
     assert "left out as asked" in line
     assert whole["weights"] == TensorFile(made).meta["parameters"]
+
+
+def test_what_is_left_out_twice_adds_up(tmp_path):
+    tensors = {f"{name}.weight": R(4, 4) for name in "abc"}
+    some = Scoring("magnitude", ignore=("a.*",))
+    scores = score(saved(tmp_path, tensors), some, None, Common())
+    made = mask(scores, HALF, Scoring(ignore=("b.*",)), None, Common())
+    told = TensorFile(made).meta["left_whole"]
+    assert (told["tensors"], told["reasons"]) == (2, {"left out as asked": [2, 32]})
+
+
+def widening(input_shape, classes: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ConvTranspose2d(8, 8, 2, bias=False), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(8, classes),
+    )  # fmt: skip
+
+
+def test_a_transposed_convolution_takes_a_pattern_along_its_inputs(tmp_path, trusting):
+    """Its checkpoint says so, for the shape [8, 8] and no bias do not."""
+    trusting(__name__)
+    start = train(
+        TrainOptions(model=f"{__name__}:widening", source=Source("digits"), settings={"epochs": 0}),
+        Common(output=tmp_path / "u.safetensors"),
+    )
+    assert TensorFile(start).meta["layouts"] == {"1.weight": "io"}
+    pattern = Selection(None, pattern=Pattern(2, 4))
+    made = mask(start, pattern, Scoring("magnitude", ignore=("0.*", "4.*")), None, Common())
+    kept = read_mask(made)[0]["1.weight"]
+    assert (kept.reshape(2, 4, -1).sum(1) == 2).all()
+    assert not (kept.reshape(8, 2, 4, -1).sum(2) == 2).all()

@@ -10,8 +10,7 @@ import torch
 
 from prunecli.batches import ImageBatches
 from prunecli.errors import Mismatch
-from prunecli.steps._common import fingerprint
-from prunecli.steps._data import sound
+from prunecli.steps._data import fingerprint, sound
 from prunecli.types import Images, Stream
 
 CPU = torch.device("cpu")
@@ -89,7 +88,7 @@ ODD = {
     "means of bytes": ({"mean": [125.0] * 3}, "of pixels scaled to [0, 1]"),
     "NaN": ({"mean": [float("nan")] * 3}, "mean=[nan, nan, nan]"),
     "no deviation": ({"std": [0.2, 0.0, 0.2]}, "std=[0.2, 0.0, 0.2]; it must be"),
-    "negative pad": ({"pad": -1}, "pad=-1, flip=False; pad is 0 or more"),
+    "negative pad": ({"pad": -1}, "pad=-1, flip=False; pad is from 0 to"),
     "half a pad": ({"pad": 0.5}, "pad=0.5"),
     "a word for flip": ({"flip": "no"}, "flip='no'"),
 }

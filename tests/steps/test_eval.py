@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from prunecli.errors import BadInput, Mismatch
 from prunecli.files.artifacts import open_artifact, write_artifact, write_mask
 from prunecli.files.atomic import write_tensors
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.mask import Selection, mask

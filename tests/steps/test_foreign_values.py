@@ -11,7 +11,8 @@ from torch import nn
 from prunecli.errors import Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_mask
 from prunecli.files.tensors import TensorFile
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps._weights import check_weights, load_weights
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
@@ -285,3 +286,11 @@ def test_a_mask_over_what_has_no_zero_is_refused(tmp_path):
     with pytest.raises(Mismatch, match="it masks 'a.weight', which is F8_E8M0 in"):
         apply(tmp_path / "f.safetensors", tmp_path / "m.safetensors", Common())
     assert len(open_artifact(tmp_path / "f.safetensors", "checkpoint")) == 1
+
+
+def test_a_double_that_float32_would_take_for_zero_is_there(tmp_path):
+    weight = torch.tensor([[1e-50, 0.0], [-0.0, 2.0]], dtype=torch.float64)
+    path = tmp_path / "d.safetensors"
+    save_file({"a.weight": weight}, path)
+    made = mask(path, Selection(None), Scoring("nonzero"), None, Common())
+    assert read_mask(made)[0]["a.weight"].tolist() == [[True, False], [False, True]]

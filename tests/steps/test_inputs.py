@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from prunecli.steps._common import fingerprint
+from prunecli.steps._data import fingerprint
 from prunecli.types import Images
 
 DATA = Images(

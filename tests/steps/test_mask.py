@@ -13,7 +13,8 @@ from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
 from prunecli.masks import dead_layers
 from prunecli.pattern import Pattern
 from prunecli.selection import select
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.mask import Selection, mask

@@ -11,7 +11,8 @@ from prunecli.errors import BadUsage, Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.files.atomic import write_tensors
 from prunecli.models.cnn import cnn
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps.mask import Selection, mask
 from prunecli.steps.score import Scoring
 from prunecli.steps.train import TrainOptions, train

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from prunecli.errors import BadOutput, BadUsage, Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_mask
 from prunecli.files.digest import file_sha256
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.train import TrainOptions, train

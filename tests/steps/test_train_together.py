@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps._training_files import TrainingFiles
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training.settings import Settings

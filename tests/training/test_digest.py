@@ -7,7 +7,8 @@ import torch
 
 from prunecli.errors import BadEnvironment, BadInput, PruneError
 from prunecli.files.artifacts import open_artifact, write_artifact
-from prunecli.steps._common import Common, Source
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
 from prunecli.steps._training_files import TrainingFiles
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training.digest import digest_of
