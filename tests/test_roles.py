@@ -32,7 +32,7 @@ from prunecli.roles import (
     UNNAMED,
     VECTOR,
     WEIGHT_NORM,
-    WHOLE_NUMBERS,
+    NO_FLOATS,
     layout,
     layouts_of,
     roles_of,
@@ -71,7 +71,7 @@ ALBUM = {
     ],
     "bert": [
         ("bert.embeddings.word_embeddings.weight", (40, 8), TABLE),
-        ("bert.embeddings.position_ids", (1, 16), WHOLE_NUMBERS, "I64"),
+        ("bert.embeddings.position_ids", (1, 16), NO_FLOATS, "I64"),
         ("bert.encoder.embedding_hidden_mapping_in.weight", (8, 4), LAYER),
         ("bert.pooler.dense.weight", (8, 8), LAYER),
     ],
@@ -111,7 +111,7 @@ ALBUM = {
         ("blocks.0.attn.in_proj_weight", (24, 8), LAYER),
         ("blocks.0.attn.q_proj_weight", (8, 8), LAYER),
         ("attn.relative_position_bias_table", (49, 2), TABLE),
-        ("attn.relative_position_index", (16, 16), WHOLE_NUMBERS, "I64"),
+        ("attn.relative_position_index", (16, 16), NO_FLOATS, "I64"),
         ("layers.0.attn_mask", (4, 16, 16), MASK),
     ],
     "clip": [

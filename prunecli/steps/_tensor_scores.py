@@ -111,5 +111,5 @@ def check_form(score: Any, shape: torch.Size, name: str, scorer: Callable[..., A
         method = getattr(scorer, "func", scorer)
         raise Mismatch(
             f"the method {getattr(method, '__name__', method)!r} gives scores of {name!r} that are "
-            f"{form(score)}, not real numbers {list(shape)}"
+            f"{form(score)}, and not real numbers {list(shape)}"
         )

@@ -713,8 +713,8 @@ def own(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        ("half", "are [250], not [20, 1, 5, 5]"),
-        ("turned", "not [20, 1, 5, 5]"),
+        ("half", "are float32 [250], and not real numbers [20, 1, 5, 5]"),
+        ("turned", "not real numbers [20, 1, 5, 5]"),
         ("nothing", "are NoneType"),
     ],
 )

@@ -80,7 +80,7 @@ def test_one_that_raises_is_named_and_not_taken_for_a_bug_of_prunecli(failed, li
 def test_a_data_set_that_fails_is_one_that_is_not_there(failed):
     message = failed("eval dense.safetensors -o x.json --dataset own_plugins:no_images", 6)
     assert message == (
-        "data set 'own_plugins:no_images' failed: OSError: boom; PRUNECLI_DEBUG=1 shows where"
+        "data set 'own_plugins:no_images' failed (OSError: boom); PRUNECLI_DEBUG=1 shows where"
     )
 
 
@@ -132,7 +132,7 @@ def test_data_that_fail_fail_their_own_job_only(failed, prune):
     Path("r.yaml").write_text(json.dumps({"version": 1, "name": "own", **study}))
     message = failed("run r.yaml -o out -q --keep-going", 8)
     assert "1 of 2 jobs failed" in message
-    assert "data set 'own_plugins:no_images' failed: OSError: boom; " in message
+    assert "data set 'own_plugins:no_images' failed (OSError: boom); " in message
     assert [path.parent.name for path in Path("out").rglob("*.safetensors")] == ["data=digits"]
     ended = prune("run", "r.yaml", "-o", "out", "--status")
     assert (ended.code, "1 done" in ended.out + ended.err) == (0, True)

@@ -493,7 +493,14 @@ def test_what_to_print_is_asked_for_once(run):
 
 
 @pytest.mark.fault(40)
-@pytest.mark.parametrize("harm", [in_place, cut, lambda path: path.write_bytes(b"short")])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        in_place,
+        pytest.param(cut, marks=pytest.mark.slow),
+        pytest.param(lambda path: path.write_bytes(b"short"), marks=pytest.mark.slow),
+    ],
+)
 def test_a_training_whose_state_is_damaged_is_done_anew(forked, run, reference, harm):
     process = forked("--set", "seed=0", "--only", "dense", nap=0.3)
     until(STATES[0].exists)

@@ -81,7 +81,7 @@ def test_truncation_anywhere_is_bad_input(path):
     ("content", "words"),
     [
         (b"", "it is empty"),
-        (b"1234567", "truncated; 7 bytes cannot hold a header"),
+        (b"\x01\x02\x03\x04\x05\x06\x07", "truncated; 7 bytes cannot hold a header"),
         ((50).to_bytes(8, "little") + b"{}", "truncated; the header alone needs 50 bytes"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "`git lfs pull`"),
         (b"<!DOCTYPE html><p>404", "HTML page"),

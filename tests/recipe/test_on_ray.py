@@ -53,7 +53,7 @@ def study(folder):
     }
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds workers by /proc")
 def test_a_killed_worker_is_replaced_and_the_bytes_are_those_of_a_local_run(recipe, prune, request):
     line = [sys.executable, "-m", "prunecli", "run", recipe, "-o", "ray", "--engine", "ray"]

@@ -74,7 +74,8 @@ def test_a_pruner_that_gives_nothing_trains(own, prune):
 @pytest.mark.fault(7)
 @pytest.mark.parametrize(("method", "form"), [("flat", "[500]"), ("half", "[1, 1, 5, 5]")])
 def test_scores_of_another_shape_are_one_error_everywhere(own, prune, checkpoint, method, form):
-    said = f"gives scores of 'conv1.weight' that are {form}, not [20, 1, 5, 5]"
+    wanted = "not real numbers [20, 1, 5, 5]"
+    said = f"gives scores of 'conv1.weight' that are float32 {form}, and {wanted}"
     opt = f"--pruner gradual --opt density=0.5 --opt method=own_hooks:{method}"
     for command in (
         f"{TRAIN} -q -o x.safetensors {opt}",
