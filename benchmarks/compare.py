@@ -37,8 +37,9 @@ from torchvision.models import resnet50
 
 from prunecli import registry
 from prunecli.batches import ImageBatches, ScoringBatches
-from prunecli.device import cores, pick_precision, place
+from prunecli.device import pick_precision, place
 from prunecli.files.tensors import TensorFile
+from prunecli.machine import cores
 from prunecli.masks import prunable
 from prunecli.scorers.lamp import lamp
 from prunecli.selection import select

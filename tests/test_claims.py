@@ -1,6 +1,9 @@
 """Figures, names and links in the documents are true, as far as a moment is enough to see."""
 
+import ast
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +128,14 @@ def test_recipes_that_documents_run_by_name_are_shipped():
     for name, text in DOCUMENTS.items():
         for recipe in re.findall(r"recipes/([\w-]+)\.yaml", text):
             assert recipe in shipped(), (name, recipe)
+
+
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name
+)
+def test_what_a_benchmark_takes_from_prunecli_is_there(script):
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("prunecli"):
+            module = import_module(node.module)
+            for name in node.names:
+                assert hasattr(module, name.name) or find_spec(f"{node.module}.{name.name}"), name
