@@ -86,7 +86,8 @@ def line(record: Mapping[str, Any]) -> str:
         for what, (count, values) in most
         if what not in record["beside"]
     ]
-    text = f"left whole: {record['tensors']:,} tensors, {_percent(_share(record))} of the weights"
+    count = f"{record['tensors']:,} tensor{'s' * (record['tensors'] != 1)}"
+    text = f"left whole: {count}, {_percent(_share(record))} of the weights"
     text += f": {', '.join(parts)}" if parts else ""
     beside = [f"{count:,} {what}" for what, (count, _) in most if what in record["beside"]]
     return f"{text}; and what are none: {', '.join(beside)}" if beside else text

@@ -79,7 +79,7 @@ def test_what_was_asked_for_is_no_warning_and_vectors_are_an_aside(tmp_path):
     how, message = told(of(tensors, tmp_path, ["l.weight"]))
     assert (how, message) == (
         "say",
-        "left whole: 1 tensors, 50.0% of the weights: 1 left out as asked (50.0%)",
+        "left whole: 1 tensor, 50.0% of the weights: 1 left out as asked (50.0%)",
     )
     assert told(of(tensors | {"b": torch.ones(5)}, tmp_path))[0] == "detail"
 
@@ -140,4 +140,4 @@ def test_small_shares_do_not_look_like_none(share):
         "beside": [],
     }
     shown = {0.0: "0%", 0.0004: "<0.1%", 0.5: "50.0%"}[share]
-    assert coverage.line(record).startswith(f"left whole: 1 tensors, {shown} of the weights")
+    assert coverage.line(record).startswith(f"left whole: 1 tensor, {shown} of the weights")

@@ -66,7 +66,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     if facts["left_whole"]:
         from prunecli.coverage import line
 
-        lines.append(f"mask        {line(facts['left_whole'])}")
+        lines.append(line(facts["left_whole"]).replace(": ", "  ", 1))
     prunable = set(facts["prunable"] or ())
     for tensor in facts["tensors"]:
         name, mark = tensor["name"], "prunable" if tensor["name"] in prunable else ""

@@ -126,7 +126,7 @@ def test_experts_in_one_tensor_are_pruned_and_their_router_is_not(tmp_path):
     kept, file = read_mask(made)
     assert sorted(kept) == ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"]
     [line] = notes.said
-    assert line.startswith("left whole: 1 tensors, 1.0% of the weights: 1 routers of experts")
+    assert line.startswith("left whole: 1 tensor, 1.0% of the weights: 1 routers of experts")
     dead = file.meta["collapse"]
     assert dead["dead_inputs"]["mlp.experts.down_proj"] == 1
     assert dead["dead_outputs"]["mlp.experts.down_proj"] == 0
