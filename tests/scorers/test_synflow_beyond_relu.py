@@ -279,7 +279,8 @@ def test_networks_of_torchvision(name, conserve):
 def test_rounds_empty_no_layer_of_networks_of_torchvision(name):
     conserve = name == "convnext_tiny"  # else its scales of 1e-6 count
     left = rounds(network(name), (3, 64, 64), 10, 100, conserve)
-    assert min(left.values()) > 0
+    # A shortcut's projection may go: what a deeper branch beside it carries passes all the same.
+    assert min(count for layer, count in left.items() if ".proj." not in layer) > 0
 
 
 @pytest.mark.parametrize("name", ["vit_b_16", "swin_t"])
