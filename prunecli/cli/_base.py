@@ -56,13 +56,15 @@ class Command(click.Command):
         self.plugins = plugins or {}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Raises NoSuchOption with the name that is ours for what other programs call otherwise."""
+        """Raises UsageError with the name that is ours for what other programs call otherwise."""
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             own = {flag for param in self.params for flag in param.opts}
             meant = [flag for flag in ELSEWHERE.get(error.option_name, ()) if flag in own]
-            error.possibilities = meant or error.possibilities
+            if meant:
+                what = f"{error.message} Here it is {' or '.join(meant)}."
+                raise click.UsageError(what, ctx) from None
             raise
 
     def named(self, params: Mapping[str, Any]) -> set[tuple[str, str]]:
