@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from prunecli import registry
 from prunecli.batches import ScoringBatches
 from prunecli.device import place
-from prunecli.errors import Mismatch
+from prunecli.errors import Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact
 from prunecli.masks import prunable
 from prunecli.steps._common import Common
@@ -18,7 +18,7 @@ from prunecli.steps._network import load_model
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, network_scores
+from prunecli.steps.score import Scoring, check_scores, network_scores
 from prunecli.steps.train import TrainOptions, train
 from prunecli.trust import trust
 
@@ -34,6 +34,8 @@ SCORERS = {name: registry.find("scorers", name) for name in registry.names("scor
 METHODS = [name for name, scorer in SCORERS.items() if registry.takes_model(scorer)]
 FEW = {"per_class": 2}
 QUICK = {"obd": {"probes": 1, "batches": 1}, "grasp": FEW, "grasp-thesis": FEW}
+TWICE_AT_ZERO = {("swin_v2_t", method) for method in ("grasp", "grasp-thesis", "obd")}
+"""Its windows are padded with zeros, whose length has no second derivative."""
 BY_FLOW = {"activation", "lookahead", "synflow"}
 
 
@@ -78,6 +80,10 @@ def test_it_goes_all_the_way(name, tmp_path):
             scores = network_scores(scorer, model, data, {}, 0, "album")
         except Mismatch:
             assert method in BY_FLOW
+            continue
+        if (name, method) in TWICE_AT_ZERO:
+            with pytest.raises(NotFinite, match="hold NaN or infinity"):
+                check_scores(scores, method, "album")
             continue
         assert all(score.isfinite().all() for score in scores.values())
         if method == "snip":
