@@ -48,34 +48,19 @@ def mask(
     """
     scoring = scoring or Scoring()
     file = open_artifact(source, "scores", "checkpoint")
-    from_checkpoint = kind_of(file) == "checkpoint"
-    if from_checkpoint and scoring.method is None:
-        raise BadUsage(f"{file.label}: it is a checkpoint; say how to score it with --method")
-    if not from_checkpoint and (scoring.method is not None or (selection.rounds or 1) > 1):
-        raise BadUsage(f"{file.label}: it holds scores; --method and --rounds need the checkpoint")
-    said = {"opt": scoring.options, "dataset": scoring.source.dataset}
-    if not from_checkpoint and (idle := [n for n, v in said.items() if v not in (None, {})]):
-        raise BadUsage(f"{file.label}: it holds scores; --{idle[0]} is for scoring a checkpoint")
+    _check_asked(file, selection, scoring)
     before = fitting_mask(previous, file) if previous else None
-    scorer = Scored(file, scoring, common) if from_checkpoint else None
-    decided = scorer is not None and scorer.decides
-    if from_checkpoint and before is None and not decided and (file.meta or {}).get("mask"):
-        common.progress.warn(
-            "the checkpoint is masked but no --mask was given: what was pruned counts as left"
-        )
+    scorer = Scored(file, scoring, common) if kind_of(file) == "checkpoint" else None
     names = scoring.names(file)
     if before is not None:
         _check_same(before, names, file.label)
     shapes = {name: file.shapes[name] for name in names}
     selection = selection.of(scorer, shapes, file)
     budget = Budget.of(file, names, selection)
-    dense = budget.density or 1.0
-    chooses = selection.pattern is None and not decided
-    if before is not None and chooses and dense > density(before):
-        raise BadUsage(
-            f"the earlier mask keeps less than a density of {dense:g} already; "
-            "ask for a lower density"
-        )
+    if before is not None and selection.pattern is None and not selection.decided:
+        _check_room(before, budget.density or 1.0)
+    if scorer and before is None and not selection.decided:
+        _warn_if_masked(file, common)
     output = common.output or _output_name(source, selection, scoring)
     inputs = file.places + (before.file.places if before else [])
     check_output(output, inputs, force=common.force)
@@ -92,7 +77,7 @@ def mask(
             )
             kept = Packed(found, target.parent)
         if not any(kept.kept.values()):  # as a pattern leaves of scores that are all -inf
-            why = "its weights are all zero" if decided and before is None else REMOVED
+            why = "its weights are all zero" if selection.decided and before is None else REMOVED
             raise Mismatch(f"{file.label}: {why}")
         if selection.pattern is not None:
             check_told(found.ties, file)
@@ -108,6 +93,35 @@ def mask(
         left_out = {"left_out": lineage["left_out"] | selection.left_out}
         write_mask(target, kept, lineage | facts | left_out)
     return output
+
+
+def _check_asked(file: TensorFile, selection: Selection, scoring: Scoring) -> None:
+    """Raise BadUsage where a checkpoint is not to be scored, or scores are."""
+    if kind_of(file) == "checkpoint":
+        if scoring.method is None:
+            raise BadUsage(f"{file.label}: it is a checkpoint; say how to score it with --method")
+        return
+    if scoring.method is not None or (selection.rounds or 1) > 1:
+        raise BadUsage(f"{file.label}: it holds scores; --method and --rounds need the checkpoint")
+    said = {"opt": scoring.options, "dataset": scoring.source.dataset}
+    if idle := [name for name, value in said.items() if value not in (None, {})]:
+        raise BadUsage(f"{file.label}: it holds scores; --{idle[0]} is for scoring a checkpoint")
+
+
+def _check_room(before: Parted, asked: float) -> None:
+    """Raise BadUsage unless an earlier mask keeps as much as is asked for."""
+    if asked > density(before):
+        raise BadUsage(
+            f"the earlier mask keeps less than a density of {asked:g} already; "
+            "ask for a lower density"
+        )
+
+
+def _warn_if_masked(file: TensorFile, common: Common) -> None:
+    if (file.meta or {}).get("mask"):
+        common.progress.warn(
+            "the checkpoint is masked but no --mask was given: what was pruned counts as left"
+        )
 
 
 def _warn_if_unknown(described: Mapping[str, Any] | None, common: Common) -> None:
