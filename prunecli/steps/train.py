@@ -115,6 +115,7 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
             test=test,
             saving=loop.Saving(files.save, interrupted, plan.options.save_every),
             progress=common.progress,
+            graphs=plan.options.graphs,
         )
     files.finish(data)
 
