@@ -77,7 +77,6 @@ class Step:
         pruner.observe(state.params, clock)
         self.masker.look(clock)
         self._descend()
-        state.optimizer.zero_grad()
         state.scheduler.step()
         pruner.update(state.params, clock)
         self.masker.update(clock)
@@ -94,7 +93,8 @@ class Step:
             place.copy_(given)
         loss, total, *slopes = self.slopes()
         for parameter, slope in zip(self.moving, slopes, strict=True):
-            parameter.grad = slope
+            if parameter.grad is not slope:  # but that of an eager step, or of the pruner
+                parameter.grad = slope
         return [loss, total]
 
     def _slopes_of_whole(self) -> list[Tensor]:
