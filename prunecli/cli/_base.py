@@ -16,7 +16,7 @@ from prunecli.cli._habits import ELSEWHERE
 from prunecli.cli._streams import print_path
 from prunecli.cli._values import KeyValue, Named, Place, as_dict, no_stream
 from prunecli.errors import BadUsage, printable
-from prunecli.shortage import raise_shortage
+from prunecli.shortage import Shortage, raise_shortage
 from prunecli.trust import trust
 
 if TYPE_CHECKING:
@@ -85,8 +85,24 @@ class Command(click.Command):
             return super().invoke(ctx)
         except Exception as error:
             del reserve
-            raise_shortage(error)
+            try:
+                raise_shortage(error)
+            except Shortage as short:
+                raise short.where(self.lowered(ctx.params)) from error
             raise
+
+    def lowered(self, params: Mapping[str, Any]) -> str:
+        """The option to lower where memory is short; "" if none of them makes a difference."""
+        if "method" not in params:
+            return "--batch-size" if "batch_size" in params else ""
+        if params["method"] is None:  # scores that are there already
+            return ""
+        # A method takes batches, or a single one of a size of its own, or no data at all.
+        known = registry.options(registry.find("scorers", params["method"]))
+        default = known["per_class"].default if "per_class" in known else None
+        if params["opt"].get("per_class", default) is not None:
+            return "--opt per_class"
+        return "--batch-size" if "batches" in known else ""
 
     @property
     def resumable(self) -> bool:
