@@ -26,7 +26,6 @@ from prunecli.training.statistics import shared_statistics
 from prunecli.types import Clock, Mask, Params, Progress
 from prunecli.world import World
 
-EVAL_BATCH = 500
 FAILING = "the network cannot be trained"
 
 
