@@ -54,8 +54,10 @@ def pick_device(name: str, own: int | None = None) -> torch.device:
                 f"--device {name}: this machine has {count} usable GPUs; use --device cpu or auto"
             )
         _ask_for_repeatable_kernels()
-        if device.index is not None:  # or the like of a CUDA graph would be made on another one
-            torch.cuda.set_device(device)
+        # CUDA graphs, for one, are recorded on the current one. To set it takes memory there, which
+        # a process that only plans needs not.
+        if torch.cuda.current_device() != (device.index or 0):
+            torch.cuda.set_device(device.index or 0)
     return device
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from prunecli.cli import _engines, _worker
 from prunecli.errors import BadInput, PruneError
+from prunecli.recipe.on_ray import _share
 from prunecli.recipe.plan import Job
 from prunecli.recipe.workers import Workers
 from prunecli.types import Progress
@@ -244,6 +245,16 @@ def test_more_jobs_than_gpus_share_them(monkeypatch):
     seen = [workers.environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(workers.slots)]
     assert seen == ["4", "7", "4"]
     assert workers.environment(0)["OMP_NUM_THREADS"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("slots", "devices", "share"),
+    [(4, 0, 0), (1, 1, 1), (2, 4, 1), (4, 1, 1 / 4), (3, 2, 1 / 2), (4, 2, 1 / 2)],
+)
+def test_more_of_rays_tasks_than_gpus_share_them(slots, devices, share):
+    assert _share(slots, devices) == share
+    if devices:
+        assert devices * int(1 / share) >= slots, "all of them find room"
 
 
 @pytest.mark.parametrize(
