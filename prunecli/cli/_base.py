@@ -13,6 +13,7 @@ import click
 
 from prunecli import registry
 from prunecli.cli._habits import ELSEWHERE
+from prunecli.cli._memory import RESERVE, lowered
 from prunecli.cli._streams import print_path
 from prunecli.cli._values import KeyValue, Named, Place, as_dict, no_stream
 from prunecli.errors import BadUsage, printable
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = Place(path_type=Path)
-RESERVE = 1 << 23
-"""Bytes to let go of where memory is short, so that there is room to say so."""
 
 
 class Command(click.Command):
@@ -88,21 +87,8 @@ class Command(click.Command):
             try:
                 raise_shortage(error)
             except Shortage as short:
-                raise short.where(self.lowered(ctx.params)) from error
+                raise short.where(lowered(ctx.params)) from error
             raise
-
-    def lowered(self, params: Mapping[str, Any]) -> str:
-        """The option to lower where memory is short; "" if none of them makes a difference."""
-        if "method" not in params:
-            return "--batch-size" if "batch_size" in params else ""
-        if params["method"] is None:  # scores that are there already
-            return ""
-        # A method takes batches, or a single one of a size of its own, or no data at all.
-        known = registry.options(registry.find("scorers", params["method"]))
-        default = known["per_class"].default if "per_class" in known else None
-        if params["opt"].get("per_class", default) is not None:
-            return "--opt per_class"
-        return "--batch-size" if "batches" in known else ""
 
     @property
     def resumable(self) -> bool:
