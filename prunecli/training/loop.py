@@ -26,7 +26,6 @@ from prunecli.training.step import Step, forward
 from prunecli.types import Clock, Params, Progress
 from prunecli.world import World
 
-EVAL_BATCH = 500
 
 
 CHEAP = 0.25
