@@ -63,9 +63,9 @@ def spread(figures: list[float]) -> float:
 
 
 def freed(device: torch.device) -> None:
-    """Let go of what the job before has left, and count memory anew."""
-    gc.collect()
+    """Let go of what the job before has left on a GPU, and count its memory anew."""
     if device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 

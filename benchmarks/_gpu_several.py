@@ -28,7 +28,7 @@ BATCH = 128
 WARM_UP = 20
 STEPS = 40
 """Between two looks at the clock, at which the device stands still for a moment."""
-SECONDS = 1.0
+SECONDS = 0.8
 STRETCHES = 3
 PATIENCE = 90.0
 """Seconds after which a process that has not ended hangs."""
@@ -38,7 +38,7 @@ def several(setup: Setup) -> Iterator[Job]:
     networks = ("cnn",) if setup.quick else ("resnet20", "cnn")
     for network in networks:
         what = {"network": network}
-        yield Job("several", what, 22, partial(_side_by_side, setup, network))
+        yield Job("several", what, 18, partial(_side_by_side, setup, network))
 
 
 def _side_by_side(setup: Setup, network: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ PLACE = re.compile(r"(<!-- gpu table -->\n).*?(<!-- end -->)", re.DOTALL)
 def table(results: Mapping[str, Any]) -> str:
     """All that was measured, and what was not, with why."""
     rows: list[Row] = results["rows"]
-    done = [row for row in rows if "failed" not in row and "skipped" not in row]
+    done = [row for row in rows if has_figures(row)]
     parts = [_measured_on(results)]
     for part, write in PARTS.items():
         if own := [row for row in done if row["part"] == part]:
@@ -31,6 +31,10 @@ def table(results: Mapping[str, Any]) -> str:
     parts += [_told(done)] if _told(done) else []
     parts += [_left_out(rows)] if len(done) < len(rows) else []
     return "\n\n".join(parts) + "\n"
+
+
+def has_figures(row: Row) -> bool:
+    return "failed" not in row and "skipped" not in row
 
 
 def into(path: Path, text: str) -> None:

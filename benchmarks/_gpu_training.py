@@ -19,7 +19,8 @@ from prunecli.batches import ImageBatches
 from prunecli.device import place
 from prunecli.training import loop
 
-NETWORKS = ("vgg16", "resnet20", "resnet56", "wrn", "mobilenet", "cnn")
+LARGE: tuple[str, ...] = ("vgg16", "resnet56", "wrn")
+NETWORKS: tuple[str, ...] = ("vgg16", "resnet20", "resnet56", "wrn", "mobilenet", "cnn")
 COMPILED = {"vgg16": 40, "resnet20": 45, "wrn": 45, "resnet56": 90}
 """By network, the seconds that it takes, most of which the compiler does."""
 PRUNERS: dict[str, tuple[str | float, dict[str, Any]]] = {
@@ -38,16 +39,16 @@ TURN = 100
 
 
 def training(setup: Setup) -> Iterator[Job]:
-    """bfloat16 in full; of float32 what tells most: large batches, the way that it trains.
+    """bfloat16 in full; of float32 what tells most: large networks and batches, by graph.
 
-    The steps of all networks by graph come before all eager ones.
+    By graph is how commands train, so that comes first, and eager steps after it.
     """
-    grid = [("bf16", batch, mode) for mode in ("graph", "eager") for batch in (512, 128)]
-    grid += [("fp32", 512, "graph")]
-    networks: tuple[str, ...] = NETWORKS
+    grid: list[tuple[tuple[str, ...], str, int, str]]
+    grid = [(NETWORKS, "bf16", batch, mode) for mode in ("graph", "eager") for batch in (512, 128)]
+    grid += [(LARGE, "fp32", 512, "graph")]
     if setup.quick:
-        networks, grid = ("cnn",), [("fp32", 32, "eager"), ("fp32", 32, "graph")]
-    for precision, batch, mode in grid:
+        grid = [(("cnn",), "fp32", 32, mode) for mode in ("graph", "eager")]
+    for networks, precision, batch, mode in grid:
         for network in networks:
             yield _training_job(setup, network, precision, batch, mode, 3)
 
@@ -105,11 +106,11 @@ def _rates(paced: Paced, seconds: float) -> list[float]:
 
 
 def pruners(setup: Setup) -> Iterator[Job]:
-    networks = ("cnn",) if setup.quick else ("resnet56", "vgg16", "cnn")
-    for network in networks:
-        for pruner in PRUNERS:
+    grid = {"resnet56": [*PRUNERS], "vgg16": [*PRUNERS], "cnn": ["masked", "rigl"]}
+    for network, names in {"cnn": [*PRUNERS]}.items() if setup.quick else grid.items():
+        for pruner in names:
             what = {"network": network, "pruner": pruner}
-            yield Job("pruners", what, 5, partial(_cost, setup, **what))
+            yield Job("pruners", what, 4, partial(_cost, setup, **what))
 
 
 def _cost(setup: Setup, network: str, pruner: str) -> dict[str, Any]:

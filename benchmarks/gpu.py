@@ -12,7 +12,6 @@ stopped leaves what it has.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import platform
 import shlex
@@ -28,7 +27,7 @@ import torch
 from _gpu_job import Job, LeftOut, Setup, freed
 from _gpu_scores import masks, scores
 from _gpu_several import several
-from _gpu_table import into, table
+from _gpu_table import has_figures, into, table
 from _gpu_training import compiled, evaluation, pruners, training
 from compare import processor
 
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         if given.read:
-            results = json.loads(given.read.read_text())
+            results = joined([json.loads(path.read_text()) for path in given.read])
         else:
             setup = Setup(pick_device(given.device), given.quick)
             results = {"about": about(setup, sys.argv[1:] if arguments is None else arguments)}
@@ -81,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", type=Path, default=Path("gpu.json"), help="the figures")
     parser.add_argument("--table", type=Path, help="a file for the tables, or '-' for stdout")
     parser.add_argument("--into", type=Path, help="the document that they are put into")
-    parser.add_argument("--read", type=Path, help="figures of an earlier run; nothing is measured")
+    parser.add_argument(
+        "--read", type=Path, nargs="+", help="figures of earlier runs; nothing is measured"
+    )
     parser.add_argument("--only", action="append", choices=PARTS, help="may be given several times")
     parser.add_argument("--budget", type=float, default=BUDGET, help="seconds")
     parser.add_argument("--device", default="cuda")
@@ -94,18 +95,14 @@ def measured(
 ) -> None:
     """Do all jobs that there is time for, and write the results after each."""
     rows = results["rows"] = []
-    gc.freeze()  # what is there by now stays, and need not be looked through after every job
-    try:
-        for job in (job for part in given.only or PARTS for job in PARTS[part](setup)):
-            now = time.monotonic() - began
-            rows.append({"part": job.part, "label": job.label, **job.what})
-            rows[-1] |= outcome(job, setup, given.budget - now)
-            results["about"]["seconds"] = time.monotonic() - began
-            rows[-1]["took"] = results["about"]["seconds"] - now
-            print(f"{now:6.1f} s  {job.label}: {_brief(rows[-1])}", file=sys.stderr, flush=True)
-            write(given.output, json.dumps(results, indent=1) + "\n")
-    finally:
-        gc.unfreeze()
+    for job in (job for part in given.only or PARTS for job in PARTS[part](setup)):
+        now = time.monotonic() - began
+        rows.append({"part": job.part, "label": job.label, **job.what})
+        rows[-1] |= outcome(job, setup, given.budget - now)
+        results["about"]["seconds"] = time.monotonic() - began
+        rows[-1]["took"] = results["about"]["seconds"] - now
+        print(f"{now:6.1f} s  {job.label}: {_brief(rows[-1])}", file=sys.stderr, flush=True)
+        write(given.output, json.dumps(results, indent=1) + "\n")
 
 
 def write(path: Path, text: str) -> None:
@@ -113,6 +110,23 @@ def write(path: Path, text: str) -> None:
     new = path.with_name(f"{path.name}.new")
     new.write_text(text)
     new.replace(path)
+
+
+def joined(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Runs in the same place as one. Of a row that several have, the last with figures counts.
+
+    Raises ValueError for runs on other hardware or with other versions.
+    """
+    whole, *more = runs
+    rows = {row["label"]: row for row in whole["rows"]}
+    for run in more:
+        for key in ("gpu", "driver", "processor", "cores", "versions"):
+            if run["about"].get(key) != whole["about"].get(key):
+                raise ValueError(f"these runs cannot be joined: they differ in {key}")
+        whole["about"]["seconds"] += run["about"]["seconds"]
+        whole["about"]["command"] += f"`, `{run['about']['command']}"
+        rows |= {r["label"]: r for r in run["rows"] if r["label"] not in rows or has_figures(r)}
+    return whole | {"rows": [*rows.values()]}
 
 
 def outcome(job: Job, setup: Setup, left: float) -> dict[str, Any]:

@@ -105,6 +105,21 @@ def test_tables_can_be_made_of_an_earlier_run(tmp_path, capsys):
     assert capsys.readouterr().out == text
 
 
+def test_runs_in_the_same_place_are_joined_row_by_row():
+    about = gpu.about(Setup(CPU), ["-o", "a"]) | {"seconds": 2.0}
+    skipped, failed = {"skipped": "the time was up"}, {"failed": "no memory"}
+    first = [{"label": "a", "n": 1}, {"label": "b"} | skipped, {"label": "c"} | failed]
+    second = [{"label": "a", "n": 2}, {"label": "b", "n": 3}, {"label": "c"} | skipped]
+    runs = [{"about": dict(about), "rows": rows} for rows in (first, [*second, {"label": "d"}])]
+    whole = gpu.joined(runs)
+    assert whole["rows"] == [*second[:2], first[2], {"label": "d"}]
+    assert whole["about"]["seconds"] == 4
+    assert whole["about"]["command"] == "`, `".join(["python benchmarks/gpu.py -o a"] * 2)
+    runs[1]["about"]["gpu"] = "another"
+    with pytest.raises(ValueError, match="they differ in gpu"):
+        gpu.joined(runs)
+
+
 def test_the_document_has_a_place_for_the_tables(tmp_path):
     page = tmp_path / "speed.md"
     before = (ROOT / "docs" / "speed.md").read_text()
