@@ -158,10 +158,11 @@ def _short(value: Any) -> str:
 
 
 def about(setup: Setup, arguments: Sequence[str]) -> dict[str, Any]:
-    """What it was measured with, and on."""
+    """What it was measured with, and on; of files in the command, their names."""
+    given = [Path(each).name if "/" in each else each for each in arguments]
     found: dict[str, Any] = {
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
-        "command": shlex.join(["python", "benchmarks/gpu.py", *arguments]),
+        "command": shlex.join(["python", "benchmarks/gpu.py", *given]),
         "cores": cores(),
         "processor": processor(),
         "versions": {"Python": platform.python_version(), **versions()},

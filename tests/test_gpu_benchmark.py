@@ -69,9 +69,8 @@ def test_what_only_a_gpu_can_do_is_skipped_with_the_reason(whole):
 
 def test_a_run_says_what_it_was_made_with(whole):
     about = whole[0]["about"]
-    assert about["command"].startswith(
-        "python benchmarks/gpu.py --quick --device cpu --budget 9999 -o "
-    )
+    told = "--quick --device cpu --budget 9999 -o gpu.json --table gpu.md"
+    assert about["command"] == f"python benchmarks/gpu.py {told}"
     assert about["versions"]["torch"] == torch.__version__
     assert {"date", "cores", "processor"} <= about.keys()
     assert about["seconds"] >= sum(row["took"] for row in whole[0]["rows"]) > 0
