@@ -29,20 +29,22 @@ ASKED, KILLED = 0.95, 1.0
 """The parts of its time after which a run is asked to stop, and made to."""
 
 
-def work(entries: Sequence[Entry], runs: Path, results: Path, data_dir: Path, slots: int) -> bool:
+def work(entries: Sequence[Entry], given: argparse.Namespace) -> bool:
     """Do what is missing of the studies, in this process; whether nothing failed."""
     sound = True
     for entry in entries:
-        jobs = entry.in_turn(entry.missing(results))
+        jobs = entry.in_turn(entry.missing(given.results))
         if not jobs:
             continue
-        if lack := lacking(entry, data_dir):
+        for part in unpack(given.data, given.data_dir, entry.data) if given.data else []:
+            print(f"unpacked {part}", file=sys.stderr)
+        if lack := lacking(entry, given.data_dir):
             print(f"{entry.name}: left out: {lack}", file=sys.stderr)
             continue
         print(f"{entry.name}: {len(jobs)} jobs", file=sys.stderr)
-        folder = runs / entry.folder
-        where = {"output": folder, "engine": "local", "jobs": slots, "threads": None, "wait": False}
-        says = {"keep_going": True, "quiet": False, "verbose": False, "json": True}
+        folder = given.runs / entry.folder
+        where = {"output": folder, "engine": "local", "jobs": given.jobs, "threads": None}
+        says = {"keep_going": True, "wait": False, "quiet": False, "verbose": False, "json": True}
         try:
             do(jobs, folder, where | says)
         except PruneError as error:
@@ -68,13 +70,16 @@ def timed(command: Sequence[str], seconds: float, meanwhile: Callable[[], object
     """Run a command for so long at most; gives its exit code, or minus the signal that ended it."""
     child = subprocess.Popen(command)
     began = time.monotonic()
-    for part, number in ((ASKED, signal.SIGINT), (KILLED, signal.SIGKILL)):
-        while (left := began + part * seconds - time.monotonic()) > 0:
-            with suppress(subprocess.TimeoutExpired):
-                return child.wait(min(left, EVERY))
-            meanwhile()
-        child.send_signal(number)
-    return child.wait()
+    try:
+        for part, number in ((ASKED, signal.SIGINT), (KILLED, signal.SIGKILL)):
+            while (left := began + part * seconds - time.monotonic()) > 0:
+                with suppress(subprocess.TimeoutExpired):
+                    return child.wait(min(left, EVERY))
+                meanwhile()
+            child.send_signal(number)
+        return child.wait()
+    finally:
+        child.kill()  # where anything else went wrong here: nobody would look at its time
 
 
 def run(entries: Sequence[Entry], given: argparse.Namespace, argv: Sequence[str]) -> int:
@@ -83,17 +88,13 @@ def run(entries: Sequence[Entry], given: argparse.Namespace, argv: Sequence[str]
     Gives its exit code: 0, 1 if anything failed, 130 if the time was over before all was done.
     """
     began = datetime.now(timezone.utc)
-    for data in sorted({entry.data for entry in entries if entry.missing(given.results)}):
-        for name in unpack(given.data, given.data_dir, data) if given.data else []:
-            print(f"unpacked {name}", file=sys.stderr)
 
     def look() -> dict[str, float]:
         found = gather(entries, given.runs, given.results, given.output, began)
         return {str(place): result["top1"] for place, result in found.items()}
 
-    spent = (datetime.now(timezone.utc) - began).total_seconds()
     command = [sys.executable, __file__, "work", *argv[1:]]
-    code = timed(command, 60 * given.minutes - spent, look)
+    code = timed(command, 60 * given.minutes, look)
     for name, top1 in look().items():
         print(f"{top1:6.2f}%  {name.removesuffix('.json')}")
     return code if code in (0, 1) else 130
@@ -131,7 +132,7 @@ def main(argv: Sequence[str]) -> int:
     if given.do == "work":
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
         try:
-            return int(not work(entries, given.runs, given.results, given.data_dir, given.jobs))
+            return int(not work(entries, given))
         except KeyboardInterrupt:
             return 130
     if given.do == "collect":

@@ -254,7 +254,7 @@ def test_after_a_failure_the_rest_of_a_study_and_the_next_ones_are_done(small, c
     small.write_text(MINIATURE.replace('"[magnitude,snip]"', "snip"))
     entries = queue_table.read_queue(small, Path("runs"))
     Path("runs/tiny/mask/method=snip,seed=0/mask.safetensors").mkdir(parents=True)
-    assert not gpu_queue.work(entries, Path("runs"), Path("results"), Path("data"), 1)
+    assert gpu_queue.main(["work", *given(small)]) == 1
     assert "first: 1 of 5 jobs failed" in capsys.readouterr().err
     files = queue_results.gather(entries, Path("runs"), Path("results"), Path("o.tar.gz"), NOW)
     done = [str(place.relative_to("tiny/results")) for place in files]
