@@ -288,10 +288,6 @@ def test_a_run_is_asked_to_stop_before_its_time_is_over_and_killed_then(
     assert len(looks) >= 2
 
 
-def test_what_ends_by_itself_is_not_waited_for():
-    assert gpu_queue.timed(["sh", "-c", "exit 3"], 60, lambda: None) == 3
-
-
 def test_a_study_is_left_out_until_all_of_its_data_is_there(small, capsys, cut):
     small.write_text(MINIATURE.replace("train: 1442", "train: 50000"))
     with cut(1):
