@@ -16,7 +16,7 @@ from training_step import taking_turns
 
 from prunecli import registry
 from prunecli.batches import ImageBatches
-from prunecli.device import place
+from prunecli.device import eval_batch, place
 from prunecli.training import loop
 
 LARGE: tuple[str, ...] = ("vgg16", "resnet56", "wrn")
@@ -148,7 +148,7 @@ def _evaluated(setup: Setup, network: str) -> dict[str, Any]:
     test = replace(whole, images=whole.images[part], labels=whole.labels[part])
     torch.manual_seed(0)
     model = place(registry.find("models", network)(test.input_shape, 10), setup.device)
-    batches = ImageBatches(test, setup.device, loop.EVAL_BATCH)
+    batches = ImageBatches(test, setup.device, eval_batch(setup.device, test.input_shape))
 
     def once() -> None:
         loop.evaluate(model, batches, precision, setup.device)
