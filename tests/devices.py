@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 import prunecli
 
-META = torch.device("meta")
+META, CPU = torch.device("meta"), torch.device("cpu")
 PACKAGE = Path(prunecli.__file__).parent
 MOVES = {"_to_copy", "copy_"}
 LOOKS = {"_local_scalar_dense": 0, "is_nonzero": False, "allclose": True, "equal": True}
@@ -30,12 +30,13 @@ class OneDevice(TorchDispatchMode):
 
     Only moves may, for a GPU too. So that nobody else catches it unseen, the first is raised again
     at the end. Whoever looks at a value has the same fate: with `item`, in an `if`, by `nonzero`,
-    or on its way to the CPU. With `may_look` they see zeros, and `looks` says where they looked.
+    or on its way to the CPU. With `may_look` they see zeros, and `looks` says where they looked;
+    `moves` says what went the other way, for a GPU is waited for then as well.
     """
 
     def __init__(self, *, may_look=False):
         super().__init__()
-        self.may_look, self.looks, self.refused = may_look, [], []
+        self.may_look, self.looks, self.moves, self.refused = may_look, [], [], []
 
     @classmethod
     def _should_skip_dynamo(cls):
@@ -52,11 +53,13 @@ class OneDevice(TorchDispatchMode):
         on = {each.device.type for each in given}
         if len(on) > 1 and name not in MOVES:
             self._refuse(name, f"takes tensors of {' and '.join(sorted(on))}")
+        if _lands(META, name, args, kwargs) and "cpu" in on and not _hurries(name, args, kwargs):
+            self.moves.append(place())
         if "meta" not in on:
             return func(*args, **kwargs)
         if name in IN_PLACE:
             return None
-        if name in LOOKS or _lands_on_cpu(name, args, kwargs):
+        if name in LOOKS or _lands(CPU, name, args, kwargs):
             self.looks.append(place())
             if not self.may_look:
                 self._refuse(name, "looks at a value")
@@ -78,9 +81,14 @@ class OneDevice(TorchDispatchMode):
         return bool(LOOKS[name]) if args[0].dtype == torch.bool else LOOKS[name]
 
 
-def _lands_on_cpu(name, args, kwargs):
+def _lands(target, name, args, kwargs):
     device = args[0].device if name == "copy_" else kwargs.get("device")
-    return name in MOVES and device is not None and device.type == "cpu"
+    return name in MOVES and device is not None and device.type == target.type
+
+
+def _hurries(name, args, kwargs):
+    """Whether a copy goes on by itself, as `non_blocking` says."""
+    return kwargs.get("non_blocking") or (name == "copy_" and args[2:] == (True,))
 
 
 def place():

@@ -51,3 +51,15 @@ def test_scoring_batches_are_made_on_one_device_without_a_look_at_it(data):
     with OneDevice():
         check(list(made), [4, 4, 2])
         check([made.per_class(3)], [6])
+
+
+@pytest.mark.parametrize("batch_size", [2, 10])
+def test_the_copies_that_an_epoch_waits_for_are_as_many_whatever_its_batches(data, batch_size):
+    made = ImageBatches(data, META, batch_size)
+    with OneDevice() as device:
+        drawn = made.epoch(seed=1)
+        next(drawn)
+        before = len(device.moves)
+        list(drawn)
+    assert before > 0
+    assert len(device.moves) == before

@@ -76,3 +76,13 @@ def test_who_may_look_sees_zeros_and_it_is_known_where():
         assert torch.allclose(meta(2), meta(2))
         assert torch.equal(meta(2, dtype=torch.bool).cpu(), torch.zeros(2, dtype=torch.bool))
     assert device.looks == ["the test"] * 4
+
+
+def test_what_goes_to_the_device_is_told_unless_nobody_waits_for_it():
+    with OneDevice() as device:
+        torch.ones(2).to(META)
+        meta(2).copy_(torch.ones(2))
+        torch.ones(2).to(META, non_blocking=True)
+        meta(2).copy_(torch.ones(2), non_blocking=True)
+        meta(2).copy_(meta(2))
+    assert device.moves == ["the test"] * 2

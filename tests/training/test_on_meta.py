@@ -40,19 +40,21 @@ def fixed(model):
     return Fixed({n: torch.ones(w.shape, dtype=torch.bool) for n, w in prunable(model).items()})
 
 
-def looks_in_steps(pruner, settings):
-    """Where a training of three epochs of three steps looked at the device within a step."""
+def waits_in_steps(pruner, settings):
+    """Where the steps of a training of three epochs of three would have to wait for the device."""
     model = network()
-    state, found, before = new_state(model, settings, pruner(model), 3), [], 0
+    state, found, asked = new_state(model, settings, pruner(model), 3), [], []
 
     def seen():
-        nonlocal before
-        new, before = device.looks[before:], len(device.looks)
+        new = [place for place in device.looks + device.moves if "batches.py" not in place]
+        device.looks.clear()
+        device.moves.clear()
         return new
 
     def after_a_step():
-        if state.step > len(state.history) * 3:  # at the end of an epoch it is asked once more
+        if state.step not in asked:  # at the end of an epoch it is asked once more
             found.extend(seen())
+        asked.append(state.step)
         return False
 
     with OneDevice(may_look=True) as device:
@@ -66,20 +68,32 @@ CHOICES = [(optimizer, "cosine") for optimizer in OPTIMIZERS]
 CHOICES += [("sgd", schedule) for schedule in SCHEDULES if schedule != "cosine"]
 
 
-@pytest.mark.parametrize("pruner", [lambda model: Pruner(), fixed], ids=["dense", "masked"])
+@pytest.mark.parametrize(("pruner", "moves"), [(lambda model: Pruner(), 0), (fixed, 2)])
 @pytest.mark.parametrize(("optimizer", "schedule"), CHOICES)
-def test_a_step_of_training_is_on_one_device_and_looks_at_nothing(optimizer, schedule, pruner):
+def test_a_step_is_on_one_device_and_waits_for_it_only_to_bring_a_mask_once(
+    optimizer, schedule, pruner, moves
+):
     how = Settings(epochs=3, optimizer=optimizer, schedule=schedule, precision="fp32")
-    assert not looks_in_steps(pruner, how)
+    found = waits_in_steps(pruner, how)
+    assert len(found) == moves  # of two weights
+    assert all(place.startswith("masks.py") for place in found)
 
 
-def test_a_step_that_looks_at_the_device_would_be_seen():
-    class Looking(Pruner):
-        def observe(self, params, clock):
-            if clock.step == 2:
-                float(params["0.weight"].sum())
+class Looking(Pruner):
+    def observe(self, params, clock):
+        if clock.step == 2:
+            float(params["0.weight"].sum())
 
-    found = looks_in_steps(lambda model: Looking(), Settings(epochs=3, precision="fp32"))
+
+class Bringing(Pruner):
+    def observe(self, params, clock):
+        if clock.step == 2:
+            params["0.weight"].grad.copy_(torch.ones(4, 3, 3, 3))
+
+
+@pytest.mark.parametrize("pruner", [Looking, Bringing])
+def test_a_step_that_waits_for_the_device_would_be_seen(pruner):
+    found = waits_in_steps(lambda model: pruner(), Settings(epochs=3, precision="fp32"))
     assert len(found) == 1
 
 
