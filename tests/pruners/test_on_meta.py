@@ -32,7 +32,9 @@ LOOKS = {
     "set": [3, 6, 9],
     "weightmom": [8],  # the window is full
 }
-"""The steps in which a pruner looks at the device: selection is the CPU's."""
+"""The steps in which a pruner waits for the device: selection is the CPU's."""
+BROUGHT = ("batches.py", "masks.py")
+"""They bring an epoch's order and new masks to the device."""
 MODELS = {"n2nskip": partial(registry.find("models", "n2nskip"), base="alexnet", thin=0.002)}
 
 
@@ -51,15 +53,16 @@ def set_up(begin, monkeypatch):
 
 
 @pytest.mark.parametrize("name", registry.names("pruners"))
-def test_a_training_is_on_one_device_and_looked_at_only_when_weights_are_chosen(set_up, name):
-    run, looked, before = set_up(name), [], 0
+def test_a_training_is_on_one_device_and_waits_for_it_only_when_weights_are_chosen(set_up, name):
+    run, waited = set_up(name), []
 
     def seen():
-        nonlocal before
-        new, before = device.looks[before:], len(device.looks)
+        new = [place for place in device.looks + device.moves if not place.startswith(BROUGHT)]
+        device.looks.clear()
+        device.moves.clear()
         return new
 
     with OneDevice(may_look=True) as device:
         # What the log says of an epoch, and whether the state is finite, is looked at in between.
-        run.go(lambda step: looked.append(step) if seen() else None, save=seen)
-    assert looked == list(LOOKS.get(name, []))
+        run.go(lambda step: waited.append(step) if seen() else None, save=seen)
+    assert waited == list(LOOKS.get(name, []))
