@@ -85,13 +85,6 @@ def global_magnitude() -> list[Row]:
     def ours() -> object:
         return select({name: w.abs() for name, w in weights.items()}, DENSITY)
 
-    def torch_prune() -> None:
-        layers = [nn.Linear(1, 1, bias=False) for _ in weights]
-        for layer, weight in zip(layers, weights.values(), strict=True):
-            layer.weight = nn.Parameter(weight)
-        where = [(layer, "weight") for layer in layers]
-        prune.global_unstructured(where, prune.L1Unstructured, amount=1 - DENSITY)
-
     def shrinkbench() -> list[np.ndarray]:
         sizes = [w.abs().numpy() for w in weights.values()]
         threshold = np.quantile(np.concatenate([s.ravel() for s in sizes]), 1 - DENSITY)
@@ -104,7 +97,7 @@ def global_magnitude() -> list[Row]:
 
     peers = {
         "prunecli": ours,
-        "`torch.nn.utils.prune.global_unstructured`": torch_prune,
+        "`torch.nn.utils.prune.global_unstructured`": lambda: torchs_masks(weights, DENSITY),
         "ShrinkBench's quantile, written anew": shrinkbench,
         "cloning the weights into memory fresh from the system": fresh_clone,
         "cloning them into memory used before": lambda: [w.clone() for w in weights.values()],
@@ -112,6 +105,16 @@ def global_magnitude() -> list[Row]:
     }
     what = "mask of the 25.5 M weights of a ResNet-50, global magnitude, density 0.1"
     return turns(what, 5, peers)
+
+
+def torchs_masks(weights: Mapping[str, Tensor], density: float) -> list[Tensor]:
+    """What torch itself makes of them, which is a mask and a masked copy of each."""
+    layers = [nn.Linear(1, 1, bias=False) for _ in weights]
+    for layer, weight in zip(layers, weights.values(), strict=True):
+        layer.weight = nn.Parameter(weight)
+    where = [(layer, "weight") for layer in layers]
+    prune.global_unstructured(where, prune.L1Unstructured, amount=1 - density)
+    return [layer.weight_mask for layer in layers]
 
 
 def _torch_pruning() -> dict[str, Callable[[], object]]:
@@ -267,7 +270,7 @@ def table(rows: list[Row]) -> str:
     packages = ["prunecli", "torch", "torchvision", "numpy", "torch-pruning"]
     lines = [
         f"Measured {datetime.now(timezone.utc):%Y-%m-%d} by `python benchmarks/compare.py` on "
-        f"{cores()} cores of {_processor()}, Python {platform.python_version()}, "
+        f"{cores()} cores of {processor()}, Python {platform.python_version()}, "
         + ", ".join(f"{name} {_version(name)}" for name in packages if _version(name))
         + ".",
         "",
@@ -288,7 +291,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

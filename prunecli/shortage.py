@@ -10,8 +10,21 @@ import re
 from prunecli.errors import BadEnvironment
 
 
-class _Shortage(BadEnvironment):
-    """The machine lacks memory, or the process may open no more files: no input's fault."""
+class Shortage(BadEnvironment):
+    """The machine lacks memory, or the process may open no more files: no input's fault.
+
+    `lower` says what of the command takes less memory if it is lowered; "" if nothing does.
+    """
+
+    def __init__(self, kind: str, wanted: str = "", lower: str = "--batch-size") -> None:
+        super().__init__(
+            MENDS[kind].format(wanted=wanted, lower=f"lower {lower}, or " * bool(lower))
+        )
+        self.kind, self.wanted = kind, wanted
+
+    def where(self, lower: str) -> Shortage:
+        """The same, in a command of which that can be lowered."""
+        return Shortage(self.kind, self.wanted, lower)
 
 
 SCARCE = {
@@ -19,7 +32,11 @@ SCARCE = {
     for kind, pattern in (
         ("files", r"too many open files|received \d+ items of ancdata"),
         ("threads", r"start new thread|thread creation failed|resource temporarily unavailable"),
-        ("gpu", r"cuda.*out of memory|_STATUS_ALLOC_FAILED"),
+        (
+            "gpu",
+            r"cuda.*out of memory|_STATUS_ALLOC_FAILED|_DEVICE_ALLOCATION_FAILED"
+            r"|CUBLAS_STATUS_NOT_INITIALIZED when calling .cublasCreate",  # its work space
+        ),
         (
             "memory",
             r"can.?t allocate memory|cannot allocate|not enough (memory|space)|bad_alloc"
@@ -40,8 +57,8 @@ MENDS = {
     "files": "too many files are open; raise the limit, as in 'ulimit -n 4096'",
     "threads": "no more threads or processes can be started; allow more of them, or more memory "
     "(ulimit -u, ulimit -v, the container)",
-    "gpu": "the GPU is out of memory{}; lower --batch-size, or use --device cpu",
-    "memory": "out of memory{}; lower --batch-size, or allow more (ulimit -v, the container)",
+    "gpu": "the GPU is out of memory{wanted}; {lower}use --device cpu",
+    "memory": "out of memory{wanted}; {lower}allow more (ulimit -v, the container)",
 }
 ROOM = 1 << 25
 """Bytes."""
@@ -49,7 +66,7 @@ WANTED = re.compile(r"(?:allocate|mmap)\s+([\d.]+)\s?(bytes|[KMGT]i?B)", re.IGNO
 
 
 def raise_shortage(error: BaseException) -> None:
-    """Raise BadEnvironment if `error` came up for lack of memory or of open files.
+    """Raise Shortage if `error` came up for lack of memory or of open files.
 
     Whoever takes an error of other people's code for a fault of its input asks here first.
     """
@@ -57,19 +74,19 @@ def raise_shortage(error: BaseException) -> None:
     for _ in range(10):  # a library may have said something else about it
         if seen is None:
             return
-        if isinstance(seen, _Shortage):
+        if isinstance(seen, Shortage):
             raise seen
         if found := _shortage(seen):
-            raise _Shortage(found) from error
+            raise found from error
         seen = seen.__cause__ or seen.__context__
 
 
-def _shortage(error: BaseException) -> str | None:
+def _shortage(error: BaseException) -> Shortage | None:
     """What there is too little of, and the mend; None for any other error."""
     if (kind := _scarce(error)) is None:
         return None
     wanted = WANTED.search(str(error))
-    return MENDS[kind].format(f": {_size(*wanted.groups())} more were wanted" if wanted else "")
+    return Shortage(kind, f": {_size(*wanted.groups())} more were wanted" if wanted else "")
 
 
 def _scarce(error: BaseException) -> str | None:

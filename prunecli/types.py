@@ -203,6 +203,9 @@ class Pruner:
     """Among which weights it chooses: all, those of a layer, or by an allocation to layers."""
     relative_lr: float = 1.0
     """Learning rate of `parameters`, as a multiple of the network's."""
+    steady: bool = False
+    """Whether `weights` and `penalty` only compute, from the same tensors in the same way at every
+    step: then what they did once can be recorded, and replayed on a GPU without asking them."""
 
     def weights(self, params: Params, clock: Clock) -> Params:
         """What the forward pass, of an evaluation too, uses in place of weights of these names."""

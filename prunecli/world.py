@@ -159,10 +159,15 @@ def joined() -> Iterator[World]:
             f"the processes of this training did not find each other ({error}); start them with "
             "torchrun, or unset WORLD_SIZE"
         ) from None
+    failed = True
     try:
         yield World(distributed.get_rank(), distributed.get_world_size(), place)
+        failed = False
     finally:
-        distributed.destroy_process_group()
+        # After a failure NCCL might wait, for half an hour, for a process that is gone; the end of
+        # this one, which is near, does not.
+        if not failed or backends == "gloo":
+            distributed.destroy_process_group()
 
 
 @contextmanager

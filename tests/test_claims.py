@@ -52,8 +52,8 @@ def flags(command):
     )
 
 
-OTHERS = {"--nproc-per-node", "--strict"}
-"""Of torchrun and mypy."""
+OTHERS = {"--nproc-per-node", "--strict", "--read", "--into"}
+"""Of torchrun, mypy and benchmarks/gpu.py."""
 
 
 @pytest.mark.parametrize("name", [n for n in DOCUMENTS if not n.startswith("CHANGELOG")])

@@ -72,6 +72,18 @@ WORDS = {
     "std::bad_alloc": (MemoryError, "out of memory;"),
     "CUDA error: out of memory": (RuntimeError, "the GPU is out of memory;"),
     "cuDNN error: CUDNN_STATUS_ALLOC_FAILED": (RuntimeError, "the GPU is out of memory;"),
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED": (
+        RuntimeError, "the GPU is out of memory;",
+    ),
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasSgemm`": (
+        RuntimeError, "the GPU is out of memory;",
+    ),
+    "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`": (
+        RuntimeError, "the GPU is out of memory;",
+    ),
+    "NCCL error: unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'": (
+        RuntimeError, "the GPU is out of memory;",
+    ),
     "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
     "workers are out of shared memory.": (RuntimeError, "out of memory;"),
     "can't start new thread": (RuntimeError, "no more threads"),

@@ -13,10 +13,11 @@ import click
 
 from prunecli import registry
 from prunecli.cli._habits import ELSEWHERE
+from prunecli.cli._memory import RESERVE, lowered
 from prunecli.cli._streams import print_path
 from prunecli.cli._values import KeyValue, Named, Place, as_dict, no_stream
 from prunecli.errors import BadUsage, printable
-from prunecli.shortage import raise_shortage
+from prunecli.shortage import Shortage, raise_shortage
 from prunecli.trust import trust
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = Place(path_type=Path)
-RESERVE = 1 << 23
-"""Bytes to let go of where memory is short, so that there is room to say so."""
 
 
 class Command(click.Command):
@@ -85,7 +84,10 @@ class Command(click.Command):
             return super().invoke(ctx)
         except Exception as error:
             del reserve
-            raise_shortage(error)
+            try:
+                raise_shortage(error)
+            except Shortage as short:
+                raise short.where(lowered(ctx.params)) from error
             raise
 
     @property

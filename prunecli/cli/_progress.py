@@ -12,6 +12,7 @@ from prunecli.errors import printable
 from prunecli.types import Progress
 
 EVERY = 5.0  # seconds between plain lines
+DRAWN = 0.1  # seconds between two looks of the bar, which a short step would spend its time on
 
 
 def progress(quiet: bool, verbose: bool) -> Progress:
@@ -70,6 +71,7 @@ class Bar(Lines):
             *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
         )
         self.task: Any = None
+        self.next_look = 0.0
 
     def say(self, message: str) -> None:
         self.close()
@@ -79,6 +81,9 @@ class Bar(Lines):
         self.bar.stop()
 
     def advance(self, label: str, done: int, total: int, **facts: Any) -> None:
+        if done < total and time.monotonic() < self.next_look:
+            return
+        self.next_look = time.monotonic() + DRAWN
         label = printable(label)
         if self.task is None:
             self.task = self.bar.add_task(label, total=total)

@@ -24,7 +24,7 @@ from prunecli.errors import BadUsage
 
 SETTINGS = (
     "epochs", "batch_size", "lr", "optimizer", "momentum", "nesterov", "weight_decay", "schedule",
-    "lr_every", "lr_gamma", "precision",
+    "lr_every", "lr_gamma", "precision", "compile",
 )  # fmt: skip
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LR_SCHEDULES = ("constant", "cosine", "step", "restarts", "onecycle")
@@ -70,11 +70,17 @@ settings_options = stack(
     click.option("--lr-gamma", type=Number(0, 1), help="Factor of each step. [default: 0.1]"),
     click.option("--precision", type=click.Choice(PRECISIONS), envvar="PRUNECLI_PRECISION",
                  help="auto: bf16 where the hardware has it. [default: auto]"),
+    click.option("--compile/--no-compile", default=None,
+                 help="Have torch.compile fuse the network's kernels, which takes a minute first. "
+                 "[default: no-compile]"),
+    click.option("--graphs/--no-graphs", default=True, show_default=True,
+                 help="On a GPU, replay whole steps as CUDA graphs: the same bytes, sooner."),
     click.option("--eval-epochs/--no-eval-epochs", default=True, show_default=True,
                  help="Evaluate on the test set after every epoch."),
     click.option("--save-every", type=Number(0, ends="[]"), metavar="SECONDS", default=600,
                  show_default=True,
-                 help="Between saves of the training state; it is saved after every epoch too."),
+                 help="Between saves of the training state; it is saved after an epoch too, unless "
+                 "that took more than a twentieth of the time."),
     click.option("--resume", is_flag=True, help="Go on from the training state beside the output."),
 )  # fmt: skip
 training_options = stack(
@@ -117,6 +123,7 @@ def train_from(checkpoint: Path | None, params: Mapping[str, Any]) -> None:
         settings={name: params[name] for name in SETTINGS if params[name] is not None},
         resume=params["resume"],
         eval_every_epoch=params["eval_epochs"],
+        graphs=params["graphs"],
         save_every=params["save_every"],
     )
     with joined() as world:

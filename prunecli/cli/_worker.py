@@ -73,7 +73,15 @@ def _serve() -> None:
     threading.Thread(target=_read, args=(orders,), daemon=True).start()
     while True:
         order = json.loads(orders.get())
-        answer(_done(Job.of(order), Relay(answer)))
+        relay = Relay(answer)
+        ended = _done(Job.of(order), relay)
+        try:
+            _let_go()
+        except RuntimeError as error:
+            # After some of CUDA's errors a process can do no more: the next job gets another one.
+            relay.warn(ended["ended"] or str(error).partition("\n")[0])
+            os._exit(1)
+        answer(ended)
 
 
 def _read(orders: SimpleQueue[str]) -> None:
@@ -92,3 +100,11 @@ def _done(job: Job, progress: Progress) -> dict[str, Any]:
         return {"ended": str(error)}
     except KeyboardInterrupt:
         return {"ended": "interrupted"}
+
+
+def _let_go() -> None:
+    """Leave the memory of a GPU to those that share it. Loads nothing that no job needed."""
+    if "torch" in sys.modules:
+        from prunecli.device import let_go
+
+        let_go()

@@ -37,7 +37,11 @@ prunecli eval sparse.safetensors --json | jq .result.top1
 @click.argument("checkpoint", type=FILE)
 @click.option("--mask", type=FILE, help="Apply this mask before evaluating.")
 @source_options
-@click.option("--batch-size", type=click.IntRange(1), default=500, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="[default: 500; on a GPU up to 2000, by the size of the images]",
+)
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),

@@ -32,7 +32,8 @@ def alexnet(input_shape: tuple[int, int, int], classes: int, *, thin: float = 1.
         if pooled:
             layers[f"pool{number}"] = nn.MaxPool2d(2, ceil_mode=True)
         channels = width
-    layers["pool"] = nn.AdaptiveAvgPool2d(2)
+    _, height, width = input_shape
+    layers["pool"] = _halves(-(-height // 16), -(-width // 16))
     layers["flatten"] = nn.Flatten()
     layers["drop1"] = nn.Dropout()
     layers["fc1"] = nn.Linear(4 * channels, hidden)
@@ -42,3 +43,13 @@ def alexnet(input_shape: tuple[int, int, int], classes: int, *, thin: float = 1.
     layers["relu7"] = nn.ReLU(inplace=True)
     layers["fc3"] = nn.Linear(hidden, classes)
     return nn.Sequential(layers)
+
+
+def _halves(height: int, width: int) -> nn.Module:
+    """Averages each quarter of a map; the middle of an odd side is in both halves.
+
+    That is `AdaptiveAvgPool2d(2)`, whose gradient on a GPU differs from run to run.
+    """
+    if min(height, width) < 2:
+        return nn.AdaptiveAvgPool2d(2)
+    return nn.AvgPool2d((-(-height // 2), -(-width // 2)), (height // 2, width // 2))

@@ -79,6 +79,8 @@ class StraightThrough(Pruner):
     that is saved is the one that was trained.
     """
 
+    steady = True
+
     def __init__(
         self, course: Course, params: Params, *, straight: bool, recenter: bool = False
     ) -> None:

@@ -41,6 +41,7 @@ def fixed_bs(
 
 class FixedBS(StraightThrough):
     scope = "layer"
+    steady = False  # how often it halves depends on what it finds
 
     def __init__(
         self, course: Course, density: float, eps: float, params: Params, straight: bool

@@ -27,6 +27,8 @@ PATIENCE = 60.0
 class OnRay:
     """An engine of Ray tasks, each with so many CPUs, and a GPU where the cluster has any.
 
+    More tasks at once than there are GPUs share them.
+
     The cluster is the one that `RAY_ADDRESS` names or that runs here, else one is started here for
     as long as the study takes. Raises BadEnvironment without Ray.
     """
@@ -46,7 +48,11 @@ class OnRay:
         devices = int(has.get("GPU", 0))
         self.slots = slots or max(1, devices or int(has.get("CPU", 1)) // threads)
         self.tasks: dict[Future[Wrote], Any] = {}
-        options = {"num_cpus": threads, "num_gpus": 1 if devices else 0, "max_retries": RETRIES}
+        options = {
+            "num_cpus": threads,
+            "num_gpus": _share(self.slots, devices),
+            "max_retries": RETRIES,
+        }
         self.task = ray.remote(**options)(_task)
         self.shared = (do, threads, Path.cwd(), _settings())
 
@@ -70,6 +76,11 @@ class OnRay:
                 self.ray.wait(under_way, num_returns=len(under_way), timeout=PATIENCE)
         finally:
             self.ray.shutdown()
+
+
+def _share(slots: int, devices: int) -> float:
+    """Of a GPU, for each of so many tasks at once. Of more than half a GPU, it has but one."""
+    return 1 / max(1, -(-slots // devices)) if devices else 0
 
 
 def _settings() -> dict[str, str]:

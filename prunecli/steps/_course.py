@@ -11,13 +11,13 @@ from torch import nn
 
 from prunecli import coverage, registry
 from prunecli.batches import ScoringBatches, split_off
+from prunecli.device import EVAL_BATCH
 from prunecli.flops import count_flops
 from prunecli.masks import apply_, classifier, left_in, prunable
 from prunecli.registry import takes_model
 from prunecli.steps._common import options_with_seed
 from prunecli.steps._tensor_scores import check_form
 from prunecli.steps.score import check_scores, check_weight, network_scores
-from prunecli.training.loop import EVAL_BATCH
 from prunecli.types import Batches, Course, Images, Mask, Params, Progress, Pruner, Scores
 
 SCORING_BATCH = 128

@@ -47,6 +47,7 @@ class TrainOptions:
     settings: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = False
     eval_every_epoch: bool = True
+    graphs: bool = True
     save_every: float = math.inf
     """Seconds, within an epoch."""
 
@@ -121,6 +122,8 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
     device = pick_device(common.device, world.place)
     seed = common.seed if common.seed is not None else meta.get("seed") or 0
     settings = _settings(options.settings, meta, device)
+    if settings.compile and world.size > 1:
+        raise BadUsage("--compile is for a training in one process")
     beside = _checked_outputs(output, inputs, options, settings.epochs, common.force)
     common.progress.detail(f"on {device}: {settings}")
     return Plan(
@@ -172,9 +175,9 @@ def _checked_outputs(
 def _settings(given: Mapping[str, Any], meta: Mapping[str, Any], device: torch.device) -> Settings:
     """What was said, else what the checkpoint was trained with, else the defaults.
 
-    The precision is the machine's business, so it is not taken over.
+    Precision and compilation are the machine's business, so they are not taken over.
     """
-    known = {f.name for f in fields(Settings)} - {"precision"}
+    known = {f.name for f in fields(Settings)} - {"precision", "compile"}
     inherited = meta.get("settings") or {}
     if inherited.get("epochs") == 0 and "epochs" not in given:
         raise BadUsage("for how many epochs? the checkpoint is untrained; say it with --epochs")

@@ -12,7 +12,7 @@ from torch import nn
 
 from prunecli.batches import ImageBatches
 from prunecli.collapse import diagnosis
-from prunecli.device import pick_device, pick_precision, place
+from prunecli.device import eval_batch, pick_device, pick_precision, place, unrepeatable
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import write_text
 from prunecli.files.claims import check_output, claimed
@@ -24,7 +24,7 @@ from prunecli.steps._data import Source
 from prunecli.steps._names import sibling, stem
 from prunecli.steps._network import load_model
 from prunecli.steps._zeros import warn_of_zeros
-from prunecli.training.loop import EVAL_BATCH, evaluate
+from prunecli.training.loop import evaluate
 from prunecli.types import Mask
 
 
@@ -35,7 +35,7 @@ def evaluation(
     common: Common,
     *,
     precision: str = "auto",
-    batch_size: int = EVAL_BATCH,
+    batch_size: int | None = None,
     throughput: bool = False,
 ) -> Path:
     """Evaluate a checkpoint on its test set and write the result as JSON.
@@ -68,10 +68,11 @@ def evaluation(
         result = _densities(layers, lineage) | _costs(model, meta, layers)
         result |= {key: state[key] for key in ("effective_density", "live_path")}
         place(model, device)
-        test = ImageBatches(data, device, batch_size)
+        test = ImageBatches(data, device, batch_size or eval_batch(device, data.input_shape))
         exact = pick_precision(precision, device)
-        result |= evaluate(model, test, exact, device)
-        speed = _images_per_second(model, test, exact, device) if throughput else None
+        with unrepeatable(common.progress.warn):
+            result |= evaluate(model, test, exact, device)
+            speed = _images_per_second(model, test, exact, device) if throughput else None
         result |= {"images_per_second": speed, "precision": exact}
         result |= _lineage(file, source, lineage)
         write_text(target, json.dumps(result, indent=1, allow_nan=False) + "\n")

@@ -14,7 +14,7 @@ from torch import nn
 
 from prunecli import coverage, registry
 from prunecli.batches import ScoringBatches
-from prunecli.device import pick_device, place
+from prunecli.device import pick_device, place, unrepeatable
 from prunecli.errors import BadUsage, NotFinite
 from prunecli.files.artifacts import PRUNED, kind_of, metadata, open_artifact
 from prunecli.files.atomic import write_tensors
@@ -125,6 +125,7 @@ class Scored:
         self.function = registry.find("scorers", self.method)
         self.seed = common.seed if common.seed is not None else (file.meta or {}).get("seed") or 0
         self.device = pick_device(common.device)
+        self.warn = cache(common.progress.warn)  # once, in however many rounds
         self.decides = registry.decides(self.function)
         """By itself what stays; see `types.decisive`."""
         self.needs_model = registry.takes_model(self.function)
@@ -186,7 +187,8 @@ class Scored:
             self.seed,
         )
         scorer = partial(self.function, **self._options())
-        scores = network_scores(scorer, self.model, batches, mask, self.seed, self.file.label)
+        with unrepeatable(self.warn):
+            scores = network_scores(scorer, self.model, batches, mask, self.seed, self.file.label)
         return {name: scores[name] for name in self.names}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from prunecli import registry
 from prunecli.batches import ImageBatches
-from prunecli.device import place
+from prunecli.device import eval_batch, place, unrepeatable
 from prunecli.errors import BadEnvironment, NotFinite, some
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.digest import file_sha256
@@ -62,7 +62,8 @@ def train(options: TrainOptions, common: Common, world: World | None = None) -> 
         plan = prepared(options, common, world)
     world.check_told(_told(plan, common))
     if not common.dry_run:
-        with _claimed(plan, common, world) as target:
+        claim = _claimed(plan, common, world)
+        with claim as target, unrepeatable(common.progress.warn):
             _train(plan, target, common, world)
     return plan.output
 
@@ -105,7 +106,8 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
     test = None
     if test_data is not None:
         check_data_fits({"model": facts["model"], "classes": data.classes}, test_data)
-        test = ImageBatches(test_data, plan.device, loop.EVAL_BATCH, world)
+        size = eval_batch(plan.device, test_data.input_shape)
+        test = ImageBatches(test_data, plan.device, size, world)
     with deferred_interrupts() as interrupted:
         loop.train(
             state,
@@ -115,6 +117,7 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
             test=test,
             saving=loop.Saving(files.save, interrupted, plan.options.save_every),
             progress=common.progress,
+            graphs=plan.options.graphs,
         )
     files.finish(data)
 

@@ -23,6 +23,13 @@ def mask_of(pruner: Pruner, params: Params, clock: Clock, seen: Mask) -> Mask:
     return mask
 
 
+def is_steady(pruner: Pruner) -> bool:
+    """Whether what it does to a step, until there are gradients, is the same at every step."""
+    kind = type(pruner)
+    idle = kind.weights is Pruner.weights and kind.penalty is Pruner.penalty
+    return idle or pruner.steady
+
+
 def weights_of(pruner: Pruner, params: Params, clock: Clock) -> Params:
     """What it puts in place of weights. Raises Mismatch unless their names and shapes are those."""
     weights = pruner.weights(params, clock)

@@ -10,44 +10,56 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from prunecli.batches import ImageBatches
 from prunecli.device import autocast
-from prunecli.errors import Mismatch, NotFinite, some
-from prunecli.masks import aligned, apply_
-from prunecli.modules import scores_of, theirs
+from prunecli.errors import NotFinite, some
+from prunecli.modules import theirs
 from prunecli.seeds import derive_seed
-from prunecli.training.given import mask_of, penalty_of, weights_of
+from prunecli.training.given import weights_of
+from prunecli.training.replay import on_own_stream, recorder_of
 from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState
 from prunecli.training.statistics import shared_statistics
-from prunecli.types import Clock, Mask, Params, Progress
+from prunecli.training.step import Step, forward
+from prunecli.types import Clock, Params, Progress
 from prunecli.world import World
 
-EVAL_BATCH = 500
-FAILING = "the network cannot be trained"
+
+
+CHEAP = 0.25
+"""Seconds."""
+SHARE = 1 / 20
+"""Of the time of a training that may go into saves which are not cheap."""
 
 
 @dataclass
 class Saving:
-    """When the state is saved, besides at the end of every epoch, and when training stops early."""
+    """When the state is saved, besides when training stops early."""
 
     save: Callable[[], None] = lambda: None
     interrupted: Callable[[], bool] = lambda: False
     every: float = math.inf
     """Seconds."""
+    took: float = 0.0
+    """Seconds, the last time."""
 
     def __post_init__(self) -> None:
         self.last = time.monotonic()
 
-    def due(self) -> bool:
-        return time.monotonic() - self.last >= self.every
+    def due(self, *, epoch_ends: bool) -> bool:
+        """At the end of an epoch, unless it would cost too much so soon; else as told."""
+        passed = time.monotonic() - self.last
+        if epoch_ends and (self.took <= CHEAP or passed * SHARE >= self.took):
+            return True
+        return passed >= self.every
 
     def now(self) -> None:
+        began = time.monotonic()
         self.save()
         self.last = time.monotonic()
+        self.took = self.last - began
 
 
 def train(
@@ -59,73 +71,72 @@ def train(
     test: ImageBatches | None = None,
     saving: Saving | None = None,
     progress: Progress | None = None,
+    graphs: bool = True,
 ) -> None:
     """Train to the end of `settings.epochs`, from wherever `state` is.
 
-    The state is saved, complete, at the end of every epoch and as `saving` says; when that is
-    interrupted, it is saved and KeyboardInterrupt is raised. With `test`, every epoch is evaluated
-    on it. All processes of the data's world stop at the same step, whichever of them was
-    interrupted.
+    The state is saved, complete, as `saving` says; when that is interrupted, it is saved and
+    KeyboardInterrupt is raised. With `test`, every epoch is evaluated on it. All processes of the
+    data's world stop at the same step, whichever of them was interrupted. On a GPU, steps are
+    replayed as CUDA graphs where they can be, unless `graphs` says no; they come to the same bits.
 
     Raises NotFinite, before a state is saved that is not finite, naming the first epoch and step
     whose loss was not, and the tensors that are not by then.
     """
     progress, saving = progress or Progress(), saving or Saving()
-    world, masker = data.world, _Masker(state)
     started = time.monotonic()
-    masker(state.clock(settings.epochs))
-    _check_same(state, world)
-    while state.step < settings.epochs * len(data):
-        began = time.monotonic()
-        loss = _epoch(state, data, settings, seed, masker, saving, progress)
-        clock = state.clock(settings.epochs)
-        row = {"epoch": clock.epoch, "loss": loss, "lr": _lr(state)}
-        row |= masker.facts() | state.pruner.facts()
-        if test is not None:
-            row |= _tested(state, test, settings, clock)
-        state.history.append(row)
-        _check_same(state, world)
-        saving.now()
-        progress.say(_line(row, time.monotonic() - began))
-        if world.any(saving.interrupted()):
-            _stop(state, progress)
+    recorder = recorder_of(state.device) if graphs else None
+    step = Step(state, settings, seed, data.world, recorder, progress)
+    step.masker.update(state.clock(settings.epochs))
+    _check_same(state, data.world)
+    with on_own_stream(state.device):
+        while state.step < settings.epochs * len(data):
+            _epoch(step, data, test, saving, progress)
     if settings.epochs:
         progress.say(f"trained in {time.monotonic() - started:.1f} s")
 
 
 def _epoch(
-    state: TrainingState,
-    data: ImageBatches,
-    settings: Settings,
-    seed: int,
-    masker: _Masker,
-    saving: Saving,
-    progress: Progress,
-) -> float:
-    """Train to the end of the epoch that `state` is in; gives its mean loss."""
-    steps, world, device = len(data), data.world, state.device
+    step: Step, data: ImageBatches, test: ImageBatches | None, saving: Saving, progress: Progress
+) -> None:
+    """Train to the end of the epoch that the state is in, log and save it."""
+    state, settings, world, began = step.state, step.settings, data.world, time.monotonic()
+    loss = _pass(step, data, saving, progress)
+    clock = state.clock(settings.epochs)
+    row = {"epoch": clock.epoch, "loss": loss, "lr": _lr(state)}
+    row |= step.masker.facts() | state.pruner.facts()
+    if test is not None:
+        row |= _tested(state, test, settings, clock)
+    state.history.append(row)
+    _check_same(state, world)
+    stops = world.any(saving.interrupted())
+    if world.any(stops or saving.due(epoch_ends=True)):
+        saving.now()
+    progress.say(_line(row, time.monotonic() - began))
+    if stops:
+        _stop(state, progress)
+
+
+def _pass(step: Step, data: ImageBatches, saving: Saving, progress: Progress) -> float:
+    """Take what is left of the epoch's steps; gives its mean loss."""
+    state, steps, epochs, world = step.state, len(data), step.settings.epochs, data.world
     epoch, start = divmod(state.step, steps)
     state.model.train()
-    loss_sum = torch.zeros((), device=device) if state.loss_sum is None else state.loss_sum
-    first_bad = torch.zeros((), dtype=torch.long, device=device)
-    drawn = data.epoch(derive_seed(seed, "epoch", epoch), start)
+    loss_sum = torch.zeros((), device=state.device) if state.loss_sum is None else state.loss_sum
+    first_bad = torch.zeros((), dtype=torch.long, device=state.device)
+    drawn = data.epoch(derive_seed(step.seed, "epoch", epoch), start)
     for number, (inputs, labels) in enumerate(drawn, start):
-        clock, count = Clock(state.step + 1, steps, settings.epochs), data.size(number)
-        loss, total = _step(state, inputs, labels, count, settings, clock, masker, world, seed)
-        masker(clock)
-        state.pruner.update(state.params, clock)
-        masker.if_new(clock)
-        state.step += 1
+        loss, total = step(inputs, labels, data.size(number))
         loss_sum += loss
         first_bad += (first_bad == 0) * ~torch.isfinite(total) * state.step
         stops = world.any(saving.interrupted())
-        if (stops or world.any(saving.due())) and not clock.epoch_ends:
+        if world.any(stops or saving.due(epoch_ends=False)) and number + 1 < steps:
             state.loss_sum = loss_sum
             _check_finite(state, first_bad)
             saving.now()
             if stops:
                 _stop(state, progress)
-        progress.advance(f"epoch {epoch + 1}/{settings.epochs}", number + 1, steps)
+        progress.advance(f"epoch {epoch + 1}/{epochs}", number + 1, steps)
     state.loss_sum = None
     _check_finite(state, first_bad)
     return loss_sum.item() / steps
@@ -137,54 +148,6 @@ def _stop(state: TrainingState, progress: Progress) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _step(
-    state: TrainingState,
-    inputs: Tensor,
-    labels: Tensor,
-    count: int,
-    settings: Settings,
-    clock: Clock,
-    masker: _Masker,
-    world: World,
-    seed: int,
-) -> tuple[Tensor, Tensor]:
-    """Gives the loss of the task, and that with the pruner's penalty, over the `count` images.
-
-    Each process gives the sum over its own images divided by the count of all, and its part of the
-    penalty, so that what they add up to is the loss and the gradient of a single process.
-    """
-    params = state.params
-    weights = weights_of(state.pruner, params, clock)
-    own = world.apart(derive_seed(seed, "step", clock.step), inputs.device)
-    with own, theirs(FAILING), autocast(settings.precision, inputs.device):
-        logits = _logits(state.model, weights, inputs, world, count)
-        loss = F.cross_entropy(logits, labels, reduction="sum") / count
-    penalty = penalty_of(state.pruner, params, clock)
-    total = loss if penalty is None else loss + penalty / world.size
-    if not total.requires_grad:
-        raise Mismatch("there is nothing to train: every parameter is frozen")
-    with theirs(FAILING):
-        torch.autograd.backward(total)
-    loss, total = loss.detach(), total.detach()
-    # By hand and not by DistributedDataParallel, which wraps a module: here pruners put weights of
-    # their own in its place and train thresholds beside it. One exchange carries it all.
-    world.add_up([loss, total, *state.gradients()])
-    state.pruner.observe(params, clock)
-    masker.look(clock)
-    state.optimizer.step()
-    state.optimizer.zero_grad()
-    state.scheduler.step()
-    return loss, total
-
-
-def _logits(
-    model: nn.Module, weights: Params, inputs: Tensor, world: World, count: int = 0
-) -> Tensor:
-    with shared_statistics(world, count):
-        given = functional_call(model, weights, (inputs,)) if weights else model(inputs)
-    return scores_of(given)
-
-
 def _tested(
     state: TrainingState, test: ImageBatches, settings: Settings, clock: Clock
 ) -> dict[str, float]:
@@ -193,45 +156,6 @@ def _tested(
         weights = weights_of(state.pruner, state.params, clock)
     result = evaluate(state.model, test, settings.precision, state.device, weights)
     return {"top1": result["top1"], "test_loss": result["loss"]}
-
-
-class _Masker:
-    """Zeroes what the pruner's mask excludes; a mask goes to the device only when it is new.
-
-    What a new mask has in and the one before had not begins anew in the optimizer too.
-    """
-
-    def __init__(self, state: TrainingState) -> None:
-        self.state, self.pruner, self.params = state, state.pruner, state.params
-        self.seen: Mask = {}
-        self.kept: Mask = {}
-
-    def __call__(self, clock: Clock) -> None:
-        self.look(clock)
-        apply_(self.params, self.kept)
-
-    def look(self, clock: Clock) -> bool:
-        """Take the mask of now; gives whether it is a new one."""
-        mask = mask_of(self.pruner, self.params, clock, self.seen)
-        if mask is self.seen:
-            return False
-        before, self.seen, self.kept = self.kept, mask, aligned(mask, self.params)
-        self.state.forget(before, self.kept)
-        return True
-
-    def if_new(self, clock: Clock) -> None:
-        if self.look(clock):
-            apply_(self.params, self.kept)
-
-    def facts(self) -> dict[str, float]:
-        """The density over all prunable weights, or as the pruner counts it, if there is a mask."""
-        if not self.kept:
-            return {}
-        whole = sum(w.numel() for n, w in self.params.items() if n not in self.kept)
-        left = sum(int(each.sum()) for each in self.kept.values())
-        if self.pruner.counted is not None:
-            return {"density": left / self.pruner.counted}
-        return {"density": (whole + left) / sum(w.numel() for w in self.params.values())}
 
 
 def _check_same(state: TrainingState, world: World) -> None:
@@ -280,8 +204,9 @@ def evaluate(
     hits = torch.zeros(2, dtype=torch.long, device=device)
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     for inputs, labels in data.plain():
-        with theirs("the network cannot be evaluated"), autocast(precision, device):
-            logits = _logits(model, weights or {}, inputs, data.world).float()
+        shared = shared_statistics(data.world)
+        with theirs("the network cannot be evaluated"), autocast(precision, device), shared:
+            logits = forward(model, weights or {}, inputs).float()
         loss_sum += F.cross_entropy(logits, labels, reduction="sum")
         ranked = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
         hits += torch.stack([ranked[:, 0].sum(), ranked.sum()])

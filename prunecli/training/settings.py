@@ -29,6 +29,8 @@ class Settings:
     lr_every: int = 30
     lr_gamma: float = 0.1
     precision: str = "auto"
+    compile: bool = False
+    """Whether torch.compile is to make one kernel of what can be one."""
 
     def check(self) -> None:
         """Raise BadInput for what cannot be, as a damaged checkpoint may say."""

@@ -12,6 +12,7 @@ import pytest
 
 from prunecli.cli import _engines, _worker
 from prunecli.errors import BadInput, PruneError
+from prunecli.recipe.on_ray import _share
 from prunecli.recipe.plan import Job
 from prunecli.recipe.workers import Workers
 from prunecli.types import Progress
@@ -247,9 +248,19 @@ def test_more_jobs_than_gpus_share_them(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("slots", "devices", "share"),
+    [(4, 0, 0), (1, 1, 1), (2, 4, 1), (4, 1, 1 / 4), (3, 2, 1 / 2), (4, 2, 1 / 2)],
+)
+def test_more_of_rays_tasks_than_gpus_share_them(slots, devices, share):
+    assert _share(slots, devices) == share
+    if devices:
+        assert devices * int(1 / share) >= slots, "all of them find room"
+
+
+@pytest.mark.parametrize(
     ("named", "count", "gpus"),
     [(None, 2, ["0", "1"]), ("3,GPU-5", 2, ["3", "GPU-5"]), ("", 0, []), ("-1", 0, []),
-     ("1,9,2", 1, ["1"])],
+     ("1,9,2", 1, ["1"]), ("1, 0", 2, ["1", "0"]), ("MIG-5a1f,MIG-77", 1, ["MIG-5a1f"])],
 )  # fmt: skip
 def test_the_gpus_that_there_are(monkeypatch, named, count, gpus):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -303,6 +314,13 @@ def faulty(weight):
 def silent(weight):
     open(os.environ["NOTES"] + ".silent", "w").close()
     time.sleep(15)
+
+def spoilt(weight):
+    import torch
+    def fail(*given):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    torch.cuda.is_initialized, torch.cuda.empty_cache = (lambda: True), fail
+    fail()
 """
 
 
@@ -351,6 +369,30 @@ def test_the_real_worker(crew, checkpoint, tmp_path, monkeypatch, capfd, trustin
     assert out == ""
     assert "written past Python" in err
     assert workers.workers[0].process.returncode == 0
+
+
+def test_a_worker_that_a_fault_on_the_gpu_has_spoilt_is_replaced(
+    crew, checkpoint, tmp_path, monkeypatch, trusting
+):
+    (tmp_path / "scoring.py").write_text(PLUGIN)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *filter(None, sys.path)])
+    monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    trusting("scoring")
+    heard = Heard()
+
+    def score(method):
+        line = ["-o", str(tmp_path / f"{method[8:]}.safetensors"), str(checkpoint)]
+        job = Job("s", "s", "score", [*line, "--method", method], Path(), ())
+        return workers.submit(job, heard).result(timeout=120)
+
+    with (workers := crew(1, command=_engines.worker())):
+        with pytest.raises(PruneError, match="^its process ended with code 1$"):
+            score("scoring:spoilt")
+        score("scoring:noisy")
+    assert (tmp_path / "noisy.safetensors").exists()
+    failed = "RuntimeError: CUDA error: an illegal memory access was encountered"
+    assert [line for line in heard.all if failed in line and "warning: " in line]
 
 
 def test_a_worker_that_is_interrupted_while_it_starts_says_nothing(crew, capfd):

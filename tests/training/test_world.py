@@ -2,10 +2,12 @@
 
 import json
 import os
+from contextlib import suppress
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import distributed
 
 from prunecli.errors import BadEnvironment
 from prunecli.world import World, joined
@@ -86,3 +88,21 @@ def test_half_of_torchruns_environment_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(BadEnvironment, match="RANK.*start them with torchrun"), joined():
         pass
+
+
+@pytest.mark.parametrize(
+    ("gpu", "fails", "left"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_nobody_waits_for_nccl_once_something_has_failed(monkeypatch, gpu, fails, left):
+    began, ended = [], []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(distributed, "init_process_group", lambda how, **more: began.append(how))
+    monkeypatch.setattr(distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "destroy_process_group", lambda: ended.append(True))
+    with suppress(ZeroDivisionError), joined() as world:
+        assert world == World(1, 2, 0)
+        1 / (0 if fails else 1)
+    assert began == ["cpu:gloo,cuda:nccl" if gpu else "gloo"]
+    assert ended == [True] * (not left)

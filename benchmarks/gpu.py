@@ -1,0 +1,187 @@
+"""How fast prunecli is on a GPU: training, pruners, scores, masks, jobs at once, evaluation.
+
+    python benchmarks/gpu.py -o gpu.json                        # about 4 minutes on an H100
+    python benchmarks/gpu.py --read gpu.json --into docs/speed.md
+    python benchmarks/gpu.py --quick --device cpu               # whether it works, without a GPU
+
+What tells most comes first. A row that fails is recorded with its reason, one for which the time
+is up as skipped, and the others go on. The results are written after every row, so a run that is
+stopped leaves what it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from _gpu_job import Job, LeftOut, Setup, freed
+from _gpu_scores import masks, scores
+from _gpu_several import several
+from _gpu_table import has_figures, into, table
+from _gpu_training import compiled, evaluation, pruners, training
+from compare import processor
+
+from prunecli.device import pick_device
+from prunecli.errors import PruneError
+from prunecli.machine import cores
+from prunecli.steps._common import versions
+
+PARTS: dict[str, Callable[[Setup], Iterator[Job]]] = {
+    "training": training,
+    "pruners": pruners,
+    "scores": scores,
+    "masks": masks,
+    "several": several,
+    "evaluation": evaluation,
+    "compile": compiled,
+}
+"""What is measured, in this order."""
+BUDGET = 240.0
+STDOUT = Path("-")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Gives the exit code."""
+    began = time.monotonic()
+    given = _parser().parse_args(arguments)
+    try:
+        if given.read:
+            results = joined([json.loads(path.read_text()) for path in given.read])
+        else:
+            setup = Setup(pick_device(given.device), given.quick)
+            results = {"about": about(setup, sys.argv[1:] if arguments is None else arguments)}
+            measured(results, setup, given, began)
+        if given.into:
+            into(given.into, table(results))
+        if given.table not in (None, STDOUT):
+            write(given.table, table(results))
+    except (PruneError, OSError, ValueError) as error:
+        print(f"gpu.py: {error}", file=sys.stderr)
+        return 1
+    if given.table == STDOUT or not (given.table or given.into):
+        print(table(results), end="")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("gpu.json"), help="the figures")
+    parser.add_argument("--table", type=Path, help="a file for the tables, or '-' for stdout")
+    parser.add_argument("--into", type=Path, help="the document that they are put into")
+    parser.add_argument(
+        "--read", type=Path, nargs="+", help="figures of earlier runs; nothing is measured"
+    )
+    parser.add_argument("--only", action="append", choices=PARTS, help="may be given several times")
+    parser.add_argument("--budget", type=float, default=BUDGET, help="seconds")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
+    return parser
+
+
+def measured(
+    results: dict[str, Any], setup: Setup, given: argparse.Namespace, began: float
+) -> None:
+    """Do all jobs that there is time for, and write the results after each."""
+    rows = results["rows"] = []
+    for job in (job for part in given.only or PARTS for job in PARTS[part](setup)):
+        now = time.monotonic() - began
+        rows.append({"part": job.part, "label": job.label, **job.what})
+        rows[-1] |= outcome(job, setup, given.budget - now)
+        results["about"]["seconds"] = time.monotonic() - began
+        rows[-1]["took"] = results["about"]["seconds"] - now
+        print(f"{now:6.1f} s  {job.label}: {_brief(rows[-1])}", file=sys.stderr, flush=True)
+        write(given.output, json.dumps(results, indent=1) + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """All of it or nothing, also where the run is cut off meanwhile."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def joined(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Runs in the same place as one. Of a row that several have, the last with figures counts.
+
+    Raises ValueError for runs on other hardware or with other versions.
+    """
+    whole, *more = runs
+    rows = {row["label"]: row for row in whole["rows"]}
+    for run in more:
+        for key in ("gpu", "driver", "processor", "cores", "versions"):
+            if run["about"].get(key) != whole["about"].get(key):
+                raise ValueError(f"these runs cannot be joined: they differ in {key}")
+        whole["about"]["seconds"] += run["about"]["seconds"]
+        whole["about"]["command"] += f"`, `{run['about']['command']}"
+        rows |= {r["label"]: r for r in run["rows"] if r["label"] not in rows or has_figures(r)}
+    return whole | {"rows": [*rows.values()]}
+
+
+def outcome(job: Job, setup: Setup, left: float) -> dict[str, Any]:
+    """Its figures, or why there are none."""
+    if job.seconds > left:
+        return {"skipped": "the time was up"}
+    freed(setup.device)
+    try:
+        return job.measure()
+    except LeftOut as reason:
+        return {"skipped": str(reason)}
+    except Exception as error:  # whatever it is, others can be measured
+        told = str(error).strip().partition("\n")[0]
+        return {"failed": f"{type(error).__name__}: {told}"}
+
+
+def _brief(row: Mapping[str, Any]) -> str:
+    for verdict in ("failed", "skipped"):
+        if verdict in row:
+            return f"{verdict}: {row[verdict]}"
+    known = ("images_per_second", "spread", "percent_more", "seconds", "notes")
+    return ", ".join(f"{key} {_short(row[key])}" for key in known if key in row)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}:{_short(each)}" for key, each in value.items())
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def about(setup: Setup, arguments: Sequence[str]) -> dict[str, Any]:
+    """What it was measured with, and on; of files in the command, their names."""
+    given = [Path(each).name if "/" in each else each for each in arguments]
+    found: dict[str, Any] = {
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+        "command": shlex.join(["python", "benchmarks/gpu.py", *given]),
+        "cores": cores(),
+        "processor": processor(),
+        "versions": {"Python": platform.python_version(), **versions()},
+        "seconds": 0.0,
+    }
+    if setup.on_gpu:
+        found["gpu"] = torch.cuda.get_device_name(setup.device)
+        found["driver"] = f"driver {_driver()}, CUDA {torch.version.cuda}"
+        found["versions"]["cuDNN"] = str(torch.backends.cudnn.version())
+    return found
+
+
+def _driver() -> str:
+    ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

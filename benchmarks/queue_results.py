@@ -1,0 +1,84 @@
+"""What a run of the queue gives, as one archive, and how it adds up below docs/results."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from data_parts import archive
+from queue_table import Entry
+
+from prunecli.cli._steps import invoke
+from prunecli.files.atomic import write_text
+from prunecli.recipe.records import is_intact
+from prunecli.types import Progress
+
+
+def gather(
+    entries: Sequence[Entry], runs: Path, results: Path, output: Path, began: datetime
+) -> dict[Path, dict[str, Any]]:
+    """Write what is done below `runs` and not known below `results` as one archive, if anything is.
+
+    It is laid out as `results` is, with a note for each folder of when, where and by what that was
+    done. Gives the results by their places.
+    """
+    files = {
+        entry.place(job.name): job.output
+        for entry in entries
+        for job in entry.in_turn(entry.missing(results))
+        if job.name in entry.wanted and is_intact(job)
+    }
+    found = {place: json.loads(path.read_text()) for place, path in files.items()}
+    for folder in {place.parts[0] for place in files}:
+        own = [place for place in found if place.parts[0] == folder]
+        note = {
+            "date": began.isoformat(timespec="seconds"),
+            "machine": machine(),
+            "versions": found[own[0]]["versions"],
+            "results": [str(place) for place in own],
+        }
+        path = runs / f"{folder}.run.json"
+        write_text(path, json.dumps(note, indent=1) + "\n")
+        files[Path(folder, "runs", f"{began:%Y-%m-%d-%H%M%S}.json")] = path
+    if files:
+        archive(output, {str(place): path for place, path in files.items()})
+    return found
+
+
+def machine() -> str:
+    """The GPUs' names, where there are any."""
+    with suppress(OSError, subprocess.CalledProcessError):
+        asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        told = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+        return ", ".join(told.splitlines())
+    return f"no GPU, {platform.machine()}"
+
+
+def collect(archives: Sequence[Path], entries: Sequence[Entry], results: Path) -> None:
+    """Put what runs gave below `results`, and make a table and a page of all that a folder has.
+
+    Raises SystemExit for an archive that holds anything else.
+    """
+    folders = {entry.folder: entry for entry in entries if entry.jobs}
+    for path in archives:
+        with tarfile.open(path) as tar:
+            for name in tar.getnames():
+                if name.split("/")[0] not in folders or not name.endswith(".json"):
+                    raise SystemExit(f"{path}: {name} is not of a study of the queue")
+            tar.extractall(results, filter="data")
+    for folder, entry in folders.items():
+        gathered = sorted(map(str, (results / folder / "results").glob("**/*.json")))
+        if not gathered:
+            continue
+        options = entry.jobs[-1].arguments  # --output PATH OPTIONS... -- RESULTS...
+        as_page = options[2 : options.index("--")]
+        for name, form in (("results.csv", ["--format", "csv"]), ("report.html", as_page)):
+            output = ["--output", str(results / folder / name)]
+            invoke("report", [*output, *form, "--", *gathered], Progress())

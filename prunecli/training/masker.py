@@ -1,0 +1,53 @@
+"""Keeps at exactly zero what a pruner's mask excludes."""
+
+from __future__ import annotations
+
+from prunecli.masks import aligned, apply_
+from prunecli.training.given import mask_of
+from prunecli.training.state import TrainingState
+from prunecli.types import Clock, Mask
+
+
+class Masker:
+    """Zeroes what the pruner's mask excludes; a mask goes to the device only when it is new.
+
+    What a new mask has in and the one before had not begins anew in the optimizer too.
+    """
+
+    def __init__(self, state: TrainingState) -> None:
+        self.state, self.pruner, self.params = state, state.pruner, state.params
+        self.seen: Mask = {}
+        self.kept: Mask = {}
+        """On the device. The same tensors for as long as the same weights are masked."""
+
+    def look(self, clock: Clock) -> bool:
+        """Take the mask of now; gives whether it is a new one."""
+        mask = mask_of(self.pruner, self.params, clock, self.seen)
+        if mask is self.seen:
+            return False
+        self.seen, new = mask, aligned(mask, self.params)
+        self.state.forget(self.kept, new)
+        if new.keys() != self.kept.keys():
+            self.kept = new
+            return True
+        for name, kept in self.kept.items():  # whatever is recorded goes on with these
+            kept.copy_(new[name])
+        return True
+
+    def apply(self) -> None:
+        apply_(self.params, self.kept)
+
+    def update(self, clock: Clock) -> None:
+        """Take the mask of now, and apply it if it is a new one."""
+        if self.look(clock):
+            self.apply()
+
+    def facts(self) -> dict[str, float]:
+        """The density over all prunable weights, or as the pruner counts it, if there is a mask."""
+        if not self.kept:
+            return {}
+        whole = sum(w.numel() for n, w in self.params.items() if n not in self.kept)
+        left = sum(int(each.sum()) for each in self.kept.values())
+        if self.pruner.counted is not None:
+            return {"density": left / self.pruner.counted}
+        return {"density": (whole + left) / sum(w.numel() for w in self.params.values())}

@@ -1,0 +1,212 @@
+"""Work that is the same at every step: asked for kernel by kernel at first, then all at once.
+
+A GPU is done with a small network's step sooner than Python has asked for it. A step that was
+recorded as a CUDA graph is asked for in one go, and comes to the very same numbers.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prunecli.modules import cause
+
+Work = Callable[[], list[Tensor]]
+WARM_UP = 3
+"""Times that work is done before it is recorded: what libraries do at first is no part of it."""
+
+
+class Recorder(Protocol):
+    """Records what a device does."""
+
+    def lacks(self) -> str | None:
+        """Why nothing can be recorded now, if so."""
+
+    def no_waiting(self) -> AbstractContextManager[None]:
+        """Within, whatever waits for the device raises."""
+
+    def record(self, work: Work) -> tuple[Callable[[], None], list[Tensor]]:
+        """What does the work again, and the tensors that hold its results then."""
+
+    def random_state(self) -> Tensor:
+        """Of the device's random numbers."""
+
+    def set_random_state(self, state: Tensor) -> None:
+        """Go on from there."""
+
+    def elsewhere(self) -> object:
+        """The state of what draws random numbers and cannot be recorded."""
+
+
+class CudaGraphs:
+    """Records on the current stream, which may not be the default one; see `on_own_stream`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def lacks(self) -> str | None:
+        """A recording keeps all the memory that its work takes in between."""
+        free, _ = torch.cuda.mem_get_info(self.device)
+        scarce = torch.cuda.memory_reserved(self.device) > free
+        return "the GPU has no room for a step's memory twice" if scarce else None
+
+    @contextmanager
+    def no_waiting(self) -> Iterator[None]:
+        before = torch.cuda.get_sync_debug_mode()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that this does not see everything
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+
+    def record(self, work: Work) -> tuple[Callable[[], None], list[Tensor]]:
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device)
+        # Other threads, which read images ahead, may do as they like meanwhile.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            results = work()
+        return graph.replay, results
+
+    def random_state(self) -> Tensor:
+        return torch.cuda.get_rng_state(self.device)
+
+    def set_random_state(self, state: Tensor) -> None:
+        torch.cuda.set_rng_state(state, self.device)
+
+    def elsewhere(self) -> object:
+        return random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
+
+
+def recorder_of(device: torch.device) -> Recorder | None:
+    """What records the work of a device, if anything does."""
+    return CudaGraphs(device) if device.type == "cuda" else None
+
+
+@contextmanager
+def on_own_stream(device: torch.device) -> Iterator[None]:
+    """Within, a GPU's work is queued where it can be recorded; it goes on in order after."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device):
+        own: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        usual = torch.cuda.current_stream(device)
+        own.wait_stream(usual)
+        try:
+            with torch.cuda.stream(own):
+                yield
+        finally:
+            usual.wait_stream(own)
+
+
+class Replayed:
+    """Work that is replayed once it was done a few times, recorded, and checked.
+
+    `work` gives tensors, and may change those that `changes` names, besides its results. It reads
+    the same tensors each time. Whether it can be recorded is found out by trying: it may not wait
+    for the device nor draw random numbers elsewhere, and the first replay must come to the same
+    bits as doing the work did. Otherwise it is done as ever. `told` is given what came of it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Work,
+        changes: Callable[[], Sequence[Tensor]],
+        recorder: Recorder | None,
+        told: Callable[[str], None],
+    ) -> None:
+        self.name, self.work, self.changes = name, work, changes
+        self.recorder, self.told = recorder, told
+        self.done = 0
+        self.replay: Callable[[], None] | None = None
+        self.results: list[Tensor] = []
+
+    @property
+    def may_replay(self) -> bool:
+        """Whether it is replayed, or will be."""
+        return self.recorder is not None
+
+    def __call__(self) -> list[Tensor]:
+        if self.replay is not None:
+            self.replay()
+            return self.results
+        self.done += 1
+        if self.recorder is None or self.done <= WARM_UP:
+            return self.work()
+        if lacking := self.recorder.lacks():
+            self._give_up(lacking)
+            return self.work()
+        return self._recorded(self.recorder)
+
+    def _give_up(self, why: str) -> None:
+        """Do the work as ever from now on."""
+        self.replay = self.recorder = None
+        self.results = []
+        self.told(f"{self.name} are not replayed as a CUDA graph: {why}")
+
+    def _recorded(self, recorder: Recorder) -> list[Tensor]:
+        """Do the work, record it, and check that the recording does the same."""
+        before = _State(self.changes(), recorder)
+        try:
+            with recorder.no_waiting():
+                results = _copies(self.work())
+        except Exception as error:  # if it was for another reason, it comes up again
+            before.restore()
+            self._give_up(cause(error))
+            return self.work()
+        after = _State(self.changes(), recorder)
+        if after.elsewhere != before.elsewhere:
+            self._give_up("the network draws random numbers on the CPU")
+            return results
+        before.restore()
+        try:
+            replay, recorded = recorder.record(self.work)
+            replay()
+            same = after.is_now() and _equal(recorded, results)
+            why = "" if same else "a replay does not come to the same bits"
+        except Exception as error:
+            why = cause(error)
+        if why:
+            after.restore()
+            self._give_up(why)
+            return results
+        self.replay, self.results = replay, recorded
+        self.told(f"{self.name} are replayed as a CUDA graph from here on")
+        return recorded
+
+
+class _State:
+    """What work may change, as it is now."""
+
+    def __init__(self, tensors: Sequence[Tensor], recorder: Recorder) -> None:
+        self.tensors, self.recorder = tensors, recorder
+        self.values = _copies(tensors)
+        self.random = recorder.random_state()
+        self.elsewhere = recorder.elsewhere()
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        for tensor, value in zip(self.tensors, self.values, strict=True):
+            tensor.copy_(value)
+        self.recorder.set_random_state(self.random)
+
+    def is_now(self) -> bool:
+        same = torch.equal(self.random, self.recorder.random_state())
+        return same and _equal(self.tensors, self.values)
+
+
+def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.detach().clone() for tensor in tensors]
+
+
+def _equal(one: Sequence[Tensor], two: Sequence[Tensor]) -> bool:
+    return len(one) == len(two) and all(map(torch.equal, one, two))

@@ -1,0 +1,245 @@
+"""benchmarks/gpu.py in miniature on the CPU: what is measured on a GPU must work the first time."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import _gpu_scores  # noqa: E402
+import _gpu_training  # noqa: E402
+import gpu  # noqa: E402
+from _gpu_job import Job, Setup  # noqa: E402
+from _gpu_table import into, table  # noqa: E402
+from _paced import Paced, steady  # noqa: E402
+from _pixels import MNIST, images  # noqa: E402
+
+CPU = torch.device("cpu")
+ON_CPU = ["--quick", "--device", "cpu"]
+
+
+def results(folder, *options):
+    """What a run writes and the tables that it makes of it."""
+    output, tables = folder / "gpu.json", folder / "gpu.md"
+    arguments = [*ON_CPU, "--budget", "9999", "-o", str(output), "--table", str(tables), *options]
+    assert gpu.main(arguments) == 0
+    return json.loads(output.read_text()), tables.read_text()
+
+
+def only(found, **what):
+    [row] = [row for row in found["rows"] if what.items() <= row.items()]
+    return row
+
+
+@pytest.fixture(scope="module")
+def whole(environment, tmp_path_factory):
+    return results(tmp_path_factory.mktemp("gpu"))
+
+
+def test_a_run_measures_every_part(whole):
+    found, _ = whole
+    assert [row for row in found["rows"] if "failed" in row] == []
+    assert {row["part"] for row in found["rows"]} == gpu.PARTS.keys() - {"compile"}
+    rates = [*only(found, part="several")["images_per_second"].values()]
+    rates += [row["images_per_second"] for row in found["rows"] if "memory" in row]
+    assert len(rates) == 4
+    assert min(rates) > 0
+    assert {r["pruner"] for r in found["rows"] if "pruner" in r} == _gpu_training.PRUNERS.keys()
+    assert all(row["ms"] > 0 < row["dense_ms"] for row in found["rows"] if "pruner" in row)
+    rounds = {row["method"]: row["rounds"] for row in found["rows"] if "method" in row}
+    assert rounds == {"snip": 1, "grasp": 1, "synflow": 3}
+    for who in ("prunecli", "torch"):
+        row = only(found, who=who)
+        assert (row["total"], row["kept"]) == (20_000, 2_000)
+
+
+def test_what_only_a_gpu_can_do_is_skipped_with_the_reason(whole):
+    found, _ = whole
+    why = {row["mode"]: row.get("skipped") for row in found["rows"] if "mode" in row}
+    assert why.pop("eager") is None
+    assert "GPU" in why.pop("graph")
+    assert "miniature" in why.pop("compile")
+    assert not why
+
+
+def test_a_run_says_what_it_was_made_with(whole):
+    about = whole[0]["about"]
+    told = "--quick --device cpu --budget 9999 -o gpu.json --table gpu.md"
+    assert about["command"] == f"python benchmarks/gpu.py {told}"
+    assert about["versions"]["torch"] == torch.__version__
+    assert {"date", "cores", "processor"} <= about.keys()
+    assert about["seconds"] >= sum(row["took"] for row in whole[0]["rows"]) > 0
+
+
+def test_the_tables_show_every_figure_or_why_there_is_none(whole):
+    found, text = whole
+    for row in found["rows"]:
+        if "skipped" in row:
+            assert re.search(
+                rf"^- .*{row['label']}.*skipped: {row['skipped']}$", text, re.MULTILINE
+            )
+    measured = [row for row in found["rows"] if "skipped" not in row]
+    lines = [line for line in text.splitlines() if line.startswith("| `") or "20,000" in line]
+    assert len(lines) == len(measured)
+    for row in measured:
+        if row["part"] in ("training", "evaluation"):
+            figure = f"{row['images_per_second']:,.0f} ({row['spread']:.1f})"
+        elif row["part"] == "several":
+            figure = " | ".join(f"{each:,.0f}" for each in row["images_per_second"].values())
+        elif row["part"] == "pruners":
+            figure = f"| {row['dense_ms']:.3g} | {row['ms']:.3g} | {row['percent_more']:+.1f}%"
+        else:
+            figure = f"| {row['seconds']:.3g} |"
+        assert any(figure in line for line in lines), row
+
+
+def test_tables_can_be_made_of_an_earlier_run(tmp_path, capsys):
+    _, text = results(tmp_path, "--only", "evaluation")
+    assert gpu.main(["--read", str(tmp_path / "gpu.json")]) == 0
+    assert capsys.readouterr().out == text
+
+
+def test_runs_in_the_same_place_are_joined_row_by_row():
+    about = gpu.about(Setup(CPU), ["-o", "a"]) | {"seconds": 2.0}
+    skipped, failed = {"skipped": "the time was up"}, {"failed": "no memory"}
+    first = [{"label": "a", "n": 1}, {"label": "b"} | skipped, {"label": "c"} | failed]
+    second = [{"label": "a", "n": 2}, {"label": "b", "n": 3}, {"label": "c"} | skipped]
+    runs = [{"about": dict(about), "rows": rows} for rows in (first, [*second, {"label": "d"}])]
+    whole = gpu.joined(runs)
+    assert whole["rows"] == [*second[:2], first[2], {"label": "d"}]
+    assert whole["about"]["seconds"] == 4
+    assert whole["about"]["command"] == "`, `".join(["python benchmarks/gpu.py -o a"] * 2)
+    runs[1]["about"]["gpu"] = "another"
+    with pytest.raises(ValueError, match="they differ in gpu"):
+        gpu.joined(runs)
+
+
+def test_the_document_has_a_place_for_the_tables(tmp_path):
+    page = tmp_path / "speed.md"
+    before = (ROOT / "docs" / "speed.md").read_text()
+    page.write_text(before)
+    for text in ("| a |\n", "| \\1 |\n\n| b |\n"):  # and again
+        into(page, text)
+        assert f"<!-- gpu table -->\n{text}<!-- end -->" in page.read_text()
+    assert page.read_text().partition("<!-- gpu")[0] == before.partition("<!-- gpu")[0]
+    page.write_text("no place")
+    with pytest.raises(ValueError, match="no place for the table"):
+        into(page, "text")
+
+
+def test_a_row_that_fails_says_why_and_the_others_go_on(tmp_path, monkeypatch):
+    def broken(*arguments):
+        raise torch.OutOfMemoryError("no memory is left\nbut this line is of no use")
+
+    monkeypatch.setattr(_gpu_scores, "torchs_masks", broken)
+    found, text = results(tmp_path, "--only", "masks")
+    assert only(found, who="torch")["failed"] == "OutOfMemoryError: no memory is left"
+    assert only(found, who="prunecli")["seconds"] > 0
+    assert "- masks small torch cpu: failed: OutOfMemoryError: no memory is left\n" in text
+
+
+def test_a_process_beside_others_that_fails_says_why(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    broken = tmp_path / "_paced.py"
+    broken.write_text("raise RuntimeError('the GPU is gone')")
+    monkeypatch.setattr(sys.modules["_gpu_several"], "__file__", str(broken))
+    found, _ = results(tmp_path, "--only", "several")
+    [row] = found["rows"]
+    assert row["failed"].endswith("one of the processes ended: RuntimeError: the GPU is gone")
+
+
+def test_what_the_time_does_not_suffice_for_is_not_begun(tmp_path, monkeypatch):
+    begun = []
+
+    def jobs(setup):
+        for needed in (100, 201, 50):
+            figures = {"total": needed, "kept": 1, "seconds": 1.0}
+            what = {"scores": needed, "who": "torch", "where": "cpu"}
+            yield Job("masks", what, needed, lambda f=figures: begun.append(f["total"]) or f)
+
+    monkeypatch.setitem(gpu.PARTS, "masks", jobs)
+    found, text = results(tmp_path, "--only", "masks", "--budget", "200")
+    assert begun == [100, 50]
+    assert only(found, scores=201)["skipped"] == "the time was up"
+    assert "- masks 201 torch cpu: skipped: the time was up\n" in text
+
+
+def test_steps_that_were_eager_against_the_wish_are_told(whole):
+    rows = [dict(row) for row in whole[0]["rows"]]
+    [row, other] = [row for row in rows if row.get("pruner") in ("rigl", "masked")]
+    row["notes"] = ["gradients are not replayed as a CUDA graph: it waits"]
+    other["notes"] = ["gradients are replayed as a CUDA graph from here on"]
+    text = table(whole[0] | {"rows": rows})
+    told = f"Eager although graphs were asked for:\n\n- {row['label']}: {row['notes'][0]}\n"
+    assert told in text
+    assert other["notes"][0] not in text
+
+
+def test_results_are_there_after_every_row(tmp_path, monkeypatch):
+    kept = []
+
+    def jobs(setup):
+        for number in range(2):
+            yield Job("masks", {"scores": number}, 0, lambda: kept.append(1) or {"skipped": "no"})
+            assert len(json.loads((tmp_path / "gpu.json").read_text())["rows"]) == number + 1
+
+    monkeypatch.setitem(gpu.PARTS, "masks", jobs)
+    results(tmp_path, "--only", "masks")
+    assert len(kept) == 2
+
+
+def test_marks_are_judged_on_the_card_that_they_are_for():
+    row = {"part": "training", "label": "", "network": "vgg16", "batch": 512, "spread": 1.0}
+    row |= {"mode": "graph", "memory": 3 << 30, "images_per_second": 130_000.0}
+    eager = row | {"mode": "eager", "images_per_second": 65_000.0, "memory": 2 << 30}
+    slow = row | {"network": "resnet20", "images_per_second": 79_999.0}
+    rows = [each | {"precision": "bf16"} for each in (row, eager, slow)]
+    about = gpu.about(Setup(CPU), ["-o", "gpu.json"]) | {"driver": "driver 1, CUDA 13.0"}
+    about["gpu"] = "NVIDIA H100 80GB HBM3"
+    text = table({"about": about, "rows": rows})
+    assert "`vgg16` 130,000 of 100,000 (reached), `resnet20` 79,999 of 80,000 (missed)." in text
+    line = "| `vgg16` | 512 | bf16 | 65,000 (1.0) | 130,000 (1.0) |  | 2.00 | 3.0 |"
+    assert line in text.splitlines()
+    assert "one NVIDIA H100 80GB HBM3 (driver 1, CUDA 13.0)" in text
+    other = table({"about": about | {"gpu": "NVIDIA A100"}, "rows": rows})
+    assert "aimed at" not in other
+
+
+def test_without_a_gpu_the_command_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main(["-o", str(tmp_path / "gpu.json")]) == 1
+    assert "--device cuda: this machine has 0 usable GPUs" in capsys.readouterr().err
+
+
+def test_a_paced_training_is_the_training_that_the_command_does():
+    data, settings = images(**MNIST | {"count": 20}), steady(8, "fp32")
+    weights = {}
+    for name, goes in {"at once": [7], "paced": [2, 1, 4]}.items():
+        with Paced("cnn", data, settings, CPU) as paced:
+            for count, steps in enumerate(goes, 1):
+                paced.go(steps)
+                assert paced.state.step == sum(goes[:count])
+            assert paced.seen() == 2 * 20 + 8
+        weights[name] = paced.state.model.state_dict()
+    assert all(torch.equal(w, weights["paced"][n]) for n, w in weights["at once"].items())
+
+
+def test_a_paced_training_raises_what_goes_wrong_in_it():
+    data = images(**MNIST | {"count": 20})
+    with Paced("cnn", data, steady(8, "fp32"), CPU) as paced:
+        paced.go(1)
+        paced.state.model.fc1.weight.data = torch.zeros(3, 3)
+        with pytest.raises(Exception, match="the network cannot be trained"):
+            paced.go(1)
+
+
+def test_networks_are_given_images_of_their_data_set():
+    setup = Setup(CPU, quick=True)
+    assert setup.images("cnn").input_shape == (1, 28, 28)
+    colour = setup.images("vgg16")
+    assert (colour.input_shape, colour.pad, colour.flip) == ((3, 32, 32), 4, True)
