@@ -26,8 +26,6 @@ from prunecli.training.step import Step, forward
 from prunecli.types import Clock, Params, Progress
 from prunecli.world import World
 
-
-
 CHEAP = 0.25
 """Seconds."""
 SHARE = 1 / 20
