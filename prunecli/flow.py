@@ -194,7 +194,7 @@ class Flow(fx.Interpreter):
         if name in SUMS:
             # Also of zeros: they may still be the larger ones. Numbers are those of activations.
             return amounts + (self.shift(constant) if isinstance(constant, Tensor) else 0)
-        constant = torch.as_tensor(constant, dtype=amounts.dtype)
+        constant = torch.as_tensor(constant, dtype=amounts.dtype, device=amounts.device)
         return amounts * self.factor(constant if name in PRODUCTS else 1 / constant)
 
     def _arguments(self, n: fx.Node) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def _known(parts: Mapping[str, Any], name: str, otherwise: float, x: Tensor) -> 
     """A part of a normalisation, or the number that it is without."""
     part = parts.get(name)
     if part is None:
-        return torch.tensor(otherwise, dtype=x.dtype, device=x.device)
+        return x.new_full((), otherwise)
     return cast(Tensor, part).detach().double()
 
 

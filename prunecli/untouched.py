@@ -15,7 +15,8 @@ from prunecli.masks import prunable
 def untouched(model: nn.Module) -> Iterator[None]:
     """Whatever happens within, the model, its gradients and the random state are as before.
 
-    Within, each weight that may be pruned can be differentiated by, though it be frozen.
+    Within, each weight that may be pruned can be differentiated by, though it be frozen or that of
+    an RNN.
     """
     places = [(module, name, b) for module in model.modules() for name, b in _buffers_of(module)]
     values = {tensor: tensor.detach().clone() for tensor in [*model.parameters(), *model.buffers()]}
@@ -24,7 +25,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     needs = {p: p.requires_grad for p in model.parameters()}
     device = next(model.parameters()).device
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), _own_rnns(model):
             for weight in prunable(model).values():
                 weight.requires_grad_()
             yield
@@ -40,6 +41,22 @@ def untouched(model: nn.Module) -> Iterator[None]:
             module.training = mode
         for parameter, need in needs.items():
             parameter.requires_grad_(need)
+
+
+@contextmanager
+def _own_rnns(model: nn.Module) -> Iterator[None]:
+    """Have torch's own kernels compute RNNs on a GPU.
+
+    Those of cuDNN have no gradient in evaluation mode, and no second one in any. They cannot be
+    left out for a single layer, so a network that has an RNN does without cuDNN altogether.
+    """
+    before = torch.backends.cudnn.enabled
+    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
 
 
 def _buffers_of(module: nn.Module) -> list[tuple[str, torch.Tensor]]:

@@ -140,4 +140,5 @@ def gauss_newton(
 
 def _signs(like: Tensor, draw: torch.Generator) -> Tensor:
     """-1 or 1, at random; drawn on the CPU so that every device sees the same."""
-    return (torch.randint(0, 2, like.shape, generator=draw) * 2 - 1).to(like)
+    drawn = torch.randint(0, 2, like.shape, generator=draw, dtype=torch.int8)
+    return drawn.to(like.device).to(like.dtype) * 2 - 1  # a byte each goes to a GPU

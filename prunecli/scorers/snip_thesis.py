@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import nn
 
 from prunecli.scorers._autograd import gradients, xavier_
@@ -30,5 +31,5 @@ def snip_thesis(
     if init == "xavier":
         xavier_(model, seed, mask)
     g = gradients(model, data, batches, per_class)
-    total = sum(float(each.abs().double().sum()) for each in g.values())
-    return {name: each.abs() / (total or 1.0) for name, each in g.items()}
+    total = torch.stack([each.abs().double().sum() for each in g.values()]).sum()
+    return {name: each.abs() / total.where(total > 0, 1.0) for name, each in g.items()}

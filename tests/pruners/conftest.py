@@ -56,9 +56,13 @@ class Run:
     state: TrainingState
     settings: Settings
 
-    def go(self, each: Callable[[int], Any] = lambda step: None):
-        """Train; `each` is called after every step with the number of it."""
-        data = ImageBatches(self.images.data, CPU, self.settings.batch_size)
+    def go(
+        self,
+        each: Callable[[int], Any] = lambda step: None,
+        save: Callable[[], None] = lambda: None,
+    ):
+        """Train; `each` is called after every step with the number of it, `save` after epochs."""
+        data = ImageBatches(self.images.data, self.images.device, self.settings.batch_size)
         done = [0]
 
         def look():
@@ -67,7 +71,7 @@ class Run:
                 each(self.state.step)
             return False
 
-        saving = loop.Saving(interrupted=look)
+        saving = loop.Saving(save, look)
         loop.train(self.state, data, self.settings, 0, saving=saving)
 
     def mask(self):
@@ -83,16 +87,25 @@ def begin():
     """
 
     def run(
-        name, epochs=2, *, seed=0, data=None, build=network, ignore=(), settings=None, **options
+        name,
+        epochs=2,
+        *,
+        seed=0,
+        data=None,
+        build=network,
+        ignore=(),
+        settings=None,
+        device=CPU,
+        **options,
     ):
         torch.manual_seed(0)
         data = data or digits(Path(), "train", fraction=0.1)
-        model = build(data.input_shape, len(data.classes))
-        images = TrainingSet(data, CPU, seed)
+        model = build(data.input_shape, len(data.classes)).to(device)
+        images = TrainingSet(data, device, seed)
         pruner = build_pruner(name, options, model, images, epochs, ignore)
         chosen = {"batch_size": 36, "precision": "fp32"} | (settings or {})
         how = Settings(epochs=epochs, **chosen)
-        steps = len(ImageBatches(images.data, CPU, how.batch_size))
+        steps = len(ImageBatches(images.data, device, how.batch_size))
         return Run(model, images, pruner, new_state(model, how, pruner, steps), how)
 
     return run

@@ -1,0 +1,75 @@
+"""Commands on a device of their own, from file to file; see `devices`."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from devices import META, OneDevice, let_train_on_meta
+
+from prunecli import registry
+from prunecli.files.artifacts import open_artifact
+from prunecli.registry import takes_model
+from prunecli.steps import _training_plan, eval, score
+from prunecli.steps._common import Common
+from prunecli.steps._data import Source
+from prunecli.steps._selection import Selection
+from prunecli.steps.mask import mask
+from prunecli.steps.train import TrainOptions, train
+
+PRUNERS = {
+    "adaptive": {"density": 0.5},
+    "rigl": {"density": 0.5, "every": 3},
+    "weightmom": {"density": 0.5, "window": 1},
+}
+"""With parameters, masks and past weights in their state."""
+
+
+@pytest.fixture(autouse=True)
+def _meta(monkeypatch):
+    let_train_on_meta(monkeypatch)
+    for step in (_training_plan, eval, score):
+        monkeypatch.setattr(step, "pick_device", lambda *arguments: META)
+
+
+@pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_a_training_is_saved_resumed_and_written_from_one_device(tmp_path, stopped_at, pruner):
+    options = TrainOptions(
+        model="cnn",
+        source=Source("digits", {"fraction": 0.1}),
+        settings={"epochs": 2, "batch_size": 36, "precision": "fp32"},
+        pruner=pruner,
+        pruner_options=PRUNERS[pruner],
+        eval_every_epoch=False,
+    )
+    common = Common(output=tmp_path / "t.safetensors", seed=1)
+    with OneDevice(may_look=True), stopped_at(6):
+        train(options, common)
+    with OneDevice(may_look=True):
+        train(replace(options, resume=True), common)
+    assert len(open_artifact(common.output, "checkpoint").meta["history"]) == 2
+
+
+@pytest.fixture
+def magnitudes(checkpoint):
+    scoring = score.Scoring("magnitude")
+    return mask(checkpoint, Selection(0.5), scoring, None, Common(force=True))
+
+
+OF_MODELS = [n for n in registry.names("scorers") if takes_model(registry.find("scorers", n))]
+
+
+@pytest.mark.parametrize("method", OF_MODELS)
+def test_a_checkpoint_is_scored_under_a_mask_on_one_device(checkpoint, magnitudes, method):
+    scoring = score.Scoring(method, {"batches": 1} if method == "obd" else {})
+    with OneDevice(may_look=True):
+        path = score.score(checkpoint, scoring, magnitudes, Common())
+    assert open_artifact(path, "scores").meta["method"] == method
+
+
+def test_a_checkpoint_is_evaluated_under_a_mask_on_one_device(checkpoint, magnitudes, monkeypatch):
+    monkeypatch.setattr(torch, "isfinite", lambda loss: torch.ones(()))  # it would see a zero
+    with OneDevice(may_look=True):
+        path = eval.evaluation(checkpoint, magnitudes, Source(), Common(), precision="fp32")
+    assert json.loads(path.read_text())["density"] == 0.5
