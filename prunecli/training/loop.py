@@ -211,7 +211,7 @@ def evaluate(
     data.world.add_up([hits, loss_sum])
     count = len(data.labels)
     loss = loss_sum.item() / count
-    if not torch.isfinite(loss_sum):
+    if not math.isfinite(loss):
         raise NotFinite("the model's outputs are not finite; check its weights with 'inspect'")
-    top1, top5 = (100 * int(n) / count for n in hits)
+    top1, top5 = (100 * n / count for n in hits.tolist())
     return {"top1": top1, "top5": top5, "loss": loss}

@@ -89,7 +89,7 @@ def _batch_norm(
     channel = (1, -1, *[1] * (x.ndim - 2))
     others = [axis for axis in range(x.ndim) if axis != 1]
     wide = x if x.dtype == torch.float64 else x.float()
-    own = wide.new_tensor([x.numel() // x.shape[1]])
+    own = wide.new_full((1,), x.numel() // x.shape[1])
     *_, n = sums = _Sum.apply(torch.cat([wide.sum(others), own]), world)
     mean = sums[:-1] / n
     centred = wide - mean.view(channel)
