@@ -5,6 +5,7 @@ in the tests themselves.
 """
 
 import os
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from prunecli import registry
 from prunecli.steps._common import Common
 from prunecli.steps._data import Source
 from prunecli.steps.train import TrainOptions, train
+from prunecli.types import Progress
 
 NAME = os.environ.get("PRUNECLI_TEST_DEVICE", "cuda")
 IS_GPU = NAME == "cuda"
 CPU = torch.device("cpu")
-UNREPEATABLE = "does not have a deterministic implementation"
-"""What torch warns of."""
+UNREPEATABLE = re.compile("deterministic|may differ in the last bits")
+"""What torch says of kernels that do not repeat their results, or prunecli in its place."""
 
 OPTIONS = {
     "weightmom": {"window": 2, "every": 1, "events": 2},
@@ -37,6 +39,19 @@ PRUNERS = list(registry.names("pruners"))
 SMALL = {"model": "cnn", "model_options": {"thin": 0.05}}
 MODELS = {"n2nskip": {"model": "n2nskip", "model_options": {"base": "alexnet", "thin": 0.002}}}
 """The network of a pruner that needs one of its own; the others get `SMALL`."""
+
+
+class Listening(Progress):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.warnings, self.details = [], []
+
+    def warn(self, message):
+        self.warnings.append(message)
+
+    def detail(self, message):
+        self.details.append(message)
 
 
 def options_of(pruner):
@@ -60,7 +75,10 @@ def trained(output, *, settings=None, device=NAME, graphs=True, **options):
     given = {"epochs": 3, "batch_size": 36, "precision": "fp32"} | (settings or {})
     source = Source("digits", {"fraction": 0.25})
     how = {"source": source, "eval_every_epoch": False} | known(graphs=graphs) | options
-    return train(TrainOptions(settings=given, **how), Common(output=output, seed=3, device=device))
+    common = Common(output=output, seed=3, device=device, progress=Listening())
+    train(TrainOptions(settings=given, **how), common)
+    assert not [said for said in common.progress.warnings if UNREPEATABLE.search(said)]
+    return output
 
 
 def files(checkpoint):

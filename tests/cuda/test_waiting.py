@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from gpu import IS_GPU, MODELS, PRUNERS, SMALL, options_of
+from gpu import IS_GPU, MODELS, PRUNERS, SMALL, Listening, options_of
 
 from prunecli import registry
 from prunecli.batches import ImageBatches
@@ -18,7 +18,7 @@ from prunecli.steps._course import TrainingSet, build_pruner
 from prunecli.training import loop
 from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
-from prunecli.types import Progress, Pruner
+from prunecli.types import Pruner
 
 pytestmark = pytest.mark.cuda
 
@@ -29,16 +29,6 @@ WAITS = {"fixed-bs"}
 QUIET = {name: {"every": 20} for name in ("rigl", "set", "gradual")} | {"weightmom": {"events": 1}}
 """So that masks change before, and not within."""
 KINDS = ["none", "fixed mask", *(name for name in PRUNERS if name not in WAITS)]
-
-
-class Listening(Progress):
-    """Keeps what is said to who asked for more."""
-
-    def __init__(self):
-        self.details = []
-
-    def detail(self, message):
-        self.details.append(message)
 
 
 class Training:
