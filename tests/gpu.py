@@ -6,7 +6,6 @@ in the tests themselves.
 
 import os
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -65,16 +64,11 @@ def pruning(pruner):
     return MODELS.get(pruner, SMALL) | own
 
 
-def known(**options):
-    """Those of a training's options that there are."""
-    return {n: v for n, v in options.items() if n in {f.name for f in fields(TrainOptions)}}
-
-
 def trained(output, *, settings=None, device=NAME, graphs=True, **options):
     """The checkpoint of a training on a quarter of the digits: 3 epochs of 10 steps."""
     given = {"epochs": 3, "batch_size": 36, "precision": "fp32"} | (settings or {})
     source = Source("digits", {"fraction": 0.25})
-    how = {"source": source, "eval_every_epoch": False} | known(graphs=graphs) | options
+    how = {"source": source, "eval_every_epoch": False, "graphs": graphs} | options
     common = Common(output=output, seed=3, device=device, progress=Listening())
     train(TrainOptions(settings=given, **how), common)
     assert not [said for said in common.progress.warnings if UNREPEATABLE.search(said)]

@@ -29,6 +29,14 @@ def test_train_says_where_it_trained_and_learns(on_gpu, tmp_path):
     assert last["loss"] < first["loss"]
 
 
+def test_train_writes_the_same_with_and_without_graphs(on_gpu, tmp_path):
+    given = ["--model", "cnn", "--thin", "0.1", "--dataset", "digits", "--epochs", "2"]
+    paths = [tmp_path / f"{flag}.safetensors" for flag in ("--graphs", "--no-graphs")]
+    for path in paths:
+        on_gpu("train", *given, path.stem, "-o", path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
 def test_a_network_is_masked_finetuned_applied_verified_and_reported(
     on_gpu, prune, dense, tmp_path
 ):

@@ -58,7 +58,10 @@ COMMANDS = {
     "score": lambda path: ["score", path, "--method", "snip", *LARGE],
     "mask": lambda path: ["mask", path, "--method", "snip", "--density", "0.1", *LARGE],
     "eval": lambda path: ["eval", path, *LARGE],
+    "grasp": lambda path: ["score", path, "--method", "grasp", "--opt", "per_class=140"],
 }
+MENDS = {"grasp": "--opt per_class"}
+"""Where it is not `--batch-size` that decides how much is held at a time."""
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -74,7 +77,7 @@ def test_too_little_memory_is_told_leaves_nothing_and_is_over_with_the_command(
     assert ended.code == 6, ended.err
     assert ended.err.count("error:") == 1
     assert "out of memory" in ended.err
-    assert "--batch-size" in ended.err
+    assert f"lower {MENDS.get(command, '--batch-size')}" in ended.err
     assert ended.out == ""
     on_gpu(*how)
     assert output.exists()

@@ -1,6 +1,5 @@
 """Within an epoch nothing waits for the GPU, and steps are replayed from CUDA graphs."""
 
-import inspect
 import warnings
 from pathlib import Path
 
@@ -61,12 +60,10 @@ class Training:
         return build_pruner(kind, options_of(kind) | QUIET.get(kind, {}), net, images, 2)
 
     def go(self, graphs):
-        known = "graphs" in inspect.signature(loop.train).parameters
-        options = {"graphs": graphs} if known else {}
         saving = loop.Saving(interrupted=self.look)
         try:
             loop.train(self.state, self.data, self.settings, 0, saving=saving,
-                       progress=self.listening, **options)  # fmt: skip
+                       progress=self.listening, graphs=graphs)  # fmt: skip
         finally:
             forbid(False)
 
