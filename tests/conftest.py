@@ -21,6 +21,9 @@ from prunecli import cli, code
 from prunecli.training import loop
 from prunecli.trust import forget, trust
 
+USUAL = "not slow and not cuda"
+"""The tests that run if none are chosen, as in pyproject.toml."""
+
 
 def pytest_configure(config):
     config.pluginmanager.register(Faults())
@@ -30,7 +33,7 @@ def pytest_configure(config):
 def pytest_cmdline_main(config):
     """All tests run side by side; a choice of them in this process alone, which starts sooner."""
     given = config.args_source is not config.ArgsSource.TESTPATHS
-    chosen = given or config.option.keyword or config.option.markexpr != "not slow"
+    chosen = given or config.option.keyword or config.option.markexpr != USUAL
     worker = hasattr(config, "workerinput")  # which must not start workers of its own
     if not (chosen or worker) and getattr(config.option, "numprocesses", 0) is None:
         config.option.numprocesses, config.option.maxprocesses = "auto", 8
@@ -187,23 +190,27 @@ def server(environment):
 
 @pytest.fixture
 def together(server, tmp_path_factory):
-    """Runs a function of `processes` in several processes, as torchrun would: how each ended.
+    """Runs a function in several processes, as torchrun would: how each ended.
 
-    `arguments` are those of all processes, or with `each` those of every one. `meanwhile` is given
-    the processes when they have been started.
+    It is one of `processes`, by its name, or of another module. `arguments` are those of all
+    processes, or with `each` those of every one. `meanwhile` is given the processes when they have
+    been started. `context` makes them, in place of the server.
     """
 
-    def run(function, *arguments, size=2, each=None, meanwhile=lambda started: None):
+    def run(
+        function, *arguments, size=2, each=None, meanwhile=lambda started: None, context=server
+    ):
         folder = tmp_path_factory.mktemp("together")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         started = []
+        does = getattr(processes, function) if isinstance(function, str) else function
         for rank in range(size):
             own = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            given = (own, folder, getattr(processes, function), each[rank] if each else arguments)
-            started.append(server.Process(target=processes.start, args=given, daemon=True))
+            given = (own, folder, does, each[rank] if each else arguments)
+            started.append(context.Process(target=processes.start, args=given, daemon=True))
             started[-1].start()
         try:
             meanwhile(started)
