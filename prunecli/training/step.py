@@ -30,6 +30,12 @@ def forward(model: nn.Module, weights: Params, inputs: Tensor) -> Tensor:
     return scores_of(given)
 
 
+def _compiled() -> Callable[[nn.Module, Params, Tensor], Tensor]:
+    """`forward`, compiled for one shape of input."""
+    torch.compiler.reset()  # after so many networks of earlier trainings it would compile no more
+    return torch.compile(forward, dynamic=False)
+
+
 class Step:
     """Takes the steps of a training, one after the other.
 
@@ -51,7 +57,7 @@ class Step:
         self.world, self.progress = world or World(), progress or Progress()
         self.masker = Masker(state)
         self.clock = state.clock(settings.epochs)
-        self.compiled = torch.compile(forward, dynamic=False) if settings.compile else None
+        self.compiled = _compiled() if settings.compile else None
         self.rates = _Rates(state, recorder)
         self.trained = [p for group in state.optimizer.param_groups for p in group["params"]]
         self.moving: list[nn.Parameter] = []
