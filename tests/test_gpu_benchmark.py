@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import _gpu_scores  # noqa: E402
+import _gpu_several  # noqa: E402
 import _gpu_training  # noqa: E402
 import gpu  # noqa: E402
 from _gpu_job import Job, Setup  # noqa: E402
@@ -143,14 +144,9 @@ def test_a_row_that_fails_says_why_and_the_others_go_on(tmp_path, monkeypatch):
     assert "- masks small torch cpu: failed: OutOfMemoryError: no memory is left\n" in text
 
 
-def test_a_process_beside_others_that_fails_says_why(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    broken = tmp_path / "_paced.py"
-    broken.write_text("raise RuntimeError('the GPU is gone')")
-    monkeypatch.setattr(sys.modules["_gpu_several"], "__file__", str(broken))
-    found, _ = results(tmp_path, "--only", "several")
-    [row] = found["rows"]
-    assert row["failed"].endswith("one of the processes ended: RuntimeError: the GPU is gone")
+def test_a_process_beside_others_that_fails_says_why():
+    with pytest.raises(RuntimeError, match="one of the processes failed: BadUsage: .*no-such-net"):
+        _gpu_several._side_by_side(Setup(CPU, quick=True), "no-such-net")
 
 
 def test_what_the_time_does_not_suffice_for_is_not_begun(tmp_path, monkeypatch):
