@@ -85,13 +85,13 @@ def test_the_tables_show_every_figure_or_why_there_is_none(whole):
                 rf"^- .*{row['label']}.*skipped: {row['skipped']}$", text, re.MULTILINE
             )
     measured = [row for row in found["rows"] if "skipped" not in row]
-    lines = [line for line in text.splitlines() if line.startswith("| `") or "20,000" in line]
+    lines = [line for line in text.splitlines() if re.match(r"\| (`|\d)", line)]
     assert len(lines) == len(measured)
     for row in measured:
         if row["part"] in ("training", "evaluation"):
             figure = f"{row['images_per_second']:,.0f} ({row['spread']:.1f})"
         elif row["part"] == "several":
-            figure = " | ".join(f"{each:,.0f}" for each in row["images_per_second"].values())
+            figure = ", ".join(f"{n}: {x:,.0f}" for n, x in row["images_per_second"].items())
         elif row["part"] == "pruners":
             figure = f"| {row['dense_ms']:.3g} | {row['ms']:.3g} | {row['percent_more']:+.1f}%"
         else:
@@ -189,21 +189,16 @@ def test_results_are_there_after_every_row(tmp_path, monkeypatch):
     assert len(kept) == 2
 
 
-def test_marks_are_judged_on_the_card_that_they_are_for():
+def test_steps_by_graph_stand_beside_eager_ones():
     row = {"part": "training", "label": "", "network": "vgg16", "batch": 512, "spread": 1.0}
     row |= {"mode": "graph", "memory": 3 << 30, "images_per_second": 130_000.0}
     eager = row | {"mode": "eager", "images_per_second": 65_000.0, "memory": 2 << 30}
-    slow = row | {"network": "resnet20", "images_per_second": 79_999.0}
-    rows = [each | {"precision": "bf16"} for each in (row, eager, slow)]
+    rows = [each | {"precision": "bf16"} for each in (row, eager)]
     about = gpu.about(Setup(CPU), ["-o", "gpu.json"]) | {"driver": "driver 1, CUDA 13.0"}
-    about["gpu"] = "NVIDIA H100 80GB HBM3"
-    text = table({"about": about, "rows": rows})
-    assert "`vgg16` 130,000 of 100,000 (reached), `resnet20` 79,999 of 80,000 (missed)." in text
+    text = table({"about": about | {"gpu": "NVIDIA H100 80GB HBM3"}, "rows": rows})
     line = "| `vgg16` | 512 | bf16 | 65,000 (1.0) | 130,000 (1.0) |  | 2.00 | 3.0 |"
     assert line in text.splitlines()
     assert "one NVIDIA H100 80GB HBM3 (driver 1, CUDA 13.0)" in text
-    other = table({"about": about | {"gpu": "NVIDIA A100"}, "rows": rows})
-    assert "aimed at" not in other
 
 
 def test_without_a_gpu_the_command_says_so(tmp_path, monkeypatch, capsys):
