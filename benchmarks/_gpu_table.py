@@ -126,7 +126,7 @@ def _joined(modes: Mapping[str, Row]) -> Row:
 
 def _drawn(columns: Mapping[str, str], rows: Iterable[Row]) -> str:
     cells = [[form.format(**_facts(row)) for form in columns.values()] for row in rows]
-    rule = ["---:" if ":" in form else "---" for form in columns.values()]
+    rule = ["---:" if "." in form else "---" for form in columns.values()]
     return "\n".join(f"| {' | '.join(line)} |" for line in [columns, rule, *cells])
 
 
@@ -136,7 +136,7 @@ def _facts(row: Row) -> Row:
     named = {word: NAMES.get(row[word], f"`{row[word]}`") for word in words}
     if row["part"] == "several":
         rates = row["images_per_second"]
-        named["together"] = ", ".join(f"{count}: {rate:,.0f}" for count, rate in rates.items())
+        named["together"] = "; ".join(f"{count}: {rate:,.0f}" for count, rate in rates.items())
     return {**row, **named}
 
 
