@@ -15,7 +15,6 @@ import argparse
 import json
 import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +28,7 @@ from _gpu_scores import masks, scores
 from _gpu_several import several
 from _gpu_table import has_figures, into, table
 from _gpu_training import compiled, evaluation, pruners, training
-from compare import processor
+from _machine import of_gpus, processor
 
 from prunecli.device import pick_device
 from prunecli.errors import PruneError
@@ -75,8 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path("gpu.json"), help="the figures")
-    parser.add_argument("--into", type=Path, help="the document that they are put into")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("gpu.json"), help="for the figures"
+    )
+    parser.add_argument("--into", type=Path, help="a document to put the tables into")
     parser.add_argument(
         "--read", type=Path, nargs="+", help="figures of earlier runs; nothing is measured"
     )
@@ -152,17 +153,10 @@ def about(setup: Setup, arguments: Sequence[str]) -> dict[str, Any]:
     }
     if setup.on_gpu:
         found["gpu"] = torch.cuda.get_device_name(setup.device)
-        found["driver"] = f"driver {_driver()}, CUDA {torch.version.cuda}"
+        driver = next(iter(of_gpus("driver_version")), "unknown")
+        found["driver"] = f"driver {driver}, CUDA {torch.version.cuda}"
         found["versions"]["cuDNN"] = str(torch.backends.cudnn.version())
     return found
-
-
-def _driver() -> str:
-    ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.split()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError):
-        return "unknown"
 
 
 if __name__ == "__main__":

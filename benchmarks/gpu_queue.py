@@ -13,9 +13,8 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
-from data_parts import unpack
-from queue_results import collect, gather
-from queue_table import MINUTES, Entry, cost, page, read_queue, status
+from _queue_results import collect, gather, unpack
+from _queue_table import MINUTES, Entry, cost, page, read_queue, status
 
 from prunecli.cli.run import do
 from prunecli.errors import PruneError
@@ -62,7 +61,7 @@ def lacking(entry: Entry, data_dir: Path) -> str:
             return str(error)
         if found != entry.images[split]:
             whole = f"{entry.images[split]:,} {split} images of {entry.data}"
-            return f"{found:,} of the {whole} are there; put the other parts into --data"
+            return f"{found:,} of the {whole} are there; put the other archives into --data"
     return ""
 
 
@@ -112,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     for name, what in (("run", "do what is missing"), ("work", "the same, for any time")):
         own = does.add_parser(name, parents=[shared], help=what)
         own.add_argument("studies", nargs="*", help="their names; else all, from the top")
-        own.add_argument("--data", type=Path, help="folder of the parts of data sets")
+        own.add_argument("--data", type=Path, help="folder of the data sets' archives")
         own.add_argument("--data-dir", type=Path, default=Path("data"), help="where they go")
         own.add_argument("--minutes", type=float, default=MINUTES, help="at most")
         own.add_argument("--jobs", type=int, default=1, help="side by side")

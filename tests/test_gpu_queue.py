@@ -20,10 +20,9 @@ from prunecli.training import loop
 ROOT = Path(__file__).parent.parent
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(ROOT / "benchmarks")
-    import data_parts
+    import _queue_results as queue_results
+    import _queue_table as queue_table
     import gpu_queue
-    import queue_results
-    import queue_table
 
 NOW = datetime(2030, 1, 2, tzinfo=timezone.utc)
 TABLE = ROOT / "benchmarks" / "gpu_queue.yaml"
@@ -240,11 +239,11 @@ def test_an_archive_with_anything_else_is_not_unpacked(small):
     (small.parent / "x").write_text("{}")
     for number, name in enumerate(["docs/x.json", "tiny/x.py", "../x.json"]):
         path = Path(f"{number}.tar.gz")
-        data_parts.archive(path, {name: small.parent / "x"})
+        queue_results.archive(path, {name: small.parent / "x"})
         with pytest.raises(SystemExit, match="is not of a study of the queue"):
             gpu_queue.main(["collect", *given(small), str(path)])
     assert not Path("results").exists()
-    data_parts.archive(path, {"tiny/../../x.json": small.parent / "x"})
+    queue_results.archive(path, {"tiny/../../x.json": small.parent / "x"})
     with pytest.raises(tarfile.FilterError):
         gpu_queue.main(["collect", *given(small), str(path)])
 
@@ -286,6 +285,21 @@ def test_a_run_is_asked_to_stop_before_its_time_is_over_and_killed_then(
     assert Path("said").read_text() == "asked\n"
     assert 0.7 < time.monotonic() - began < 10
     assert len(looks) >= 2
+
+
+def test_archives_of_a_data_set_are_unpacked_once_each(tmp_path):
+    members = {f"noise/train/a/{n}.png": tmp_path / f"{n}.png" for n in "12"}
+    for number, (name, path) in enumerate(members.items()):
+        path.write_bytes(b"%d" % number)
+        queue_results.archive(tmp_path / f"parts/noise-train-{number}.tar.gz", {name: path})
+    queue_results.archive(tmp_path / "parts/noise2-train-0.tar.gz", {})
+    first, second = (tmp_path / "parts" / f"noise-train-{n}.tar.gz" for n in "01")
+    late, there = second.rename(tmp_path / "late"), tmp_path / "there"
+    assert queue_results.unpack(tmp_path / "parts", there, "noise") == [first.name]
+    late.rename(second)
+    assert queue_results.unpack(tmp_path / "parts", there, "noise") == [second.name]
+    assert queue_results.unpack(tmp_path / "parts", there, "noise") == []
+    assert all((there / name).read_bytes() == path.read_bytes() for name, path in members.items())
 
 
 def test_a_study_is_left_out_until_all_of_its_data_is_there(small, capsys, cut):
