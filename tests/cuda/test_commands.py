@@ -31,7 +31,7 @@ def test_train_says_where_it_trained_and_learns(on_gpu, tmp_path):
 
 def test_train_writes_the_same_with_and_without_graphs(on_gpu, tmp_path):
     given = ["--model", "cnn", "--thin", "0.1", "--dataset", "digits", "--epochs", "2"]
-    paths = [tmp_path / f"{flag}.safetensors" for flag in ("--graphs", "--no-graphs")]
+    paths = [tmp_path / f"{flag}.safetensors" for flag in ("--cuda-graphs", "--no-cuda-graphs")]
     for path in paths:
         on_gpu("train", *given, path.stem, "-o", path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
