@@ -6,12 +6,13 @@
 
 What tells most comes first. A row that fails is recorded with its reason, one for which the time
 is up as skipped, and the others go on. The results are written after every row, so a run that is
-stopped leaves what it has.
+stopped leaves what it has. A row that hangs ends the run; it says where.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import platform
 import shlex
@@ -38,15 +39,17 @@ from prunecli.steps._common import versions
 
 PARTS: dict[str, Callable[[Setup], Iterator[Job]]] = {
     "training": training,
+    "evaluation": evaluation,
     "pruners": pruners,
     "scores": scores,
     "masks": masks,
     "several": several,
-    "evaluation": evaluation,
     "compile": compiled,
 }
 """What is measured, in this order."""
 BUDGET = 240.0
+PATIENCE = 60.0
+"""Seconds, besides twice those that it was to take, after which a row hangs."""
 STDOUT = Path("-")
 
 
@@ -97,8 +100,16 @@ def measured(
     rows = results["rows"] = []
     for job in (job for part in given.only or PARTS for job in PARTS[part](setup)):
         now = time.monotonic() - began
-        rows.append({"part": job.part, "label": job.label, **job.what})
-        rows[-1] |= outcome(job, setup, given.budget - now)
+        row = {"part": job.part, "label": job.label, **job.what}
+        rows.append(row | {"failed": "it came to no end"})
+        write(given.output, json.dumps(results, indent=1) + "\n")
+        faulthandler.dump_traceback_later(
+            PATIENCE + 2 * job.seconds, exit=True, file=sys.__stderr__
+        )
+        try:
+            rows[-1] = row | outcome(job, setup, given.budget - now)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         results["about"]["seconds"] = time.monotonic() - began
         rows[-1]["took"] = results["about"]["seconds"] - now
         print(f"{now:6.1f} s  {job.label}: {_brief(rows[-1])}", file=sys.stderr, flush=True)

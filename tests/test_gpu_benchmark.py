@@ -1,5 +1,7 @@
 """benchmarks/gpu.py in miniature on the CPU: what is measured on a GPU must work the first time."""
 
+import faulthandler
+import io
 import json
 import re
 import sys
@@ -12,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import _gpu_scores  # noqa: E402
+import _gpu_several  # noqa: E402
 import _gpu_training  # noqa: E402
 import gpu  # noqa: E402
 from _gpu_job import Job, Setup  # noqa: E402
@@ -36,18 +39,32 @@ def only(found, **what):
     return row
 
 
+OTHER = """
+import sys
+print("ready", flush=True)
+for line in sys.stdin:
+    assert float(line) > 0
+    print(1000.0, flush=True)
+"""
+"""In place of a process that trains, which would load torch anew."""
+
+
 @pytest.fixture(scope="module")
 def whole(environment, tmp_path_factory):
-    return results(tmp_path_factory.mktemp("gpu"))
+    folder = tmp_path_factory.mktemp("gpu")
+    (folder / "other.py").write_text(OTHER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_gpu_several, "__file__", str(folder / "other.py"))
+        return results(folder)
 
 
 def test_a_run_measures_every_part(whole):
     found, _ = whole
     assert [row for row in found["rows"] if "failed" in row] == []
     assert {row["part"] for row in found["rows"]} == gpu.PARTS.keys() - {"compile"}
-    rates = [*only(found, part="several")["images_per_second"].values()]
-    rates += [row["images_per_second"] for row in found["rows"] if "memory" in row]
-    assert len(rates) == 4
+    assert only(found, part="several")["images_per_second"] == {"1": 1000.0, "2": 2000.0}
+    rates = [row["images_per_second"] for row in found["rows"] if "memory" in row]
+    assert len(rates) == 2
     assert min(rates) > 0
     assert {r["pruner"] for r in found["rows"] if "pruner" in r} == _gpu_training.PRUNERS.keys()
     assert all(row["ms"] > 0 < row["dense_ms"] for row in found["rows"] if "pruner" in row)
@@ -147,10 +164,47 @@ def test_a_process_beside_others_that_fails_says_why(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     broken = tmp_path / "_paced.py"
     broken.write_text("raise RuntimeError('the GPU is gone')")
-    monkeypatch.setattr(sys.modules["_gpu_several"], "__file__", str(broken))
+    monkeypatch.setattr(_gpu_several, "__file__", str(broken))
     found, _ = results(tmp_path, "--only", "several")
     [row] = found["rows"]
     assert row["failed"].endswith("one of the processes ended: RuntimeError: the GPU is gone")
+
+
+def test_a_process_beside_others_trains_for_as_long_as_it_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["_gpu_several.py", "cnn", "cpu", "--quick"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO("0.01\n0.02\n"))
+    _gpu_several.main()
+    ready, *rates = capsys.readouterr().out.split()
+    assert ready == "ready"
+    assert len(rates) == 2
+    assert min(map(float, rates)) > 0
+
+
+@pytest.mark.slow
+def test_processes_train_side_by_side(tmp_path):
+    found, _ = results(tmp_path, "--only", "several")
+    rates = only(found, part="several")["images_per_second"]
+    assert rates.keys() == {"1", "2"}
+    assert min(rates.values()) > 0
+
+
+def test_a_row_that_hangs_ends_the_run_and_is_there_as_one_that_came_to_no_end(
+    tmp_path, monkeypatch
+):
+    armed, there = [], []
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda *a, **o: armed.append((a, o)))
+    monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", lambda: armed.append(None))
+
+    def look():
+        there.append(json.loads((tmp_path / "gpu.json").read_text())["rows"])
+        return {"skipped": "no"}
+
+    jobs = [Job("masks", {"scores": 1}, 10, look)]
+    monkeypatch.setitem(gpu.PARTS, "masks", lambda setup: jobs)
+    found, _ = results(tmp_path, "--only", "masks")
+    assert armed == [((gpu.PATIENCE + 20,), {"exit": True, "file": sys.__stderr__}), None]
+    assert [[row["failed"] for row in rows] for rows in there] == [["it came to no end"]]
+    assert "failed" not in only(found, scores=1)
 
 
 def test_what_the_time_does_not_suffice_for_is_not_begun(tmp_path, monkeypatch):
