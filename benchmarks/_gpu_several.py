@@ -18,7 +18,6 @@ from prunecli.device import pick_device
 
 TOGETHER = (1, 2, 4)
 BATCH = 128
-WARM_UP = 20
 STEPS = 40
 """Between two looks at the clock, at which the device stands still for a moment."""
 SECONDS = 0.8
@@ -90,10 +89,13 @@ def _train(line: Connection, setup: Setup, network: str) -> None:
     try:
         pick_device(str(setup.device))  # it asks for kernels that repeat their results
         settings = steady(BATCH, "bf16" if setup.on_gpu else "fp32")
+        steps = 2 if setup.quick else STEPS
         with Paced(network, setup.images(network), settings, setup.device) as training:
-            line.send(training.timed(WARM_UP))
+            line.send(training.timed(steps))
             while True:
-                line.send(_rate(training, line.recv(), 2 if setup.quick else STEPS))
+                line.send(_rate(training, line.recv(), steps))
+    except EOFError:
+        return  # nobody asks any more
     except Exception as error:
         line.send(f"{type(error).__name__}: {error}")
 

@@ -5,13 +5,15 @@
     python benchmarks/gpu.py --quick --device cpu               # whether it works, without a GPU
 
 Without --into the tables go to stdout. What tells most comes first. A row that fails is recorded
-with its reason, one for which the time is up as skipped, and the others go on. The results are
-written after every row, so a run that is stopped leaves what it has.
+with its reason, one for which the time is up as skipped, and the others go on. A row that hangs
+ends the run; it says where. The results are written after every row, so a run that is stopped
+leaves what it has.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import platform
 import shlex
@@ -38,15 +40,17 @@ from prunecli.steps._common import versions
 
 PARTS: dict[str, Callable[[Setup], Iterator[Job]]] = {
     "training": training,
+    "evaluation": evaluation,
     "pruners": pruners,
     "scores": scores,
     "masks": masks,
     "several": several,
-    "evaluation": evaluation,
     "compile": compiled,
 }
 """What is measured, in this order."""
 BUDGET = 240.0
+PATIENCE = 60.0
+"""Seconds, besides twice those that it was to take, after which a row hangs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,10 +99,18 @@ def measured(
     rows = results["rows"] = []
     for job in (job for part in given.only or PARTS for job in PARTS[part](setup)):
         now = time.monotonic() - began
-        found = outcome(job, setup, given.budget - now)
+        row = {"part": job.part, "label": job.label, **job.what}
+        rows.append(row | {"failed": "it came to no end"})
+        write_text(given.output, json.dumps(results, indent=1) + "\n")
+        faulthandler.dump_traceback_later(
+            PATIENCE + 2 * job.seconds, exit=True, file=sys.__stderr__
+        )
+        try:
+            found = outcome(job, setup, given.budget - now)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         results["about"]["seconds"] = time.monotonic() - began
-        took = {"took": results["about"]["seconds"] - now}
-        rows.append({"part": job.part, "label": job.label, **job.what, **found, **took})
+        rows[-1] = row | found | {"took": results["about"]["seconds"] - now}
         print(f"{now:6.1f} s  {job.label}: {_short(found)}", file=sys.stderr, flush=True)
         write_text(given.output, json.dumps(results, indent=1) + "\n")
 

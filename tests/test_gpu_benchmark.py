@@ -1,11 +1,14 @@
 """benchmarks/gpu.py in miniature on the CPU: what is measured on a GPU must work the first time."""
 
+import faulthandler
 import json
 import re
 import sys
 from contextlib import redirect_stdout
 from io import StringIO
+from multiprocessing import Pipe
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -39,9 +42,18 @@ def only(found, **what):
     return row
 
 
+def threaded(stack, setup, network):
+    """In place of a process of its own, which would load torch anew."""
+    line, end = Pipe()
+    Thread(target=_gpu_several._train, args=(end, setup, network), daemon=True).start()
+    return stack.enter_context(line)
+
+
 @pytest.fixture(scope="module")
 def whole(environment, tmp_path_factory):
-    return results(tmp_path_factory.mktemp("gpu"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_gpu_several, "_started", threaded)
+        return results(tmp_path_factory.mktemp("gpu"))
 
 
 def test_a_run_measures_every_part(whole):
@@ -146,9 +158,46 @@ def test_a_row_that_fails_says_why_and_the_others_go_on(tmp_path, monkeypatch):
     assert "- masks small torch cpu: failed: OutOfMemoryError: no memory is left\n" in text
 
 
-def test_a_process_beside_others_that_fails_says_why():
+@pytest.mark.slow
+def test_processes_train_side_by_side_or_one_says_why_not():
+    setup = Setup(CPU, quick=True)
+    figures = _gpu_several._side_by_side(setup, "cnn")
+    assert figures["images_per_second"].keys() == {"1", "2"}
+    assert min(figures["images_per_second"].values()) > 0
     with pytest.raises(RuntimeError, match="one of the processes failed: BadUsage: .*no-such-net"):
-        _gpu_several._side_by_side(Setup(CPU, quick=True), "no-such-net")
+        _gpu_several._side_by_side(setup, "no-such-net")
+
+
+def test_a_process_that_has_ended_or_says_nothing_is_told_from_one_that_failed(monkeypatch):
+    line, other = Pipe()
+    other.send("OutOfMemoryError: no memory is left")
+    with pytest.raises(RuntimeError, match="one of the processes failed: OutOfMemoryError: no"):
+        _gpu_several._heard(line)
+    monkeypatch.setattr(_gpu_several, "PATIENCE", 0.0)
+    with pytest.raises(RuntimeError, match="one of the processes hangs"):
+        _gpu_several._heard(line)
+    other.close()
+    with pytest.raises(RuntimeError, match="one of the processes was killed"):
+        _gpu_several._heard(line)
+
+
+def test_a_row_that_hangs_ends_the_run_and_is_there_as_one_that_came_to_no_end(
+    tmp_path, monkeypatch
+):
+    armed, there = [], []
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda *a, **o: armed.append((a, o)))
+    monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", lambda: armed.append(None))
+
+    def look():
+        there.append(json.loads((tmp_path / "gpu.json").read_text())["rows"])
+        return {"skipped": "no"}
+
+    jobs = [Job("masks", {"scores": 1}, 10, look)]
+    monkeypatch.setitem(gpu.PARTS, "masks", lambda setup: jobs)
+    found, _ = results(tmp_path, "--only", "masks")
+    assert armed == [((gpu.PATIENCE + 20,), {"exit": True, "file": sys.__stderr__}), None]
+    assert [[row["failed"] for row in rows] for rows in there] == [["it came to no end"]]
+    assert "failed" not in only(found, scores=1)
 
 
 def test_what_the_time_does_not_suffice_for_is_not_begun(tmp_path, monkeypatch):

@@ -105,8 +105,9 @@ def test_what_a_gpu_wrote_evaluates_alike_without_one(on_gpu, prune, dense, tmp_
     how = ["--precision", "fp32", "--device", "cpu"]
     assert prune("eval", dense, *how, "-o", there).code == 0
     ours, theirs = (json.loads(path.read_text()) for path in (here, there))
-    assert ours["top1"] == pytest.approx(theirs["top1"], abs=0.2)
-    assert ours["top5"] == pytest.approx(theirs["top5"], abs=0.2)
+    one = 100 / 355  # percent
+    assert ours["top1"] == pytest.approx(theirs["top1"], abs=1.1 * one)
+    assert ours["top5"] == pytest.approx(theirs["top5"], abs=1.1 * one)
     assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
 
 
