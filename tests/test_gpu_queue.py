@@ -1,9 +1,12 @@
 """The queue of GPU studies: its table is sound, what is cut off goes on elsewhere and adds up."""
 
 import csv
+import os
+import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import tarfile
 import time
@@ -55,7 +58,8 @@ matrix:
   seed: [0, 1]
   exclude: [{method: snip, seed: 1}, {method: random, seed: 1}]
 steps:
-  dense: {train: {model: cnn, dataset: digits, epochs: 1, seed: "${seed}", eval-epochs: false}}
+  dense:
+    train: {model: cnn, thin: 0.05, dataset: digits, epochs: 1, seed: "${seed}", eval-epochs: false}
   baseline: {eval: {checkpoint: "@dense"}}
   mask: {mask: {checkpoint: "@dense", method: "${method}", density: 0.1}}
   sparse: {finetune: {checkpoint: "@dense", mask: "@mask", epochs: 1, eval-epochs: false}}
@@ -197,8 +201,22 @@ def cut(monkeypatch):
     return at
 
 
-@pytest.mark.long
-def test_a_study_that_is_cut_goes_on_elsewhere_and_two_of_one_folder_add_up(small, cut, capsys):
+@pytest.fixture
+def here(monkeypatch):
+    """A run does its work in this process: another one would load torch anew."""
+
+    def timed(command, seconds, meanwhile):
+        python, program, *arguments = command
+        assert (python, Path(program)) == (sys.executable, ROOT / "benchmarks" / "gpu_queue.py")
+        assert seconds == 120
+        return gpu_queue.main(arguments)
+
+    monkeypatch.setattr(gpu_queue, "timed", timed)
+
+
+def test_a_study_that_is_cut_goes_on_elsewhere_and_two_of_one_folder_add_up(
+    small, cut, here, capsys
+):
     small.write_text(MINIATURE.replace("set: {", "set: {seed: 0, "))
     with cut(3):  # SNIP's, after the dense one and magnitude's
         assert gpu_queue.main(["work", *given(small)]) == 130
@@ -233,6 +251,16 @@ def test_a_study_that_is_cut_goes_on_elsewhere_and_two_of_one_folder_add_up(smal
         assert gpu_queue.main(["work", *given(small)]) == 0
     assert queue_results.gather(entries, Path("runs"), results, Path("came.tar.gz"), NOW) == {}
     assert not Path("came.tar.gz").exists()
+
+
+@pytest.mark.slow
+def test_a_run_does_its_work_in_a_process_that_it_can_end(small):
+    how = [sys.executable, gpu_queue.__file__, "run", "second", *given(small), "--minutes", "2"]
+    ended = subprocess.run(how, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
+                           capture_output=True)  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert len(re.findall(r"^ *[\d.]+%  tiny/results/", ended.stdout, re.MULTILINE)) == 2
+    assert Path("came.tar.gz").exists()
 
 
 def test_an_archive_with_anything_else_is_not_unpacked(small):
