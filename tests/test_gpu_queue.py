@@ -315,6 +315,14 @@ def test_a_run_is_asked_to_stop_before_its_time_is_over_and_killed_then(
     assert len(looks) >= 2
 
 
+@pytest.mark.parametrize(
+    ("ended", "code"), [(0, 0), (1, 1), (2, 1), (130, 130), (-signal.SIGKILL, 130), (-11, 1)]
+)
+def test_a_run_that_crashed_is_told_from_one_whose_time_was_over(small, monkeypatch, ended, code):
+    monkeypatch.setattr(gpu_queue, "timed", lambda *arguments: ended)
+    assert gpu_queue.main(["run", *given(small)]) == code
+
+
 def test_archives_of_a_data_set_are_unpacked_once_each(tmp_path):
     members = {f"noise/train/a/{n}.png": tmp_path / f"{n}.png" for n in "12"}
     for number, (name, path) in enumerate(members.items()):
