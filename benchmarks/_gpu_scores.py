@@ -29,7 +29,7 @@ from prunecli.steps.score import Scored, Scoring
 from prunecli.steps.train import train
 from prunecli.trust import trust
 
-METHODS = {"snip": 3.0, "grasp": 5.0, "synflow": 15.0}
+METHODS = {"snip": 3.0, "grasp": 5.0, "synflow": 30.0}
 DENSITY = 0.1
 TURNS = 3
 NEEDED = 16 << 30
@@ -38,7 +38,7 @@ NEEDED = 16 << 30
 
 def scores(setup: Setup) -> Iterator[Job]:
     """Masks by scores of a network, as `prunecli mask CHECKPOINT --method` makes them."""
-    networks = ("cnn",) if setup.quick else ("vgg16", "resnet56")
+    networks = ("cnn",) if setup.quick else ("resnet56", "vgg16")
     for network in networks:
         for method, seconds in METHODS.items():
             what = {"network": network, "method": method}

@@ -1,37 +1,29 @@
-"""How fast several small trainings are that share one GPU: processes that train side by side.
-
-Run as a program it is one of them: `_gpu_several.py NETWORK DEVICE`. It says 'ready', and for each
-line with a number of seconds that it reads, trains as long and says how many images a second.
-"""
+"""How fast several small trainings are that share one GPU: processes that train side by side."""
 
 from __future__ import annotations
 
-import argparse
+import multiprocessing
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
-from threading import Timer
-from typing import IO, Any
+from multiprocessing.connection import Connection
+from typing import Any
 
 from _gpu_job import Job, Setup, spread
-from _paced import Paced, settle, steady
+from _paced import Paced, steady
 
 from prunecli.device import pick_device
 
 TOGETHER = (1, 2, 4)
 BATCH = 128
-WARM_UP = 20
 STEPS = 40
 """Between two looks at the clock, at which the device stands still for a moment."""
 SECONDS = 0.8
 STRETCHES = 3
-PATIENCE = 90.0
-"""Seconds after which a process that has not ended hangs."""
+PATIENCE = 60.0
+"""Seconds after which a process that says nothing hangs."""
 
 
 def several(setup: Setup) -> Iterator[Job]:
@@ -46,9 +38,9 @@ def _side_by_side(setup: Setup, network: str) -> dict[str, Any]:
     together = (1, 2) if setup.quick else TOGETHER
     seconds = 0.05 if setup.quick else SECONDS
     with ExitStack() as stack:
-        crew = [stack.enter_context(_Other(setup, network)) for _ in range(max(together))]
-        for each in crew:
-            each.hear()  # that it is ready; meanwhile the others get ready too
+        crew = [_started(stack, setup, network) for _ in range(max(together))]
+        for line in crew:
+            _heard(line)  # that it is ready; meanwhile the others get ready too
         rates: dict[int, list[float]] = {}
         for size in together:
             rates[size] = [_at_once(crew[:size], seconds) for _ in range(STRETCHES)]
@@ -60,66 +52,52 @@ def _side_by_side(setup: Setup, network: str) -> dict[str, Any]:
     }
 
 
-def _at_once(crew: list[_Other], seconds: float) -> float:
-    for each in crew:
-        each.tell(str(seconds))
-    return sum(float(each.hear()) for each in crew)
+def _started(stack: ExitStack, setup: Setup, network: str) -> Connection:
+    """The line to another process, which ends with the stack."""
+    afresh = multiprocessing.get_context("spawn")  # a GPU does not outlive a fork
+    line, end = afresh.Pipe()
+    process = afresh.Process(target=_train, args=(end, setup, network), daemon=True)
+    stack.enter_context(line)
+    with closing(end):  # the other process has it: once that has ended, the line is dead
+        process.start()
+    stack.callback(process.join)
+    stack.callback(process.kill)
+    return line
 
 
-class _Other:
-    """Another process, which trains when it is told to. Leave it to end it."""
-
-    def __init__(self, setup: Setup, network: str) -> None:
-        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving it
-        command = [sys.executable, __file__, network, str(setup.device)]
-        self.process = subprocess.Popen(
-            [*command, "--quick"] if setup.quick else command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-        )
-        self.alarm = Timer(PATIENCE, self.process.kill)
-
-    def __enter__(self) -> _Other:
-        self.alarm.start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.alarm.cancel()
-        self.process.kill()
-        self.process.communicate()
-        self.errors.close()
-
-    def tell(self, line: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{line}\n")
-        self.process.stdin.flush()
-
-    def hear(self) -> str:
-        """Its next line. Raises RuntimeError with what it said last if it has ended."""
-        assert self.process.stdout is not None
-        if line := self.process.stdout.readline():
-            return line.strip()
-        self.errors.seek(0)
-        said = self.errors.read().decode(errors="replace").strip().splitlines()
-        raise RuntimeError(f"one of the processes ended: {said[-1] if said else 'it was killed'}")
+def _at_once(crew: list[Connection], seconds: float) -> float:
+    for line in crew:
+        line.send(seconds)
+    return sum(map(_heard, crew))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("network")
-    parser.add_argument("device")
-    parser.add_argument("--quick", action="store_true")
-    given = parser.parse_args()
-    setup = Setup(pick_device(given.device), given.quick)
-    settings = steady(BATCH, "bf16" if setup.on_gpu else "fp32")
-    with Paced(given.network, setup.images(given.network), settings, setup.device) as training:
-        training.go(WARM_UP)
-        settle(setup.device)
-        print("ready", flush=True)
-        for line in sys.stdin:
-            print(_rate(training, float(line), 2 if setup.quick else STEPS), flush=True)
+def _heard(line: Connection) -> float:
+    """What a process says next. Raises RuntimeError if it has failed, has ended, or hangs."""
+    if not line.poll(PATIENCE):
+        raise RuntimeError("one of the processes hangs")
+    try:
+        said = line.recv()
+    except EOFError:
+        raise RuntimeError("one of the processes was killed") from None
+    if isinstance(said, str):
+        raise RuntimeError(f"one of the processes failed: {said}")
+    return float(said)
+
+
+def _train(line: Connection, setup: Setup, network: str) -> None:
+    """Say a number when ready; then train for as long as is asked each time, and say how fast."""
+    try:
+        pick_device(str(setup.device))  # it asks for kernels that repeat their results
+        settings = steady(BATCH, "bf16" if setup.on_gpu else "fp32")
+        steps = 2 if setup.quick else STEPS
+        with Paced(network, setup.images(network), settings, setup.device) as training:
+            line.send(training.timed(steps))
+            while True:
+                line.send(_rate(training, line.recv(), steps))
+    except EOFError:
+        return  # nobody asks any more
+    except Exception as error:
+        line.send(f"{type(error).__name__}: {error}")
 
 
 def _rate(training: Paced, seconds: float, steps: int) -> float:
@@ -128,7 +106,3 @@ def _rate(training: Paced, seconds: float, steps: int) -> float:
     while (passed := time.perf_counter() - began) < seconds:
         training.timed(steps)
     return (training.seen() - before) / passed
-
-
-if __name__ == "__main__":
-    main()

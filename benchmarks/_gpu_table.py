@@ -3,18 +3,62 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 Row = Mapping[str, Any]
-MARKS = {"vgg16": 100_000, "resnet20": 80_000, "resnet56": 40_000, "wrn": 25_000}
-"""Images a second of training in bfloat16 that an H100 was to reach."""
 NAMES = {
     "wrn": "`wrn` 16-8",
+    "masked": "a mask of 10%",
     "resnet50": "the 25.5 M of a ResNet-50",
     "1 B": "1 billion, in 20 tensors",
+    "torch": "`prune.global_unstructured`",
+    "prunecli": "prunecli",
 }
+"""The others name themselves."""
+MODES = {"eager": "images/s eager", "graph": "with CUDA graphs", "compile": "and compiled"}
+COLUMNS = {
+    "training": {
+        "training": "{network}",
+        "batch": "{batch}",
+        "precision": "{precision}",
+        **{head: f"{{{mode}}}" for mode, head in MODES.items()},
+        "graphs/eager": "{gain}",
+        "most GiB": "{most}",
+    },
+    "pruners": {
+        "step of": "{network}, {batch} images, {precision}",
+        "pruner": "{pruner}",
+        "dense, ms": "{dense_ms:.3g}",
+        "with it, ms": "{ms:.3g}",
+        "more": "{percent_more:+.1f}% ({spread:.1f})",
+    },
+    "scores": {
+        "mask of": "{network}",
+        "method": "{method}",
+        "rounds": "{rounds}",
+        "seconds from file to file": "{seconds:.3g}",
+        "of scoring once": "{scoring_once:.3g}",
+    },
+    "masks": {
+        "global mask of scores": "{scores}",
+        "by": "{who}",
+        "that are on the": "{where}",
+        "seconds": "{seconds:.3g}",
+    },
+    "several": {
+        "trainings at once on one device": "{network}, batch {batch}",
+        "how many: images/s in all": "{together}",
+        "spread, %": "{spread:.1f}",
+    },
+    "evaluation": {
+        "evaluation of": "{images:,} images by {network}",
+        "precision": "{precision}",
+        "images/s": "{images_per_second:,.0f} ({spread:.1f})",
+    },
+}
+"""The tables, in order: by part, what a column is called and has of a row."""
 PLACE = re.compile(r"(<!-- gpu table -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -23,13 +67,11 @@ def table(results: Mapping[str, Any]) -> str:
     rows: list[Row] = results["rows"]
     done = [row for row in rows if has_figures(row)]
     parts = [_measured_on(results)]
-    for part, write in PARTS.items():
+    for part, columns in COLUMNS.items():
         if own := [row for row in done if row["part"] == part]:
-            parts.append(write(own))
-    if marks := _marks(done, results["about"].get("gpu") or ""):
-        parts.insert(2, marks)
-    parts += [_told(done)] if _told(done) else []
-    parts += [_left_out(rows)] if len(done) < len(rows) else []
+            parts.append(_drawn(columns, _by_mode(own) if part == "training" else own))
+    parts += _listed("Eager although graphs were asked for", _eager(done))
+    parts += _listed("Without figures", _left_out(rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -57,150 +99,63 @@ def _measured_on(results: Mapping[str, Any]) -> str:
     )
 
 
-def _training(rows: list[Row]) -> str:
-    modes = ("eager", "graph", "compile")
-    cells = []
-    groups = dict.fromkeys((row["network"], row["batch"], row["precision"]) for row in rows)
-    for network, batch, precision in sorted(groups, key=lambda g: (_first(rows, g[0]), g[1:])):
-        same = {
-            row["mode"]: row
-            for row in rows
-            if (row["network"], row["batch"], row["precision"]) == (network, batch, precision)
-        }
-        rates = [_rate(same[mode]) if mode in same else "" for mode in modes]
-        gain = ""
-        if same.keys() >= {"eager", "graph"}:
-            gain = f"{_speed(same['graph']) / _speed(same['eager']):.2f}"
-        memory = [row["memory"] for row in same.values() if row["memory"] is not None]
-        most = f"{max(memory) / 2**30:.1f}" if memory else ""
-        cells.append([_name(network), batch, precision, *rates, gain, most])
-    head = ["training", "batch", "precision", "images/s eager", "with CUDA graphs",
-            "and compiled", "graphs/eager", "most GiB"]  # fmt: skip
-    return _drawn(head, cells, left=3)
+def _by_mode(rows: list[Row]) -> list[Row]:
+    """One row of several that differ in the mode alone; networks in the order that they came in."""
+    order = [row["network"] for row in rows]
+    found: dict[tuple[Any, ...], dict[str, Row]] = {}
+    for row in rows:
+        key = (order.index(row["network"]), row["batch"], row["precision"])
+        found.setdefault(key, {})[row["mode"]] = row
+    return [_joined(found[key]) for key in sorted(found)]
 
 
-def _pruners(rows: list[Row]) -> str:
-    cells = [
-        [
-            _name(row["network"]),
-            f"`{row['pruner']}`" if row["pruner"] != "masked" else "a mask of 10%",
-            f"{row['dense_ms']:.3g}",
-            f"{row['ms']:.3g}",
-            f"{row['percent_more']:+.1f}% ({row['spread']:.1f})",
-        ]
-        for row in rows
-    ]
-    batch, precision = rows[0]["batch"], rows[0]["precision"]
-    head = [f"step of {batch} images, {precision}", "pruner", "dense, ms", "with it, ms", "more"]
-    return _drawn(head, cells, left=2)
+def _joined(modes: Mapping[str, Row]) -> Row:
+    rates = {mode: row["images_per_second"] for mode, row in modes.items()}
+    told = {mode: f"{rate:,.0f} ({modes[mode]['spread']:.1f})" for mode, rate in rates.items()}
+    memory = [row["memory"] for row in modes.values() if row["memory"] is not None]
+    return {
+        **next(iter(modes.values())),
+        **dict.fromkeys(MODES, ""),
+        **told,
+        "gain": f"{rates['graph'] / rates['eager']:.2f}"
+        if {"graph", "eager"} <= rates.keys()
+        else "",
+        "most": f"{max(memory) / 2**30:.1f}" if memory else "",
+    }
 
 
-def _scores(rows: list[Row]) -> str:
-    cells = [
-        [_name(row["network"]), f"`{row['method']}`", row["rounds"]]
-        + [f"{row[key]:.3g}" for key in ("seconds", "scoring_once")]
-        for row in rows
-    ]
-    head = ["mask of", "method", "rounds", "seconds from file to file", "of scoring once"]
-    return _drawn(head, cells, left=2)
+def _drawn(columns: Mapping[str, str], rows: Iterable[Row]) -> str:
+    cells = [[form.format(**_facts(row)) for form in columns.values()] for row in rows]
+    rule = ["---:" if "." in form else "---" for form in columns.values()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [columns, rule, *cells])
 
 
-def _masks(rows: list[Row]) -> str:
-    cells = [
-        [
-            NAMES.get(row["scores"], f"{row['total']:,}"),
-            "prunecli" if row["who"] == "prunecli" else "`prune.global_unstructured`",
-            "CPU" if row["where"] == "cpu" else "GPU",
-            f"{row['seconds']:.3g}",
-        ]
-        for row in rows
-    ]
-    return _drawn(["global mask of scores", "by", "that are on the", "seconds"], cells, left=3)
+def _facts(row: Row) -> Row:
+    """The row, with what it is about in words."""
+    words = row.keys() & {"network", "pruner", "method", "scores", "who"}
+    named = {word: NAMES.get(row[word], f"`{row[word]}`") for word in words}
+    if row["part"] == "several":
+        rates = row["images_per_second"]
+        named["together"] = "; ".join(f"{count}: {rate:,.0f}" for count, rate in rates.items())
+    return {**row, **named}
 
 
-def _several(rows: list[Row]) -> str:
-    sizes = list(rows[0]["images_per_second"])
-    cells = [
-        [_name(row["network"])]
-        + [f"{row['images_per_second'][size]:,.0f}" for size in sizes]
-        + [f"{row['spread']:.1f}"]
-        for row in rows
-    ]
-    head = [f"trainings at once on one device, batch {rows[0]['batch']}",
-            *(f"images/s of {size} in all" for size in sizes), "spread, %"]  # fmt: skip
-    return _drawn(head, cells)
+def _eager(done: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+    """Where there were no graphs, and why."""
+    for row in done:
+        yield from ((note, row) for note in row.get("notes", []) if "not replayed" in note)
 
 
-def _evaluation(rows: list[Row]) -> str:
-    cells = [[_name(row["network"]), row["precision"], _rate(row)] for row in rows]
-    head = [f"evaluation of {rows[0]['images']:,} images", "precision", "images/s"]
-    return _drawn(head, cells, left=2)
+def _left_out(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+    for row in rows:
+        for verdict in row.keys() & {"failed", "skipped"}:
+            yield f"{verdict}: {row[verdict]}", row
 
 
-PARTS: dict[str, Callable[[list[Row]], str]] = {
-    "training": _training,
-    "pruners": _pruners,
-    "scores": _scores,
-    "masks": _masks,
-    "several": _several,
-    "evaluation": _evaluation,
-}
-
-
-def _marks(done: Iterable[Row], gpu: str) -> str:
-    """Whether the speeds were reached that were aimed at, where that is the GPU."""
-    said = []
-    for network, mark in MARKS.items():
-        own = [r for r in done if r.get("mode") and r["network"] == network]
-        rates = [_speed(row) for row in own if row["precision"] == "bf16"]
-        if rates and "H100" in gpu:
-            verdict = "reached" if max(rates) >= mark else "missed"
-            said.append(f"{_name(network)} {max(rates):,.0f} of {mark:,} ({verdict})")
-    return f"Images a second that were aimed at in bf16: {', '.join(said)}." if said else ""
-
-
-def _told(done: Iterable[Row]) -> str:
-    """Where graphs were asked for and there were none, so that the steps were eager ones."""
-    told = [(n, row["label"]) for row in done for n in row.get("notes", []) if "not replayed" in n]
-    return f"Eager although graphs were asked for:\n\n{_gathered(told)}" if told else ""
-
-
-def _left_out(rows: Iterable[Row]) -> str:
-    """Rows without figures."""
-    why = [
-        (f"{verdict}: {row[verdict]}", row["label"])
-        for row in rows
-        for verdict in ("failed", "skipped")
-        if verdict in row
-    ]
-    return f"Without figures:\n\n{_gathered(why)}"
-
-
-def _gathered(told: Iterable[tuple[str, str]]) -> str:
-    """A list of reasons, each with all rows that it is the reason of."""
+def _listed(head: str, told: Iterable[tuple[str, Row]]) -> list[str]:
+    """Reasons, each with all rows that it is the reason of; nothing if there are none."""
     rows: dict[str, list[str]] = {}
-    for reason, label in told:
-        rows.setdefault(reason, []).append(label)
-    return "\n".join(f"- {'; '.join(labels)}: {reason}" for reason, labels in rows.items())
-
-
-def _first(rows: list[Row], network: str) -> int:
-    return [row["network"] for row in rows].index(network)
-
-
-def _name(network: str) -> str:
-    return NAMES.get(network, f"`{network}`")
-
-
-def _speed(row: Row) -> float:
-    return float(row["images_per_second"])
-
-
-def _rate(row: Row) -> str:
-    return f"{_speed(row):,.0f} ({row['spread']:.1f})"
-
-
-def _drawn(head: list[str], cells: list[list[Any]], left: int = 1) -> str:
-    """A table of which so many columns are words."""
-    rule = ["---" if place < left else "---:" for place in range(len(head))]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in [head, rule, *cells])
+    for reason, row in told:
+        rows.setdefault(reason, []).append(row["label"])
+    lines = [f"- {'; '.join(labels)}: {reason}" for reason, labels in rows.items()]
+    return [f"{head}:\n\n" + "\n".join(lines)] if lines else []

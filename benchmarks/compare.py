@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _machine import processor
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -289,14 +290,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((x.partition(": ")[2] for x in lines if x.startswith("model name")), "a CPU")
 
 
 def main() -> None:

@@ -4,21 +4,22 @@
     python benchmarks/gpu.py --read gpu.json --into docs/speed.md
     python benchmarks/gpu.py --quick --device cpu               # whether it works, without a GPU
 
-What tells most comes first. A row that fails is recorded with its reason, one for which the time
-is up as skipped, and the others go on. The results are written after every row, so a run that is
-stopped leaves what it has.
+Without --into the tables go to stdout. What tells most comes first. A row that fails is recorded
+with its reason, one for which the time is up as skipped, and the others go on. A row that hangs
+ends the run; it says where. The results are written after every row, so a run that is stopped
+leaves what it has.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import platform
 import shlex
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -29,25 +30,27 @@ from _gpu_scores import masks, scores
 from _gpu_several import several
 from _gpu_table import has_figures, into, table
 from _gpu_training import compiled, evaluation, pruners, training
-from compare import processor
+from _machine import of_gpus, processor
 
 from prunecli.device import pick_device
 from prunecli.errors import PruneError
+from prunecli.files.atomic import write_text
 from prunecli.machine import cores
 from prunecli.steps._common import versions
 
 PARTS: dict[str, Callable[[Setup], Iterator[Job]]] = {
     "training": training,
+    "evaluation": evaluation,
     "pruners": pruners,
     "scores": scores,
     "masks": masks,
     "several": several,
-    "evaluation": evaluation,
     "compile": compiled,
 }
 """What is measured, in this order."""
 BUDGET = 240.0
-STDOUT = Path("-")
+PATIENCE = 60.0
+"""Seconds, besides twice those that it was to take, after which a row hangs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,13 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             measured(results, setup, given, began)
         if given.into:
             into(given.into, table(results))
-        if given.table not in (None, STDOUT):
-            write(given.table, table(results))
+        else:
+            print(table(results), end="")
     except (PruneError, OSError, ValueError) as error:
         print(f"gpu.py: {error}", file=sys.stderr)
         return 1
-    if given.table == STDOUT or not (given.table or given.into):
-        print(table(results), end="")
     return 0
 
 
@@ -77,9 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path("gpu.json"), help="the figures")
-    parser.add_argument("--table", type=Path, help="a file for the tables, or '-' for stdout")
-    parser.add_argument("--into", type=Path, help="the document that they are put into")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("gpu.json"), help="for the figures"
+    )
+    parser.add_argument("--into", type=Path, help="a document to put the tables into")
     parser.add_argument(
         "--read", type=Path, nargs="+", help="figures of earlier runs; nothing is measured"
     )
@@ -97,19 +99,20 @@ def measured(
     rows = results["rows"] = []
     for job in (job for part in given.only or PARTS for job in PARTS[part](setup)):
         now = time.monotonic() - began
-        rows.append({"part": job.part, "label": job.label, **job.what})
-        rows[-1] |= outcome(job, setup, given.budget - now)
+        row = {"part": job.part, "label": job.label, **job.what}
+        rows.append(row | {"failed": "it came to no end"})
+        write_text(given.output, json.dumps(results, indent=1) + "\n")
+        faulthandler.dump_traceback_later(
+            PATIENCE + 2 * job.seconds, exit=True, file=sys.__stderr__
+        )
+        try:
+            found = outcome(job, setup, given.budget - now)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         results["about"]["seconds"] = time.monotonic() - began
-        rows[-1]["took"] = results["about"]["seconds"] - now
-        print(f"{now:6.1f} s  {job.label}: {_brief(rows[-1])}", file=sys.stderr, flush=True)
-        write(given.output, json.dumps(results, indent=1) + "\n")
-
-
-def write(path: Path, text: str) -> None:
-    """All of it or nothing, also where the run is cut off meanwhile."""
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(text)
-    new.replace(path)
+        rows[-1] = row | found | {"took": results["about"]["seconds"] - now}
+        print(f"{now:6.1f} s  {job.label}: {_short(found)}", file=sys.stderr, flush=True)
+        write_text(given.output, json.dumps(results, indent=1) + "\n")
 
 
 def joined(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -143,17 +146,9 @@ def outcome(job: Job, setup: Setup, left: float) -> dict[str, Any]:
         return {"failed": f"{type(error).__name__}: {told}"}
 
 
-def _brief(row: Mapping[str, Any]) -> str:
-    for verdict in ("failed", "skipped"):
-        if verdict in row:
-            return f"{verdict}: {row[verdict]}"
-    known = ("images_per_second", "spread", "percent_more", "seconds", "notes")
-    return ", ".join(f"{key} {_short(row[key])}" for key in known if key in row)
-
-
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        return " ".join(f"{key}:{_short(each)}" for key, each in value.items())
+        return ", ".join(f"{key} {_short(each)}" for key, each in value.items())
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
@@ -170,17 +165,10 @@ def about(setup: Setup, arguments: Sequence[str]) -> dict[str, Any]:
     }
     if setup.on_gpu:
         found["gpu"] = torch.cuda.get_device_name(setup.device)
-        found["driver"] = f"driver {_driver()}, CUDA {torch.version.cuda}"
+        driver = next(iter(of_gpus("driver_version")), "unknown")
+        found["driver"] = f"driver {driver}, CUDA {torch.version.cuda}"
         found["versions"]["cuDNN"] = str(torch.backends.cudnn.version())
     return found
-
-
-def _driver() -> str:
-    ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.split()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError):
-        return "unknown"
 
 
 if __name__ == "__main__":

@@ -13,9 +13,8 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
-from data_parts import unpack
-from queue_results import collect, gather
-from queue_table import MINUTES, Entry, cost, page, read_queue, status
+from _queue_results import collect, gather, unpack
+from _queue_table import MINUTES, Entry, cost, page, read_queue, status
 
 from prunecli.cli.run import do
 from prunecli.errors import PruneError
@@ -62,7 +61,7 @@ def lacking(entry: Entry, data_dir: Path) -> str:
             return str(error)
         if found != entry.images[split]:
             whole = f"{entry.images[split]:,} {split} images of {entry.data}"
-            return f"{found:,} of the {whole} are there; put the other parts into --data"
+            return f"{found:,} of the {whole} are there; put the other archives into --data"
     return ""
 
 
@@ -97,7 +96,9 @@ def run(entries: Sequence[Entry], given: argparse.Namespace, argv: Sequence[str]
     code = timed(command, 60 * given.minutes, look)
     for name, top1 in look().items():
         print(f"{top1:6.2f}%  {name.removesuffix('.json')}")
-    return code if code in (0, 1) else 130
+    if code == -signal.SIGKILL:  # at the end of its time
+        return 130
+    return code if code in (0, 130) else 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -107,16 +108,16 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("--queue", type=Path, default=HERE / "gpu_queue.yaml", help="the table")
     shared.add_argument("--results", type=Path, default=results, help="what is known already")
     shared.add_argument("--runs", type=Path, default=Path("runs/queue"), help="where studies run")
-    does = told.add_subparsers(dest="do", required=True)
+    does = told.add_subparsers(dest="do", required=True, metavar="list|run|collect")
     does.add_parser("list", parents=[shared], help="say how far every study is")
-    for name, what in (("run", "do what is missing"), ("work", "the same, for any time")):
-        own = does.add_parser(name, parents=[shared], help=what)
+    run_ = does.add_parser("run", parents=[shared], help="do what is missing")
+    for own in (run_, does.add_parser("work", parents=[shared])):  # which is what `run` starts
         own.add_argument("studies", nargs="*", help="their names; else all, from the top")
-        own.add_argument("--data", type=Path, help="folder of the parts of data sets")
+        own.add_argument("--data", type=Path, help="folder of the data sets' archives")
         own.add_argument("--data-dir", type=Path, default=Path("data"), help="where they go")
         own.add_argument("--minutes", type=float, default=MINUTES, help="at most")
         own.add_argument("--jobs", type=int, default=1, help="side by side")
-        own.add_argument("-o", "--output", type=Path, default=Path("came.tar.gz"))
+        own.add_argument("-o", "--output", type=Path, default=Path("came.tar.gz"), help="results")
     own = does.add_parser("collect", parents=[shared], help="add up what runs gave")
     own.add_argument("archives", type=Path, nargs="*", help="none: make tables and pages anew")
     return told

@@ -1,9 +1,12 @@
 """The queue of GPU studies: its table is sound, what is cut off goes on elsewhere and adds up."""
 
 import csv
+import os
+import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import tarfile
 import time
@@ -20,10 +23,9 @@ from prunecli.training import loop
 ROOT = Path(__file__).parent.parent
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(ROOT / "benchmarks")
-    import data_parts
+    import _queue_results as queue_results
+    import _queue_table as queue_table
     import gpu_queue
-    import queue_results
-    import queue_table
 
 NOW = datetime(2030, 1, 2, tzinfo=timezone.utc)
 TABLE = ROOT / "benchmarks" / "gpu_queue.yaml"
@@ -56,7 +58,8 @@ matrix:
   seed: [0, 1]
   exclude: [{method: snip, seed: 1}, {method: random, seed: 1}]
 steps:
-  dense: {train: {model: cnn, dataset: digits, epochs: 1, seed: "${seed}", eval-epochs: false}}
+  dense:
+    train: {model: cnn, thin: 0.05, dataset: digits, epochs: 1, seed: "${seed}", eval-epochs: false}
   baseline: {eval: {checkpoint: "@dense"}}
   mask: {mask: {checkpoint: "@dense", method: "${method}", density: 0.1}}
   sparse: {finetune: {checkpoint: "@dense", mask: "@mask", epochs: 1, eval-epochs: false}}
@@ -198,8 +201,22 @@ def cut(monkeypatch):
     return at
 
 
-@pytest.mark.long
-def test_a_study_that_is_cut_goes_on_elsewhere_and_two_of_one_folder_add_up(small, cut, capsys):
+@pytest.fixture
+def here(monkeypatch):
+    """A run does its work in this process: another one would load torch anew."""
+
+    def timed(command, seconds, meanwhile):
+        python, program, *arguments = command
+        assert (python, Path(program)) == (sys.executable, ROOT / "benchmarks" / "gpu_queue.py")
+        assert seconds == 120
+        return gpu_queue.main(arguments)
+
+    monkeypatch.setattr(gpu_queue, "timed", timed)
+
+
+def test_a_study_that_is_cut_goes_on_elsewhere_and_two_of_one_folder_add_up(
+    small, cut, here, capsys
+):
     small.write_text(MINIATURE.replace("set: {", "set: {seed: 0, "))
     with cut(3):  # SNIP's, after the dense one and magnitude's
         assert gpu_queue.main(["work", *given(small)]) == 130
@@ -236,15 +253,25 @@ def test_a_study_that_is_cut_goes_on_elsewhere_and_two_of_one_folder_add_up(smal
     assert not Path("came.tar.gz").exists()
 
 
+@pytest.mark.slow
+def test_a_run_does_its_work_in_a_process_that_it_can_end(small):
+    how = [sys.executable, gpu_queue.__file__, "run", "second", *given(small), "--minutes", "2"]
+    ended = subprocess.run(how, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
+                           capture_output=True)  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert len(re.findall(r"^ *[\d.]+%  tiny/results/", ended.stdout, re.MULTILINE)) == 2
+    assert Path("came.tar.gz").exists()
+
+
 def test_an_archive_with_anything_else_is_not_unpacked(small):
     (small.parent / "x").write_text("{}")
     for number, name in enumerate(["docs/x.json", "tiny/x.py", "../x.json"]):
         path = Path(f"{number}.tar.gz")
-        data_parts.archive(path, {name: small.parent / "x"})
+        queue_results.archive(path, {name: small.parent / "x"})
         with pytest.raises(SystemExit, match="is not of a study of the queue"):
             gpu_queue.main(["collect", *given(small), str(path)])
     assert not Path("results").exists()
-    data_parts.archive(path, {"tiny/../../x.json": small.parent / "x"})
+    queue_results.archive(path, {"tiny/../../x.json": small.parent / "x"})
     with pytest.raises(tarfile.FilterError):
         gpu_queue.main(["collect", *given(small), str(path)])
 
@@ -286,6 +313,29 @@ def test_a_run_is_asked_to_stop_before_its_time_is_over_and_killed_then(
     assert Path("said").read_text() == "asked\n"
     assert 0.7 < time.monotonic() - began < 10
     assert len(looks) >= 2
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"), [(0, 0), (1, 1), (2, 1), (130, 130), (-signal.SIGKILL, 130), (-11, 1)]
+)
+def test_a_run_that_crashed_is_told_from_one_whose_time_was_over(small, monkeypatch, ended, code):
+    monkeypatch.setattr(gpu_queue, "timed", lambda *arguments: ended)
+    assert gpu_queue.main(["run", *given(small)]) == code
+
+
+def test_archives_of_a_data_set_are_unpacked_once_each(tmp_path):
+    members = {f"noise/train/a/{n}.png": tmp_path / f"{n}.png" for n in "12"}
+    for number, (name, path) in enumerate(members.items()):
+        path.write_bytes(b"%d" % number)
+        queue_results.archive(tmp_path / f"parts/noise-train-{number}.tar.gz", {name: path})
+    queue_results.archive(tmp_path / "parts/noise2-train-0.tar.gz", {})
+    first, second = (tmp_path / "parts" / f"noise-train-{n}.tar.gz" for n in "01")
+    late, there = second.rename(tmp_path / "late"), tmp_path / "there"
+    assert queue_results.unpack(tmp_path / "parts", there, "noise") == [first.name]
+    late.rename(second)
+    assert queue_results.unpack(tmp_path / "parts", there, "noise") == [second.name]
+    assert queue_results.unpack(tmp_path / "parts", there, "noise") == []
+    assert all((there / name).read_bytes() == path.read_bytes() for name, path in members.items())
 
 
 def test_a_study_is_left_out_until_all_of_its_data_is_there(small, capsys, cut):

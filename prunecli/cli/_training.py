@@ -73,7 +73,7 @@ settings_options = stack(
     click.option("--compile/--no-compile", default=None,
                  help="Have torch.compile fuse the network's kernels, which takes a minute first. "
                  "[default: no-compile]"),
-    click.option("--graphs/--no-graphs", default=True, show_default=True,
+    click.option("--cuda-graphs/--no-cuda-graphs", default=True, show_default=True,
                  help="On a GPU, replay whole steps as CUDA graphs: the same bytes, sooner."),
     click.option("--eval-epochs/--no-eval-epochs", default=True, show_default=True,
                  help="Evaluate on the test set after every epoch."),
@@ -123,7 +123,7 @@ def train_from(checkpoint: Path | None, params: Mapping[str, Any]) -> None:
         settings={name: params[name] for name in SETTINGS if params[name] is not None},
         resume=params["resume"],
         eval_every_epoch=params["eval_epochs"],
-        graphs=params["graphs"],
+        graphs=params["cuda_graphs"],
         save_every=params["save_every"],
     )
     with joined() as world:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 prunecli run quickstart                          # one that comes with prunecli
 prunecli run recipes/quickstart.yaml --set seed=[0,1,2] --dry-run
-prunecli run study.yaml --jobs 4                 # one job per GPU, or the cores divided by 4
+prunecli run study.yaml --jobs 4                 # each on a GPU, or a quarter of the cores
 prunecli run study.yaml --engine ray --threads 2 # on a cluster
 prunecli run study.yaml --status                 # how far it is, also while it runs
 prunecli run study.yaml --only sparse --output /scratch/study

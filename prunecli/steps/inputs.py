@@ -18,7 +18,7 @@ from prunecli.steps._data import Source, fingerprint
 
 NOT_CONTENT = {
     "output", "force", "wait", "dry_run", "json", "quiet", "verbose", "resume", "data_dir",
-    "download", "save_every", "graphs",
+    "download", "save_every", "cuda_graphs",
 }  # fmt: skip
 
 

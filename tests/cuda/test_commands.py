@@ -31,7 +31,7 @@ def test_train_says_where_it_trained_and_learns(on_gpu, tmp_path):
 
 def test_train_writes_the_same_with_and_without_graphs(on_gpu, tmp_path):
     given = ["--model", "cnn", "--thin", "0.1", "--dataset", "digits", "--epochs", "2"]
-    paths = [tmp_path / f"{flag}.safetensors" for flag in ("--graphs", "--no-graphs")]
+    paths = [tmp_path / f"{flag}.safetensors" for flag in ("--cuda-graphs", "--no-cuda-graphs")]
     for path in paths:
         on_gpu("train", *given, path.stem, "-o", path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
@@ -105,8 +105,9 @@ def test_what_a_gpu_wrote_evaluates_alike_without_one(on_gpu, prune, dense, tmp_
     how = ["--precision", "fp32", "--device", "cpu"]
     assert prune("eval", dense, *how, "-o", there).code == 0
     ours, theirs = (json.loads(path.read_text()) for path in (here, there))
-    assert ours["top1"] == pytest.approx(theirs["top1"], abs=0.2)
-    assert ours["top5"] == pytest.approx(theirs["top5"], abs=0.2)
+    one = 100 / 355  # percent
+    assert ours["top1"] == pytest.approx(theirs["top1"], abs=1.1 * one)
+    assert ours["top5"] == pytest.approx(theirs["top5"], abs=1.1 * one)
     assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
 
 

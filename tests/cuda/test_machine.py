@@ -101,6 +101,7 @@ steps:
 """
 
 
+@pytest.mark.long
 def test_jobs_that_share_a_gpu_write_what_they_write_one_by_one(device, prune, tmp_path):
     recipe = tmp_path / "shared.yaml"
     recipe.write_text(RECIPE.format(device=NAME))
@@ -118,6 +119,7 @@ def test_jobs_that_share_a_gpu_write_what_they_write_one_by_one(device, prune, t
     assert [str(name) for name in one if one[name] != two[name]] == []
 
 
+@pytest.mark.long
 def test_torchrun_with_one_process_writes_what_a_plain_command_does(device, prune, tmp_path):
     plain, started = tmp_path / "plain.safetensors", tmp_path / "started.safetensors"
     given = ["train", "--model", "cnn", "--thin", "0.1", "--dataset", "digits", "--epochs", "1",

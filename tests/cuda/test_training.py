@@ -106,6 +106,7 @@ def test_bf16_is_what_auto_means(device, tmp_path):
         assert meta["settings"]["precision"] == "bf16"
 
 
+@pytest.mark.long
 def test_a_compiled_training_learns_too(on_gpu, only_gpu, tmp_path):
     output = tmp_path / "t.safetensors"
     given = ["--model", "resnet20", "--thin", "0.1", "--dataset", "digits", "--epochs", "3"]

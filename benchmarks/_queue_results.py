@@ -1,24 +1,39 @@
-"""What a run of the queue gives, as one archive, and how it adds up below docs/results."""
+"""Archives: what goes to a run of the queue, and what it gives, which adds up in docs/results."""
 
 from __future__ import annotations
 
+import io
 import json
 import platform
-import subprocess
 import tarfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from data_parts import archive
-from queue_table import Entry
+from _machine import of_gpus
+from _queue_table import Entry
 
 from prunecli.cli._steps import invoke
-from prunecli.files.atomic import write_text
+from prunecli.files.atomic import write_bytes, write_text
 from prunecli.recipe.records import is_intact
 from prunecli.types import Progress
+
+
+def unpack(parts: Path, data_dir: Path, name: str) -> list[str]:
+    """Unpack those archives of a data set that were not unpacked before; gives their names.
+
+    Raises tarfile.FilterError for an archive that would write anywhere else.
+    """
+    marks = data_dir / ".unpacked"
+    there = sorted(parts.glob(f"{name}-*.tar.gz"))
+    new = [path for path in there if not (marks / path.name).exists()]
+    for path in new:
+        with tarfile.open(path) as tar:
+            tar.extractall(data_dir, filter="data")
+        marks.mkdir(exist_ok=True)
+        (marks / path.name).touch()
+    return [path.name for path in new]
 
 
 def gather(
@@ -40,7 +55,7 @@ def gather(
         own = [place for place in found if place.parts[0] == folder]
         note = {
             "date": began.isoformat(timespec="seconds"),
-            "machine": machine(),
+            "machine": ", ".join(of_gpus("name")) or f"no GPU, {platform.machine()}",
             "versions": found[own[0]]["versions"],
             "results": [str(place) for place in own],
         }
@@ -52,13 +67,14 @@ def gather(
     return found
 
 
-def machine() -> str:
-    """The GPUs' names, where there are any."""
-    with suppress(OSError, subprocess.CalledProcessError):
-        asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        told = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
-        return ", ".join(told.splitlines())
-    return f"no GPU, {platform.machine()}"
+def archive(target: Path, members: Mapping[str, Path]) -> None:
+    """Write files under the names given as a .tar.gz, all of it or nothing."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, path in members.items():
+            tar.add(path, name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(target, [buffer.getvalue()])
 
 
 def collect(archives: Sequence[Path], entries: Sequence[Entry], results: Path) -> None:
