@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from gpu import IS_GPU, NAME, UNREPEATABLE
+from on_gpu import IS_GPU, NAME, UNREPEATABLE
 
 from prunecli import cli
 from prunecli.device import pick_device

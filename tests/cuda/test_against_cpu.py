@@ -6,7 +6,7 @@ more: to those in float32 against float64, and in one memory format against the 
 
 import pytest
 import torch
-from gpu import CPU, PRUNERS, assert_near, options_of, pruning, trained
+from on_gpu import CPU, PRUNERS, assert_near, options_of, pruning, trained
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import pytest
 import torch
-from gpu import NAME
+from on_gpu import NAME
 from torch import distributed, nn
 from torch.nn import functional as F
 

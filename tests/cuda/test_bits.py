@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from gpu import CPU, NAME, assert_near
+from on_gpu import CPU, NAME, assert_near
 from safetensors.torch import load_file
 from torch import nn
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from gpu import NAME
+from on_gpu import NAME
 from safetensors.torch import load_file
 
 from prunecli import registry

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from gpu import NAME, SMALL, files, pruning, trained
+from on_gpu import NAME, SMALL, files, pruning, trained
 from PIL import Image
 from safetensors.torch import load_file
 

@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 
-import gpu_processes
+import on_gpu_processes
 import pytest
 import torch
-from gpu import IS_GPU, NAME, UNREPEATABLE
+from on_gpu import IS_GPU, NAME, UNREPEATABLE
 from safetensors.torch import load_file
 
 from prunecli.world import World
@@ -138,7 +138,7 @@ def test_torchrun_with_one_process_writes_what_a_plain_command_does(device, prun
 
 @pytest.fixture
 def apart(together):
-    """Runs a function of `gpu_processes` in so many processes, to their good end.
+    """Runs a function of `on_gpu_processes` in so many processes, to their good end.
 
     They are not forked from one that may have asked for a GPU, which CUDA does not survive.
     """
@@ -154,13 +154,13 @@ def apart(together):
 
 def test_nccl_carries_every_exchange(device, apart, tmp_path):
     output = tmp_path / "done.safetensors"
-    apart(gpu_processes.exchange, output)
+    apart(on_gpu_processes.exchange, output)
     assert output.exists()
 
 
 def test_shared_norms_of_a_gpu_come_to_what_each_does_alone(device, apart, tmp_path):
     output = tmp_path / "norms.safetensors"
-    apart(gpu_processes.normalise, output)
+    apart(on_gpu_processes.normalise, output)
     tensors = load_file(output)
     ours = [name for name in tensors if "/ours/" in name]
     assert len(ours) >= 20
@@ -170,8 +170,8 @@ def test_shared_norms_of_a_gpu_come_to_what_each_does_alone(device, apart, tmp_p
 
 
 def test_two_processes_on_one_gpu_train_what_one_does(device, apart, tmp_path):
-    apart(gpu_processes.train_on_one_gpu, tmp_path, size=2)
+    apart(on_gpu_processes.train_on_one_gpu, tmp_path, size=2)
     one, two = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
-    for name, expected in gpu_processes.trained_resnet(device, World()).items():
+    for name, expected in on_gpu_processes.trained_resnet(device, World()).items():
         assert torch.equal(one[name], two[name])
         torch.testing.assert_close(one[name], expected, rtol=1e-7, atol=1e-7, msg=name)

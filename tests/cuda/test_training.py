@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gpu import NAME, PRUNERS, SMALL, files, pruning, trained
+from on_gpu import NAME, PRUNERS, SMALL, files, pruning, trained
 from safetensors.torch import load_file
 
 from prunecli.files.artifacts import open_artifact

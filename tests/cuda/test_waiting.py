@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from gpu import IS_GPU, MODELS, PRUNERS, SMALL, Listening, options_of
+from on_gpu import IS_GPU, MODELS, PRUNERS, SMALL, Listening, options_of
 
 from prunecli import registry
 from prunecli.batches import ImageBatches
