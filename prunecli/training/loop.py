@@ -26,7 +26,7 @@ from prunecli.training.step import Step, forward
 from prunecli.types import Clock, Params, Progress
 from prunecli.world import World
 
-CHEAP = 0.25
+CHEAP = 0.05
 """Seconds."""
 SHARE = 1 / 20
 """Of the time of a training that may go into saves which are not cheap."""
