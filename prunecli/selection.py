@@ -78,12 +78,33 @@ def choose(
 def keep_highest(scores: Mapping[str, Tensor], keep: int) -> Mask:
     """The `keep` highest scores over all tensors; ties by order. See `choose`.
 
-    Raises NotFinite for NaN or +inf.
+    Of scores on a GPU, so is the mask. Raises NotFinite for NaN or +inf.
     """
+    if any(each.device.type != "cpu" for each in scores.values()):
+        return sorted_out(scores, keep)
     ranked = parted(scores)
     ranking = _Ranking(ranked)
     cuts = ranking.highest(list(scores), keep)
     return held(Chosen(ranked, cuts, sum(ranking.room().values())))
+
+
+def sorted_out(scores: Mapping[str, Tensor], keep: int) -> Mask:
+    """What `keep_highest` gives, by sorting: a GPU is done with that before the scores had left it.
+
+    Its sort is a stable one, so that equal scores stay in order, and -0.0 is taken for 0.0.
+    """
+    for name, each in scores.items():
+        if not float(each.max()) < math.inf:  # NaN if anything is
+            raise NotFinite(_not_finite(name))
+    flat = torch.cat([each.detach().float().reshape(-1) for each in scores.values()]) + 0.0
+    order = flat.sort(descending=True, stable=True).indices
+    kept = torch.zeros_like(flat, dtype=torch.bool).index_fill_(0, order[:keep], True)
+    parts = torch.split(kept, [each.numel() for each in scores.values()])
+    return {n: p.view(each.shape) for (n, each), p in zip(scores.items(), parts, strict=True)}
+
+
+def _not_finite(name: str) -> str:
+    return f"the scores of {name!r} hold NaN or infinity; nothing was selected"
 
 
 @dataclass(frozen=True)
@@ -213,8 +234,7 @@ class _Ranking:
             bits = _bits(part)
             found = _count(bits >> 16, counts)
             if found > INFINITE and not part.max() < math.inf:  # NaN if anything is
-                fault = "NaN or infinity; nothing was selected"
-                raise NotFinite(f"the scores of {name!r} hold {fault}")
+                raise NotFinite(_not_finite(name))
             if np.bitwise_or.reduce(bits) % HALF:
                 self.lower_halves = True
         return _Counts(counts, FALLING)

@@ -52,8 +52,8 @@ def flags(command):
     )
 
 
-OTHERS = {"--nproc-per-node", "--strict", "--read", "--into"}
-"""Of torchrun, mypy and benchmarks/gpu.py."""
+OTHERS = {"--nproc-per-node", "--strict", "--read", "--into", "--dist"}
+"""Of torchrun, mypy, benchmarks/gpu.py and pytest-xdist."""
 
 
 @pytest.mark.parametrize("name", [n for n in DOCUMENTS if not n.startswith("CHANGELOG")])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prunecli.errors import BadUsage, NotFinite
 from prunecli.parts import PART, held
 from prunecli.quotas import SCOPES, apportion, erk, layer, uniform, water_filled
-from prunecli.selection import choose, select
+from prunecli.selection import choose, keep_highest, select, sorted_out
 
 SHAPES = {"conv1": (8, 3, 3, 3), "conv2": (16, 8, 3, 3), "fc": (10, 64)}
 SIZES = {name: math.prod(shape) for name, shape in SHAPES.items()}
@@ -401,3 +401,32 @@ def test_in_parts_as_in_one(make, extra):
     scores = {"a": flat, "b": flat.flip(0)}
     keep = PART // 3
     assert agree(select(scores, keep / (2 * len(flat))), by_full_sort(scores, keep))
+
+
+ODD = st.sampled_from([-math.inf, -1.0, -1e-45, -0.0, 0.0, 1e-45, 1.0, 1.0000001, 3e38])
+
+
+@given(st.lists(st.lists(ODD, min_size=1), min_size=1, max_size=3), st.integers(0, 40))
+def test_what_a_gpu_sorts_out_is_the_same(rows, keep):
+    scores = scores_of(*rows)
+    keep = min(keep, sum(map(len, rows)))
+    expected, found = keep_highest(scores, keep), sorted_out(scores, keep)
+    assert kept(found) == kept(expected)
+    assert sum(int(bits.sum()) for bits in found.values()) == keep
+
+
+def test_what_a_gpu_sorts_out_is_in_the_order_of_places_not_of_memory():
+    torch.manual_seed(0)
+    rounded = torch.randint(-3, 3, (8, 4, 3, 3)).float()
+    scores = {"a": rounded.to(memory_format=torch.channels_last), "b": rounded.bfloat16()}
+    for keep in range(0, 2 * rounded.numel() + 1):
+        found, expected = sorted_out(scores, keep), keep_highest(scores, keep)
+        assert all(torch.equal(found[name], expected[name]) for name in scores)
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.nan, math.inf])
+def test_a_gpu_sorts_out_finite_scores_only(bad):
+    scores = scores_of([1.0], [0.0, bad])
+    for way in (keep_highest, sorted_out):
+        with pytest.raises(NotFinite, match="'w1' hold NaN or infinity"):
+            way(scores, 1)

@@ -64,14 +64,13 @@ class Dynamic(Masked):
 
     @torch.no_grad()
     def _moved(self, name: str, weight: Tensor, rate: float, clock: Clock) -> Tensor:
-        kept = self.kept[name]
-        alive = int(kept.sum())
-        moving = min(round(rate * alive), kept.numel() - alive)
+        alive = int(self.kept[name].sum())
+        moving = min(round(rate * alive), weight.numel() - alive)
         if weight.grad is None or not moving:
-            return kept
-        size = weight.abs().cpu().masked_fill(~kept, PRUNED).contiguous()
+            return self.kept[name]
+        size = weight.abs().masked_fill(~self.aligned[name], PRUNED)
         strong = keep_highest({name: size}, alive - moving)[name]
-        wish = self.growth(name, weight.grad, clock).cpu().float().contiguous()
+        wish = self.growth(name, weight.grad, clock).to(size)
         return strong | keep_highest({name: wish.masked_fill(strong, PRUNED)}, moving)[name]
 
 

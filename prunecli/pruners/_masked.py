@@ -23,8 +23,8 @@ class Masked(Pruner):
         self.keep({name: torch.ones(w.shape, dtype=torch.bool) for name, w in self.params.items()})
 
     def keep(self, mask: Mask) -> None:
-        """Make this the mask. It stays on the CPU, as selection does; a copy goes to the device."""
-        self.kept = {name: mask[name] for name in self.params}
+        """Make this the mask. It stays on the CPU; a copy goes to the device."""
+        self.kept = {name: mask[name].cpu() for name in self.params}
         self.aligned = aligned(self.kept, self.params)
 
     def freeze(self) -> None:

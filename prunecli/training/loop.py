@@ -26,7 +26,7 @@ from prunecli.training.step import Step, forward
 from prunecli.types import Clock, Params, Progress
 from prunecli.world import World
 
-CHEAP = 0.25
+CHEAP = 0.05
 """Seconds."""
 SHARE = 1 / 20
 """Of the time of a training that may go into saves which are not cheap."""
@@ -87,9 +87,12 @@ def train(
     step = Step(state, settings, seed, data.world, recorder, progress)
     step.masker.update(state.clock(settings.epochs))
     _check_same(state, data.world)
-    with on_own_stream(state.device):
-        while state.step < settings.epochs * len(data):
-            _epoch(step, data, test, saving, progress)
+    try:
+        with on_own_stream(state.device):
+            while state.step < settings.epochs * len(data):
+                _epoch(step, data, test, saving, progress)
+    finally:
+        step.end()
     if settings.epochs:
         progress.say(f"trained in {time.monotonic() - started:.1f} s")
 

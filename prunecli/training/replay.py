@@ -10,7 +10,8 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from functools import cache
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from prunecli.modules import cause
 
 Work = Callable[[], list[Tensor]]
+Elsewhere = tuple[Any, ...]
 WARM_UP = 3
 """Times that work is done before it is recorded: what libraries do at first is no part of it."""
 
@@ -41,8 +43,11 @@ class Recorder(Protocol):
     def set_random_state(self, state: Tensor) -> None:
         """Go on from there."""
 
-    def elsewhere(self) -> object:
+    def elsewhere(self) -> Elsewhere:
         """The state of what draws random numbers and cannot be recorded."""
+
+    def set_elsewhere(self, state: Elsewhere) -> None:
+        """Have that go on from there."""
 
 
 class CudaGraphs:
@@ -69,11 +74,22 @@ class CudaGraphs:
             torch.cuda.set_sync_debug_mode(before)
 
     def record(self, work: Work) -> tuple[Callable[[], None], list[Tensor]]:
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.device)
-        # Other threads, which read images ahead, may do as they like meanwhile.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            results = work()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with self._recording(graph):
+                results = work()
+        except Exception:
+            # If CUDA broke it off, torch takes the generator to be within it still, and would draw
+            # no number from then on. A recording that ends ends that too.
+            with self._recording(torch.cuda.CUDAGraph()):
+                torch.zeros((), device=self.device)
+            raise
         return graph.replay, results
+
+    def _recording(self, graph: torch.cuda.CUDAGraph) -> AbstractContextManager[None]:
+        stream = torch.cuda.current_stream(self.device)
+        # Other threads, which read images ahead, may do as they like meanwhile.
+        return torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
 
     def random_state(self) -> Tensor:
         return torch.cuda.get_rng_state(self.device)
@@ -81,8 +97,16 @@ class CudaGraphs:
     def set_random_state(self, state: Tensor) -> None:
         torch.cuda.set_rng_state(state, self.device)
 
-    def elsewhere(self) -> object:
-        return random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
+    def elsewhere(self) -> Elsewhere:
+        kind, key, *rest = cast(tuple[Any, ...], np.random.get_state())
+        on_cpu = torch.get_rng_state().numpy().tobytes()
+        return random.getstate(), (kind, key.tobytes(), *rest), on_cpu
+
+    def set_elsewhere(self, state: Elsewhere) -> None:
+        of_python, (kind, key, *rest), on_cpu = state
+        random.setstate(of_python)
+        np.random.set_state((kind, np.frombuffer(key, np.uint32), *rest))
+        torch.set_rng_state(torch.frombuffer(bytearray(on_cpu), dtype=torch.uint8))
 
 
 def recorder_of(device: torch.device) -> Recorder | None:
@@ -97,7 +121,7 @@ def on_own_stream(device: torch.device) -> Iterator[None]:
         yield
         return
     with torch.cuda.device(device):
-        own: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        own = _stream(device)
         usual = torch.cuda.current_stream(device)
         own.wait_stream(usual)
         try:
@@ -105,6 +129,12 @@ def on_own_stream(device: torch.device) -> Iterator[None]:
                 yield
         finally:
             usual.wait_stream(own)
+
+
+@cache
+def _stream(device: torch.device) -> Any:
+    """The same for all trainings: the memory that was freed on one serves no other."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 class Replayed:
@@ -164,8 +194,8 @@ class Replayed:
             self._give_up(cause(error))
             return self.work()
         after = _State(self.changes(), recorder)
-        if after.elsewhere != before.elsewhere:
-            self._give_up("the network draws random numbers on the CPU")
+        if why := _unlike(before, after):
+            self._give_up(why)
             return results
         before.restore()
         try:
@@ -190,6 +220,7 @@ class _State:
     def __init__(self, tensors: Sequence[Tensor], recorder: Recorder) -> None:
         self.tensors, self.recorder = tensors, recorder
         self.values = _copies(tensors)
+        self.places = [tensor.data_ptr() for tensor in tensors]
         self.random = recorder.random_state()
         self.elsewhere = recorder.elsewhere()
 
@@ -198,10 +229,20 @@ class _State:
         for tensor, value in zip(self.tensors, self.values, strict=True):
             tensor.copy_(value)
         self.recorder.set_random_state(self.random)
+        self.recorder.set_elsewhere(self.elsewhere)
 
     def is_now(self) -> bool:
         same = torch.equal(self.random, self.recorder.random_state())
         return same and _equal(self.tensors, self.values)
+
+
+def _unlike(before: _State, after: _State) -> str:
+    """Why work that came from one to the other cannot be recorded, if so."""
+    if after.elsewhere != before.elsewhere:
+        return "the network draws random numbers on the CPU"
+    if after.places != before.places:  # a replay would read the old and leave the new as they are
+        return "the network puts other tensors in place of its buffers"
+    return ""
 
 
 def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:

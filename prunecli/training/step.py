@@ -89,6 +89,14 @@ class Step:
         state.step += 1
         return loss, total
 
+    def end(self) -> None:
+        """Take no more: let go of what was recorded, which keeps all the memory that a step takes.
+
+        These two refer back to the step, so that they would stay until Python looks for circles.
+        """
+        self.state.optimizer.zero_grad()
+        del self.slopes, self.descent
+
     def _differentiate(self, inputs: Tensor, labels: Tensor, count: int) -> list[Tensor]:
         """Gives the two losses, with the gradients in place."""
         if not self.slopes.may_replay or count != self.settings.batch_size:

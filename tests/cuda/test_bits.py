@@ -1,6 +1,7 @@
 """What is exact stays exact on a GPU: masks of equal scores, zeros, and float32 that is float32."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -84,6 +85,25 @@ def test_a_pruner_ranks_scores_on_the_gpu_as_those_on_the_cpu(device):
     assert all(torch.equal(masks[0][n], masks[1][n]) for n in params)
     assert sum(int(bits.sum()) for bits in masks[0].values()) == 20
     assert bool((left["a"] == PRUNED).any())
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (64, 32, 3, 3)])
+def test_scores_on_the_gpu_are_sorted_out_there_as_on_the_cpu(device, shape):
+    draw = torch.Generator().manual_seed(6)
+    few = torch.tensor([-math.inf, -1.0, -0.0, 0.0, 1e-45, 1.0])
+    scores = {
+        "tied": few[torch.randint(len(few), shape, generator=draw)],
+        "channels last": torch.randn(shape, generator=draw),
+        "half": torch.randn(shape, generator=draw).bfloat16(),
+    }
+    there = {n: s.to(device) for n, s in scores.items()}
+    if len(shape) == 4:
+        there["channels last"] = there["channels last"].to(memory_format=torch.channels_last)
+    total = 3 * math.prod(shape)
+    for keep in (0, 1, total // 3, total // 2, total - total // 20, total):
+        found, expected = keep_highest(there, keep), keep_highest(scores, keep)
+        assert {each.device for each in found.values()} == {there["tied"].device}
+        assert all(torch.equal(found[n].cpu(), expected[n]) for n in scores)
 
 
 def odd(shape, dtype):

@@ -28,11 +28,11 @@ LOOKS = {
     "fixed-ga": [ALL[-1]],
     "gmp": ENDS,
     "gradual": [3, 6, 9],
-    "rigl": [3, 6],
-    "set": [3, 6, 9],
+    "rigl": [3],  # the mask that it makes there comes back empty, and nothing moves again
+    "set": [3],
     "weightmom": [8],  # the window is full
 }
-"""The steps in which a pruner waits for the device: selection is the CPU's."""
+"""The steps in which a pruner waits for the device."""
 BROUGHT = ("batches.py", "masks.py")
 """They bring an epoch's order and new masks to the device."""
 MODELS = {"n2nskip": partial(registry.find("models", "n2nskip"), base="alexnet", thin=0.002)}

@@ -1,6 +1,8 @@
 """Steps that are replayed, on a tape in place of a GPU's graphs, against steps that are not."""
 
+import gc
 import random
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +18,10 @@ from prunecli.pruners import _straight, adaptive
 from prunecli.pruners._fixed import Fixed
 from prunecli.steps._course import TrainingSet, build_pruner
 from prunecli.training import loop
+from prunecli.training.replay import CudaGraphs
 from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
 from prunecli.training.state import new_state
+from prunecli.training.step import Step
 from prunecli.types import Images, Progress, Pruner
 
 CPU = torch.device("cpu")
@@ -213,9 +217,29 @@ def seeded(middle):
     return middle()
 
 
+class DrawsAndWaits(Draws):
+    def forward(self, x):
+        return super().forward(x) if x.sum().item() else x
+
+
+class Reassigns(nn.Module):
+    """Counts in a buffer that is another tensor every time."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("times", torch.zeros(()))
+
+    def forward(self, x):
+        self.times = self.times + 1
+        return x
+
+
 class Elsewhere(Tape):
     def elsewhere(self):
-        return random.getstate()
+        return (random.getstate(),)
+
+    def set_elsewhere(self, state):
+        random.setstate(*state)
 
 
 @pytest.mark.parametrize(
@@ -223,6 +247,8 @@ class Elsewhere(Tape):
     [
         (Waits, "Mismatch: the network cannot be trained (RuntimeError: operation not permitted"),
         (Draws, "the network draws random numbers on the CPU"),
+        (DrawsAndWaits, "Mismatch: the network cannot be trained (RuntimeError: operation not"),
+        (Reassigns, "the network puts other tensors in place of its buffers"),
         (Fails, "Mismatch: the network cannot be trained (RuntimeError: operation would make"),
     ],
 )
@@ -283,6 +309,37 @@ def test_a_mask_of_other_weights_is_recorded_anew(run):
     assert said == [*REPLAYED, REPLAYED[1]]
     assert tape.recorded == 3
     assert same(replayed, run(eager(), pruner=Widens)[0])
+
+
+def test_what_was_recorded_ends_with_the_training(monkeypatch):
+    monkeypatch.setattr(loop, "recorder_of", lambda device: Tape())
+    recorded = []
+    monkeypatch.setattr(loop, "Step", lambda *given: recorded.append(Step(*given)) or recorded[-1])
+    data = ImageBatches(images(), CPU, 8)
+    state = new_state(network(), SETTINGS, Pruner(), len(data))
+    gc.disable()  # what refers to itself would stay
+    try:
+        loop.train(state, data, SETTINGS, 1)
+        step = weakref.ref(recorded.pop())
+        assert step() is None
+    finally:
+        gc.enable()
+    assert not state.gradients()
+
+
+def test_random_numbers_elsewhere_go_on_from_where_they_were():
+    graphs = CudaGraphs(CPU)
+    before = graphs.elsewhere()
+    assert graphs.elsewhere() == before
+    drawn = []
+    for draw in (random.random, np.random.rand, lambda: torch.rand(()).item()):
+        value = draw()
+        assert graphs.elsewhere() != before
+        graphs.set_elsewhere(before)
+        assert graphs.elsewhere() == before
+        drawn.append(value == draw())
+        graphs.set_elsewhere(before)
+    assert all(drawn)
 
 
 def test_without_graphs_nothing_is_recorded(run, monkeypatch):
