@@ -1,13 +1,12 @@
 import math
 from copy import deepcopy
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from prunecli.batches import ImageBatches
-from prunecli.errors import BadEnvironment, NotFinite
+from prunecli.errors import NotFinite
 from prunecli.masks import prunable
 from prunecli.pruners._fixed import Fixed
 from prunecli.training.loop import Saving, evaluate, train
@@ -298,57 +297,3 @@ def test_the_state_is_saved_within_an_epoch_and_any_of_them_ends_the_same():
         for state in (again, resumed):
             assert state.history == whole.history
             assert all(torch.equal(t, whole.tensors()[n]) for n, t in state.tensors().items())
-
-
-def test_saves_that_take_long_are_made_at_no_more_than_a_twentieth_of_the_time(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    saving = Saving(lambda: now.__setitem__(0, now[0] + 0.4))
-    assert saving.due(epoch_ends=True)
-    saving.now()
-    assert not saving.due(epoch_ends=True)
-    now[0] += 7.9
-    assert not saving.due(epoch_ends=True)
-    now[0] += 0.2
-    assert saving.due(epoch_ends=True)
-    assert not saving.due(epoch_ends=False)  # that is for `every` to say
-
-
-def test_cheap_saves_are_made_at_every_epochs_end(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    saving = Saving(lambda: now.__setitem__(0, now[0] + 0.04), every=3)
-    saving.now()
-    assert saving.due(epoch_ends=True)
-    assert not saving.due(epoch_ends=False)
-    now[0] += 3
-    assert saving.due(epoch_ends=False)
-
-
-def test_a_compiler_that_fails_is_told_with_the_option_to_leave_out(monkeypatch):
-    def fails(*args, **kwargs):
-        raise RuntimeError("there is no compiler")
-
-    monkeypatch.setattr(torch, "compile", lambda net, dynamic: fails)
-    settings = replace(SHORT, compile=True)
-    with pytest.raises(BadEnvironment, match=r"trained with --compile \(RuntimeError: there is"):
-        run(settings)
-    # A batch that is not whole is not worth compiling for.
-    assert run(replace(settings, batch_size=41))[0].step == 3
-
-
-def test_only_whole_batches_are_compiled_and_the_weights_are_trained(monkeypatch):
-    shapes = []
-
-    def compiled(net, dynamic):
-        def call(model, weights, inputs):
-            shapes.append(len(inputs))
-            return net(model, weights, inputs)
-
-        return call
-
-    monkeypatch.setattr(torch, "compile", compiled)
-    settings = replace(SHORT, compile=True, batch_size=12)
-    trained, _ = run(settings)
-    assert shapes == [12] * 9
-    assert same(trained.tensors(), run(replace(settings, compile=False))[0].tensors())

@@ -1,0 +1,126 @@
+"""Steps that cannot be replayed, or not to the same bits: they are computed as ever."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from replays import CPU, eager, named, same
+from tape import Recording, Tape
+from torch import nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+from prunecli.training.replay import CudaGraphs
+
+
+def test_what_may_differ_from_step_to_step_is_not_replayed(run):
+    _, said = run(Tape(), pruner=named("fixed-bs", density=0.5, least=2))
+    assert said[-1] == "steps are not replayed as CUDA graphs: the pruner may change them"
+
+
+class Waits(nn.Module):
+    def forward(self, x):
+        return x * (2.0 if x.sum().item() > 0 else 3.0)
+
+
+class Draws(nn.Module):
+    def forward(self, x):
+        return x * random.random()
+
+
+class Counts(nn.Module):
+    """Does something else every time, by a number that a recording does not see."""
+
+    times = 0
+
+    def forward(self, x):
+        self.times += 1
+        return x * self.times
+
+
+class Fails(nn.Module):
+    """Cannot be recorded, for a reason of its own."""
+
+    def forward(self, x):
+        if any(isinstance(mode, Recording) for mode in _get_current_dispatch_mode_stack()):
+            raise RuntimeError("operation would make the legacy stream depend on it")
+        return x
+
+
+def seeded(middle):
+    random.seed(0)
+    return middle()
+
+
+class DrawsAndWaits(Draws):
+    def forward(self, x):
+        return super().forward(x) if x.sum().item() else x
+
+
+class Reassigns(nn.Module):
+    """Counts in a buffer that is another tensor every time."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("times", torch.zeros(()))
+
+    def forward(self, x):
+        self.times = self.times + 1
+        return x
+
+
+class Elsewhere(Tape):
+    def elsewhere(self):
+        return (random.getstate(),)
+
+    def set_elsewhere(self, state):
+        random.setstate(*state)
+
+
+@pytest.mark.parametrize(
+    ("middle", "why"),
+    [
+        (Waits, "Mismatch: the network cannot be trained (RuntimeError: operation not permitted"),
+        (Draws, "the network draws random numbers on the CPU"),
+        (DrawsAndWaits, "Mismatch: the network cannot be trained (RuntimeError: operation not"),
+        (Reassigns, "the network puts other tensors in place of its buffers"),
+        (Fails, "Mismatch: the network cannot be trained (RuntimeError: operation would make"),
+    ],
+)
+def test_what_cannot_be_recorded_is_computed_as_ever(run, middle, why):
+    told, said = run(Elsewhere(), middle=seeded(middle))
+    assert len(said) == 1
+    assert said[0].startswith(f"gradients are not replayed as a CUDA graph: {why}")
+    assert same(told, run(eager(), middle=seeded(middle))[0])
+
+
+def test_a_replay_that_comes_to_other_bits_is_not_used(run):
+    counting = Counts()
+    state, said = run(Tape(), middle=counting)
+    assert said == [
+        "gradients are not replayed as a CUDA graph: a replay does not come to the same bits"
+    ]
+    assert counting.times == 24 + 1  # the recording is one more
+    assert all(torch.isfinite(each).all() for each in state.tensors().values())
+
+
+def test_where_there_is_no_room_nothing_is_recorded(run):
+    tape = Tape(lacking="the GPU has no room for a step's memory twice")
+    _, said = run(tape)
+    assert tape.recorded == 0
+    assert said == [f"gradients are not replayed as a CUDA graph: {tape.lacking}"]
+
+
+def test_random_numbers_elsewhere_go_on_from_where_they_were():
+    graphs = CudaGraphs(CPU)
+    before = graphs.elsewhere()
+    assert graphs.elsewhere() == before
+    drawn = []
+    for draw in (random.random, np.random.rand, lambda: torch.rand(()).item()):
+        value = draw()
+        assert graphs.elsewhere() != before
+        graphs.set_elsewhere(before)
+        assert graphs.elsewhere() == before
+        drawn.append(value == draw())
+        graphs.set_elsewhere(before)
+    assert all(drawn)
