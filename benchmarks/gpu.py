@@ -71,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (PruneError, OSError, ValueError) as error:
         print(f"gpu.py: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("gpu.py: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

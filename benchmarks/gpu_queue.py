@@ -66,7 +66,10 @@ def lacking(entry: Entry, data_dir: Path) -> str:
 
 
 def timed(command: Sequence[str], seconds: float, meanwhile: Callable[[], object]) -> int:
-    """Run a command for so long at most; gives its exit code, or minus the signal that ended it."""
+    """Run a command for so long at most; gives its exit code, or minus the signal that ended it.
+
+    After Ctrl-C the command has a while to end as well, and that gives 130.
+    """
     child = subprocess.Popen(command)
     began = time.monotonic()
     try:
@@ -77,6 +80,10 @@ def timed(command: Sequence[str], seconds: float, meanwhile: Callable[[], object
                 meanwhile()
             child.send_signal(number)
         return child.wait()
+    except KeyboardInterrupt:  # a terminal asks the child too, which saves what it is at
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(EVERY)
+        return 128 + signal.SIGINT
     finally:
         child.kill()  # where anything else went wrong here: nobody would look at its time
 

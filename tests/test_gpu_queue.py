@@ -315,6 +315,20 @@ def test_a_run_is_asked_to_stop_before_its_time_is_over_and_killed_then(
     assert len(looks) >= 2
 
 
+def test_after_ctrl_c_a_run_waits_for_what_it_began(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gpu_queue, "EVERY", 0.1)
+    slow = "import time; time.sleep(0.5); open('saved', 'w')"
+
+    def ctrl_c():
+        monkeypatch.setattr(gpu_queue, "EVERY", 20)
+        raise KeyboardInterrupt
+
+    command = [sys.executable, "-S", "-c", slow]
+    assert gpu_queue.timed(command, 60, ctrl_c) == 130
+    assert Path("saved").exists()
+
+
 @pytest.mark.parametrize(
     ("ended", "code"), [(0, 0), (1, 1), (2, 1), (130, 130), (-signal.SIGKILL, 130), (-11, 1)]
 )

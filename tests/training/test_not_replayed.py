@@ -54,7 +54,8 @@ def seeded(middle):
 
 class DrawsAndWaits(Draws):
     def forward(self, x):
-        return super().forward(x) if x.sum().item() else x
+        drawn = super().forward(x)
+        return drawn if drawn.sum().item() else x
 
 
 class Reassigns(nn.Module):
