@@ -80,15 +80,14 @@ def archive(target: Path, members: Mapping[str, Path]) -> None:
 def collect(archives: Sequence[Path], entries: Sequence[Entry], results: Path) -> None:
     """Put what runs gave below `results`, and make a table and a page of all that a folder has.
 
-    Raises SystemExit for an archive that holds anything else.
+    Raises SystemExit for an archive that holds anything else, or cannot be read.
     """
     folders = {entry.folder: entry for entry in entries if entry.jobs}
     for path in archives:
-        with tarfile.open(path) as tar:
-            for name in tar.getnames():
-                if name.split("/")[0] not in folders or not name.endswith(".json"):
-                    raise SystemExit(f"{path}: {name} is not of a study of the queue")
-            tar.extractall(results, filter="data")
+        try:
+            _take(path, set(folders), results)
+        except (OSError, EOFError, tarfile.TarError) as error:
+            raise SystemExit(f"{path}: it cannot be read ({error})") from None
     for folder, entry in folders.items():
         gathered = sorted(map(str, (results / folder / "results").glob("**/*.json")))
         if not gathered:
@@ -98,3 +97,11 @@ def collect(archives: Sequence[Path], entries: Sequence[Entry], results: Path) -
         for name, form in (("results.csv", ["--format", "csv"]), ("report.html", as_page)):
             output = ["--output", str(results / folder / name)]
             invoke("report", [*output, *form, "--", *gathered], Progress())
+
+
+def _take(path: Path, folders: set[str], results: Path) -> None:
+    with tarfile.open(path) as tar:
+        for name in tar.getnames():
+            if name.split("/")[0] not in folders or not name.endswith(".json"):
+                raise SystemExit(f"{path}: {name} is not of a study of the queue")
+        tar.extractall(results, filter="data")

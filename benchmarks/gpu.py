@@ -1,6 +1,6 @@
 """How fast prunecli is on a GPU: training, pruners, scores, masks, jobs at once, evaluation.
 
-    python benchmarks/gpu.py -o gpu.json                        # about 4 minutes on an H100
+    python benchmarks/gpu.py -o gpu.json                        # 4 minutes at most
     python benchmarks/gpu.py --read gpu.json --into docs/speed.md
     python benchmarks/gpu.py --quick --device cpu               # whether it works, without a GPU
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         if given.read:
-            results = joined([json.loads(path.read_text()) for path in given.read])
+            results = joined([figures(path) for path in given.read])
         else:
             setup = Setup(pick_device(given.device), given.quick)
             results = {"about": about(setup, sys.argv[1:] if arguments is None else arguments)}
@@ -68,13 +68,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             into(given.into, table(results))
         else:
             print(table(results), end="")
-    except (PruneError, OSError, ValueError) as error:
+    except (PruneError, OSError, ValueError, RuntimeError) as error:
         print(f"gpu.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("gpu.py: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def figures(path: Path) -> dict[str, Any]:
+    """Those of an earlier run. Raises ValueError for anything else."""
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict) or not {"about", "rows"} <= found.keys():
+        raise ValueError(f"{path}: it has no figures of a run")
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:

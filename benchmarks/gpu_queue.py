@@ -38,6 +38,7 @@ def work(entries: Sequence[Entry], given: argparse.Namespace) -> bool:
         for part in unpack(given.data, given.data_dir, entry.data) if given.data else []:
             print(f"unpacked {part}", file=sys.stderr)
         if lack := lacking(entry, given.data_dir):
+            sound = False
             print(f"{entry.name}: left out: {lack}", file=sys.stderr)
             continue
         print(f"{entry.name}: {len(jobs)} jobs", file=sys.stderr)
@@ -136,6 +137,9 @@ def main(argv: Sequence[str]) -> int:
         os.environ["PRUNECLI_DATA_DIR"] = str(given.data_dir)
     entries = read_queue(given.queue, given.runs, vars(given).get("studies", ()))
     if given.do == "run":
+        if given.data and not given.data.is_dir():
+            raise SystemExit(f"{given.data}: there is no such folder")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # or its child would go on alone
         return run(entries, given, argv)
     if given.do == "work":
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored

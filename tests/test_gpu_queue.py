@@ -8,14 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
-import time
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 import yaml
+from queued import MINIATURE, RECIPE
 
 from prunecli.errors import BadUsage
 from prunecli.training import loop
@@ -30,44 +29,6 @@ with pytest.MonkeyPatch.context() as patch:
 NOW = datetime(2030, 1, 2, tzinfo=timezone.utc)
 TABLE = ROOT / "benchmarks" / "gpu_queue.yaml"
 RESULTS = ROOT / "docs" / "results"
-MINIATURE = """
-data: {digits: {train: 1442, test: 355}}
-studies:
-  first:
-    what: A miniature
-    folder: tiny
-    recipe: recipes/tiny.yaml
-    set: {method: "[magnitude,snip]"}
-    report: page
-    data: digits
-    rate: 1000
-  second:
-    what: More of it
-    folder: tiny
-    recipe: recipes/tiny.yaml
-    set: {method: random}
-    report: page
-    data: digits
-    rate: 1000
-"""
-RECIPE = """
-version: 1
-name: tiny
-matrix:
-  method: [magnitude, snip, random]
-  seed: [0, 1]
-  exclude: [{method: snip, seed: 1}, {method: random, seed: 1}]
-steps:
-  dense:
-    train: {model: cnn, thin: 0.05, dataset: digits, epochs: 1, seed: "${seed}", eval-epochs: false}
-  baseline: {eval: {checkpoint: "@dense"}}
-  mask: {mask: {checkpoint: "@dense", method: "${method}", density: 0.1}}
-  sparse: {finetune: {checkpoint: "@dense", mask: "@mask", epochs: 1, eval-epochs: false}}
-  result: {eval: {checkpoint: "@sparse"}}
-  page:
-    over: []
-    report: {results: ["@baseline[*]", "@result[*]"], format: html, title: Three methods}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -272,8 +233,13 @@ def test_an_archive_with_anything_else_is_not_unpacked(small):
             gpu_queue.main(["collect", *given(small), str(path)])
     assert not Path("results").exists()
     queue_results.archive(path, {"tiny/../../x.json": small.parent / "x"})
-    with pytest.raises(tarfile.FilterError):
+    with pytest.raises(SystemExit, match="it cannot be read .*outside the destination"):
         gpu_queue.main(["collect", *given(small), str(path)])
+    path.write_bytes(path.read_bytes()[:40])
+    Path("torn.tar.gz").write_text("no archive")
+    for odd in (path, "torn.tar.gz", "none.tar.gz"):
+        with pytest.raises(SystemExit, match="it cannot be read"):
+            gpu_queue.main(["collect", *given(small), str(odd)])
 
 
 def test_after_a_failure_the_rest_of_a_study_and_the_next_ones_are_done(small, capsys):
@@ -287,48 +253,6 @@ def test_after_a_failure_the_rest_of_a_study_and_the_next_ones_are_done(small, c
     assert done == ["baseline/seed=0.json", "result/method=random,seed=0.json"]
 
 
-NAP = """
-import signal, sys, time
-def stop(*_):
-    print("asked", file=open("said", "a"))
-    sys.exit(7) if sys.argv[1] == "good" else None
-signal.signal(signal.SIGINT, stop)
-open("said", "w").close()
-end = time.monotonic() + 20
-while time.monotonic() < end:
-    time.sleep(0.01)
-"""
-
-
-@pytest.mark.parametrize(("kind", "code"), [("good", 7), ("bad", -signal.SIGKILL)])
-def test_a_run_is_asked_to_stop_before_its_time_is_over_and_killed_then(
-    kind, code, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gpu_queue, "ASKED", 0.5)
-    monkeypatch.setattr(gpu_queue, "EVERY", 0.1)
-    looks, began = [], time.monotonic()
-    command = [sys.executable, "-S", "-c", NAP, kind]
-    assert gpu_queue.timed(command, 1.5, lambda: looks.append(1)) == code
-    assert Path("said").read_text() == "asked\n"
-    assert 0.7 < time.monotonic() - began < 10
-    assert len(looks) >= 2
-
-
-def test_after_ctrl_c_a_run_waits_for_what_it_began(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gpu_queue, "EVERY", 0.1)
-    slow = "import time; time.sleep(0.5); open('saved', 'w')"
-
-    def ctrl_c():
-        monkeypatch.setattr(gpu_queue, "EVERY", 20)
-        raise KeyboardInterrupt
-
-    command = [sys.executable, "-S", "-c", slow]
-    assert gpu_queue.timed(command, 60, ctrl_c) == 130
-    assert Path("saved").exists()
-
-
 @pytest.mark.parametrize(
     ("ended", "code"), [(0, 0), (1, 1), (2, 1), (130, 130), (-signal.SIGKILL, 130), (-11, 1)]
 )
@@ -337,25 +261,10 @@ def test_a_run_that_crashed_is_told_from_one_whose_time_was_over(small, monkeypa
     assert gpu_queue.main(["run", *given(small)]) == code
 
 
-def test_archives_of_a_data_set_are_unpacked_once_each(tmp_path):
-    members = {f"noise/train/a/{n}.png": tmp_path / f"{n}.png" for n in "12"}
-    for number, (name, path) in enumerate(members.items()):
-        path.write_bytes(b"%d" % number)
-        queue_results.archive(tmp_path / f"parts/noise-train-{number}.tar.gz", {name: path})
-    queue_results.archive(tmp_path / "parts/noise2-train-0.tar.gz", {})
-    first, second = (tmp_path / "parts" / f"noise-train-{n}.tar.gz" for n in "01")
-    late, there = second.rename(tmp_path / "late"), tmp_path / "there"
-    assert queue_results.unpack(tmp_path / "parts", there, "noise") == [first.name]
-    late.rename(second)
-    assert queue_results.unpack(tmp_path / "parts", there, "noise") == [second.name]
-    assert queue_results.unpack(tmp_path / "parts", there, "noise") == []
-    assert all((there / name).read_bytes() == path.read_bytes() for name, path in members.items())
-
-
 def test_a_study_is_left_out_until_all_of_its_data_is_there(small, capsys, cut):
     small.write_text(MINIATURE.replace("train: 1442", "train: 50000"))
     with cut(1):
-        assert gpu_queue.main(["work", *given(small)]) == 0
+        assert gpu_queue.main(["work", *given(small)]) == 1
     assert "first: left out: 1,442 of the 50,000 train images of digits" in capsys.readouterr().err
     small.write_text(MINIATURE.replace("digits", "cifar10"))
     entry = queue_table.read_queue(small, Path("runs"))[0]

@@ -74,7 +74,7 @@ settings_options = stack(
                  help="Have torch.compile fuse the network's kernels, which takes a minute first. "
                  "[default: no-compile]"),
     click.option("--cuda-graphs/--no-cuda-graphs", default=True, show_default=True,
-                 help="On a GPU, replay whole steps as CUDA graphs: the same bytes, sooner."),
+                 help="On a GPU, replay steps as CUDA graphs; they come to the same bytes."),
     click.option("--eval-epochs/--no-eval-epochs", default=True, show_default=True,
                  help="Evaluate on the test set after every epoch."),
     click.option("--save-every", type=Number(0, ends="[]"), metavar="SECONDS", default=600,

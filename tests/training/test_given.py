@@ -1,8 +1,13 @@
 """Pruners of somebody's own that give what a pruner should not."""
 
+import math
 import sys
 
 import pytest
+from replays import SETTINGS, trained
+
+from prunecli.errors import NotFinite
+from prunecli.types import Pruner
 
 OWN = """
 import torch
@@ -83,3 +88,15 @@ def test_scores_of_another_shape_are_one_error_everywhere(own, prune, checkpoint
     ):
         ended = prune(*command.split())
         assert (ended.code, ended.err) == (4, f"error: the method {method!r} {said}\n")
+
+
+class Infinite(Pruner):
+    """Adds what is no number to a loss that is one, and to no gradient."""
+
+    def penalty(self, params, clock):
+        return sum(weight.sum() for weight in params.values()) * 0 + math.inf
+
+
+def test_a_penalty_that_is_no_number_ends_the_training():
+    with pytest.raises(NotFinite, match="in epoch 1, step 1: the loss is not finite"):
+        trained(SETTINGS, pruner=lambda *_: Infinite())

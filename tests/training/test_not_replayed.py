@@ -1,16 +1,21 @@
 """Steps that cannot be replayed, or not to the same bits: they are computed as ever."""
 
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from replays import CPU, eager, named, same
+from replays import CPU, REPLAYED, SETTINGS, Said, eager, named, network, same
 from tape import Recording, Tape
 from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from prunecli.training.replay import CudaGraphs
+from prunecli.training.state import new_state
+from prunecli.training.step import Step, _Rates
+from prunecli.types import Pruner
+from prunecli.world import World
 
 
 def test_what_may_differ_from_step_to_step_is_not_replayed(run):
@@ -125,3 +130,47 @@ def test_random_numbers_elsewhere_go_on_from_where_they_were():
         drawn.append(value == draw())
         graphs.set_elsewhere(before)
     assert all(drawn)
+
+
+class Idle(Tape):
+    """What gives no results is not done again."""
+
+    def record(self, work):
+        replay, results = super().record(work)
+        return (replay if results else lambda: None), results
+
+
+class DrawsOneMore(Tape):
+    """Than the work that it replays."""
+
+    def record(self, work):
+        replay, results = super().record(work)
+        return lambda: (replay(), torch.rand(())), results
+
+
+@pytest.mark.parametrize(
+    ("tape", "said"), [(Idle, [REPLAYED[0], "updates"]), (DrawsOneMore, ["gradients"])]
+)
+def test_a_replay_that_leaves_another_state_is_not_used(run, tape, said):
+    why = "are not replayed as a CUDA graph: a replay does not come to the same bits"
+    state, told = run(tape())
+    assert told == [*said[:-1], f"{said[-1]} {why}"]
+    assert same(state, run(eager())[0])
+
+
+def test_each_group_of_parameters_finds_its_own_learning_rate():
+    groups = [{"lr": 0.5}, {"lr": 0.25}]
+    state = SimpleNamespace(optimizer=SimpleNamespace(param_groups=groups), device=CPU)
+    rates = _Rates(state, Tape())
+    rates.take()
+    with rates.on_device():
+        assert [group["lr"].item() for group in groups] == [0.5, 0.25]
+    assert groups == [{"lr": 0.5}, {"lr": 0.25}]
+
+
+def test_what_several_processes_share_is_not_replayed():
+    said = Said()
+    state = new_state(network(), SETTINGS, Pruner(), 6)
+    step = Step(state, SETTINGS, 0, World(0, 2), Tape(), said)
+    assert not step.slopes.may_replay
+    assert said.lines == ["steps are not replayed as CUDA graphs: processes share them"]
