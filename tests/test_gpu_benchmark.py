@@ -119,6 +119,13 @@ def test_tables_can_be_made_of_an_earlier_run(tmp_path, capsys):
     assert capsys.readouterr().out == text
 
 
+@pytest.mark.parametrize("text", ["{}", "[1]", "3", "{"])
+def test_a_file_without_figures_is_refused_in_words(text, tmp_path, capsys):
+    (tmp_path / "odd.json").write_text(text)
+    assert gpu.main(["--read", str(tmp_path / "odd.json")]) == 1
+    assert capsys.readouterr().err.startswith("gpu.py: ")
+
+
 def test_runs_in_the_same_place_are_joined_row_by_row():
     about = gpu.about(Setup(CPU), ["-o", "a"]) | {"seconds": 2.0}
     skipped, failed = {"skipped": "the time was up"}, {"failed": "no memory"}
