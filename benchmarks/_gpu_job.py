@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from _pixels import CIFAR, MNIST, images
 
+from prunecli.device import let_go
 from prunecli.types import Images
 
 GREY = ("cnn",)
@@ -65,8 +65,7 @@ def spread(figures: list[float]) -> float:
 def freed(device: torch.device) -> None:
     """Let go of what the job before has left on a GPU, and count its memory anew."""
     if device.type == "cuda":
-        gc.collect()
-        torch.cuda.empty_cache()
+        let_go()
         torch.cuda.reset_peak_memory_stats(device)
 
 

@@ -1,10 +1,10 @@
 """Exact selection: which weights a number of weights kept comes to.
 
-Nothing is sorted. Floats rank as the bits that they are made of do, so the scores are counted by
-the upper half of their bits; that says in which of these 65,536 bins the k-th highest lies, and
-counting that bin by the lower half says where. A pass each, over one part of a tensor at a time:
-the same code serves scores in memory and scores larger than it. Scores that come from bfloat16
-have nothing in their lower halves, and need one pass.
+On a CPU nothing is sorted. Floats rank as the bits that they are made of do, so the scores are
+counted by the upper half of their bits; that says in which of these 65,536 bins the k-th highest
+lies, and counting that bin by the lower half says where. A pass each, over one part of a tensor at
+a time: the same code serves scores in memory and scores larger than it. Scores that come from
+bfloat16 have nothing in their lower halves, and need one pass.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prunecli.errors import BadUsage, NotFinite
+from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED
 from prunecli.masks import exact_count
 from prunecli.parts import PART, Parted, held, one_thread, parted
 from prunecli.quotas import allocation
+from prunecli.sorting import not_finite, sorted_out
 from prunecli.types import Mask
 
 HALF = 1 << 16
@@ -86,25 +87,6 @@ def keep_highest(scores: Mapping[str, Tensor], keep: int) -> Mask:
     ranking = _Ranking(ranked)
     cuts = ranking.highest(list(scores), keep)
     return held(Chosen(ranked, cuts, sum(ranking.room().values())))
-
-
-def sorted_out(scores: Mapping[str, Tensor], keep: int) -> Mask:
-    """What `keep_highest` gives, by sorting: a GPU is done with that before the scores had left it.
-
-    Its sort is a stable one, so that equal scores stay in order, and -0.0 is taken for 0.0.
-    """
-    for name, each in scores.items():
-        if not float(each.max()) < math.inf:  # NaN if anything is
-            raise NotFinite(_not_finite(name))
-    flat = torch.cat([each.detach().float().reshape(-1) for each in scores.values()]) + 0.0
-    order = flat.sort(descending=True, stable=True).indices
-    kept = torch.zeros_like(flat, dtype=torch.bool).index_fill_(0, order[:keep], True)
-    parts = torch.split(kept, [each.numel() for each in scores.values()])
-    return {n: p.view(each.shape) for (n, each), p in zip(scores.items(), parts, strict=True)}
-
-
-def _not_finite(name: str) -> str:
-    return f"the scores of {name!r} hold NaN or infinity; nothing was selected"
 
 
 @dataclass(frozen=True)
@@ -234,7 +216,7 @@ class _Ranking:
             bits = _bits(part)
             found = _count(bits >> 16, counts)
             if found > INFINITE and not part.max() < math.inf:  # NaN if anything is
-                raise NotFinite(_not_finite(name))
+                raise not_finite(name)
             if np.bitwise_or.reduce(bits) % HALF:
                 self.lower_halves = True
         return _Counts(counts, FALLING)

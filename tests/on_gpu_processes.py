@@ -1,23 +1,13 @@
 """What a process of several does on a GPU in a test. It is imported by that process."""
 
-from pathlib import Path
-
 import torch
-from processes import NORMS, doubled, prepared
+from processes import NORMS, prepared, trained_resnet
 from safetensors.torch import save_file
 from torch import distributed
 from torch.nn import functional as F
 
-from prunecli.batches import ImageBatches
-from prunecli.data._part import part
-from prunecli.data.digits import digits
-from prunecli.device import pick_device, place
-from prunecli.models.resnet20 import resnet20
-from prunecli.training import loop
-from prunecli.training.settings import Settings
-from prunecli.training.state import new_state
+from prunecli.device import pick_device
 from prunecli.training.statistics import _SharedStatistics
-from prunecli.types import Pruner
 from prunecli.world import World
 
 BACKENDS = {"cuda": "cpu:gloo,cuda:nccl", "cpu": "gloo"}
@@ -89,17 +79,11 @@ def train_on_one_gpu(name, folder):
     device = pick_device(name)
     distributed.init_process_group("gloo")
     world = World(distributed.get_rank(), distributed.get_world_size(), 0)
-    save_file(trained_resnet(device, world), folder / f"{world.rank}.safetensors")
+    save_file(resnet_on(device, world), folder / f"{world.rank}.safetensors")
     distributed.destroy_process_group()
 
 
-def trained_resnet(device, world):
-    """What two epochs in float64 make, where what remains of rounding is small."""
-    torch.manual_seed(0)
-    model = place(resnet20((1, 28, 28), 10, thin=0.1), device).double()
-    settings = Settings(epochs=2, batch_size=19, precision="fp32")
-    train = doubled(ImageBatches(digits(Path(), "train", fraction=0.03), device, 19, world))
-    test = doubled(ImageBatches(part(digits(Path(), "train"), "train", 0.05), device, 50, world))
-    state = new_state(model, settings, Pruner(), len(train))
-    loop.train(state, train, settings, 0, test=test)
-    return {name: t.cpu().contiguous() for name, t in state.model.state_dict().items()}
+def resnet_on(device, world):
+    """The weights of `processes.trained_resnet`, to be written."""
+    model = trained_resnet(world, device).model
+    return {name: t.cpu().contiguous() for name, t in model.state_dict().items()}

@@ -103,13 +103,13 @@ def train_resnet(folder):
         (folder / f"{world.rank}.json").write_text(json.dumps(state.history))
 
 
-def trained_resnet(world=None):
+def trained_resnet(world=None, device=CPU):
     """Two epochs in float64, where what remains of rounding is small: batches of 19, 19 and 2."""
     torch.manual_seed(0)
-    model = place(resnet20((1, 28, 28), 10, thin=0.1), CPU).double()
+    model = place(resnet20((1, 28, 28), 10, thin=0.1), device).double()
     settings = Settings(epochs=2, batch_size=19, precision="fp32")
-    train = doubled(ImageBatches(digits(Path(), "train", fraction=0.03), CPU, 19, world))
-    test = doubled(ImageBatches(part(digits(Path(), "train"), "train", 0.05), CPU, 50, world))
+    train = doubled(ImageBatches(digits(Path(), "train", fraction=0.03), device, 19, world))
+    test = doubled(ImageBatches(part(digits(Path(), "train"), "train", 0.05), device, 50, world))
     state = new_state(model, settings, Pruner(), len(train))
     loop.train(state, train, settings, 0, test=test)
     return state

@@ -25,6 +25,7 @@ LAYERS = [
     ["scorers", "pruners", "models", "data"],
     ["collapse"],
     ["coverage", "flow", "graph", "selection", "schedules", "quotas", "pattern"],
+    ["sorting"],
     ["masks", "modules", "untouched"],
     ["roles"],
     ["files"],

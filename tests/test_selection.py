@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from prunecli.errors import BadUsage, NotFinite
 from prunecli.parts import PART, held
 from prunecli.quotas import SCOPES, apportion, erk, layer, uniform, water_filled
-from prunecli.selection import choose, keep_highest, select, sorted_out
+from prunecli.selection import choose, keep_highest, select
+from prunecli.sorting import sorted_out
 
 SHAPES = {"conv1": (8, 3, 3, 3), "conv2": (16, 8, 3, 3), "fc": (10, 64)}
 SIZES = {name: math.prod(shape) for name, shape in SHAPES.items()}

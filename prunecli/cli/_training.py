@@ -71,7 +71,7 @@ settings_options = stack(
     click.option("--precision", type=click.Choice(PRECISIONS), envvar="PRUNECLI_PRECISION",
                  help="auto: bf16 where the hardware has it. [default: auto]"),
     click.option("--compile/--no-compile", default=None,
-                 help="Have torch.compile fuse the network's kernels, which takes a minute first. "
+                 help="Have torch.compile fuse the network's kernels, which takes a while first. "
                  "[default: no-compile]"),
     click.option("--cuda-graphs/--no-cuda-graphs", default=True, show_default=True,
                  help="On a GPU, replay steps as CUDA graphs; they come to the same bytes."),

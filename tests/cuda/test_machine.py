@@ -172,6 +172,6 @@ def test_shared_norms_of_a_gpu_come_to_what_each_does_alone(device, apart, tmp_p
 def test_two_processes_on_one_gpu_train_what_one_does(device, apart, tmp_path):
     apart(on_gpu_processes.train_on_one_gpu, tmp_path, size=2)
     one, two = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
-    for name, expected in on_gpu_processes.trained_resnet(device, World()).items():
+    for name, expected in on_gpu_processes.resnet_on(device, World()).items():
         assert torch.equal(one[name], two[name])
         torch.testing.assert_close(one[name], expected, rtol=1e-7, atol=1e-7, msg=name)

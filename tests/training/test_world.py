@@ -6,10 +6,15 @@ from contextlib import suppress
 
 import pytest
 import torch
+from replays import SETTINGS, images, network
 from safetensors.torch import load_file
 from torch import distributed
 
+from prunecli.batches import ImageBatches
 from prunecli.errors import BadEnvironment
+from prunecli.training import loop
+from prunecli.training.state import new_state
+from prunecli.types import Pruner
 from prunecli.world import World, joined
 
 CPU = torch.device("cpu")
@@ -106,3 +111,17 @@ def test_nobody_waits_for_nccl_once_something_has_failed(monkeypatch, gpu, fails
         1 / (0 if fails else 1)
     assert began == ["cpu:gloo,cuda:nccl" if gpu else "gloo"]
     assert ended == [True] * (not left)
+
+
+def test_every_step_of_a_training_draws_other_numbers():
+    seeds = []
+
+    class Listens(World):
+        def apart(self, seed, device):
+            seeds.append(seed)
+            return super().apart(seed, device)
+
+    data = ImageBatches(images(), CPU, SETTINGS.batch_size, Listens())
+    state = new_state(network(), SETTINGS, Pruner(), len(data))
+    loop.train(state, data, SETTINGS, 1)
+    assert len(set(seeds)) == state.step == len(seeds)
