@@ -17,17 +17,17 @@ from torch import Tensor
 from torchvision.models import resnet50
 
 from prunecli.files.artifacts import open_artifact
-from prunecli.machine import memory
-from prunecli.masks import prunable
-from prunecli.selection import select
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
+from prunecli.masks.select import select
+from prunecli.network.layers import prunable
+from prunecli.plugins.trust import trust
+from prunecli.runtime.machine import memory
+from prunecli.scoring.scored import Scored, Scoring
+from prunecli.settings.common import Common
 from prunecli.steps._selection import Selection
 from prunecli.steps._training_plan import TrainOptions
 from prunecli.steps.mask import mask
-from prunecli.steps.score import Scored, Scoring
 from prunecli.steps.train import train
-from prunecli.trust import trust
 
 METHODS = {"snip": 3.0, "grasp": 5.0, "synflow": 30.0}
 DENSITY = 0.1

@@ -10,16 +10,17 @@ from typing import Any
 
 import torch
 
-from prunecli import registry
-from prunecli.batches import ImageBatches
-from prunecli.device import place
-from prunecli.masks import prunable
+from prunecli.images.batches import ImageBatches
+from prunecli.network.layers import prunable
+from prunecli.plugins import registry
 from prunecli.pruners._fixed import Fixed
-from prunecli.steps._course import TrainingSet, build_pruner
+from prunecli.runtime.device import place
+from prunecli.runtime.progress import Progress
 from prunecli.training import loop
+from prunecli.training.course import TrainingSet, build_pruner
 from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState, new_state
-from prunecli.types import Images, Progress, Pruner
+from prunecli.types import Images, Pruner
 
 ENDLESS = 10**6
 

@@ -14,10 +14,10 @@ from typing import Any
 from _machine import of_gpus
 from _queue_table import Entry
 
-from prunecli.cli._steps import invoke
+from prunecli.cli.study.steps import invoke
 from prunecli.files.atomic import write_bytes, write_text
 from prunecli.recipe.records import is_intact
-from prunecli.types import Progress
+from prunecli.runtime.progress import Progress
 
 
 def unpack(parts: Path, data_dir: Path, name: str) -> list[str]:

@@ -36,15 +36,15 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 from torchvision.models import resnet50
 
-from prunecli import registry
-from prunecli.batches import ImageBatches, ScoringBatches
-from prunecli.device import pick_precision, place
 from prunecli.files.tensors import TensorFile
-from prunecli.machine import cores
-from prunecli.masks import prunable
+from prunecli.images.batches import ImageBatches, ScoringBatches
+from prunecli.masks.select import select
+from prunecli.network.layers import prunable
+from prunecli.plugins import registry
+from prunecli.runtime.device import pick_precision, place
+from prunecli.runtime.machine import cores
 from prunecli.scorers.lamp import lamp
-from prunecli.selection import select
-from prunecli.steps._tensor_scores import TensorScores
+from prunecli.scoring.by_weights import TensorScores
 from prunecli.training import loop
 from prunecli.training.settings import Settings
 from prunecli.training.state import new_state

@@ -16,10 +16,10 @@ from pathlib import Path
 from _queue_results import collect, gather, unpack
 from _queue_table import MINUTES, Entry, cost, page, read_queue, status
 
-from prunecli.cli.run import do
+from prunecli.cli.commands.run import do
 from prunecli.errors import PruneError
 from prunecli.files.atomic import write_text
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
 
 HERE = Path(__file__).parent
 EVERY = 20

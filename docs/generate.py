@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from prunecli import registry
 from prunecli.cli import cli
-from prunecli.cli.list import KINDS
+from prunecli.cli.commands.list import KINDS
+from prunecli.plugins import registry
 
 HEAD = """# Commands
 

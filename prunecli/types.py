@@ -252,19 +252,3 @@ class Pruner:
 
         Raises ValueError for what it cannot have given.
         """
-
-
-class Progress:
-    """What a step tells the person watching. This one stays silent; the CLI draws."""
-
-    def say(self, message: str) -> None:
-        """Something worth knowing."""
-
-    def detail(self, message: str) -> None:
-        """Something for whoever asked for more."""
-
-    def warn(self, message: str) -> None:
-        """Something that is probably not what the user wanted."""
-
-    def advance(self, label: str, done: int, total: int, **facts: Any) -> None:
-        """`done` of `total` steps of `label` are over."""

@@ -5,9 +5,9 @@ import os
 import shutil
 from pathlib import Path
 
-from prunecli.files.artifacts import canonical
 from prunecli.files.atomic import write_tensors
 from prunecli.files.tensors import TensorFile
+from prunecli.runtime.facts import canonical
 
 # In the place of a path, something that leads to another file or is none.
 

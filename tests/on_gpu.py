@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from prunecli import registry
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
+from prunecli.plugins import registry
+from prunecli.runtime.progress import Progress
+from prunecli.settings.common import Common
 from prunecli.steps.train import TrainOptions, train
-from prunecli.types import Progress
 
 NAME = os.environ.get("PRUNECLI_TEST_DEVICE", "cuda")
 IS_GPU = NAME == "cuda"

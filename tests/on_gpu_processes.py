@@ -6,9 +6,9 @@ from safetensors.torch import save_file
 from torch import distributed
 from torch.nn import functional as F
 
-from prunecli.device import pick_device
+from prunecli.runtime.device import pick_device
+from prunecli.runtime.world import World
 from prunecli.training.statistics import _SharedStatistics
-from prunecli.world import World
 
 BACKENDS = {"cuda": "cpu:gloo,cuda:nccl", "cpu": "gloo"}
 """By the name of the device, which is an argument: a process has an environment of its own."""

@@ -11,18 +11,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from prunecli import cli
-from prunecli.batches import ImageBatches
 from prunecli.data._part import part
 from prunecli.data.digits import digits
-from prunecli.device import place
 from prunecli.errors import Mismatch
+from prunecli.images.batches import ImageBatches
 from prunecli.models.resnet20 import resnet20
+from prunecli.runtime.device import place
+from prunecli.runtime.world import joined
 from prunecli.training import loop
 from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
 from prunecli.training.statistics import shared_statistics
 from prunecli.types import Pruner
-from prunecli.world import joined
 
 CPU = torch.device("cpu")
 

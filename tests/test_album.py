@@ -14,23 +14,24 @@ from album import BUILDERS, PER_CLASS
 from torch import nn
 from torch.nn import functional as F
 
-from prunecli import registry
-from prunecli.batches import ScoringBatches
-from prunecli.device import place
 from prunecli.errors import BadInput, Mismatch
 from prunecli.files.artifacts import open_artifact, read_mask
-from prunecli.masks import prunable
-from prunecli.modules import fill
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps._network import load_model
+from prunecli.images.batches import ScoringBatches
+from prunecli.images.source import Source
+from prunecli.network.build import load_model
+from prunecli.network.layers import prunable
+from prunecli.network.modules import fill
+from prunecli.network.untouched import untouched
+from prunecli.plugins import registry
+from prunecli.plugins.trust import trust
+from prunecli.runtime.device import place
+from prunecli.scoring.by_network import network_scores
+from prunecli.scoring.scored import Scored, Scoring
+from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scored, Scoring, network_scores
 from prunecli.steps.train import TrainOptions, train
-from prunecli.trust import trust
-from prunecli.untouched import untouched
 
 REFUSED = {
     "all_frozen": "nothing to train: every parameter is frozen",

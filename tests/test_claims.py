@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from prunecli import registry
 from prunecli.cli import cli
 from prunecli.files.artifacts import untied
 from prunecli.files.atomic import write_tensors
+from prunecli.plugins import registry
 from prunecli.recipe.shipped import shipped
 
 ROOT = Path(__file__).parent.parent

@@ -6,7 +6,7 @@ import pytest
 import torch
 from devices import META, OneDevice
 
-from prunecli.zeros import zero_
+from prunecli.tensors.zeros import zero_
 
 
 def meta(*shape, dtype=torch.float32):

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prunecli import registry
-from prunecli.registry import takes_model
-from prunecli.untouched import untouched
+from prunecli.network.untouched import untouched
+from prunecli.plugins import registry
+from prunecli.plugins.registry import takes_model
 
 DIFFERING = {
     "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward", "avg_pool3d_backward",

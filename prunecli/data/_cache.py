@@ -19,8 +19,8 @@ from prunecli.data._threads import in_threads
 from prunecli.errors import PruneError
 from prunecli.files.atomic import bytes_of, write_tensors
 from prunecli.files.tensors import TensorFile
-from prunecli.machine import at_home
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.machine import at_home
+from prunecli.runtime.shortage import raise_shortage
 
 Forms: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
 """The dtype, as safetensors calls it, and the shape of each tensor."""

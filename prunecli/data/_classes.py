@@ -11,7 +11,7 @@ from pathlib import Path
 from prunecli.data._pixels import AVIF
 from prunecli.errors import BadEnvironment, BadInput, Mismatch, printable, reason, some
 from prunecli.files.reading import Identity, unreadable
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 
 EXTENSIONS = (
     ".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",

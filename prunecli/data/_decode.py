@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageChops, ImageOps
 
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 
 DECODER = 1
 """To be raised with whatever changes pixels: what is known of decoded images goes by it."""

@@ -19,7 +19,7 @@ from prunecli.data._contents import check_bytes
 from prunecli.data._decode import decoded
 from prunecli.errors import BadInput, PruneError, printable
 from prunecli.files.reading import CHANGED, Identity, unchanged, unreadable
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 from prunecli.types import Seen
 
 AVIF = ("AVIF",) if "avif" in features.get_supported() else ()

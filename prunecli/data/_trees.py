@@ -23,7 +23,7 @@ from prunecli.data._decode import DECODER
 from prunecli.data._pixels import fill, size_of
 from prunecli.data._threads import in_threads
 from prunecli.errors import BadEnvironment, printable
-from prunecli.machine import memory
+from prunecli.runtime.machine import memory
 from prunecli.types import F, Seen, Stream
 
 

@@ -11,7 +11,6 @@ never holds a time, a host or an absolute path, so the same command writes the s
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
@@ -26,7 +25,8 @@ from prunecli.files.atomic import Files, write_tensors
 from prunecli.files.bits import Packed, packed, unpacked
 from prunecli.files.header import is_shape
 from prunecli.files.tensors import Form, TensorFile
-from prunecli.parts import PART, Made, Parted, held, parted
+from prunecli.runtime.facts import canonical
+from prunecli.tensors.parts import PART, Made, Parted, held, parted
 from prunecli.types import Mask
 
 SCHEMA = 1
@@ -38,11 +38,6 @@ USES = {
 }
 """What a file is good for that was given in another's place."""
 PRUNED = -math.inf  # the score of a weight that an earlier mask removed
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text. NaN is refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def write_artifact(

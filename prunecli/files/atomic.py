@@ -23,8 +23,8 @@ from prunecli.errors import BadInput, BadOutput, printable, reason
 from prunecli.files.header import strict_json
 from prunecli.files.reading import Identity, chunks, read_bytes
 from prunecli.files.tensors import CODES
-from prunecli.parts import Made
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
+from prunecli.tensors.parts import Made
 
 MADE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 FRESH: set[Path] = set()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunecli.parts import PART, Parted, one_thread
+from prunecli.tensors.parts import PART, Parted, one_thread
 
 IN_MEMORY = 1 << 26
 

@@ -16,7 +16,7 @@ from prunecli.files.claims import check_output, is_plain, locked
 from prunecli.files.header import strict_json
 from prunecli.files.reading import chunks, read_bytes
 from prunecli.files.tensors import INDEX_END
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 
 WEIGHTS = {
     ".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors", ".tflite",

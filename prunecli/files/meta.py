@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from prunecli.errors import printable
-
 Form: TypeAlias = "type | tuple[Form, ...] | list[Form] | Each | Record | Callable[[Any], bool]"
 """A type; any of several; a list of such; a table; or whatever a function says yes to."""
 
@@ -141,17 +139,6 @@ STATE = Record(
     {"facts": dict, "training": TRAINING, "digest": str}, needs=("facts", "training", "digest")
 )
 """What a training can go on from."""
-
-
-def differences(one: Any, other: Any, place: str = "") -> list[tuple[str, Any, Any]]:
-    """Where two JSON values differ: [('settings.lr', 0.1, 0.2)]."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return [
-            found
-            for key in sorted(one.keys() | other.keys())
-            for found in differences(one.get(key), other.get(key), f"{place}.{key}".strip("."))
-        ]
-    return [] if one == other else [(printable(place), one, other)]
 
 
 def sound(meta: Any) -> bool:

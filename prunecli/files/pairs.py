@@ -8,7 +8,7 @@ from torch import Tensor
 
 from prunecli.errors import BadInput
 from prunecli.files.header import FLOATS, Entry
-from prunecli.zeros import zero_
+from prunecli.tensors.zeros import zero_
 
 MASKS = (*FLOATS, "BOOL", "U8")
 

@@ -32,7 +32,7 @@ from prunecli.files.atomic import (
 from prunecli.files.header import strict_json
 from prunecli.files.meta import Record, fits, is_natural
 from prunecli.files.reading import read_bytes
-from prunecli.parts import Made
+from prunecli.tensors.parts import Made
 
 STAGE = 1 << 30
 """Bytes, at least, from one stage to the next."""

@@ -18,8 +18,8 @@ from prunecli.files.meta import sound
 from prunecli.files.pairs import masked, pairs
 from prunecli.files.reading import read_bytes, unchanged, unreadable
 from prunecli.files.texts import decoded
-from prunecli.parts import PART
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
+from prunecli.tensors.parts import PART
 
 DTYPES = {
     "F64": torch.float64, "I64": torch.int64, "F32": torch.float32, "I32": torch.int32,

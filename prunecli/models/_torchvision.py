@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from prunecli.errors import BadEnvironment, BadUsage, Mismatch, printable, suggest
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 
 SIDE_EXITS = {"googlenet", "inception_v3"}
 """They train with further classifiers, which a plain cross-entropy has no use for."""

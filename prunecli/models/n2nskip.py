@@ -10,12 +10,12 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from prunecli.errors import BadUsage, Mismatch
-from prunecli.graph import is_activation, is_layer, trace
 from prunecli.models.alexnet import alexnet
 from prunecli.models.resnet20 import resnet20
 from prunecli.models.resnet50 import resnet50
 from prunecli.models.resnet56 import resnet56
 from prunecli.models.vgg16 import vgg16
+from prunecli.network.graph import is_activation, is_layer, trace
 
 BASES = {
     "alexnet": alexnet,

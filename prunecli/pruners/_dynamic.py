@@ -10,6 +10,7 @@ from torch import Tensor
 
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED
+from prunecli.masks.select import keep_highest, select
 from prunecli.pruners._masked import (
     Masked,
     check_density,
@@ -18,7 +19,6 @@ from prunecli.pruners._masked import (
     first_layer,
     interval,
 )
-from prunecli.selection import keep_highest, select
 from prunecli.types import Clock, Course, Params
 
 Growth = Callable[[str, Tensor, Clock], Tensor]

@@ -13,7 +13,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.types import REACH, Clock, Course, Mask, Params, Pruner
 
 BINS = 80

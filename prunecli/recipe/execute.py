@@ -16,7 +16,7 @@ from prunecli.recipe import records
 from prunecli.recipe.engine import Engine
 from prunecli.recipe.plan import Job
 from prunecli.recipe.records import Wrote
-from prunecli.types import Progress
+from prunecli.runtime.progress import Progress
 
 Inputs = Callable[[Job], Mapping[str, Any]]
 """Everything but the program that a job's output depends on, as JSON."""

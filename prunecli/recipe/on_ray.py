@@ -16,7 +16,7 @@ from prunecli.errors import BadEnvironment, PruneError
 from prunecli.recipe.engine import Do
 from prunecli.recipe.plan import Job
 from prunecli.recipe.records import Wrote
-from prunecli.types import Progress
+from prunecli.runtime.progress import Progress
 
 RETRIES = 3
 """How often a task is started again whose worker died."""
@@ -91,7 +91,7 @@ def _task(
     job: Job, do: Do, threads: int, here: Path, settings: Mapping[str, str]
 ) -> str | list[str]:
     """Do a job in a Ray worker; gives the names of what it wrote, or why it failed."""
-    from prunecli.device import set_threads
+    from prunecli.runtime.device import set_threads
 
     os.environ.update(settings)
     os.chdir(here)

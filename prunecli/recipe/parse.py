@@ -11,7 +11,7 @@ import yaml
 from prunecli.errors import BadUsage, printable
 from prunecli.files.reading import opened, unreadable
 from prunecli.files.texts import check_text, decoded
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20

@@ -19,7 +19,6 @@ from typing import Any
 from urllib.parse import quote
 
 from prunecli.errors import BadUsage, suggest
-from prunecli.machine import at_home
 from prunecli.recipe.matrix import places
 from prunecli.recipe.parse import Place, texts
 from prunecli.recipe.read import Axes, Recipe, Step
@@ -31,6 +30,7 @@ from prunecli.recipe.variables import (
     resolved,
     substituted,
 )
+from prunecli.runtime.machine import at_home
 
 HERE = "here"
 """The folder of the recipe: a variable that is always there."""

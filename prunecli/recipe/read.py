@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from prunecli.errors import BadUsage, printable, suggest
-from prunecli.machine import at_home
 from prunecli.recipe.parse import Lines, Place, load_yaml, texts
+from prunecli.runtime.machine import at_home
 
 KEYS = {"version", "name", "description", "vars", "matrix", "steps"}
 DERIVED_KEYS = {"version", "name", "description", "base", "set"}

@@ -25,7 +25,7 @@ from prunecli.files.header import strict_json
 from prunecli.files.meta import Each, Record, fits
 from prunecli.files.reading import Identity, chunks, read_bytes
 from prunecli.recipe.plan import Job
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 
 RECORD = "job.json"
 STATE = "*.state.safetensors"

@@ -11,8 +11,8 @@ from pathlib import Path
 import prunecli
 from prunecli.errors import BadInput, BadUsage, printable, suggest
 from prunecli.files.texts import read_text
-from prunecli.machine import at_home
 from prunecli.recipe.parse import load_yaml, texts
+from prunecli.runtime.machine import at_home
 
 PLACE = "share/prunecli/recipes"
 BESIDE = re.compile(r"\$\{here\}/+([^$]*)")

@@ -16,7 +16,7 @@ from prunecli.errors import PruneError
 from prunecli.files.reading import Identity
 from prunecli.recipe.plan import Job
 from prunecli.recipe.records import Wrote
-from prunecli.types import Progress
+from prunecli.runtime.progress import Progress
 
 
 class Worker:

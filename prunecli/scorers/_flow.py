@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.scorers._hessian import twice_differentiable
 from prunecli.types import Batches, Scores
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, fx, nn
 
-from prunecli.graph import (
+from prunecli.network.graph import (
     channel_axis,
     grouped,
     is_activation,
@@ -16,7 +16,7 @@ from prunecli.graph import (
     ungrouped,
     weight_names,
 )
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.scorers._autograd import samples
 from prunecli.types import Batches, Scores
 

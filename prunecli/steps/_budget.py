@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import kind_of
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import exact_count, parameter_count
+from prunecli.masks.mask import exact_count
+from prunecli.masks.targets import parameter_count
 from prunecli.steps._selection import Selection
 
 

@@ -8,17 +8,18 @@ from typing import Any
 
 from prunecli.errors import BadUsage, Mismatch
 from prunecli.files.artifacts import ScoresFile
+from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import density, left_in
-from prunecli.parts import Held, Parted, held
-from prunecli.pattern import Pattern, Patterned
-from prunecli.quotas import Scope, allocation
-from prunecli.registry import own_rounds
-from prunecli.roles import layouts_of
-from prunecli.schedules import densities
-from prunecli.selection import Chosen, Positive, Tied, Ties, choose
-from prunecli.steps._common import Common
-from prunecli.steps.score import Scored, first_layer
+from prunecli.masks.mask import density
+from prunecli.masks.patterns import Pattern, Patterned
+from prunecli.masks.rounds import densities
+from prunecli.masks.scopes import Scope, allocation
+from prunecli.masks.select import Chosen, Positive, Tied, Ties, choose
+from prunecli.masks.targets import left_in
+from prunecli.plugins.registry import own_rounds
+from prunecli.scoring.scored import Scored, first_layer
+from prunecli.settings.common import Common
+from prunecli.tensors.parts import Held, Parted, held
 
 
 @dataclass(frozen=True)

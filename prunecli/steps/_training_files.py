@@ -11,37 +11,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from prunecli import coverage
 from prunecli.errors import BadInput, Mismatch, NotFinite
-from prunecli.files.artifacts import (
-    canonical,
-    open_artifact,
-    untied,
-    write_artifact,
-    write_mask,
-)
+from prunecli.files.artifacts import open_artifact, untied, write_artifact, write_mask
 from prunecli.files.atomic import Files, journal_of, write_text
 from prunecli.files.claims import is_locked, sweep
 from prunecli.files.digest import file_sha256
-from prunecli.files.meta import STATE, differences, fits
+from prunecli.files.meta import STATE, fits
+from prunecli.files.names import beside
 from prunecli.files.reading import read_bytes
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import (
-    aligned,
-    all_finite,
-    apply_,
-    classifier,
-    is_transposed,
-    kept_counts,
-    prunable,
-)
-from prunecli.shortage import raise_shortage
-from prunecli.steps._common import collapse_facts, density_facts, versions
-from prunecli.steps._names import beside
+from prunecli.masks.left import density_facts
+from prunecli.masks.mask import aligned, apply_, kept_counts
+from prunecli.network import coverage
+from prunecli.network.diagnosis import collapse_facts
+from prunecli.network.layers import classifier, is_transposed, prunable
+from prunecli.runtime.facts import canonical, differences
+from prunecli.runtime.progress import Progress
+from prunecli.runtime.shortage import raise_shortage
+from prunecli.runtime.versions import versions
+from prunecli.runtime.world import World
+from prunecli.tensors.finite import all_finite
 from prunecli.training.digest import check_digest, digest_of
 from prunecli.training.state import TrainingState
-from prunecli.types import Images, Mask, Progress
-from prunecli.world import World
+from prunecli.types import Images, Mask
 
 DAMAGED = "{}: it is damaged; start afresh without --resume"
 

@@ -10,21 +10,23 @@ from typing import Any
 
 import torch
 
-from prunecli import registry
-from prunecli.device import pick_device, pick_precision
 from prunecli.errors import BadOutput, BadUsage, Mismatch, printable
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.claims import check_output, settle_before
+from prunecli.files.names import sibling, stem
 from prunecli.files.tensors import TensorFile
-from prunecli.steps._common import Common, mask_lineage, open_mask
-from prunecli.steps._data import Source, check_data_fits, fingerprint
-from prunecli.steps._names import sibling, stem
-from prunecli.steps._network import NO_MODEL, check_described
+from prunecli.images.source import Source, check_data_fits, fingerprint
+from prunecli.masks.fitting import open_mask
+from prunecli.network.build import NO_MODEL, check_described
+from prunecli.plugins import registry
+from prunecli.runtime.device import pick_device, pick_precision
+from prunecli.runtime.world import World
+from prunecli.settings.common import Common
+from prunecli.steps._lineage import mask_lineage
 from prunecli.steps._pretrained import has_pretrained
 from prunecli.steps._training_files import log_beside, mask_beside, state_beside
 from prunecli.training.settings import Settings
 from prunecli.types import Images, Mask
-from prunecli.world import World
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunecli.files.tensors import DTYPES, TensorFile
-from prunecli.masks import all_finite
-from prunecli.parts import PART
-from prunecli.pattern import Pattern
-from prunecli.zeros import SIGNED, UNSIGNED, magnitudes
+from prunecli.masks.patterns import Pattern
+from prunecli.tensors.finite import all_finite
+from prunecli.tensors.parts import PART
+from prunecli.tensors.zeros import SIGNED, UNSIGNED, magnitudes
 
 GROUPS = (2, 4, 8, 16, 32)
 """The M of patterns that are looked for."""

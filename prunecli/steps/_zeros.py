@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from prunecli.types import Progress
+from prunecli.runtime.progress import Progress
 
 UNSEEN = 0.05
 """Of all weights: some are zero from the start, as a last layer that is initialised so."""

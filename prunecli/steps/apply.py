@@ -18,12 +18,16 @@ from prunecli.files.atomic import write_tensors, write_text
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.folders import check_folder, claimed_folder, copy_others, model_folder
 from prunecli.files.header import read_header
+from prunecli.files.names import SUFFIX, sibling, stem
 from prunecli.files.stages import write_in_stages
 from prunecli.files.tensors import DTYPES, TensorFile
-from prunecli.parts import Made, one_thread
-from prunecli.steps._common import Common, fitting_mask, left_over, mask_lineage, versions
-from prunecli.steps._names import SUFFIX, sibling, stem
-from prunecli.zeros import zero_
+from prunecli.masks.fitting import fitting_mask
+from prunecli.masks.left import left_over
+from prunecli.runtime.versions import versions
+from prunecli.settings.common import Common
+from prunecli.steps._lineage import mask_lineage
+from prunecli.tensors.parts import Made, one_thread
+from prunecli.tensors.zeros import zero_
 
 
 @one_thread()

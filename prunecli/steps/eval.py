@@ -10,19 +10,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from prunecli.batches import ImageBatches
-from prunecli.collapse import diagnosis
-from prunecli.device import eval_batch, pick_device, pick_precision, place, unrepeatable
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import write_text
 from prunecli.files.claims import check_output, claimed
+from prunecli.files.names import sibling, stem
 from prunecli.files.tensors import TensorFile
-from prunecli.flops import count_flops, sparse_flops
-from prunecli.masks import apply_, prunable
-from prunecli.steps._common import Common, kept_bits, left_over, mask_lineage, open_mask, versions
-from prunecli.steps._data import Source
-from prunecli.steps._names import sibling, stem
-from prunecli.steps._network import load_model
+from prunecli.images.batches import ImageBatches
+from prunecli.images.source import Source
+from prunecli.masks.fitting import open_mask
+from prunecli.masks.left import kept_bits, left_over
+from prunecli.masks.mask import apply_
+from prunecli.network.build import load_model
+from prunecli.network.collapse import diagnosis
+from prunecli.network.flops import count_flops, sparse_flops
+from prunecli.network.layers import prunable
+from prunecli.runtime.device import eval_batch, pick_device, pick_precision, place, unrepeatable
+from prunecli.runtime.versions import versions
+from prunecli.settings.common import Common
+from prunecli.steps._lineage import mask_lineage
 from prunecli.steps._zeros import warn_of_zeros
 from prunecli.training.loop import evaluate
 from prunecli.types import Mask

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from prunecli import coverage
 from prunecli.files.artifacts import MaskFile, kind_of
+from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import kept_counts, prunable_names
-from prunecli.parts import one_thread
-from prunecli.roles import layouts_of
+from prunecli.masks.mask import kept_counts
+from prunecli.masks.targets import prunable_names
+from prunecli.network import coverage
 from prunecli.steps._values import values_of
+from prunecli.tensors.parts import one_thread
 
 
 @one_thread()

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prunecli import coverage, registry
 from prunecli.errors import BadUsage, Mismatch, some
 from prunecli.files.artifacts import (
     MaskFile,
@@ -18,17 +17,22 @@ from prunecli.files.artifacts import (
 from prunecli.files.atomic import refusals
 from prunecli.files.bits import Packed
 from prunecli.files.claims import check_output, claimed
+from prunecli.files.names import sibling, stem
+from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import density
-from prunecli.parts import Parted
-from prunecli.roles import layouts_of
-from prunecli.selection import Ties
+from prunecli.masks.critical import critical
+from prunecli.masks.fitting import fitting_mask
+from prunecli.masks.left import facts_of
+from prunecli.masks.mask import density
+from prunecli.masks.select import Ties
+from prunecli.network import coverage
+from prunecli.network.diagnosis import collapse_facts
+from prunecli.plugins import registry
+from prunecli.scoring.scored import Scored, Scoring, file_word, lineage_of_scores
+from prunecli.settings.common import Common
 from prunecli.steps._budget import Budget
-from prunecli.steps._common import Common, collapse_facts, facts_of, fitting_mask
-from prunecli.steps._critical import critical
-from prunecli.steps._names import sibling, stem
 from prunecli.steps._selection import Selection, check_told, pruning
-from prunecli.steps.score import Scored, Scoring, file_word, lineage_of_scores
+from prunecli.tensors.parts import Parted
 
 REMOVED = "an earlier mask has removed all of its weights"
 

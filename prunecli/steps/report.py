@@ -10,7 +10,7 @@ from prunecli.files.claims import check_output, claimed
 from prunecli.report.reference import read_reference
 from prunecli.report.results import read_results
 from prunecli.report.rows import as_csv, as_json, as_text, grouped
-from prunecli.steps._common import Common
+from prunecli.settings.common import Common
 
 
 def report(

@@ -12,32 +12,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prunecli import registry
-from prunecli.batches import ImageBatches
-from prunecli.device import eval_batch, place, unrepeatable
 from prunecli.errors import BadEnvironment, NotFinite, some
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.digest import file_sha256
 from prunecli.files.tensors import TensorFile
-from prunecli.interrupts import deferred_interrupts
-from prunecli.masks import all_finite, prunable
-from prunecli.modules import check_sound
+from prunecli.images.batches import ImageBatches
+from prunecli.images.source import check_data_fits, fingerprint
+from prunecli.masks.fitting import check_maskable
+from prunecli.network.adoption import Head, adopt
+from prunecli.network.build import build_model, check_trainable
+from prunecli.network.layers import prunable
+from prunecli.network.modules import check_sound
+from prunecli.network.weights import load_weights, read_weights
+from prunecli.plugins import registry
 from prunecli.pruners._fixed import Fixed
-from prunecli.seeds import derive_seed
-from prunecli.steps._adoption import Head, adopt
-from prunecli.steps._common import Common, versions
-from prunecli.steps._course import TrainingSet, build_pruner
-from prunecli.steps._data import check_data_fits, fingerprint
-from prunecli.steps._network import build_model, check_maskable, check_trainable
+from prunecli.runtime.device import eval_batch, place, unrepeatable
+from prunecli.runtime.interrupts import deferred_interrupts
+from prunecli.runtime.seeds import derive_seed
+from prunecli.runtime.versions import versions
+from prunecli.runtime.world import World
+from prunecli.settings.common import Common
 from prunecli.steps._pretrained import pretrained
 from prunecli.steps._training_files import TrainingFiles, state_beside
 from prunecli.steps._training_plan import Plan, TrainOptions, lineage, prepared
-from prunecli.steps._weights import load_weights, read_weights
 from prunecli.steps._zeros import warn_of_zeros
+from prunecli.tensors.finite import all_finite
 from prunecli.training import loop
+from prunecli.training.course import TrainingSet, build_pruner
 from prunecli.training.state import new_state
 from prunecli.types import Images, Pruner
-from prunecli.world import World
 
 __all__ = ["TrainOptions", "train"]
 

@@ -12,10 +12,11 @@ import numpy as np
 from prunecli.errors import Mismatch, NotFinite, printable, some
 from prunecli.files.artifacts import MaskFile, open_artifact
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import all_finite, kept_counts
-from prunecli.parts import one_thread
-from prunecli.steps._common import fitting_mask
-from prunecli.zeros import WHOLE, magnitudes, zero_
+from prunecli.masks.fitting import fitting_mask
+from prunecli.masks.mask import kept_counts
+from prunecli.tensors.finite import all_finite
+from prunecli.tensors.parts import one_thread
+from prunecli.tensors.zeros import WHOLE, magnitudes, zero_
 
 
 @one_thread()

@@ -12,19 +12,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prunecli.batches import ImageBatches
-from prunecli.device import autocast
 from prunecli.errors import NotFinite, some
-from prunecli.modules import theirs
-from prunecli.seeds import derive_seed
+from prunecli.images.batches import ImageBatches
+from prunecli.network.modules import theirs
+from prunecli.runtime.device import autocast
+from prunecli.runtime.progress import Progress
+from prunecli.runtime.seeds import derive_seed
+from prunecli.runtime.world import World
 from prunecli.training.given import weights_of
 from prunecli.training.replay import on_own_stream, recorder_of
 from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState
 from prunecli.training.statistics import shared_statistics
 from prunecli.training.step import Step, forward
-from prunecli.types import Clock, Params, Progress
-from prunecli.world import World
+from prunecli.types import Clock, Params
 
 CHEAP = 0.05
 """Seconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prunecli.masks import aligned, apply_
+from prunecli.masks.mask import aligned, apply_
 from prunecli.training.given import mask_of
 from prunecli.training.state import TrainingState
 from prunecli.types import Clock, Mask

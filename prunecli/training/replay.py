@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunecli.modules import cause
+from prunecli.network.modules import cause
 
 Work = Callable[[], list[Tensor]]
 Elsewhere = tuple[Any, ...]

@@ -14,11 +14,12 @@ from torch.optim import lr_scheduler
 
 from prunecli.errors import some
 from prunecli.files.meta import NUMBER, fits
-from prunecli.masks import all_finite, prunable
-from prunecli.modules import fill
+from prunecli.network.layers import prunable
+from prunecli.network.modules import fill
+from prunecli.tensors.finite import all_finite
+from prunecli.tensors.zeros import zero_
 from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
 from prunecli.types import Clock, Mask, Params, Pruner
-from prunecli.zeros import zero_
 
 CHANGING = {"lr", "last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "T_cur"}
 """What the optimizer and its schedule hold that is not the same at every step."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.modules import _functions
 from torch.overrides import TorchFunctionMode
 
-from prunecli.world import World
+from prunecli.runtime.world import World
 
 
 def shared_statistics(world: World, count: int = 0) -> AbstractContextManager[object]:

@@ -10,18 +10,19 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from prunecli.device import autocast
 from prunecli.errors import BadEnvironment, Mismatch
-from prunecli.modules import scores_of, theirs
-from prunecli.seeds import derive_seed
+from prunecli.network.modules import scores_of, theirs
+from prunecli.runtime.device import autocast
+from prunecli.runtime.progress import Progress
+from prunecli.runtime.seeds import derive_seed
+from prunecli.runtime.world import World
 from prunecli.training.given import is_steady, penalty_of, weights_of
 from prunecli.training.masker import Masker
 from prunecli.training.replay import Recorder, Replayed, Work
 from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState
 from prunecli.training.statistics import shared_statistics
-from prunecli.types import Clock, Params, Progress
-from prunecli.world import World
+from prunecli.types import Clock, Params
 
 
 def forward(model: nn.Module, weights: Params, inputs: Tensor) -> Tensor:

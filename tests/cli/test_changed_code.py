@@ -11,10 +11,11 @@ from pathlib import Path
 import click
 import pytest
 
-from prunecli import blame, cli, code, registry
-from prunecli.cli._steps import check, inputs
+from prunecli import cli
+from prunecli.cli.study.steps import check, inputs
+from prunecli.plugins import blame, code, registry
+from prunecli.recipe.inputs import dependencies
 from prunecli.recipe.plan import Job
-from prunecli.steps.inputs import dependencies
 
 SCORER = """
 def score(weight):

@@ -7,9 +7,9 @@ import sys
 import pytest
 from click.shell_completion import ShellComplete
 
-from prunecli import registry
 from prunecli.cli import cli
-from prunecli.cli._completion import written_options
+from prunecli.cli.completion import written_options
+from prunecli.plugins import registry
 from prunecli.recipe.shipped import shipped
 
 

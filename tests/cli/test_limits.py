@@ -5,8 +5,8 @@ import shutil
 import pytest
 from limits import limited, torch_takes
 
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
+from prunecli.settings.common import Common
 from prunecli.steps.train import TrainOptions, train
 
 NATIVE = {-6, -11, 120, 127, 134, 139}

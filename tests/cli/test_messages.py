@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from prunecli.errors import Mismatch
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source, check_data_fits
+from prunecli.images.source import Source, check_data_fits
+from prunecli.settings.common import Common
 from prunecli.steps.train import TrainOptions, train
 from prunecli.types import Images
 

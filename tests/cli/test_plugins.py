@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prunecli import blame
+from prunecli.plugins import blame
 
 OWN = """
 import torch

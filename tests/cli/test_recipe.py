@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prunecli.cli._schema import recipe_schema
-from prunecli.cli._steps import STEPS
+from prunecli.cli.study.schema import recipe_schema
+from prunecli.cli.study.steps import STEPS
 from prunecli.recipe import shipped
 from prunecli.recipe.parse import load_yaml
 

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from prunecli import registry
-from prunecli.device import place
 from prunecli.files.artifacts import open_artifact, read_mask
-from prunecli.untouched import untouched
+from prunecli.network.untouched import untouched
+from prunecli.plugins import registry
+from prunecli.runtime.device import place
 
 pytestmark = pytest.mark.cuda
 

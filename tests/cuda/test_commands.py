@@ -7,8 +7,8 @@ import torch
 from on_gpu import NAME
 from safetensors.torch import load_file
 
-from prunecli import registry
 from prunecli.files.artifacts import open_artifact, read_mask
+from prunecli.plugins import registry
 
 pytestmark = pytest.mark.cuda
 

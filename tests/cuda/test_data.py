@@ -7,12 +7,13 @@ from on_gpu import NAME, SMALL, files, pruning, trained
 from PIL import Image
 from safetensors.torch import load_file
 
-from prunecli import batches
-from prunecli.batches import ImageBatches, ScoringBatches
 from prunecli.data.folder import folder
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps.score import Scoring, score
+from prunecli.images import batches
+from prunecli.images.batches import ImageBatches, ScoringBatches
+from prunecli.images.source import Source
+from prunecli.scoring.scored import Scoring
+from prunecli.settings.common import Common
+from prunecli.steps.score import score
 from prunecli.types import Stream
 
 pytestmark = pytest.mark.cuda

@@ -7,14 +7,14 @@ import pytest
 import torch
 from on_gpu import IS_GPU, MODELS, PRUNERS, SMALL, Listening, options_of
 
-from prunecli import registry
-from prunecli.batches import ImageBatches
 from prunecli.data.digits import digits
-from prunecli.device import place
-from prunecli.masks import prunable
+from prunecli.images.batches import ImageBatches
+from prunecli.network.layers import prunable
+from prunecli.plugins import registry
 from prunecli.pruners._fixed import Fixed
-from prunecli.steps._course import TrainingSet, build_pruner
+from prunecli.runtime.device import place
 from prunecli.training import loop
+from prunecli.training.course import TrainingSet, build_pruner
 from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
 from prunecli.types import Pruner

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torchvision import datasets
 
-from prunecli import registry
 from prunecli.errors import BadEnvironment
-from prunecli.steps._data import fingerprint
+from prunecli.images.source import fingerprint
+from prunecli.plugins import registry
 
 
 def load(name, root, split="train", **options):

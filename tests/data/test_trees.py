@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from prunecli import registry
 from prunecli.data import _trees
 from prunecli.data._contents import contents
 from prunecli.errors import BadEnvironment, BadInput, BadUsage
 from prunecli.files import digest, reading
-from prunecli.steps._data import _images, fingerprint
+from prunecli.images.source import _images, fingerprint
+from prunecli.plugins import registry
 
 
 def make_tree(root, classes=("b", "a"), size=(8, 8), colour=True):

@@ -11,7 +11,6 @@ from torch import nn
 from prunecli.errors import BadInput, Mismatch
 from prunecli.files.artifacts import (
     ScoresFile,
-    canonical,
     check_mask_fits,
     kind_of,
     open_artifact,
@@ -22,7 +21,8 @@ from prunecli.files.artifacts import (
     write_mask,
 )
 from prunecli.files.tensors import TensorFile
-from prunecli.parts import whole
+from prunecli.runtime.facts import canonical
+from prunecli.tensors.parts import whole
 
 KINDS = ("checkpoint", "scores", "mask", "state")
 

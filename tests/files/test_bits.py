@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from prunecli.files import bits
 from prunecli.files.bits import Packed, packed, unpacked
-from prunecli.parts import Held, held
+from prunecli.tensors.parts import Held, held
 
 
 @given(st.lists(st.booleans()))

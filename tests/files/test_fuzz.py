@@ -19,18 +19,19 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from prunecli.cli._steps import planned
-from prunecli.cli.inspect import _lines
+from prunecli.cli.commands.inspect import _lines
+from prunecli.cli.study.steps import planned
 from prunecli.errors import PruneError
 from prunecli.files import atomic
 from prunecli.files.header import INDEX
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
+from prunecli.scoring.scored import Scoring
+from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.inspect import inspect
 from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, score
+from prunecli.steps.score import score
 from prunecli.steps.train import TrainOptions, train
 from prunecli.steps.verify import verify
 from prunecli.types import Images

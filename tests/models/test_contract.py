@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from prunecli import registry
 from prunecli.errors import BadUsage, Mismatch
-from prunecli.masks import classifier, prunable
 from prunecli.models._thin import thinner
+from prunecli.network.layers import classifier, prunable
+from prunecli.plugins import registry
 
 PARAMETERS = {  # with 10 classes, on the images in the second column; counted by hand
     "cnn": ((1, 28, 28), 431_080),

@@ -6,21 +6,22 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from prunecli import registry
-from prunecli.batches import ScoringBatches
-from prunecli.device import place
 from prunecli.errors import Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact
-from prunecli.masks import prunable
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps._network import load_model
+from prunecli.images.batches import ScoringBatches
+from prunecli.images.source import Source
+from prunecli.network.build import load_model
+from prunecli.network.layers import prunable
+from prunecli.plugins import registry
+from prunecli.plugins.trust import trust
+from prunecli.runtime.device import place
+from prunecli.scoring.by_network import check_scores, network_scores
+from prunecli.scoring.scored import Scoring
+from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, check_scores, network_scores
 from prunecli.steps.train import TrainOptions, train
-from prunecli.trust import trust
 
 SIDES = {
     "alexnet": 64, "convnext_tiny": 64, "densenet121": 32, "efficientnet_b0": 64,

@@ -5,8 +5,8 @@ import torch
 from devices import META, OneDevice
 from torch.nn import functional as F
 
-from prunecli import registry
-from prunecli.device import place
+from prunecli.plugins import registry
+from prunecli.runtime.device import place
 
 MODELS = list(registry.names("models"))
 

@@ -10,16 +10,16 @@ from PIL import Image
 from safetensors.torch import load_file
 from torchvision import models
 
-from prunecli import registry
 from prunecli.errors import BadEnvironment, BadUsage, Mismatch
 from prunecli.files.artifacts import open_artifact
-from prunecli.masks import classifier, prunable
+from prunecli.images.source import Source
 from prunecli.models import _torchvision
-from prunecli.steps._adoption import adopt
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.network.adoption import adopt
+from prunecli.network.layers import classifier, prunable
+from prunecli.plugins import registry
+from prunecli.runtime.progress import Progress
+from prunecli.settings.common import Common
 from prunecli.steps.train import TrainOptions, train
-from prunecli.types import Progress
 
 NAME = "shufflenet_v2_x0_5"
 

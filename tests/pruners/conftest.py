@@ -15,11 +15,11 @@ import torch
 from torch import nn
 from torch.nn.utils import skip_init
 
-from prunecli.batches import ImageBatches
 from prunecli.data.digits import digits
-from prunecli.registry import check_name
-from prunecli.steps._course import TrainingSet, build_pruner
+from prunecli.images.batches import ImageBatches
+from prunecli.plugins.registry import check_name
 from prunecli.training import loop
+from prunecli.training.course import TrainingSet, build_pruner
 from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState, new_state
 from prunecli.types import Course, Pruner

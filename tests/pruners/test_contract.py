@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from prunecli import registry
 from prunecli.errors import BadInput, BadUsage, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
+from prunecli.plugins import registry
+from prunecli.settings.common import Common
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training import loop
 from prunecli.training.digest import digest_of

@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from prunecli import registry
 from prunecli.errors import BadUsage
+from prunecli.masks.scopes import SCOPES
+from prunecli.plugins import registry
 from prunecli.pruners.gradual import gradual
-from prunecli.quotas import SCOPES
 from prunecli.types import Clock
 
 

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from devices import META, OneDevice, let_train_on_meta
 
-from prunecli import registry
+from prunecli.plugins import registry
 
 EPOCHS, STEPS = 3, 4  # of each epoch
 ALL = range(1, EPOCHS * STEPS + 1)

@@ -9,14 +9,14 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from prunecli.batches import ImageBatches
 from prunecli.data.digits import digits
-from prunecli.device import place
 from prunecli.files.artifacts import open_artifact, read_mask
+from prunecli.images.batches import ImageBatches
+from prunecli.images.source import Source
+from prunecli.network.build import load_model
 from prunecli.pruners._straight import StraightThrough
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps._network import load_model
+from prunecli.runtime.device import place
+from prunecli.settings.common import Common
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training import loop
 

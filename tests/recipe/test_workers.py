@@ -10,12 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from prunecli.cli import _engines, _worker
+from prunecli.cli.study import engines as _engines
+from prunecli.cli.study import worker as _worker
 from prunecli.errors import BadInput, PruneError
 from prunecli.recipe.on_ray import _share
 from prunecli.recipe.plan import Job
 from prunecli.recipe.workers import Workers
-from prunecli.types import Progress
+from prunecli.runtime.progress import Progress
 
 FAKE = """
 import json, os, signal, sys, time

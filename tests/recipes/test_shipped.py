@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prunecli import registry
-from prunecli.cli._steps import STEPS
+from prunecli.cli.study.steps import STEPS
+from prunecli.plugins import registry
 from prunecli.recipe.parse import scalar
 from prunecli.recipe.read import read_recipe
 from prunecli.report.reference import read_reference
@@ -42,7 +42,7 @@ def test_a_recipe_plans_without_a_fault_and_needs_no_data(
     recipe, prune, tmp_path, monkeypatch, nothing_written
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("prunecli.steps._data.Source.load", None)
+    monkeypatch.setattr("prunecli.images.source.Source.load", None)
     with nothing_written():
         ended = prune("run", recipe, "--dry-run")
     assert (ended.code, ended.err) == (0, "")

@@ -15,7 +15,7 @@ from prunecli.report.figures import accuracy
 from prunecli.report.page import as_html
 from prunecli.report.reference import HEADINGS, Published, compared, read_reference
 from prunecli.report.rows import as_csv, grouped
-from prunecli.steps._common import Common
+from prunecli.settings.common import Common
 from prunecli.steps.report import report
 
 

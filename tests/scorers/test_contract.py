@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from prunecli import registry
-from prunecli.device import place
-from prunecli.masks import prunable
-from prunecli.registry import takes_model, takes_part
-from prunecli.untouched import untouched
+from prunecli.network.layers import prunable
+from prunecli.network.untouched import untouched
+from prunecli.plugins import registry
+from prunecli.plugins.registry import takes_model, takes_part
+from prunecli.runtime.device import place
 
 
 class Data:

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from prunecli.parts import Held, held
+from prunecli.masks.select import Positive
 from prunecli.scorers.nonzero import nonzero
-from prunecli.selection import Positive
+from prunecli.tensors.parts import Held, held
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

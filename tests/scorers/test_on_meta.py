@@ -7,12 +7,12 @@ import torch
 from devices import META, OneDevice
 from torch import nn
 
-from prunecli import registry
-from prunecli.device import place
-from prunecli.masks import prunable
-from prunecli.registry import takes_model
-from prunecli.steps.score import network_scores
-from prunecli.untouched import untouched
+from prunecli.network.layers import prunable
+from prunecli.network.untouched import untouched
+from prunecli.plugins import registry
+from prunecli.plugins.registry import takes_model
+from prunecli.runtime.device import place
+from prunecli.scoring.by_network import network_scores
 
 METHODS = list(registry.names("scorers"))
 OF_MODELS = [name for name in METHODS if takes_model(registry.find("scorers", name))]

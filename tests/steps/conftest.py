@@ -2,8 +2,8 @@ import shutil
 
 import pytest
 
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
+from prunecli.settings.common import Common
 from prunecli.steps.train import TrainOptions, train
 
 

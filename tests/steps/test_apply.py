@@ -16,13 +16,14 @@ from prunecli.files.artifacts import read_mask
 from prunecli.files.atomic import write_tensors
 from prunecli.files.header import INDEX
 from prunecli.files.tensors import TensorFile
+from prunecli.runtime.progress import Progress
+from prunecli.scoring.scored import Scoring
+from prunecli.settings.common import Common
 from prunecli.steps import apply as module
-from prunecli.steps._common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, score
+from prunecli.steps.score import score
 from prunecli.steps.verify import verify
-from prunecli.types import Progress
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
@@ -141,7 +142,7 @@ def test_two_of_four(llama):
 
 
 def module_pattern(text):
-    from prunecli.pattern import Pattern
+    from prunecli.masks.patterns import Pattern
 
     return Pattern.parse(text)
 

@@ -10,17 +10,18 @@ from torch import nn
 from prunecli.errors import Mismatch
 from prunecli.files.artifacts import read_mask, write_mask
 from prunecli.files.tensors import TensorFile
-from prunecli.pattern import Pattern
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
+from prunecli.masks.patterns import Pattern
+from prunecli.runtime.progress import Progress
+from prunecli.scoring.scored import Scoring
+from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.inspect import inspect
 from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, score
+from prunecli.steps.score import score
 from prunecli.steps.train import TrainOptions, train
 from prunecli.steps.verify import verify
-from prunecli.types import Progress
 
 R = torch.randn
 HALF = Selection(0.5)

@@ -8,12 +8,12 @@ from safetensors.torch import load_file
 from prunecli.errors import BadInput, Mismatch
 from prunecli.files.artifacts import open_artifact, write_artifact, write_mask
 from prunecli.files.atomic import write_tensors
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
+from prunecli.scoring.scored import Scoring
+from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring
 from prunecli.steps.train import TrainOptions, train
 
 KEYS = """top1 top5 loss density sparsity compression empirical_compression compression_error

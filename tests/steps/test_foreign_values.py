@@ -11,17 +11,17 @@ from torch import nn
 from prunecli.errors import Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_mask
 from prunecli.files.tensors import TensorFile
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps._weights import check_weights, load_weights
+from prunecli.images.source import Source
+from prunecli.network.weights import check_weights, load_weights
+from prunecli.runtime.progress import Progress
+from prunecli.scoring.scored import Scoring
+from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.inspect import inspect
 from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring
 from prunecli.steps.train import TrainOptions, train
 from prunecli.steps.verify import verify
-from prunecli.types import Progress
 
 ADOPTED = {"model": "cnn", "source": Source("digits"), "settings": {"epochs": 0}}
 

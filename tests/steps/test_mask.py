@@ -10,17 +10,18 @@ from torch import nn
 
 from prunecli.errors import BadUsage, Mismatch
 from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
-from prunecli.masks import dead_layers
-from prunecli.pattern import Pattern
-from prunecli.selection import select
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
+from prunecli.masks.mask import dead_layers
+from prunecli.masks.patterns import Pattern
+from prunecli.masks.select import select
+from prunecli.runtime.progress import Progress
+from prunecli.scoring.scored import Scoring
+from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, score
+from prunecli.steps.score import score
 from prunecli.steps.train import TrainOptions, train
-from prunecli.types import Progress
 
 TOTAL = 430_500
 

@@ -9,13 +9,14 @@ from safetensors.torch import load_file, save_file
 
 from prunecli.errors import BadInput
 from prunecli.files.header import INDEX
+from prunecli.files.names import sibling, stem
 from prunecli.files.tensors import TensorFile
-from prunecli.steps._common import Common
-from prunecli.steps._names import sibling, stem
+from prunecli.runtime.progress import Progress
+from prunecli.scoring.scored import Scoring
+from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, score
-from prunecli.types import Progress
+from prunecli.steps.score import score
 
 HALF, BY_SIZE = Selection(0.5), Scoring("magnitude")
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from devices import META, OneDevice, let_train_on_meta
 
-from prunecli import registry
 from prunecli.files.artifacts import open_artifact
-from prunecli.registry import takes_model
+from prunecli.images.source import Source
+from prunecli.plugins import registry
+from prunecli.plugins.registry import takes_model
+from prunecli.settings.common import Common
 from prunecli.steps import _training_plan, eval, score
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
 from prunecli.steps._selection import Selection
 from prunecli.steps.mask import mask
 from prunecli.steps.train import TrainOptions, train

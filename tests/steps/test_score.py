@@ -7,16 +7,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from prunecli import registry
 from prunecli.errors import BadUsage, Mismatch, NotFinite
 from prunecli.files import stages
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.files.atomic import write_tensors
+from prunecli.plugins import registry
 from prunecli.scorers.lamp import lamp
-from prunecli.steps import _tensor_scores
-from prunecli.steps._common import Common
+from prunecli.scoring import by_weights as _tensor_scores
+from prunecli.scoring.scored import Scoring
+from prunecli.settings.common import Common
 from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, score
+from prunecli.steps.score import score
 
 
 def scored(path, method="magnitude", mask=None, common=None, **options):

@@ -6,14 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from prunecli import device, world
-from prunecli.collapse import diagnosis
 from prunecli.errors import BadEnvironment
 from prunecli.files.artifacts import open_artifact
-from prunecli.graph import trace
 from prunecli.models import _torchvision
-from prunecli.shortage import raise_shortage
-from prunecli.steps import _common, _network, inputs
+from prunecli.network import build as _network
+from prunecli.network.collapse import diagnosis
+from prunecli.network.graph import trace
+from prunecli.recipe import inputs
+from prunecli.runtime import device, world
+from prunecli.runtime.shortage import raise_shortage
+from prunecli.settings import common as _common
 
 FULL = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes")
 DESCRIBED = {"name": "cnn", "options": {}, "input_shape": [1, 28, 28], "classes": 10}
@@ -57,7 +59,7 @@ def takes(monkeypatch, checkpoint):
 
 
 def flowing(monkeypatch, checkpoint):
-    monkeypatch.setattr("prunecli.collapse.functional_call", fail)
+    monkeypatch.setattr("prunecli.network.collapse.functional_call", fail)
     diagnosis({"fc.weight": torch.ones(4, 4, dtype=torch.bool)}, Late(), (4,))
 
 
@@ -178,7 +180,7 @@ def test_of_a_full_gpu_it_is_said_what_to_lower_and_nothing_is_written(
 
 
 @pytest.mark.fault(36)
-@pytest.mark.parametrize("place", ["prunecli.batches._held", "prunecli.steps.train.place"])
+@pytest.mark.parametrize("place", ["prunecli.images.batches._held", "prunecli.steps.train.place"])
 def test_a_gpu_that_is_full_before_the_first_step_is_told_too(prune, monkeypatch, tmp_path, place):
     monkeypatch.chdir(tmp_path)
     full(monkeypatch, GPU_FULL["tensors"], place)

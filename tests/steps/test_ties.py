@@ -8,12 +8,13 @@ import torch
 from prunecli.errors import BadUsage, Mismatch
 from prunecli.files.artifacts import open_artifact, write_artifact
 from prunecli.files.atomic import write_tensors
-from prunecli.pattern import Pattern
-from prunecli.steps._common import Common
+from prunecli.masks.patterns import Pattern
+from prunecli.runtime.progress import Progress
+from prunecli.scoring.scored import Scoring
+from prunecli.settings.common import Common
 from prunecli.steps._selection import Selection
 from prunecli.steps.mask import mask
-from prunecli.steps.score import Scoring, score
-from prunecli.types import Progress
+from prunecli.steps.score import score
 
 
 class Told(Progress):

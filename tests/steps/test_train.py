@@ -10,14 +10,14 @@ from prunecli.data.digits import digits
 from prunecli.errors import BadUsage, Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.files.atomic import write_tensors
+from prunecli.images.source import Source
 from prunecli.models.cnn import cnn
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.runtime.progress import Progress
+from prunecli.scoring.scored import Scoring
+from prunecli.settings.common import Common
 from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training import loop
-from prunecli.types import Progress
 
 DIGITS = Source("digits")
 

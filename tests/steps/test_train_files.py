@@ -9,9 +9,9 @@ from attacks import LINKS
 
 from prunecli.errors import BadOutput
 from prunecli.files import atomic
+from prunecli.images.source import Source
+from prunecli.settings.common import Common
 from prunecli.steps import _training_files as module
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
 from prunecli.steps.train import TrainOptions, train
 from prunecli.steps.verify import verify
 

@@ -10,13 +10,13 @@ from safetensors.torch import load_file
 from prunecli.errors import BadOutput, BadUsage, Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_mask
 from prunecli.files.digest import file_sha256
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
+from prunecli.runtime.progress import Progress
+from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training import loop
-from prunecli.types import Progress
 
 PART = Source("digits", {"fraction": 0.1})  # four steps of 36 images an epoch
 LAYERS = {"conv1.weight": 500, "conv2.weight": 25_000, "fc1.weight": 400_000, "fc2.weight": 5_000}

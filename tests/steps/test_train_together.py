@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file
 
 from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
+from prunecli.runtime.world import World
+from prunecli.settings.common import Common
 from prunecli.steps._training_files import TrainingFiles
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
 from prunecli.types import Pruner
-from prunecli.world import World
 
 # 40 images: batches of 19, 19 and 2, of which two processes have 10 and 9, 10 and 9, 1 and 1.
 TRAIN = (

@@ -7,12 +7,12 @@ import torch
 
 from prunecli.errors import BadEnvironment, BadInput, PruneError
 from prunecli.files.artifacts import open_artifact, write_artifact
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
+from prunecli.runtime.progress import Progress
+from prunecli.settings.common import Common
 from prunecli.steps._training_files import TrainingFiles
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training.digest import digest_of
-from prunecli.types import Progress
 
 OPTIONS = TrainOptions(
     model="cnn",

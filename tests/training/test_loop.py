@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from prunecli.batches import ImageBatches
 from prunecli.errors import NotFinite
-from prunecli.masks import prunable
+from prunecli.images.batches import ImageBatches
+from prunecli.network.layers import prunable
 from prunecli.pruners._fixed import Fixed
 from prunecli.training.loop import Saving, evaluate, train
 from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings

@@ -5,10 +5,10 @@ import torch
 from devices import META, OneDevice, let_train_on_meta
 from torch import nn
 
-from prunecli.batches import ImageBatches
-from prunecli.device import place
-from prunecli.masks import prunable
+from prunecli.images.batches import ImageBatches
+from prunecli.network.layers import prunable
 from prunecli.pruners._fixed import Fixed
+from prunecli.runtime.device import place
 from prunecli.training import loop
 from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
 from prunecli.training.state import new_state

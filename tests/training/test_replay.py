@@ -10,8 +10,8 @@ import torch
 from replays import CPU, REPLAYED, REPLAYS, SETTINGS, eager, fixed, images, named, network, same
 from tape import Tape
 
-from prunecli import registry
-from prunecli.batches import ImageBatches
+from prunecli.images.batches import ImageBatches
+from prunecli.plugins import registry
 from prunecli.pruners import _straight, adaptive
 from prunecli.training import loop
 from prunecli.training.settings import OPTIMIZERS, SCHEDULES

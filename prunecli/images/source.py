@@ -1,0 +1,223 @@
+"""A data set: which one, loaded, seen to be what everything takes it for, and known by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prunecli.errors import BadEnvironment, BadUsage, Mismatch, some
+from prunecli.network.modules import theirs
+from prunecli.plugins import registry
+from prunecli.runtime.facts import canonical
+from prunecli.runtime.progress import Progress
+from prunecli.types import Images, Stream, form
+
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+WANTED = "uint8 [number, height, width, channels]"
+LEAST_STD = 1e-6
+ONE_EACH = "a class for each image, as whole numbers from 0 on"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set comes from. A missing name means the checkpoint's own."""
+
+    dataset: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data_dir: Path = Path("data")
+    download: bool = False
+
+    def resolved(self, meta: Mapping[str, Any] | None) -> Source:
+        """With the checkpoint's data set where none was named, and options of their types.
+
+        Without a checkpoint (`meta` is None), the data set is `digits`.
+        """
+        name, given = self.dataset, dict(self.options)
+        own: Mapping[str, Any] = {"name": "digits"} if meta is None else meta.get("dataset") or {}
+        if name is None:
+            name, given = own.get("name"), own.get("options", {}) | given
+            if name is None:
+                raise BadUsage("which data set? name it with --dataset")
+        return Source(name, registry.bind("data", name, given), self.data_dir, self.download)
+
+    def load(
+        self,
+        split: str,
+        meta: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> Images:
+        """A split of the resolved source; it must fit the checkpoint with this `meta`, if given.
+
+        `progress` is told what whoever uses the images should know of them.
+        """
+        assert self.dataset is not None, "resolve the source first"
+        options, here = canonical(self.options), Path.cwd()
+        images = _images(self.dataset, options, self.data_dir, here, self.download, split)
+        if meta is not None:
+            check_data_fits(meta, images)
+        if progress is not None:
+            for note in images.notes:
+                progress.warn(note)
+        return images
+
+
+@lru_cache(maxsize=4)
+def _images(
+    dataset: str, options: str, data_dir: Path, here: Path, download: bool, split: str
+) -> Images:
+    """Kept for the next job of this process, since decoding and checking take seconds.
+
+    `here` is what a relative folder starts from.
+    """
+    return loaded(dataset, data_dir, split, download, json.loads(options))
+
+
+def loaded(name: str, root: Path, split: str, download: bool, options: Mapping[str, Any]) -> Images:
+    """A split of the data set of that name; see `sound`.
+
+    Raises BadEnvironment where somebody else's fails, whatever it raises.
+    """
+    load: Callable[..., Images] = registry.find("data", name)
+    own = registry.names("data").get(name, name) is None
+    with nullcontext() if own else theirs(f"data set {name!r} failed", BadEnvironment):
+        data = load(root, split, download, **options)
+    return sound(data, name)
+
+
+def sound(data: Images, name: str) -> Images:
+    """The data set of that name, in the CPU's memory and laid out as it looks, labels int64.
+
+    Raises Mismatch for what is no set of labelled images as `types.Images` says.
+    """
+    try:
+        images, classes = _pixels(data.images), _classes(data.classes)
+        labels = _labels(data.labels, images.shape[0], len(classes))
+        channels = images.shape[3]
+        mean = _norm("mean", data.mean, channels, 0)
+        std = _norm("std", data.std, channels, LEAST_STD)
+        padded = type(data.pad) is int and 0 <= data.pad <= max(images.shape[1:3])
+        if not padded or type(data.flip) is not bool:
+            wanted = "pad is from 0 to an image's side, flip a bool"
+            raise _Unsound(f"pad={data.pad!r:.40}, flip={data.flip!r}", wanted)
+    except _Unsound as error:
+        raise Mismatch(f"data set {name!r} gives {error}") from None
+    notes = (data.notes,) if isinstance(data.notes, str) else tuple(map(str, data.notes))
+    parts = replace(data, images=images, labels=labels, classes=classes, notes=notes)
+    return replace(parts, mean=mean, std=std)
+
+
+class _Unsound(ValueError):
+    def __init__(self, found: str, wanted: str) -> None:
+        super().__init__(f"{found}; {wanted} (docs/data.md)")
+
+
+def _pixels(images: Tensor | Stream) -> Tensor | Stream:
+    if not isinstance(images, Stream) and not _are_pixels(images):
+        raise _Unsound(f"images that are {form(images)}", f"they must be {WANTED}")
+    if not all(side > 0 for side in images.shape):
+        raise _Unsound(f"images of shape {list(images.shape)}", "there must be some")
+    return images if isinstance(images, Stream) else _here(images)
+
+
+def _are_pixels(images: Any) -> bool:
+    dense = isinstance(images, Tensor) and not images.is_nested
+    return dense and (images.dtype, images.ndim) == (torch.uint8, 4)
+
+
+def _labels(labels: Tensor, count: int, classes: int) -> Tensor:
+    if not isinstance(labels, Tensor) or labels.dtype not in WHOLE or labels.ndim != 1:
+        what = f"labels that are {form(labels)}"
+        raise _Unsound(what, f"prunecli is for classification: {ONE_EACH}")
+    labels = _here(labels).long()
+    if len(labels) != count:
+        raise _Unsound(f"{len(labels)} labels for {count} images", ONE_EACH)
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0 or most >= classes:
+        raise _Unsound(f"labels from {least} to {most} for {classes} classes", ONE_EACH)
+    return labels
+
+
+def _classes(classes: Any) -> list[str]:
+    if not isinstance(classes, list | tuple):
+        raise _Unsound(f"classes of type {type(classes).__name__}", "they are a list of names")
+    names = list(classes)
+    if odd := [each for each in names if not isinstance(each, str)]:
+        raise _Unsound(f"the class {odd[0]!r}", "classes have names, which are text")
+    if odd := [name for name, count in Counter(names).items() if count > 1]:
+        raise _Unsound(f"the class {odd[0]!r} twice", "each has a name of its own")
+    return names
+
+
+def _norm(what: str, given: Any, channels: int, least: float) -> list[float]:
+    """A number for each channel, of pixels from 0 to 1."""
+    wanted = f"it must be a number for each channel ({channels}), of pixels scaled to [0, 1]"
+    try:
+        numbers = [float(number) for number in given]
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        numbers = []
+    if len(numbers) != channels or not all(least <= number <= 1 for number in numbers):
+        raise _Unsound(f"{what}={given!r:.80}".replace("\n", " "), wanted)
+    return numbers
+
+
+def _here(tensor: Tensor) -> Tensor:
+    if tensor.is_meta or tensor.layout is not torch.strided:
+        odd = "meta" if tensor.is_meta else str(tensor.layout)
+        raise _Unsound(f"a tensor that is {form(tensor)} ({odd})", "it must be dense, with values")
+    return tensor.detach().cpu().contiguous()
+
+
+def check_data_fits(meta: Mapping[str, Any], data: Images) -> None:
+    """Raise Mismatch unless a checkpoint's network was built for images and classes like these."""
+    own, classes = tuple(meta["model"]["input_shape"]), meta["model"]["classes"]
+    names = meta.get("classes")
+    if (own, classes) != (data.input_shape, len(data.classes)):
+        raise Mismatch(
+            f"the network takes {'x'.join(map(str, own))} images of {classes} classes, but the "
+            f"data has {'x'.join(map(str, data.input_shape))} images of {len(data.classes)} classes"
+            + (f": {_differ(names, data.classes)}" if names and names != data.classes else "")
+        )
+    if names and names != data.classes:
+        raise Mismatch(f"the data's classes are not the network's: {_differ(names, data.classes)}")
+
+
+def _lacking(names: list[str], others: list[str]) -> list[str]:
+    there = set(others)
+    return [name for name in names if name not in there]
+
+
+def _differ(names: list[str], others: list[str]) -> str:
+    """Which classes the network has that the data lack, and the other way round."""
+    less, more = (_lacking(a, b) for a, b in ((names, others), (others, names)))
+    parts = [f"there is no {some(less)}"] * bool(less) + [f"{some(more)} are new"] * bool(more)
+    return " and ".join(parts) or f"they come in another order, {some(others)}"
+
+
+@lru_cache(maxsize=4)
+def fingerprint(data: Images) -> str:
+    """The hash of all that a data set is: the same however it is stored.
+
+    Of streamed images it is that of their files' names and contents, as they were hashed.
+    """
+    norm = [[float(number) for number in numbers] for numbers in (data.mean, data.std)]
+    said = [list(map(str, data.classes)), norm, data.pad, data.flip, list(data.images.shape)]
+    digest = hashlib.sha256(json.dumps(said).encode())
+    if isinstance(data.images, Stream):
+        digest.update(data.images.how.encode())
+        for path, _, sha256 in data.images.files:
+            digest.update(os.fsencode(f"{path.parent.name}/{path.name}\0{sha256}\0"))
+    else:
+        digest.update(data.images.numpy().data)
+    digest.update(data.labels.numpy().data)
+    return digest.hexdigest()
