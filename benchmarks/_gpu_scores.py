@@ -20,7 +20,6 @@ from prunecli.files.artifacts import open_artifact
 from prunecli.images.source import Source
 from prunecli.masks.select import select
 from prunecli.network.layers import prunable
-from prunecli.plugins.trust import trust
 from prunecli.runtime.machine import memory
 from prunecli.scoring.scored import Scored, Scoring
 from prunecli.settings.common import Common
@@ -48,7 +47,6 @@ def scores(setup: Setup) -> Iterator[Job]:
 def _step(setup: Setup, network: str, method: str) -> dict[str, Any]:
     """Seconds of the whole step, from file to file, and of scoring once."""
     path = f"_pixels:{'mnist' if network in GREY else 'cifar'}"
-    trust([path])
     source = Source(path, {"count": FEW} if setup.quick else {})
     rounds = 3 if setup.quick and method == "synflow" else None
     selection, scoring = Selection(DENSITY, rounds=rounds), Scoring(method, source=source)

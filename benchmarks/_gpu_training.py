@@ -15,7 +15,7 @@ from _paced import Paced, steady, timed
 from training_step import taking_turns
 
 from prunecli.images.batches import ImageBatches
-from prunecli.plugins import registry
+from prunecli.plugins.resolve import resolve
 from prunecli.runtime.device import eval_batch, place
 from prunecli.training import loop
 
@@ -147,7 +147,7 @@ def _evaluated(setup: Setup, network: str) -> dict[str, Any]:
     part = torch.arange(count)
     test = replace(whole, images=whole.images[part], labels=whole.labels[part])
     torch.manual_seed(0)
-    model = place(registry.find("models", network)(test.input_shape, 10), setup.device)
+    model = place(resolve("models", network, by_file=False)(test.input_shape, 10), setup.device)
     batches = ImageBatches(test, setup.device, eval_batch(setup.device, test.input_shape))
 
     def once() -> None:

@@ -12,7 +12,7 @@ import torch
 
 from prunecli.images.batches import ImageBatches
 from prunecli.network.layers import prunable
-from prunecli.plugins import registry
+from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
 from prunecli.runtime.device import place
 from prunecli.runtime.progress import Progress
@@ -57,14 +57,15 @@ class Paced:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         torch.manual_seed(0)
-        model = place(registry.find("models", name)(data.input_shape, 10), device)
+        model = place(resolve("models", name, by_file=False)(data.input_shape, 10), device)
         acting = Pruner()
         if isinstance(pruner, float):
             acting = Fixed({n: torch.rand(w.shape) < pruner for n, w in prunable(model).items()})
         elif pruner is not None:
             held = TrainingSet(data, device, 0)
+            plugin = resolve("pruners", pruner, options or {}, by_file=False)
             # Never at the end of it, where masks are made.
-            acting = build_pruner(pruner, options or {}, model, held, ENDLESS)
+            acting = build_pruner(plugin, model, held, ENDLESS)
         self.batches = ImageBatches(data, device, settings.batch_size)
         self.state: TrainingState = new_state(model, settings, acting, len(self.batches))
         self.settings, self.device, self.graphs = settings, device, graphs

@@ -57,7 +57,7 @@ def lacking(entry: Entry, data_dir: Path) -> str:
     """What of its data is not there, in words; empty if all is."""
     for split in ("train", "test"):
         try:
-            found = len(Source(entry.data, {}, data_dir).load(split).labels)
+            found = len(Source(entry.data, {}, data_dir).resolved(None).load(split).labels)
         except PruneError as error:
             return str(error)
         if found != entry.images[split]:

@@ -9,7 +9,9 @@ import click
 
 from prunecli.cli import cli
 from prunecli.cli.commands.list import KINDS
-from prunecli.plugins import registry
+from prunecli.plugins.arguments import default
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 
 HEAD = """# Commands
 
@@ -53,16 +55,16 @@ def command_text(name: str, command: click.Command) -> str:
 
 def plugin_text(noun: str, kind: str) -> str:
     rows = []
-    for name in registry.names(kind):
-        options = registry.options(registry.find(kind, name))
-        shown = ", ".join(f"`{option}={registry.default(p)}`" for option, p in options.items())
-        rows.append([f"`{name}`", shown, registry.summary(kind, name)])
+    for name in names(kind):
+        plugin = resolve(kind, name, by_file=False)
+        shown = ", ".join(f"`{option}={default(p)}`" for option, p in plugin.declared.items())
+        rows.append([f"`{name}`", shown, plugin.summary])
     return f"## {noun}\n\n" + table([noun[:-1], "options", ""], rows)
 
 
 def text() -> str:
     commands = [command_text(name, command) for name, command in cli.commands.items()]
-    plugins = [plugin_text(noun, kind) for noun, kind in KINDS.items() if registry.names(kind)]
+    plugins = [plugin_text(noun, kind) for noun, kind in KINDS.items() if names(kind)]
     return "\n".join([HEAD, *commands, *plugins])
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from prunecli.images.source import Source
-from prunecli.plugins import registry
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 from prunecli.runtime.progress import Progress
 from prunecli.settings.common import Common
 from prunecli.steps.train import TrainOptions, train
@@ -34,7 +35,7 @@ OPTIONS = {
     "adaptive": {"least": 1, "rate": 0.1},
 }
 """What a pruner needs to act within a short training. All that take a density are given one."""
-PRUNERS = list(registry.names("pruners"))
+PRUNERS = list(names("pruners"))
 SMALL = {"model": "cnn", "model_options": {"thin": 0.05}}
 MODELS = {"n2nskip": {"model": "n2nskip", "model_options": {"base": "alexnet", "thin": 0.002}}}
 """The network of a pruner that needs one of its own; the others get `SMALL`."""
@@ -54,7 +55,7 @@ class Listening(Progress):
 
 
 def options_of(pruner):
-    takes = registry.options(registry.find("pruners", pruner))
+    takes = resolve("pruners", pruner, by_file=False).declared
     return ({"density": 0.3} if "density" in takes else {}) | OPTIONS.get(pruner, {})
 
 

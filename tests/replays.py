@@ -5,6 +5,7 @@ from tape import Tape
 from torch import nn
 
 from prunecli.images.batches import ImageBatches
+from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
 from prunecli.runtime.progress import Progress
 from prunecli.training import loop
@@ -85,6 +86,7 @@ def fixed(model, settings):
 
 def named(name, **options):
     def build(model, settings):
-        return build_pruner(name, options, model, TrainingSet(images(), CPU, 0), settings.epochs)
+        plugin = resolve("pruners", name, options, by_file=False)
+        return build_pruner(plugin, model, TrainingSet(images(), CPU, 0), settings.epochs)
 
     return build

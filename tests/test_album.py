@@ -22,7 +22,8 @@ from prunecli.network.build import load_model
 from prunecli.network.layers import prunable
 from prunecli.network.modules import fill
 from prunecli.network.untouched import untouched
-from prunecli.plugins import registry
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 from prunecli.plugins.trust import trust
 from prunecli.runtime.device import place
 from prunecli.scoring.by_network import network_scores
@@ -52,8 +53,8 @@ REFUSED = {
 WORK = [name for name in BUILDERS if name not in REFUSED and name != "fails"]
 BY_FLOW = {"activation", "lookahead", "synflow"}
 """They follow what flows through a network, and refuse those where they cannot."""
-SCORERS = {name: registry.find("scorers", name) for name in registry.names("scorers")}
-METHODS = [name for name, scorer in SCORERS.items() if registry.takes_model(scorer)]
+SCORERS = {name: resolve("scorers", name, by_file=False) for name in names("scorers")}
+METHODS = [name for name, scorer in SCORERS.items() if scorer.takes_model]
 FEW = {"per_class": 2}
 QUICK = {"obd": {"probes": 2, "batches": 1}, "grasp": FEW, "grasp-thesis": FEW}
 SOURCE = Source("album:images")

@@ -92,10 +92,10 @@ def test_the_help_of_report_names_the_columns_of_a_reference():
 
 
 def test_the_readme_names_every_method_pruner_model_and_data_set():
-    from prunecli.plugins import registry
+    from prunecli.plugins.names import names
 
     for kind in ("scorers", "pruners", "models", "data"):
-        for name in registry.names(kind):
+        for name in names(kind):
             assert f"`{name}`" in README
 
 

@@ -16,7 +16,7 @@ from prunecli.cli.memory import RESERVE, lowered
 from prunecli.cli.streams import print_path
 from prunecli.cli.values import KeyValue, Named, Place, as_dict, no_stream
 from prunecli.errors import BadUsage, printable
-from prunecli.plugins import registry
+from prunecli.plugins.resolve import resolve
 from prunecli.plugins.trust import trust
 from prunecli.runtime.shortage import Shortage, raise_shortage
 
@@ -100,7 +100,7 @@ class Command(click.Command):
             given = params.get(option) or {}
             if params.get(named_by):
                 own = given if isinstance(given, Mapping) else {option: given}
-                registry.bind(kind, params[named_by], own)
+                resolve(kind, params[named_by], own, by_file=False)
             elif given and named_by != "dataset":
                 raise BadUsage(f"--{option.replace('_', '-')} needs --{named_by}")
 
@@ -226,8 +226,9 @@ scoring_options = stack(
 
 def scoring_reads(params: Mapping[str, Any]) -> list[str]:
     """Scoring by weights alone reads no data."""
-    scorer = registry.find("scorers", params["method"]) if params["method"] else None
-    return ["train"] if scorer and registry.takes_model(scorer) else []
+    method = params["method"]
+    takes = bool(method) and resolve("scorers", method, by_file=False).takes_model
+    return ["train"] if takes else []
 
 
 def source(params: Mapping[str, Any]) -> Source:

@@ -9,7 +9,7 @@ from pathlib import Path
 from click.shell_completion import CompletionItem
 
 import prunecli
-from prunecli.plugins import registry
+from prunecli.plugins.names import names
 
 
 def started(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
@@ -19,7 +19,7 @@ def started(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 def written_options(kind: str, name: str) -> list[str]:
     """The options of a plugin of prunecli's own, as its source has them; of others, none."""
-    if registry.names(kind).get(name, "not ours") is not None:
+    if names(kind).get(name, "not ours") is not None:
         return []
     symbol = name.replace("-", "_")
     source = Path(prunecli.__file__).parent / kind / f"{symbol}.py"

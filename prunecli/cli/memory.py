@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prunecli.plugins import registry
+from prunecli.plugins.resolve import resolve
 
 RESERVE = 1 << 23
 """Bytes to let go of where memory is short, so that there is room to say so."""
@@ -18,7 +18,7 @@ def lowered(params: Mapping[str, Any]) -> str:
     if params["method"] is None:  # scores that are there already
         return ""
     # A method takes batches, or a single one of a size of its own, or no data at all.
-    known = registry.options(registry.find("scorers", params["method"]))
+    known = resolve("scorers", params["method"], by_file=False).declared
     default = known["per_class"].default if "per_class" in known else None
     if params["opt"].get("per_class", default) is not None:
         return "--opt per_class"

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from prunecli.cli.completion import started, written_options
 from prunecli.errors import BadUsage
-from prunecli.plugins import registry
+from prunecli.plugins.names import FAMILIES, check_name, names
 from prunecli.runtime.machine import at_home
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ class Named(_Text):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            registry.check_name(self.kind, value)
+            check_name(self.kind, value)
         except BadUsage as error:
             families = "".join(
-                f"; there is {name}:NAME too" for name in registry.FAMILIES.get(self.kind, ())
+                f"; there is {name}:NAME too" for name in FAMILIES.get(self.kind, ())
             )
             self.fail(f"{error}{families}", param, ctx)
         return str(value)
@@ -52,7 +52,7 @@ class Named(_Text):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        return started(registry.names(self.kind), incomplete)
+        return started(names(self.kind), incomplete)
 
 
 class Recipe(Place):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from prunecli.errors import BadEnvironment, BadUsage, Mismatch, some
 from prunecli.network.modules import theirs
-from prunecli.plugins import registry
+from prunecli.plugins.plugin import Plugin
+from prunecli.plugins.resolve import resolve
 from prunecli.runtime.facts import canonical
 from prunecli.runtime.progress import Progress
 from prunecli.types import Images, Stream, form
@@ -38,18 +39,38 @@ class Source:
     data_dir: Path = Path("data")
     download: bool = False
 
-    def resolved(self, meta: Mapping[str, Any] | None) -> Source:
+    def resolved(self, meta: Mapping[str, Any] | None) -> Resolved:
         """With the checkpoint's data set where none was named, and options of their types.
 
         Without a checkpoint (`meta` is None), the data set is `digits`.
         """
-        name, given = self.dataset, dict(self.options)
+        name, given, by_file = self.dataset, dict(self.options), False
         own: Mapping[str, Any] = {"name": "digits"} if meta is None else meta.get("dataset") or {}
         if name is None:
-            name, given = own.get("name"), own.get("options", {}) | given
+            name, given, by_file = own.get("name"), own.get("options", {}) | given, True
             if name is None:
                 raise BadUsage("which data set? name it with --dataset")
-        return Source(name, registry.bind("data", name, given), self.data_dir, self.download)
+        plugin = resolve("data", name, given, by_file=by_file)
+        return Resolved(plugin, self.data_dir, self.download)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A source of which the data set is known."""
+
+    plugin: Plugin
+    data_dir: Path
+    download: bool
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set."""
+        return self.plugin.name
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Those of the data set, of their types."""
+        return self.plugin.options
 
     def load(
         self,
@@ -57,13 +78,12 @@ class Source:
         meta: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> Images:
-        """A split of the resolved source; it must fit the checkpoint with this `meta`, if given.
+        """A split of the data set; it must fit the checkpoint with this `meta`, if given.
 
         `progress` is told what whoever uses the images should know of them.
         """
-        assert self.dataset is not None, "resolve the source first"
-        options, here = canonical(self.options), Path.cwd()
-        images = _images(self.dataset, options, self.data_dir, here, self.download, split)
+        said, here = canonical(self.options), Path.cwd()
+        images = _images(self.plugin, said, self.data_dir, here, self.download, split)
         if meta is not None:
             check_data_fits(meta, images)
         if progress is not None:
@@ -74,25 +94,23 @@ class Source:
 
 @lru_cache(maxsize=4)
 def _images(
-    dataset: str, options: str, data_dir: Path, here: Path, download: bool, split: str
+    plugin: Plugin, said: str, data_dir: Path, here: Path, download: bool, split: str
 ) -> Images:
     """Kept for the next job of this process, since decoding and checking take seconds.
 
-    `here` is what a relative folder starts from.
+    `here` is what a relative folder starts from. `said` tells options apart that are equal: 1, 1.0.
     """
-    return loaded(dataset, data_dir, split, download, json.loads(options))
+    return loaded(plugin, data_dir, split, download)
 
 
-def loaded(name: str, root: Path, split: str, download: bool, options: Mapping[str, Any]) -> Images:
-    """A split of the data set of that name; see `sound`.
+def loaded(plugin: Plugin, root: Path, split: str, download: bool) -> Images:
+    """A split of a data set; see `sound`.
 
     Raises BadEnvironment where somebody else's fails, whatever it raises.
     """
-    load: Callable[..., Images] = registry.find("data", name)
-    own = registry.names("data").get(name, name) is None
-    with nullcontext() if own else theirs(f"data set {name!r} failed", BadEnvironment):
-        data = load(root, split, download, **options)
-    return sound(data, name)
+    with nullcontext() if plugin.own else theirs(f"{plugin.label} failed", BadEnvironment):
+        data = plugin(root, split, download)
+    return sound(data, plugin.name)
 
 
 def sound(data: Images, name: str) -> Images:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from prunecli.network.modules import (
     theirs,
 )
 from prunecli.network.weights import check_weights, load_weights, read_weights
-from prunecli.plugins import registry
+from prunecli.plugins.resolve import resolve
 from prunecli.runtime.shortage import raise_shortage
 
 NO_MODEL = (
@@ -35,14 +35,13 @@ NO_MODEL = (
 )
 
 
-def build_model(model: Mapping[str, Any]) -> nn.Module:
-    """The network that a checkpoint's metadata describes, with fresh weights.
+def build_model(model: Mapping[str, Any], *, by_file: bool) -> nn.Module:
+    """The network that is described so, with fresh weights; `by_file` is that of `resolve`.
 
     What only a first image tells of it, one has told. Raises Mismatch where layers are hidden.
     """
-    build: Callable[..., nn.Module] = registry.find("models", model["name"])
-    options = registry.bind("models", model["name"], model["options"])
-    built = build(tuple(model["input_shape"]), model["classes"], **options)
+    build = resolve("models", model["name"], model["options"], by_file=by_file)
+    built: nn.Module = build(tuple(model["input_shape"]), model["classes"])
     if is_scripted(built):
         raise Mismatch(f"model {model['name']!r}: torch.jit hides its layers; leave that out")
     if is_unfinished(built):
@@ -56,7 +55,7 @@ def load_model(checkpoint: TensorFile) -> nn.Module:
         raise Mismatch(NO_MODEL.format(checkpoint.label))
     described = checkpoint.meta["model"]
     bare = check_described(described, checkpoint)
-    model = build_model(described) if on_meta(bare) else bare
+    model = build_model(described, by_file=True) if on_meta(bare) else bare
     load_weights(model, read_weights(checkpoint), checkpoint.label)
     fits = on_meta(bare) and not at_hand(bare, described) and not _refusal(bare, described, "meta")
     if not fits and (error := _refusal(model, described)):
@@ -108,13 +107,13 @@ def built_small(described: Mapping[str, Any], shapes: Mapping[str, tuple[int, ..
     try:
         with warnings.catch_warnings(), torch.device("meta"), _Small(shapes):
             warnings.simplefilter("ignore")  # that weights which are loaded here go nowhere
-            return build_model(described)
+            return build_model(described, by_file=True)
     except _TooLarge:
         raise
     except UNFIT as error:  # perhaps it only wants numbers to compute with
         raise_shortage(error)
         with _Small(shapes):
-            return build_model(described)
+            return build_model(described, by_file=True)
 
 
 class _TooLarge(ValueError):

@@ -46,4 +46,4 @@ def _covered(
     fits = mask.shapes.items() <= own.items() and values <= most_values(shapes)
     if not (fits and at_hand(bare, described)):
         return None
-    return (build_model(described) if on_meta(bare) else bare).eval()
+    return (build_model(described, by_file=True) if on_meta(bare) else bare).eval()

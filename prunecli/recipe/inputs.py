@@ -11,7 +11,7 @@ from prunecli.files.digest import file_sha256
 from prunecli.files.reading import Identity
 from prunecli.files.tensors import INDEX_END, TensorFile
 from prunecli.images.source import Source, fingerprint
-from prunecli.plugins import registry
+from prunecli.plugins.origin import code
 from prunecli.runtime.device import pick_device, pick_precision
 from prunecli.runtime.shortage import raise_shortage
 from prunecli.runtime.versions import versions
@@ -22,15 +22,15 @@ NOT_CONTENT = {
 }  # fmt: skip
 
 
-Plugin = tuple[str, str]
-"""Its kind and its name."""
+Named = tuple[str, str]
+"""A plugin's kind and its name."""
 
 
 def dependencies(
     params: Mapping[str, Any],
     splits: Sequence[str],
     flags: Collection[str] = (),
-    plugins: Collection[Plugin] = (),
+    plugins: Collection[Named] = (),
     files: Collection[Path] = (),
 ) -> dict[str, Any]:
     """Options, with every path replaced by the hash of what it holds, versions, code and the data.
@@ -50,7 +50,8 @@ def dependencies(
     }
     checkpoint = params.get("checkpoint") or params.get("scores")
     meta = TensorFile(checkpoint).meta or {} if checkpoint else None
-    sources = _sources([*plugins, *_described(meta or {}, params, splits)])
+    sources = _sources(plugins, by_file=False)
+    sources |= _sources(_described(meta or {}, params, splits), by_file=True)
     return {
         **options,
         **({"plugins": sources} if sources else {}),
@@ -116,7 +117,7 @@ def _data(
 
 def _described(
     meta: Mapping[str, Any], params: Mapping[str, Any], splits: Sequence[str]
-) -> list[Plugin]:
+) -> list[Named]:
     """What the checkpoint's metadata names: its network, and its data if they are read."""
     kinds = {"models": "model"}
     if splits and not params["dataset"]:
@@ -125,7 +126,7 @@ def _described(
     return [(kind, name) for kind, name in named if name]
 
 
-def _sources(plugins: Iterable[Plugin]) -> dict[str, str]:
+def _sources(plugins: Iterable[Named], *, by_file: bool) -> dict[str, str]:
     """The hash of the code of every plugin that is somebody else's; ours has its version."""
-    found = {(kind, name): registry.code(kind, name) for kind, name in plugins}
-    return {f"{kind}/{name}": code for (kind, name), code in found.items() if code}
+    found = {f"{kind}/{name}": code(kind, name, by_file=by_file) for kind, name in plugins}
+    return {name: own for name, own in found.items() if own}

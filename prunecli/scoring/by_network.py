@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from torch import nn
 
-from prunecli.errors import NotFinite
 from prunecli.masks.mask import apply_
 from prunecli.network.layers import prunable
 from prunecli.network.modules import theirs
 from prunecli.network.untouched import untouched
-from prunecli.plugins import registry
+from prunecli.plugins.plugin import Plugin
 from prunecli.runtime.seeds import derive_seed
-from prunecli.scoring.by_weights import check_form
-from prunecli.tensors.finite import all_finite
+from prunecli.scoring.checks import check_form, check_weight
 from prunecli.types import Batches, Mask, Scores
 
 
 def network_scores(
-    scorer: Callable[..., Scores],
+    scorer: Plugin,
     model: nn.Module,
     batches: Batches,
     mask: Mask,
@@ -37,9 +34,9 @@ def network_scores(
         apply_(params, {name: kept.to(params[name].device) for name, kept in mask.items()})
         for name, weight in params.items():
             check_weight(name, weight.detach(), label)
-        given = {"mask": mask} if registry.takes_mask(scorer) else {}
+        given = {"mask": mask} if scorer.takes_mask else {}
         with _scoring(scorer, label):
-            scores = scorer(model, batches, **given)
+            scores: Scores = scorer.seeded(seed)(model, batches, **given)
         for name, own in prunable(model).items():
             check_form(scores.get(name), own.shape, name, scorer)
     # Laid out as files and selection read them, once instead of at every pass.
@@ -47,29 +44,13 @@ def network_scores(
 
 
 @contextmanager
-def _scoring(scorer: Callable[..., Scores], label: str) -> Iterator[None]:
+def _scoring(scorer: Plugin, label: str) -> Iterator[None]:
     """Raise Mismatch where a network is none that prunecli's own method can do with.
 
     A plugin's own fault goes on as it is, to be told as such.
     """
-    function = scorer.func if isinstance(scorer, partial) else scorer
-    if not function.__module__.startswith("prunecli."):
+    if not scorer.own:
         yield
         return
-    method = function.__name__.replace("_", "-")
-    with theirs(f"{label}: the method {method!r} cannot score the network"):
+    with theirs(f"{label}: the {scorer.label} cannot score the network"):
         yield
-
-
-def check_weight(name: str, weight: torch.Tensor, label: str) -> None:
-    if not all_finite(weight):
-        raise NotFinite(f"{label}: {name!r} holds NaN or infinity; it cannot be scored")
-
-
-def check_scores(scores: Scores, method: str, label: str) -> None:
-    for name, score in scores.items():
-        if not all_finite(score):
-            raise NotFinite(
-                f"{method}: the scores of {name!r} hold NaN or infinity; "
-                f"check {label} with 'inspect'"
-            )

@@ -1,25 +1,21 @@
-"""Scores by weights alone, of checkpoints that may be larger than memory."""
+"""Scores by weights alone, of checkpoints that may be larger than memory, and of networks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from prunecli.errors import Mismatch, NotFinite
 from prunecli.files.artifacts import pruned_before
-from prunecli.files.tensors import TensorFile
-from prunecli.plugins import registry
+from prunecli.plugins.plugin import Plugin
 from prunecli.runtime.device import keep_freed_memory
 from prunecli.runtime.machine import cores
-from prunecli.tensors.finite import all_finite
+from prunecli.scoring.checks import check_form, check_scores, check_weight
 from prunecli.tensors.parts import PART, Parted, one_thread
-from prunecli.types import form
 
 REMEMBERED = 1 << 26
 """Scores, of 4 bytes each."""
@@ -27,6 +23,8 @@ REMEMBERED = 1 << 26
 
 class TensorScores:
     """What a tensor scorer makes of weights, made while it is read; see `parts.Parted`.
+
+    `label` says whose weights they are. What an earlier mask removed counts as zero.
 
     A scorer that takes any part of a weight is given what is being read, so memory is bounded
     whatever the weight's size. Another one needs the weight whole; what it makes of the first 64
@@ -37,37 +35,33 @@ class TensorScores:
 
     def __init__(
         self,
-        file: TensorFile,
+        weights: Parted,
         names: list[str],
-        scorer: Callable[..., Tensor],
-        options: Callable[[str], Mapping[str, Any]],
+        scorer: Plugin,
+        seed: int,
+        label: str,
         before: Parted | None = None,
     ) -> None:
-        self.file, self.scorer, self.options, self.before = file, scorer, options, before
-        self.shapes = {name: file.shapes[name] for name in names}
-        self.by_part = registry.takes_part(scorer)
+        self.weights, self.before, self.label = weights, before, label
+        self.scorer, self.seed = scorer, seed
+        self.shapes = {name: weights.shapes[name] for name in names}
+        self.by_part = scorer.takes_part
 
     def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
-        scores: Iterator[Tensor]
         if self.by_part:
-            scores = map(self._scorer(name), self._weights(name, size))
-        else:
-            scores = iter(torch.split(self._whole(name).reshape(-1), size))
-        return pruned_before(scores, self.before, name, size)
+            return map(self._scorer(name), self._weights(name, size))
+        return iter(torch.split(self._whole(name).reshape(-1), size))
 
     def _weights(self, name: str, size: int) -> Iterator[Tensor]:
         """In float32, with what the earlier mask removed zero. A masked NaN is gone.
 
         Who decides by what is exactly zero sees doubles as they are: some would become zero.
         """
-        wide = registry.decides(self.scorer)
-        given = self.file.parts(name, size)
+        wide = self.scorer.decides
+        given = self.weights.parts(name, size)
         for part in pruned_before(given, self.before, name, size, 0.0):
             weights = part if wide and part.itemsize > 4 else part.float()
-            if not all_finite(weights):
-                what = "values beyond the range of float32, in which weights are scored"
-                what = what if all_finite(part) else "NaN or infinity"
-                raise NotFinite(f"{self.file.label}: {name!r} holds {what}; it cannot be scored")
+            check_weight(name, weights, self.label, part)
             yield weights
 
     def _whole(self, name: str) -> Tensor:
@@ -89,27 +83,13 @@ class TensorScores:
             return dict(zip(names, threads.map(self._made, names), strict=True))
 
     def _scorer(self, name: str) -> Callable[[Tensor], Tensor]:
-        options = self.options(name)
+        seeded = self.scorer.seeded(self.seed, name)
 
         def scored(weight: Tensor) -> Tensor:
-            scores = self.scorer(weight, **options)
-            check_form(scores, weight.shape, name, self.scorer)
-            scores = scores.float()
-            if not all_finite(scores):
-                raise NotFinite(
-                    f"{self.scorer.__name__}: the scores of {name!r} hold NaN or infinity; "
-                    f"check {self.file.label} with 'inspect'"
-                )
+            given = seeded(weight)
+            check_form(given, weight.shape, name, self.scorer)
+            scores: Tensor = given.float()
+            check_scores({name: scores}, self.scorer, self.label)
             return scores
 
         return scored
-
-
-def check_form(score: Any, shape: torch.Size, name: str, scorer: Callable[..., Any]) -> None:
-    """Raise Mismatch unless a scorer, maybe somebody's own, gave a score for each weight."""
-    if not isinstance(score, Tensor) or score.shape != shape or score.is_complex():
-        method = getattr(scorer, "func", scorer)
-        raise Mismatch(
-            f"the method {getattr(method, '__name__', method)!r} gives scores of {name!r} that are "
-            f"{form(score)}, and not real numbers {list(shape)}"
-        )

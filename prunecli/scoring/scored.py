@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
+from torch import Tensor
+
 from prunecli.errors import BadUsage
-from prunecli.files.artifacts import PRUNED, kind_of
+from prunecli.files.artifacts import PRUNED, kind_of, pruned_before
 from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
 from prunecli.images.batches import ScoringBatches
@@ -16,14 +18,15 @@ from prunecli.images.source import Source
 from prunecli.masks.targets import chosen, parameter_count, prunable_names
 from prunecli.network import coverage
 from prunecli.network.build import load_model
-from prunecli.plugins import registry
-from prunecli.plugins.seeded import options_with_seed
+from prunecli.plugins.plugin import Plugin
+from prunecli.plugins.resolve import resolve
 from prunecli.runtime.device import pick_device, place, unrepeatable
 from prunecli.runtime.versions import versions
-from prunecli.scoring.by_network import check_scores, network_scores
+from prunecli.scoring.by_network import network_scores
 from prunecli.scoring.by_weights import TensorScores
+from prunecli.scoring.checks import check_scores
 from prunecli.settings.common import Common
-from prunecli.tensors.parts import Held, Parted, held
+from prunecli.tensors.parts import PART, Held, Parted, held
 from prunecli.types import Mask, Scores
 
 
@@ -53,12 +56,11 @@ class Scoring:
         }
         return {name: value for name, value in said.items() if value}
 
-    def checked(self) -> Scoring:
-        """With the method's options of their own types. Raises BadUsage for unknown ones."""
+    def plugin(self) -> Plugin:
+        """The method, with its options. Raises BadUsage if none is named."""
         if self.method is None:
             raise BadUsage("how are the weights to be scored? say it with --method")
-        options = registry.bind("scorers", self.method, self.options)
-        return Scoring(**{**vars(self), "options": options})
+        return resolve("scorers", self.method, self.options, by_file=False)
 
 
 def first_layer(file: TensorFile) -> str | None:
@@ -80,16 +82,15 @@ class Scored:
     """A checkpoint and a method, ready to be scored under one mask after another."""
 
     def __init__(self, file: TensorFile, scoring: Scoring, common: Common) -> None:
-        self.file, self.scoring = file, scoring.checked()
-        self.method = str(scoring.method)
+        self.file, self.scoring = file, scoring
+        self.plugin = scoring.plugin()
         self.names = scoring.names(file)
-        self.function = registry.find("scorers", self.method)
         self.seed = common.seed if common.seed is not None else (file.meta or {}).get("seed") or 0
         self.device = pick_device(common.device)
         self.warn = cache(common.progress.warn)  # once, in however many rounds
-        self.decides = registry.decides(self.function)
+        self.decides = self.plugin.decides
         """By itself what stays; see `types.decisive`."""
-        self.needs_model = registry.takes_model(self.function)
+        self.needs_model = self.plugin.takes_model
         if self.needs_model:
             self.model = place(load_model(file), self.device).eval()
             self.source = scoring.source.resolved(file.meta)
@@ -98,14 +99,14 @@ class Scored:
     @property
     def is_known(self) -> bool:
         """Whether `facts` tell all that scores depend on: of a GPU or others' code they do not."""
-        return not self.needs_model and self.function.__module__.startswith("prunecli.")
+        return not self.needs_model and self.plugin.own
 
     def facts(self) -> dict[str, Any]:
         """What the metadata of scores and masks says of how they came about."""
         meta = self.file.meta or {}
         return {
-            "method": self.method,
-            "options": dict(self.scoring.options),
+            "method": self.plugin.name,
+            "options": dict(self.plugin.options),
             "seed": self.seed,
             "scoring": self._looked_at() if self.needs_model else None,
             "left_out": self.scoring.left_out,
@@ -126,16 +127,15 @@ class Scored:
     def __call__(self, mask: Parted | None) -> Parted:
         """The scores of the weights that the mask leaves; those that it removed score -inf."""
         if not self.needs_model:
-            return TensorScores(self.file, self.names, self.function, self._options, mask)
+            own = (self.file, self.names, self.plugin, self.seed, self.file.label)
+            scores = TensorScores(*own, mask)
+            return Left(scores, mask) if mask else scores
         kept = held(mask) if mask else {}
-        scores = self._model_scores(kept)
-        check_scores(scores, self.method, self.file.label)
-        for name in scores.keys() & kept.keys():
-            scores[name].masked_fill_(~kept[name], PRUNED)
-        return Held(scores)
-
-    def _options(self, *parts: object) -> dict[str, Any]:
-        return options_with_seed(self.function, self.scoring.options, self.seed, *parts)
+        made = self._model_scores(kept)
+        check_scores(made, self.plugin, self.file.label)
+        for name in made.keys() & kept.keys():
+            made[name].masked_fill_(~kept[name], PRUNED)
+        return Held(made)
 
     def _model_scores(self, mask: Mask) -> Scores:
         meta = self.file.meta or {}
@@ -147,10 +147,20 @@ class Scored:
             self.scoring.batch_size,
             self.seed,
         )
-        scorer = partial(self.function, **self._options())
+        own = (self.plugin, self.model, batches, mask, self.seed, self.file.label)
         with unrepeatable(self.warn):
-            scores = network_scores(scorer, self.model, batches, mask, self.seed, self.file.label)
+            scores = network_scores(*own)
         return {name: scores[name] for name in self.names}
+
+
+class Left:
+    """Scores of which those that a mask removed are -inf; see `parts.Parted`."""
+
+    def __init__(self, scores: Parted, mask: Parted) -> None:
+        self.scores, self.mask, self.shapes = scores, mask, scores.shapes
+
+    def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
+        return pruned_before(self.scores.parts(name, size), self.mask, name, size)
 
 
 def lineage_of_scores(file: TensorFile, scoring: Scoring, names: list[str]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from prunecli.masks.rounds import densities
 from prunecli.masks.scopes import Scope, allocation
 from prunecli.masks.select import Chosen, Positive, Tied, Ties, choose
 from prunecli.masks.targets import left_in
-from prunecli.plugins.registry import own_rounds
 from prunecli.scoring.scored import Scored, first_layer
 from prunecli.settings.common import Common
 from prunecli.tensors.parts import Held, Parted, held
@@ -63,7 +62,7 @@ class Selection:
         if self.pattern is not None:
             self.pattern.check(names, layouts_of(file, names))
             return replace(self, rounds=1, density=self.pattern.density, scope=str(self.pattern))
-        rounds = self.rounds or (own_rounds(scorer.function) if scorer else 1)
+        rounds = self.rounds or (scorer.plugin.rounds if scorer else 1)
         if self.schedule and not self.rounds and rounds == 1:
             raise BadUsage("--schedule is that of rounds, and there is one; say how many: --rounds")
         whole = _whole(file, [*names], self.dense) if self.scope == "uniform" else None

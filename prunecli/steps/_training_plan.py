@@ -15,10 +15,11 @@ from prunecli.files.artifacts import open_artifact
 from prunecli.files.claims import check_output, settle_before
 from prunecli.files.names import sibling, stem
 from prunecli.files.tensors import TensorFile
-from prunecli.images.source import Source, check_data_fits, fingerprint
+from prunecli.images.source import Resolved, Source, check_data_fits, fingerprint
 from prunecli.masks.fitting import open_mask
 from prunecli.network.build import NO_MODEL, check_described
-from prunecli.plugins import registry
+from prunecli.plugins.plugin import Plugin
+from prunecli.plugins.resolve import resolve
 from prunecli.runtime.device import pick_device, pick_precision
 from prunecli.runtime.world import World
 from prunecli.settings.common import Common
@@ -71,7 +72,10 @@ class Plan:
     seed: int
     device: torch.device
     settings: Settings
-    source: Source
+    source: Resolved
+    model: Plugin | None
+    """The one that was named; None for the checkpoint's."""
+    pruner: Plugin | None
     output: Path
     inputs: list[Path]
     beside: dict[Path, bool]
@@ -110,15 +114,13 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
         assert start is not None, "what has metadata is a file"
         check_described(_described(options, meta), start)
     source = options.source.resolved(meta if parent else None)
-    if options.model is not None:
-        registry.bind("models", options.model, options.model_options)
+    model = _named("models", options.model, options.model_options)
     _check_adapts(options)
     if options.pretrained and options.checkpoint:
         raise BadUsage("--pretrained starts afresh; leave the checkpoint out")
     if options.pretrained and not has_pretrained(options.model or ""):
         raise BadUsage("--pretrained is for --model torchvision:NAME")
-    if options.pruner is not None:
-        registry.bind("pruners", options.pruner, options.pruner_options)
+    pruner = _named("pruners", options.pruner, options.pruner_options)
     output = common.output or _output_name(options, source)
     inputs = [path for file in (parent, start, mask_file) if file for path in file.places]
     device = pick_device(common.device, world.place)
@@ -138,10 +140,17 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
         device,
         settings,
         source,
+        model,
+        pruner,
         output,
         inputs,
         beside,
     )
+
+
+def _named(kind: str, name: str | None, options: Mapping[str, Any]) -> Plugin | None:
+    """The plugin that the user named, if any."""
+    return None if name is None else resolve(kind, name, options, by_file=False)
 
 
 def _check_adapts(options: TrainOptions) -> None:
@@ -189,7 +198,7 @@ def _settings(given: Mapping[str, Any], meta: Mapping[str, Any], device: torch.d
     return replace(settings, precision=pick_precision(settings.precision, device))
 
 
-def _output_name(options: TrainOptions, source: Source) -> Path:
+def _output_name(options: TrainOptions, source: Resolved) -> Path:
     pruner = (options.pruner or "").replace(":", ".")
     if options.checkpoint is None:
         name = f"{options.model}.{source.dataset}{pruner and f'.{pruner}'}.safetensors"
@@ -217,7 +226,7 @@ def lineage(plan: Plan, data: Images) -> dict[str, Any]:
         "rewound_to": _settings_of(rewound).get("epochs") if rewound else None,
         "earlier": _earlier(plan.parent) if plan.parent else None,
         "mask": mask_lineage(plan.mask_file, plan.settings.epochs) if plan.mask_file else None,
-        "pruner": _pruner_facts(plan.options),
+        "pruner": _pruner_facts(plan),
         **_adapted(plan.options),
     }
 
@@ -237,23 +246,22 @@ def _earlier(parent: TensorFile) -> list[dict[str, Any]]:
     return [*((parent.meta or {}).get("earlier") or []), _settings_of(parent)]
 
 
-def _pruner_facts(options: TrainOptions) -> dict[str, Any] | None:
-    if options.pruner is None:
+def _pruner_facts(plan: Plan) -> dict[str, Any] | None:
+    if plan.pruner is None:
         return None
     return {
-        "name": options.pruner,
-        "options": registry.bind("pruners", options.pruner, options.pruner_options),
-        "ignore": list(options.ignore),
-        "exclude_classifier": options.exclude_classifier,
+        "name": plan.pruner.name,
+        "options": dict(plan.pruner.options),
+        "ignore": list(plan.options.ignore),
+        "exclude_classifier": plan.options.exclude_classifier,
     }
 
 
 def _model_facts(plan: Plan, data: Images) -> dict[str, Any]:
-    options = plan.options
-    if options.model is not None:
+    if plan.model is not None:
         return {
-            "name": options.model,
-            "options": registry.bind("models", options.model, options.model_options),
+            "name": plan.model.name,
+            "options": dict(plan.model.options),
             "input_shape": list(data.input_shape),
             "classes": len(data.classes),
         }
@@ -263,11 +271,12 @@ def _model_facts(plan: Plan, data: Images) -> dict[str, Any]:
     except Mismatch as error:
         mend = "--model NAME --new-head takes its weights up, with a last layer for these"
         raise Mismatch(f"{error}; {mend}") from None
-    return _described(options, plan.parent.meta)
+    return _described(plan.options, plan.parent.meta)
 
 
 def _described(options: TrainOptions, meta: Mapping[str, Any]) -> dict[str, Any]:
     """The network of a checkpoint, with the options that were given."""
     own = meta["model"]
-    given = registry.bind("models", own["name"], {**own["options"], **options.model_options})
-    return {**own, "options": given}
+    options_of_both = {**own["options"], **options.model_options}
+    model = resolve("models", own["name"], options_of_both, by_file=True)
+    return {**own, "options": dict(model.options)}

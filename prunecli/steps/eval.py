@@ -16,7 +16,7 @@ from prunecli.files.claims import check_output, claimed
 from prunecli.files.names import sibling, stem
 from prunecli.files.tensors import TensorFile
 from prunecli.images.batches import ImageBatches
-from prunecli.images.source import Source
+from prunecli.images.source import Resolved, Source
 from prunecli.masks.fitting import open_mask
 from prunecli.masks.left import kept_bits, left_over
 from prunecli.masks.mask import apply_
@@ -51,7 +51,7 @@ def evaluation(
     file = open_artifact(checkpoint, "checkpoint")
     kept, mask_file = open_mask(mask, file) if mask else ({}, None)
     device = pick_device(common.device)
-    source = source.resolved(file.meta)
+    found = source.resolved(file.meta)
     model = load_model(file).eval()
     apply_(dict(model.named_parameters()), kept)
     output = common.output or _output_name(checkpoint, file, mask_file)
@@ -62,7 +62,7 @@ def evaluation(
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
         meta = file.meta or {}
         # Before the network sees an image of the size that it claims.
-        data = source.load("test", meta, common.progress)
+        data = found.load("test", meta, common.progress)
         lineage = _mask_in_use(file, mask_file)
         if lineage is None:
             warn_of_zeros(prunable(model), file.label, common.progress)
@@ -79,7 +79,7 @@ def evaluation(
             result |= evaluate(model, test, exact, device)
             speed = _images_per_second(model, test, exact, device) if throughput else None
         result |= {"images_per_second": speed, "precision": exact}
-        result |= _lineage(file, source, lineage)
+        result |= _lineage(file, found, lineage)
         write_text(target, json.dumps(result, indent=1, allow_nan=False) + "\n")
     return output
 
@@ -163,7 +163,7 @@ def _images_per_second(
     return len(test.labels) / (time.perf_counter() - began)
 
 
-def _lineage(file: TensorFile, source: Source, lineage: dict[str, Any] | None) -> dict[str, Any]:
+def _lineage(file: TensorFile, source: Resolved, lineage: dict[str, Any] | None) -> dict[str, Any]:
     meta, mask = file.meta or {}, lineage or {}
     return {
         "model": meta["model"]["name"],

@@ -27,7 +27,7 @@ from prunecli.masks.mask import density
 from prunecli.masks.select import Ties
 from prunecli.network import coverage
 from prunecli.network.diagnosis import collapse_facts
-from prunecli.plugins import registry
+from prunecli.plugins.trust import may_follow
 from prunecli.scoring.scored import Scored, Scoring, file_word, lineage_of_scores
 from prunecli.settings.common import Common
 from prunecli.steps._budget import Budget
@@ -130,7 +130,7 @@ def _warn_if_masked(file: TensorFile, common: Common) -> None:
 
 def _warn_if_unknown(described: Mapping[str, Any] | None, common: Common) -> None:
     """Say that a network is not looked at, where only a file names its code."""
-    if described and not registry.may_find("models", described["name"]):
+    if described and not may_follow("models", described["name"], by_file=True):
         name = described["name"]
         common.progress.warn(
             f"only a file names the network {name!r}, so it is not built: whether any path is "

@@ -24,7 +24,7 @@ from prunecli.network.build import build_model, check_trainable
 from prunecli.network.layers import prunable
 from prunecli.network.modules import check_sound
 from prunecli.network.weights import load_weights, read_weights
-from prunecli.plugins import registry
+from prunecli.plugins.origin import code
 from prunecli.pruners._fixed import Fixed
 from prunecli.runtime.device import eval_batch, place, unrepeatable
 from prunecli.runtime.interrupts import deferred_interrupts
@@ -87,7 +87,7 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
     if world.size > 1:
         world.check_told({**facts, **_held(plan, target, test_data)})
     torch.manual_seed(derive_seed(plan.seed, "init"))
-    model = build_model(facts["model"])
+    model = build_model(facts["model"], by_file=plan.model is None)
     if plan.start is not None:
         _load(model, plan.start, plan.options, common)
         own = plan.mask or plan.options.pruner or (plan.start.meta or {}).get("mask")
@@ -154,12 +154,14 @@ def _test_data(plan: Plan, common: Common) -> Images:
 
 def _course(plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:
     """What changes the course of a training and is not in its lineage: the code of plugins, too."""
-    options = (facts["pruner"] or {}).get("options", {}).values()
-    named = [("models", facts["model"]["name"]), ("data", facts["dataset"]["name"])]
-    named += [("pruners", facts["pruner"]["name"])] if facts["pruner"] else []
-    named += [("scorers", text) for text in options if isinstance(text, str)]
-    code = {f"{kind}/{name}": registry.code(kind, name) for kind, name in named}
-    return {"eval_epochs": plan.evaluates, "plugins": {k: c for k, c in code.items() if c}}
+    named = [("models", facts["model"]["name"], plan.model is None)]
+    named += [("data", plan.source.dataset, plan.options.source.dataset is None)]
+    if plan.pruner:
+        named += [("pruners", plan.pruner.name, False)]
+        texts = [text for text in plan.pruner.options.values() if isinstance(text, str)]
+        named += [("scorers", text, False) for text in texts]
+    codes = {f"{kind}/{name}": code(kind, name, by_file=own) for kind, name, own in named}
+    return {"eval_epochs": plan.evaluates, "plugins": {k: c for k, c in codes.items() if c}}
 
 
 def _told(plan: Plan, common: Common) -> dict[str, Any]:
@@ -192,19 +194,17 @@ def _held(plan: Plan, target: Path, test: Images | None) -> dict[str, Any]:
 
 
 def _pruner(plan: Plan, model: nn.Module, data: TrainingSet, common: Common) -> Pruner:
-    options = plan.options
     if plan.mask is not None:
         check_maskable(plan.mask, prunable(model), "the mask")
         return Fixed(plan.mask)
-    if options.pruner is None:
+    if plan.pruner is None:
         return Pruner()
     return build_pruner(
-        options.pruner,
-        options.pruner_options,
+        plan.pruner,
         model,
         data,
         plan.settings.epochs,
-        options.ignore,
-        options.exclude_classifier,
+        plan.options.ignore,
+        plan.options.exclude_classifier,
         common.progress,
     )

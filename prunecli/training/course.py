@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 
 from prunecli.images.batches import ScoringBatches, split_off
-from prunecli.masks.mask import apply_
 from prunecli.masks.targets import left_in
 from prunecli.network import coverage
 from prunecli.network.flops import count_flops
 from prunecli.network.layers import classifier, prunable
-from prunecli.plugins import registry
-from prunecli.plugins.registry import takes_model
-from prunecli.plugins.seeded import options_with_seed
+from prunecli.plugins.plugin import Plugin
+from prunecli.plugins.resolve import resolve
 from prunecli.runtime.device import EVAL_BATCH
 from prunecli.runtime.progress import Progress
-from prunecli.scoring.by_network import check_scores, check_weight, network_scores
-from prunecli.scoring.by_weights import check_form
-from prunecli.types import Batches, Course, Images, Mask, Params, Pruner, Scores
+from prunecli.scoring.by_network import network_scores
+from prunecli.scoring.by_weights import TensorScores
+from prunecli.scoring.checks import check_scores
+from prunecli.tensors.parts import Held, held
+from prunecli.types import Batches, Course, Images, Mask, Pruner, Scores
 
 SCORING_BATCH = 128
 
@@ -48,8 +47,7 @@ class TrainingSet:
 
 
 def build_pruner(
-    name: str,
-    options: Mapping[str, Any],
+    plugin: Plugin,
     model: nn.Module,
     data: TrainingSet,
     epochs: int,
@@ -57,7 +55,7 @@ def build_pruner(
     exclude_classifier: bool = False,
     progress: Progress | None = None,
 ) -> Pruner:
-    """The pruner of that name for this training. Raises BadUsage for options that do not fit it."""
+    """The pruner for this training. Raises BadUsage for options that do not fit that."""
     params = prunable(model)
     names = left_in(list(params), classifier(model), "the network", ignore, exclude_classifier)
     progress = progress or Progress()
@@ -72,43 +70,26 @@ def build_pruner(
         flops=lambda: count_flops(model, data.data.input_shape),
         warn=progress.warn,
     )
-    build: Callable[..., Pruner] = registry.find("pruners", name)
-    return build(course, **registry.bind("pruners", name, options))
+    pruner: Pruner = plugin(course)
+    return pruner
 
 
 def _scorer(
     model: nn.Module, data: TrainingSet, names: list[str], method: str
 ) -> Callable[[Mask], Scores]:
     """See `types.Course`. Raises BadUsage for a method that is not there."""
-    function = registry.find("scorers", method)
-    bound = registry.bind("scorers", method, {})
+    scorer = resolve("scorers", method, {}, by_file=False)
 
     def score(mask: Mask) -> Scores:
-        if takes_model(function):
-            scorer = partial(function, **options_with_seed(function, bound, data.seed))
-            scores = network_scores(scorer, model, data.batches(), mask, data.seed, "the network")
-        else:
-            scores = _tensor_scores(function, bound, prunable(model), mask, data.seed)
-        check_scores(scores, method, "the network")
+        if not scorer.takes_model:
+            params = prunable(model)
+            # Copies: what is somebody's own may change what it is given.
+            weights = {name: params[name].detach().to("cpu", copy=True) for name in names}
+            own = (Held(weights), names, scorer, data.seed, "the network")
+            return held(TensorScores(*own, Held(mask)))
+        batches = data.batches()
+        scores = network_scores(scorer, model, batches, mask, data.seed, "the network")
+        check_scores(scores, scorer, "the network")
         return {name: scores[name] for name in names}
 
     return score
-
-
-def _tensor_scores(
-    function: Callable[..., torch.Tensor],
-    options: Mapping[str, Any],
-    params: Params,
-    mask: Mask,
-    seed: int,
-) -> Scores:
-    scores = {}
-    for name, param in params.items():
-        weight = param.detach().to("cpu", torch.float32, copy=True).contiguous()
-        if name in mask:
-            apply_({name: weight}, {name: mask[name]})
-        check_weight(name, weight, "the network")
-        found = function(weight, **options_with_seed(function, options, seed, name))
-        check_form(found, weight.shape, name, function)
-        scores[name] = found.float()
-    return scores

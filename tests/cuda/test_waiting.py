@@ -10,7 +10,8 @@ from on_gpu import IS_GPU, MODELS, PRUNERS, SMALL, Listening, options_of
 from prunecli.data.digits import digits
 from prunecli.images.batches import ImageBatches
 from prunecli.network.layers import prunable
-from prunecli.plugins import registry
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
 from prunecli.runtime.device import place
 from prunecli.training import loop
@@ -41,7 +42,7 @@ class Training:
     def __init__(self, device, kind, precision="fp32", model=None):
         torch.manual_seed(0)
         own = model or MODELS.get(kind, SMALL)
-        build = registry.find("models", own["model"])
+        build = resolve("models", own["model"], by_file=False)
         net = place(build((1, 28, 28), 10, **own["model_options"]), device)
         images = TrainingSet(digits(Path(), "train"), device, 0)
         pruner = self.pruner(kind, net, images)
@@ -62,7 +63,9 @@ class Training:
             )
         if isinstance(kind, Pruner):
             return kind
-        return build_pruner(kind, options_of(kind) | QUIET.get(kind, {}), net, images, 2)
+        options = options_of(kind) | QUIET.get(kind, {})
+        plugin = resolve("pruners", kind, options, by_file=False)
+        return build_pruner(plugin, net, images, 2)
 
     def go(self, graphs):
         saving = loop.Saving(interrupted=self.look)
@@ -128,7 +131,7 @@ def test_steps_are_replayed(device, only_gpu, kind):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("model", registry.names("models"))
+@pytest.mark.parametrize("model", names("models"))
 def test_steps_of_every_model_are_replayed(device, only_gpu, model, precision):
     training = Training(
         device, "none", precision, {"model": model, "model_options": {"thin": 0.05}}

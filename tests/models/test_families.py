@@ -12,7 +12,8 @@ from prunecli.images.batches import ScoringBatches
 from prunecli.images.source import Source
 from prunecli.network.build import load_model
 from prunecli.network.layers import prunable
-from prunecli.plugins import registry
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 from prunecli.plugins.trust import trust
 from prunecli.runtime.device import place
 from prunecli.scoring.by_network import check_scores, network_scores
@@ -31,8 +32,8 @@ SIDES = {
     "squeezenet1_0": 64, "swin_t": 64, "swin_v2_t": 64, "vgg11": 64, "vit_b_16": 224,
     "wide_resnet50_2": 64,
 }  # fmt: skip
-SCORERS = {name: registry.find("scorers", name) for name in registry.names("scorers")}
-METHODS = [name for name, scorer in SCORERS.items() if registry.takes_model(scorer)]
+SCORERS = {name: resolve("scorers", name, by_file=False) for name in names("scorers")}
+METHODS = [name for name, scorer in SCORERS.items() if scorer.takes_model]
 FEW = {"per_class": 2}
 QUICK = {"obd": {"probes": 1, "batches": 1}, "grasp": FEW, "grasp-thesis": FEW}
 TWICE_AT_ZERO = {("swin_v2_t", method) for method in ("grasp", "grasp-thesis", "obd")}
@@ -52,7 +53,7 @@ def loaded(path):
 
 
 def batches(side):
-    album = registry.find("data", "album:colours")
+    album = resolve("data", "album:colours", by_file=False)
     given = album(None, "train", size=side)
     return ScoringBatches((3, side, side), lambda: given, torch.device("cpu"), 6, 0)
 

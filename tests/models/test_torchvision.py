@@ -16,7 +16,7 @@ from prunecli.images.source import Source
 from prunecli.models import _torchvision
 from prunecli.network.adoption import adopt
 from prunecli.network.layers import classifier, prunable
-from prunecli.plugins import registry
+from prunecli.plugins.resolve import resolve
 from prunecli.runtime.progress import Progress
 from prunecli.settings.common import Common
 from prunecli.steps.train import TrainOptions, train
@@ -67,7 +67,7 @@ def options(**changes):
 
 def test_a_name_builds_torchvisions_network_for_the_data():
     torch.manual_seed(0)
-    ours = registry.find("models", "torchvision:resnet18")((3, 64, 64), 7)
+    ours = resolve("models", "torchvision:resnet18", by_file=False)((3, 64, 64), 7)
     torch.manual_seed(0)
     theirs = models.resnet18(num_classes=7)
     for name, tensor in theirs.state_dict().items():
@@ -78,7 +78,7 @@ def test_a_name_builds_torchvisions_network_for_the_data():
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_networks_with_side_exits_give_plain_logits_in_training(name):
-    model = registry.find("models", f"torchvision:{name}")((3, 299, 299), 5)
+    model = resolve("models", f"torchvision:{name}", by_file=False)((3, 299, 299), 5)
     assert not any(key.startswith(("aux", "AuxLogits")) for key in model.state_dict())
 
 
@@ -94,12 +94,12 @@ def test_networks_with_side_exits_give_plain_logits_in_training(name):
 def test_a_name_that_is_none_is_refused(name, message, trusting):
     trusting(name)
     with pytest.raises(BadUsage, match=message):
-        registry.find("models", name)
+        resolve("models", name, by_file=False)
 
 
 def test_grey_images_are_refused():
     with pytest.raises(Mismatch, match="three channels, not of 1"):
-        registry.find("models", "torchvision:alexnet")((1, 28, 28), 10)
+        resolve("models", "torchvision:alexnet", by_file=False)((1, 28, 28), 10)
 
 
 def test_pretrained_weights_are_the_published_ones(published, tree):
@@ -119,7 +119,7 @@ def test_without_them_the_lineage_says_so(tree):
 
 
 def test_a_classifier_for_other_classes_starts_anew():
-    network = registry.find("models", "torchvision:resnet18")((3, 32, 32), 3)
+    network = resolve("models", "torchvision:resnet18", by_file=False)((3, 32, 32), 3)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     torch.manual_seed(5)
     given = models.resnet18(num_classes=1000).state_dict()
@@ -131,7 +131,7 @@ def test_a_classifier_for_other_classes_starts_anew():
 
 
 def test_weights_of_another_network_are_refused():
-    network = registry.find("models", "torchvision:resnet18")((3, 32, 32), 3)
+    network = resolve("models", "torchvision:resnet18", by_file=False)((3, 32, 32), 3)
     given = models.resnet34(num_classes=1000).state_dict()
     given["layer1.0.conv1.weight"] = torch.zeros(1)
     with pytest.raises(Mismatch, match=r"W: its tensors .*'layer1\.0\.conv1\.weight' is \[1\]"):

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from prunecli.errors import Mismatch
 from prunecli.network import graph
 from prunecli.network.graph import grouped, trace, ungrouped
-from prunecli.plugins import registry
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 
 
 class Deciding(nn.Module):
@@ -41,8 +42,8 @@ class Holding(nn.Module):
 def users_of_the_graph():
     """The scorers whose file imports prunecli.network.graph."""
     found = []
-    for name in registry.names("scorers"):
-        source = inspect.getsource(inspect.getmodule(registry.find("scorers", name)))
+    for name in names("scorers"):
+        source = inspect.getsource(inspect.getmodule(resolve("scorers", name, by_file=False).call))
         for node in ast.walk(ast.parse(source)):
             modules = [node.module] if isinstance(node, ast.ImportFrom) else []
             modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -71,7 +72,7 @@ def test_the_methods_that_need_a_graph_are_named_and_the_list_is_current():
     with pytest.raises(Mismatch) as caught:
         trace(Holding(), (1, 3))
     assert graph.NEED_GRAPH in str(caught.value)
-    others = set(registry.names("scorers")) - set(users)
+    others = set(names("scorers")) - set(users)
     assert not any(name in str(caught.value).replace("_", "-").split() for name in others)
 
 
@@ -84,7 +85,7 @@ def test_methods_that_need_a_graph_refuse_what_has_none(method):
             yield torch.ones(2, 3), torch.zeros(2, dtype=torch.long)
 
     with pytest.raises(Mismatch, match="'blocks.1'"):
-        registry.find("scorers", method)(Holding().eval(), Data())
+        resolve("scorers", method, by_file=False)(Holding().eval(), Data())
 
 
 def test_a_layer_inside_a_module_of_torch_is_named():

@@ -17,7 +17,8 @@ from torch.nn.utils import skip_init
 
 from prunecli.data.digits import digits
 from prunecli.images.batches import ImageBatches
-from prunecli.plugins.registry import check_name
+from prunecli.plugins.names import check_name
+from prunecli.plugins.resolve import resolve
 from prunecli.training import loop
 from prunecli.training.course import TrainingSet, build_pruner
 from prunecli.training.settings import Settings
@@ -38,7 +39,7 @@ def network(input_shape, classes):
 
 @pytest.fixture
 def tiny(monkeypatch, trusting):
-    """The name by which the registry finds `network`."""
+    """The name that leads to `network`."""
     module = types.ModuleType("tiny_for_tests")
     module.__dict__["network"] = network
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -102,7 +103,8 @@ def begin():
         data = data or digits(Path(), "train", fraction=0.1)
         model = build(data.input_shape, len(data.classes)).to(device)
         images = TrainingSet(data, device, seed)
-        pruner = build_pruner(name, options, model, images, epochs, ignore)
+        plugin = resolve("pruners", name, options, by_file=False)
+        pruner = build_pruner(plugin, model, images, epochs, ignore)
         chosen = {"batch_size": 36, "precision": "fp32"} | (settings or {})
         how = Settings(epochs=epochs, **chosen)
         steps = len(ImageBatches(images.data, device, how.batch_size))

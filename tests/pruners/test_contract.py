@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 from prunecli.errors import BadInput, BadUsage, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
 from prunecli.images.source import Source
-from prunecli.plugins import registry
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 from prunecli.settings.common import Common
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training import loop
 from prunecli.training.digest import digest_of
 
-NAMES = list(registry.names("pruners"))
+NAMES = list(names("pruners"))
 EPOCHS = 4  # of four steps each
 DENSITY = 0.3
 
@@ -39,7 +40,7 @@ MODELS = {"n2nskip": ("n2nskip", {"base": "alexnet", "thin": 0.002})}
 """Name and options of the network, for a pruner that needs one of its own."""
 
 TAKES_DENSITY = [
-    name for name in NAMES if "density" in registry.options(registry.find("pruners", name))
+    name for name in NAMES if "density" in resolve("pruners", name, by_file=False).declared
 ]
 NEEDS_DENSITY = [name for name in TAKES_DENSITY if name != "adaptive"]  # it has other goals as well
 STRAIGHT = ["fixed-ga", "fixed-bs", "adaptive"]  # their weights all train; the mask is made last
@@ -84,7 +85,7 @@ def model_of(name, tiny):
 def start(begin, tiny, name):
     """A training of the pruner's network, set up and not begun."""
     model, options = model_of(name, tiny)
-    build = partial(registry.find("models", model), **options)
+    build = partial(resolve("models", model, by_file=False), **options)
     return begin(name, EPOCHS, build=build, **options_of(name))
 
 
@@ -278,7 +279,7 @@ def test_what_it_is_told_to_leave_alone_stays_whole(how, whole, tmp_path, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_option_that_it_has_not_is_refused_before_any_data_is_read(how, monkeypatch, name):
     monkeypatch.setattr(Source, "load", lambda *a: pytest.fail("data was read"))
-    known = list(registry.options(registry.find("pruners", name)))
+    known = list(resolve("pruners", name, by_file=False).declared)
     for option in known:
         slip = option[:-1] + "_"
         if slip in known:
@@ -316,7 +317,7 @@ def test_a_training_that_diverges_says_so_and_writes_nothing(
 ):
     # Pruned as often as it can be, with most weights kept: selection meets the NaN.
     often = {"window": 1, "every": 1, "events": 4, "until": 1.0, "end": 4.0}
-    takes = registry.options(registry.find("pruners", name))
+    takes = resolve("pruners", name, by_file=False).declared
     options = options_of(name, 0.9) | {k: v for k, v in often.items() if k in takes}
     settings = {"lr": 1e30, "momentum": 0, "schedule": "constant"}
     output = tmp_path / "t.safetensors"
@@ -343,5 +344,5 @@ def test_a_saved_mask_serves_every_command_that_takes_one(whole, how, tmp_path, 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_pruner_says_what_it_is_and_where_it_is_from(name):
-    assert registry.summary("pruners", name).endswith(".")
-    assert "Source:" in registry.find("pruners", name).__doc__
+    assert resolve("pruners", name, by_file=False).summary.endswith(".")
+    assert "Source:" in resolve("pruners", name, by_file=False).text

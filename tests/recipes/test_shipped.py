@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prunecli.cli.study.steps import STEPS
-from prunecli.plugins import registry
+from prunecli.plugins.resolve import resolve
 from prunecli.recipe.parse import scalar
 from prunecli.recipe.read import read_recipe
 from prunecli.report.reference import read_reference
@@ -99,8 +99,8 @@ def method_of(job):
         name, rounds, kind = given["--pruner"], 1, "pruners"
     else:
         name, kind = given["--method"], "scorers"
-        rounds = registry.own_rounds(registry.find(kind, name))
-    options = registry.bind(kind, name, own)
+        rounds = resolve(kind, name, by_file=False).rounds
+    options = resolve(kind, name, own, by_file=False).options
     ratio = given.get("--compression") or f"{1 / options.pop('density', 1):.12g}"
     fixed = "layer" if name.startswith("fixed-") else "global"
     scope = options.pop("scope", given.get("--scope", fixed))

@@ -8,8 +8,8 @@ from devices import META, OneDevice, let_train_on_meta
 
 from prunecli.files.artifacts import open_artifact
 from prunecli.images.source import Source
-from prunecli.plugins import registry
-from prunecli.plugins.registry import takes_model
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 from prunecli.settings.common import Common
 from prunecli.steps import _training_plan, eval, score
 from prunecli.steps._selection import Selection
@@ -56,7 +56,7 @@ def magnitudes(checkpoint):
     return mask(checkpoint, Selection(0.5), scoring, None, Common(force=True))
 
 
-OF_MODELS = [n for n in registry.names("scorers") if takes_model(registry.find("scorers", n))]
+OF_MODELS = [n for n in names("scorers") if resolve("scorers", n, by_file=False).takes_model]
 
 
 @pytest.mark.parametrize("method", OF_MODELS)

@@ -11,7 +11,7 @@ from prunecli.errors import BadUsage, Mismatch, NotFinite
 from prunecli.files import stages
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.files.atomic import write_tensors
-from prunecli.plugins import registry
+from prunecli.plugins.plugin import Plugin
 from prunecli.scorers.lamp import lamp
 from prunecli.scoring import by_weights as _tensor_scores
 from prunecli.scoring.scored import Scoring
@@ -135,8 +135,7 @@ def test_a_scorer_of_ones_own_by_import_path(dense, tmp_path, monkeypatch, trust
 class Stopping:
     """A method of weights alone that is stopped at its second weight, once."""
 
-    def __init__(self, module):
-        self.__module__, self.__name__ = module, "stopping"
+    def __init__(self):
         self.seen = []
 
     def __call__(self, weight):
@@ -146,10 +145,11 @@ class Stopping:
         return weight.abs()
 
 
-@pytest.mark.parametrize(("module", "again"), [("prunecli.scorers.x", 3), ("somebodys", 4)])
-def test_a_stopped_score_goes_on_if_its_method_is_known(dense, monkeypatch, module, again):
-    method = Stopping(module)
-    monkeypatch.setattr(registry, "find", lambda kind, name: method)
+@pytest.mark.parametrize(("own", "again"), [(True, 3), (False, 4)])
+def test_a_stopped_score_goes_on_if_its_method_is_known(dense, monkeypatch, own, again):
+    method = Stopping()
+    plugin = Plugin("scorers", "stopping", method, own=own)
+    monkeypatch.setattr("prunecli.scoring.scored.resolve", lambda *_, **__: plugin)
     monkeypatch.setattr(_tensor_scores, "REMEMBERED", 0)
     monkeypatch.setattr(stages, "STAGE", 1)
     with pytest.raises(KeyboardInterrupt):

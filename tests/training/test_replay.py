@@ -11,7 +11,7 @@ from replays import CPU, REPLAYED, REPLAYS, SETTINGS, eager, fixed, images, name
 from tape import Tape
 
 from prunecli.images.batches import ImageBatches
-from prunecli.plugins import registry
+from prunecli.plugins.names import names
 from prunecli.pruners import _straight, adaptive
 from prunecli.training import loop
 from prunecli.training.settings import OPTIMIZERS, SCHEDULES
@@ -69,7 +69,7 @@ def test_a_pruner_has_its_say_between_replayed_halves(run, as_on_a_gpu, name):
 
 
 def test_every_bundled_pruner_that_can_be_replayed_is_tried_here():
-    steady = set(registry.names("pruners")) - {"fixed-bs", "n2nskip"}
+    steady = set(names("pruners")) - {"fixed-bs", "n2nskip"}
     assert steady <= set(PRUNERS)
 
 

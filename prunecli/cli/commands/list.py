@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import inspect
 import json
 from typing import Any
 
@@ -11,8 +10,9 @@ from prunecli.cli.base import Command, examples, json_option
 from prunecli.cli.completion import started
 from prunecli.cli.streams import legible, print_text
 from prunecli.errors import PruneError, printable
-from prunecli.plugins import registry
-from prunecli.plugins.trust import trust
+from prunecli.plugins.arguments import default
+from prunecli.plugins.names import known, names
+from prunecli.plugins.resolve import resolve
 
 KINDS = {"methods": "scorers", "pruners": "pruners", "models": "models", "datasets": "data"}
 EXAMPLES = """
@@ -24,7 +24,7 @@ prunecli list datasets --json
 
 def _of_kind(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     kind = KINDS.get(ctx.params.get("kind", ""))
-    return started(registry.names(kind), incomplete) if kind else []
+    return started(names(kind), incomplete) if kind else []
 
 
 @click.command("list", cls=Command, epilog=examples(EXAMPLES))
@@ -39,9 +39,11 @@ def list_names(kind: str, name: str | None, **params: Any) -> None:
     if name is not None:
         _tell(KINDS[kind], name, params["json"])
         return
-    table = {name: _facts(KINDS[kind], name) for name in registry.names(KINDS[kind])}
+    for odd in known(KINDS[kind]).unread:
+        click.echo(printable(f"warning: {odd}"), err=True)
+    table = {name: _facts(KINDS[kind], name) for name in names(KINDS[kind])}
     if params["json"]:
-        click.echo(json.dumps(table))
+        click.echo(json.dumps(table, default=str))
         return
     width = max(map(len, table), default=0)
     for name, facts in table.items():
@@ -52,25 +54,21 @@ def list_names(kind: str, name: str | None, **params: Any) -> None:
 
 def _tell(kind: str, name: str, as_json: bool) -> None:
     """Print what is written of one. Raises BadUsage if it is not there."""
-    trust([name] if ":" in name else [])
-    text = inspect.getdoc(registry.find(kind, name)) or ""
-    facts = _facts(kind, name)
+    plugin = resolve(kind, name, by_file=False)
     if as_json:
-        click.echo(json.dumps({"name": name, **facts, "text": text}))
+        facts = {"name": name, **_facts(kind, name), "text": plugin.text}
+        click.echo(json.dumps(facts, default=str))
         return
-    print_text(f"{legible(text)}\n")
-    options = registry.options(registry.find(kind, name))
-    lines = [str(option.replace(kind=option.POSITIONAL_OR_KEYWORD)) for option in options.values()]
+    print_text(f"{legible(plugin.text)}\n")
+    options = plugin.declared.values()
+    lines = [str(option.replace(kind=option.POSITIONAL_OR_KEYWORD)) for option in options]
     click.echo("\n".join(["", "Options:", *(f"  {printable(x)}" for x in lines or ["none"])]))
 
 
 def _facts(kind: str, name: str) -> dict[str, Any]:
     try:
-        options = registry.options(registry.find(kind, name))
-        summary = registry.summary(kind, name)
+        plugin = resolve(kind, name, by_file=False)
+        options = {option: default(p) for option, p in plugin.declared.items()}
     except PruneError as error:  # of somebody's plugin; the others are as they are
         return {"summary": f"cannot be used: {error}", "options": {}}
-    return {
-        "summary": summary,
-        "options": {o: registry.default(p) for o, p in options.items()},
-    }
+    return {"summary": plugin.summary, "options": options}

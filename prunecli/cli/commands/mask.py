@@ -23,7 +23,7 @@ from prunecli.cli.base import (
 )
 from prunecli.cli.values import Named, Number
 from prunecli.errors import BadUsage
-from prunecli.plugins import registry
+from prunecli.plugins.resolve import resolve
 
 if TYPE_CHECKING:
     from prunecli.masks.patterns import Pattern
@@ -144,7 +144,7 @@ def pattern_asked(params: Mapping[str, Any]) -> Pattern | None:
 def _decides(params: Mapping[str, Any]) -> bool:
     """Whether the method says by itself what stays."""
     method = params["method"]
-    return bool(method) and registry.decides(registry.find("scorers", method))
+    return bool(method) and resolve("scorers", method, by_file=False).decides
 
 
 def density_asked(params: Mapping[str, Any]) -> float | None:

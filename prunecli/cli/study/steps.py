@@ -24,8 +24,7 @@ from prunecli.cli.commands.train import train
 from prunecli.cli.debug import trace_if_wanted, unforeseen
 from prunecli.cli.values import KeyValue, as_dict
 from prunecli.errors import BadUsage, PruneError, some, suggest
-from prunecli.plugins import registry
-from prunecli.plugins.trust import trust
+from prunecli.plugins.trust import check_may_follow, trust
 from prunecli.recipe.plan import Checked, Job
 from prunecli.runtime.interrupts import Terminated
 from prunecli.runtime.shortage import raise_shortage
@@ -77,7 +76,7 @@ def check(
     named = sorted((kind, name) for kind, name in STEPS[command].named(params) if ":" in name)
     trust(name for _, name in named if may_name(name))
     for kind, name in named:
-        registry.check_trusted(kind, name)
+        check_may_follow(kind, name, by_file=not may_name(name))
     try:
         STEPS[command].verify(params)
     except PruneError as error:

@@ -8,7 +8,7 @@ import pytest
 from prunecli.cli.study.steps import RESERVED, STEPS, arguments, check, context, inputs
 from prunecli.cli.values import KeyValue, Named, Number
 from prunecli.errors import BadUsage
-from prunecli.plugins import registry
+from prunecli.plugins.names import names
 from prunecli.recipe.inputs import dependencies
 from prunecli.recipe.plan import Job
 from prunecli.runtime import device
@@ -88,7 +88,7 @@ def sample(option):
     if isinstance(option.type, click.Choice):
         return option.type.choices[-1]
     if isinstance(option.type, Named):
-        return next(iter(registry.names(option.type.kind)))
+        return next(iter(names(option.type.kind)))
     if isinstance(option.type, Number):
         return max(float(option.type.low), 0.5)
     samples = {KeyValue: {"k": "v"}, click.IntRange: 3, click.Path: "some/path"}
