@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from prunecli.errors import BadInput, BadUsage, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
-from prunecli.images.source import Source
+from prunecli.images.source import Resolved, Source
 from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
 from prunecli.settings.common import Common
@@ -278,7 +278,7 @@ def test_what_it_is_told_to_leave_alone_stays_whole(how, whole, tmp_path, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_option_that_it_has_not_is_refused_before_any_data_is_read(how, monkeypatch, name):
-    monkeypatch.setattr(Source, "load", lambda *a: pytest.fail("data was read"))
+    monkeypatch.setattr(Resolved, "load", lambda *a: pytest.fail("data was read"))
     known = list(resolve("pruners", name, by_file=False).declared)
     for option in known:
         slip = option[:-1] + "_"
@@ -292,7 +292,7 @@ def test_an_option_that_it_has_not_is_refused_before_any_data_is_read(how, monke
 
 @pytest.mark.parametrize("name", NEEDS_DENSITY)
 def test_a_density_is_needed(how, monkeypatch, name):
-    monkeypatch.setattr(Source, "load", lambda *a: pytest.fail("data was read"))
+    monkeypatch.setattr(Resolved, "load", lambda *a: pytest.fail("data was read"))
     options = {k: v for k, v in options_of(name).items() if k != "density"}
     with pytest.raises(BadUsage, match=f"{name!r} needs the option 'density'"):
         train(how(name, options=options), Common())

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
 from prunecli.images.batches import split_off
-from prunecli.images.source import Source
+from prunecli.images.source import Resolved, Source
 from prunecli.network.layers import prunable
 from prunecli.pruners.gmp import gmp
 from prunecli.settings.common import Common
@@ -256,13 +256,13 @@ def test_in_a_training_the_held_out_images_are_missing_from_the_epochs(begin, so
 
 @pytest.mark.parametrize("source", ["held-out", "train"])
 def test_the_test_split_is_never_read(tiny, tmp_path, monkeypatch, source):
-    read, load = [], Source.load
+    read, load = [], Resolved.load
 
     def watched(self, split, *more):
         read.append(split)
         return load(self, split, *more)
 
-    monkeypatch.setattr(Source, "load", watched)
+    monkeypatch.setattr(Resolved, "load", watched)
     options = TrainOptions(
         model=tiny,
         source=Source("digits", {"fraction": 0.1}),

@@ -10,7 +10,7 @@ from torch import nn
 
 from prunecli.errors import BadUsage, Mismatch
 from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
-from prunecli.images.source import Source
+from prunecli.images.source import Resolved, Source
 from prunecli.masks.mask import dead_layers
 from prunecli.masks.patterns import Pattern
 from prunecli.masks.select import select
@@ -276,7 +276,7 @@ def no_data(monkeypatch):
     def load(self, split, meta=None):
         raise AssertionError("the data was read")
 
-    monkeypatch.setattr(Source, "load", load)
+    monkeypatch.setattr(Resolved, "load", load)
 
 
 def test_a_ratio_that_cannot_be_reached_names_the_highest_that_can(dense, no_data, nothing_written):

@@ -10,7 +10,7 @@ from prunecli.data.digits import digits
 from prunecli.errors import BadUsage, Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.files.atomic import write_tensors
-from prunecli.images.source import Source
+from prunecli.images.source import Resolved, Source
 from prunecli.models.cnn import cnn
 from prunecli.runtime.progress import Progress
 from prunecli.scoring.scored import Scoring
@@ -208,7 +208,7 @@ def test_a_mask_on_something_else_than_weights_is_refused(dense, tmp_path):
 
 
 def test_options_are_checked_before_any_data_is_read(dense, monkeypatch):
-    monkeypatch.setattr(Source, "load", lambda *a: pytest.fail("data was read"))
+    monkeypatch.setattr(Resolved, "load", lambda *a: pytest.fail("data was read"))
     with pytest.raises(BadUsage, match="no option 'width'"):
         train(TrainOptions(model="cnn", model_options={"width": "2"}), Common())
     with pytest.raises(BadUsage, match="which model"):

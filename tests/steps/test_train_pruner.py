@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from prunecli.errors import BadOutput, BadUsage, Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_mask
 from prunecli.files.digest import file_sha256
-from prunecli.images.source import Source
+from prunecli.images.source import Resolved, Source
 from prunecli.runtime.progress import Progress
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
@@ -289,7 +289,7 @@ def test_a_mask_that_would_replace_an_input_is_refused(dense, tmp_path, nothing_
     ],
 )
 def test_options_are_checked_before_any_data_is_read(pruned, monkeypatch, pruner, options, words):
-    monkeypatch.setattr(Source, "load", lambda *a: pytest.fail("data was read"))
+    monkeypatch.setattr(Resolved, "load", lambda *a: pytest.fail("data was read"))
     for dry_run in (False, True):
         with pytest.raises(BadUsage, match=words):
             pruned(pruner, options, common=Common(dry_run=dry_run))
