@@ -72,6 +72,7 @@ def open_artifact(path: Path, *kinds: str) -> TensorFile:
     if schema != SCHEMA:
         what = "it was written by another version of prunecli"
         raise BadInput(f"{file.label}: its schema {schema!r} is not {SCHEMA}; {what}")
+    _ = file.record  # a file that lies is refused here
     return file
 
 

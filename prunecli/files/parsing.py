@@ -123,7 +123,7 @@ def _value(hint: Any, value: Any, place: str) -> Any:
         return {key: _value(inner[1], item, f"{place}.{key}") for key, item in value.items()}
     elif isinstance(hint, type) and issubclass(hint, Record):
         return parsed(hint, value, place)
-    elif _is(hint, value):
+    elif base is None and _is(hint, value):
         return value
     raise ValueError(_unfit(place, value))
 

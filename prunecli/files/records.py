@@ -253,13 +253,17 @@ FileRecord: TypeAlias = CheckpointRecord | ScoresRecord | MaskRecord | StateReco
 KINDS: dict[str, type[Record]] = {cls.kind: cls for cls in get_args(FileRecord)}
 
 
-def record_of(meta: Any) -> Record:
+def with_kind(meta: Any) -> dict[str, Any]:
+    """The metadata of a file: a table that says its kind. Raises ValueError if it is none."""
+    if not isinstance(meta, dict) or not isinstance(meta.get("kind"), str):
+        raise ValueError("it has no 'kind'")
+    return meta
+
+
+def record_of(meta: Mapping[str, Any]) -> Record:
     """The record of a file's metadata; of a kind that is not known, one without fields.
 
     Raises ValueError naming the field that is not as it should be.
     """
-    kind = meta.get("kind") if isinstance(meta, dict) else None
-    if not isinstance(kind, str):
-        raise ValueError("it has no 'kind'")
     own = {name: value for name, value in meta.items() if name not in ("kind", "schema")}
-    return parsed(KINDS.get(kind, Record), own)
+    return parsed(KINDS.get(meta["kind"], Record), own)

@@ -141,7 +141,7 @@ def read_record(folder: Path) -> JobRecord:
     try:
         text = read_bytes(folder / RECORD, MAX_RECORD).decode("utf-8")
         record = parsed(JobRecord, strict_json(text))
-        if all(map(_is_name, record.beside or ())):
+        if not record.nulls and all(map(_is_name, record.beside or ())):
             return record
     except (OSError, ValueError, BadInput) as error:
         raise_shortage(error)
