@@ -14,9 +14,10 @@ from torch import Tensor
 from prunecli.errors import BadInput, printable, some
 from prunecli.files.digest import ahead, file_sha256
 from prunecli.files.header import INDEX, Entry, Header, read_header, strict_json
-from prunecli.files.meta import sound
 from prunecli.files.pairs import masked, pairs
+from prunecli.files.parsing import R, Record, parsed
 from prunecli.files.reading import read_bytes, unchanged, unreadable
+from prunecli.files.records import record_of, with_kind
 from prunecli.files.texts import decoded
 from prunecli.runtime.shortage import raise_shortage
 from prunecli.tensors.parts import PART
@@ -34,6 +35,8 @@ T = TypeVar("T")
 INDEX_END = ".safetensors.index.json"
 """Diffusers' indexes are called after what they are of."""
 MAX_INDEX = 100_000_000
+AGAIN = "; write the file again"
+"""The mend of a file whose metadata is damaged."""
 
 
 class Form(NamedTuple):
@@ -197,16 +200,29 @@ class TensorFile(Mapping[str, Tensor]):
 
     @cached_property
     def meta(self) -> dict[str, Any] | None:
-        """What prunecli wrote into the header, or None for a file it never saw."""
+        """What prunecli wrote into the header, as it stands there; None for a file it never saw."""
         if "prunecli" not in self.metadata:
             return None
         try:
-            meta: dict[str, Any] | None = strict_json(self.metadata["prunecli"])
-        except ValueError:
-            meta = None
-        if not sound(meta):
-            raise BadInput(f"{self.label}: its prunecli metadata is damaged; write the file again")
-        return meta
+            return with_kind(strict_json(self.metadata["prunecli"]))
+        except ValueError as error:
+            raise self._damaged(error) from None
+
+    @cached_property
+    def record(self) -> Record | None:
+        """The same as a record of the file's kind; see `records`."""
+        try:
+            return None if self.meta is None else record_of(self.meta)
+        except ValueError as error:
+            raise self._damaged(error) from None
+
+    def says(self, kind: type[R]) -> R:
+        """The record, if it is one of that kind; else an empty one."""
+        return self.record if isinstance(self.record, kind) else parsed(kind, {})
+
+    def _damaged(self, error: ValueError) -> BadInput:
+        what = f"its prunecli metadata is damaged: {printable(str(error))}"
+        return BadInput(f"{self.label}: {what}{AGAIN}")
 
 
 def _fill(part: Tensor, file: BinaryIO) -> None:

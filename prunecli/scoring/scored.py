@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED, kind_of, pruned_before
+from prunecli.files.records import CheckpointRecord, Described, ScoresRecord
 from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
 from prunecli.images.batches import ScoringBatches
@@ -69,8 +70,8 @@ def first_layer(file: TensorFile) -> str | None:
     Safetensors sort the names of a file, so only what prunecli made says it.
     """
     if kind_of(file) == "scores":
-        return (file.meta or {}).get("first")
-    return prunable_names(file)[0] if file.meta else None
+        return file.says(ScoresRecord).first
+    return prunable_names(file)[0] if file.record else None
 
 
 def file_word(method: str) -> str:
@@ -85,7 +86,7 @@ class Scored:
         self.file, self.scoring = file, scoring
         self.plugin = scoring.plugin()
         self.names = scoring.names(file)
-        self.seed = common.seed if common.seed is not None else (file.meta or {}).get("seed") or 0
+        self.seed = common.seed if common.seed is not None else file.says(Described).seed or 0
         self.device = pick_device(common.device)
         self.warn = cache(common.progress.warn)  # once, in however many rounds
         self.decides = self.plugin.decides
@@ -93,31 +94,34 @@ class Scored:
         self.needs_model = self.plugin.takes_model
         if self.needs_model:
             self.model = place(load_model(file), self.device).eval()
-            self.source = scoring.source.resolved(file.meta)
-            self.load = cache(lambda: self.source.load("train", file.meta, common.progress))
+            own = file.says(CheckpointRecord)
+            self.source = scoring.source.resolved(own)
+            self.load = cache(lambda: self.source.load("train", own, common.progress))
 
     @property
     def is_known(self) -> bool:
-        """Whether `facts` tell all that scores depend on: of a GPU or others' code they do not."""
+        """Whether `record` tells all that scores depend on: not of a GPU nor of others' code."""
         return not self.needs_model and self.plugin.own
 
-    def facts(self) -> dict[str, Any]:
-        """What the metadata of scores and masks says of how they came about."""
-        meta = self.file.meta or {}
-        return {
-            "method": self.plugin.name,
-            "options": dict(self.plugin.options),
-            "seed": self.seed,
-            "scoring": self._looked_at() if self.needs_model else None,
-            "left_out": self.scoring.left_out,
-            "parent": self.file.sha256,
-            "left_whole": coverage.of_file(self.file, self.names),
-            "layouts": layouts_of(self.file, self.names),
-            "parameters": parameter_count(self.file),
-            "classifier": meta.get("classifier"),
-            "model": meta.get("model"),
-            "versions": versions(),
-        }
+    def record(self, mask: str | None = None) -> ScoresRecord:
+        """What the scores say of how they came about, under the mask of that hash."""
+        own = self.file.says(CheckpointRecord)
+        return ScoresRecord(
+            method=self.plugin.name,
+            options=self.plugin.options,
+            seed=self.seed,
+            scoring=self._looked_at() if self.needs_model else None,
+            left_out=self.scoring.left_out,
+            parent=self.file.sha256,
+            left_whole=coverage.of_file(self.file, self.names),
+            layouts=layouts_of(self.file, self.names),
+            parameters=parameter_count(self.file),
+            classifier=own.classifier,
+            model=own.model,
+            versions=versions(),
+            mask=mask,
+            first=first_layer(self.file),
+        )
 
     def _looked_at(self) -> dict[str, Any]:
         """The data that a network was scored by."""
@@ -138,18 +142,18 @@ class Scored:
         return Held(made)
 
     def _model_scores(self, mask: Mask) -> Scores:
-        meta = self.file.meta or {}
-        channels, height, width = meta["model"]["input_shape"]
+        own = self.file.says(CheckpointRecord).model
+        assert own is not None, "its network is loaded"
         batches = ScoringBatches(
-            (channels, height, width),
+            own.input_shape,
             self.load,
             self.device,
             self.scoring.batch_size,
             self.seed,
         )
-        own = (self.plugin, self.model, batches, mask, self.seed, self.file.label)
+        given = (self.plugin, self.model, batches, mask, self.seed, self.file.label)
         with unrepeatable(self.warn):
-            scores = network_scores(*own)
+            scores = network_scores(*given)
         return {name: scores[name] for name in self.names}
 
 
@@ -163,16 +167,13 @@ class Left:
         return pruned_before(self.scores.parts(name, size), self.mask, name, size)
 
 
-def lineage_of_scores(file: TensorFile, scoring: Scoring, names: list[str]) -> dict[str, Any]:
-    """What a mask's metadata says of the scores it is made of, these `names` of them."""
-    meta = file.meta or {}
-    keys = ("method", "options", "scoring", "seed", "parent", "parameters", "classifier", "model")
-    left_out = {**(meta.get("left_out") or {}), **scoring.left_out}
-    own = {
-        "left_out": left_out,
-        "left_whole": coverage.of_scores(file, names),
-        "layouts": layouts_of(file, names),
-        "scores": file.sha256,
-        "versions": versions(),
-    }
-    return {key: meta.get(key) for key in keys} | own
+def record_of_scores(file: TensorFile, scoring: Scoring, names: list[str]) -> ScoresRecord:
+    """What scores say of how they came about, where only these `names` of them are meant."""
+    own = file.says(ScoresRecord)
+    return replace(
+        own,
+        left_out={**(own.left_out or {}), **scoring.left_out},
+        left_whole=coverage.of_scores(file, names),
+        layouts=layouts_of(file, names),
+        versions=versions(),
+    )
