@@ -1,4 +1,4 @@
-"""A process that does jobs of a study, one after the other; `_engines` says how it is started."""
+"""A process that does jobs of a study, one after the other; `engines` says how it is started."""
 
 from __future__ import annotations
 
