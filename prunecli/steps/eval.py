@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from prunecli.errors import BadInput
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import write_text
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.names import sibling, stem
+from prunecli.files.parsing import parsed
+from prunecli.files.results import Epoch, Layer, Result, as_json
 from prunecli.files.tensors import TensorFile
 from prunecli.images.batches import ImageBatches
 from prunecli.images.source import Source
@@ -70,17 +72,16 @@ def evaluation(
         bits = kept_bits(file, kept, own=own)
         state = diagnosis(bits, model, tuple(meta["model"]["input_shape"]))
         layers = _layers(file, {} if own else kept, state)
-        result = _densities(layers, lineage) | _costs(model, meta, layers)
-        result |= {key: state[key] for key in ("effective_density", "live_path")}
+        costs = _costs(model, meta, layers)
         place(model, device)
         test = ImageBatches(data, device, batch_size or eval_batch(device, data.input_shape))
         exact = pick_precision(precision, device)
         with unrepeatable(common.progress.warn):
-            result |= evaluate(model, test, exact, device)
+            accuracy = evaluate(model, test, exact, device)
             speed = _images_per_second(model, test, exact, device) if throughput else None
-        result |= {"images_per_second": speed, "precision": exact}
-        result |= _lineage(file, source, lineage)
-        write_text(target, json.dumps(result, indent=1, allow_nan=False) + "\n")
+        measured = _Measured(**accuracy, images_per_second=speed, precision=exact)
+        result = _result(file, source, lineage, _Network(layers, state, costs), measured)
+        write_text(target, as_json(result))
     return output
 
 
@@ -99,59 +100,31 @@ def _output_name(checkpoint: Path, file: TensorFile, mask: TensorFile | None) ->
     return sibling(checkpoint, f"{stem(basis)}.eval.json")
 
 
-def _layers(file: TensorFile, mask: Mask, state: dict[str, Any]) -> list[dict[str, Any]]:
-    """Name, shape, size, kept weights and dead channels of each prunable tensor under the mask."""
-    return [
-        {
-            "name": name,
-            "shape": list(file.shapes[name]),
-            "total": file.entry(name).numel,
-            "kept": count,
-            "dead_inputs": state["dead_inputs"][name],
-            "dead_outputs": state["dead_outputs"][name],
-        }
+def _layers(file: TensorFile, mask: Mask, state: dict[str, Any]) -> tuple[Layer, ...]:
+    return tuple(
+        Layer(
+            name=name,
+            shape=tuple(file.shapes[name]),
+            total=file.entry(name).numel,
+            kept=count,
+            dead_inputs=state["dead_inputs"][name],
+            dead_outputs=state["dead_outputs"][name],
+        )
         for name, count in left_over(file, mask)["kept"].items()
-    ]
+    )
 
 
-def _densities(layers: list[dict[str, Any]], lineage: dict[str, Any] | None) -> dict[str, Any]:
-    """How much is left, and how that compares with what was asked of the mask.
-
-    A mask of which nothing was asked, because its method decides that, or something else made it,
-    got what it has.
-    """
-    total, left = sum(x["total"] for x in layers), sum(x["kept"] for x in layers)
-    mask = lineage or {}
-    # The mask may count more than the weights that it covers, or less, and the checkpoint may lack
-    # more than it removed.
-    removed = mask["total"] - mask["kept"] if mask.get("kept") else None
-    of_mask = removed is not None and (mask["kept"] == left or removed == total - left)
-    own = mask["kept"] / mask["total"] if of_mask else left / total
-    reached = mask["total"] / mask["kept"] if of_mask else total / max(left, 1)
-    # 1 / (1 / 49) is 49.00000000000001; what was asked for is 49.
-    asked = float(f"{1 / mask['asked']:.12g}") if mask.get("asked") else reached
-    return {
-        "density": own,
-        "sparsity": 1 - own,
-        "asked": mask.get("asked"),
-        "compression": asked,
-        "empirical_compression": reached,
-        "compression_error": (reached - asked) / asked,
-        "nonzero": left,
-        "prunable": total,
-        "dead_layers": [x["name"] for x in layers if x["kept"] == 0],
-        "layers": layers,
-    }
+class _Costs(NamedTuple):
+    parameters: int
+    flops_dense: int
+    flops_sparse: int
 
 
-def _costs(model: nn.Module, meta: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
+def _costs(model: nn.Module, meta: dict[str, Any], layers: tuple[Layer, ...]) -> _Costs:
     total, by_layer = count_flops(model, tuple(meta["model"]["input_shape"]))
-    densities = {layer["name"]: layer["kept"] / layer["total"] for layer in layers}
-    return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "flops_dense": total,
-        "flops_sparse": sparse_flops(total, by_layer, densities),
-    }
+    densities = {layer.name: layer.density for layer in layers}
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return _Costs(parameters, total, sparse_flops(total, by_layer, densities))
 
 
 def _images_per_second(
@@ -163,31 +136,103 @@ def _images_per_second(
     return len(test.labels) / (time.perf_counter() - began)
 
 
-def _lineage(file: TensorFile, source: Source, lineage: dict[str, Any] | None) -> dict[str, Any]:
+class _Network(NamedTuple):
+    """The network under the mask."""
+
+    layers: tuple[Layer, ...]
+    state: dict[str, Any]
+    """See `diagnosis`."""
+    costs: _Costs
+
+
+class _Measured(NamedTuple):
+    """What it takes images to know, and how that was done."""
+
+    top1: float
+    top5: float
+    loss: float
+    images_per_second: float | None
+    precision: str
+
+
+def _result(
+    file: TensorFile,
+    source: Source,
+    lineage: dict[str, Any] | None,
+    network: _Network,
+    measured: _Measured,
+) -> Result:
+    assert source.dataset is not None, "resolve the source first"
     meta, mask = file.meta or {}, lineage or {}
-    return {
-        "model": meta["model"]["name"],
-        "dataset": source.dataset,
-        "method": mask.get("method"),
-        "options": mask.get("options"),
-        "scope": mask.get("scope"),
-        "rounds": mask.get("rounds"),
-        "nested": mask.get("nested", False),
-        "rounds_schedule": mask.get("schedule"),
-        "count": mask.get("count"),
-        "left_out": mask.get("left_out"),
-        "scoring": mask.get("scoring"),
-        "mask_seed": mask.get("seed"),
-        "rewound": meta.get("rewind") is not None,
-        "rewound_to": meta.get("rewound_to"),
-        "earlier": meta.get("earlier"),
-        "model_options": meta["model"]["options"],
-        "dataset_options": dict(source.options),
-        "mask_epochs": mask.get("epochs"),
-        "seed": meta.get("seed"),
-        "settings": meta.get("settings"),
-        "history": meta.get("history"),
-        "checkpoint_sha256": file.sha256,
-        "mask_sha256": mask.get("sha256"),
-        "versions": versions(),
-    }
+    total, left = sum(x.total for x in network.layers), sum(x.kept for x in network.layers)
+    reached = _reached(left, total, mask)
+    # 1 / (1 / 49) is 49.00000000000001; what was asked for is 49.
+    asked = float(f"{1 / mask['asked']:.12g}") if mask.get("asked") else reached.compression
+    return Result(
+        density=reached.density,
+        sparsity=1 - reached.density,
+        asked=mask.get("asked"),
+        compression=asked,
+        empirical_compression=reached.compression,
+        compression_error=(reached.compression - asked) / asked,
+        nonzero=left,
+        prunable=total,
+        dead_layers=tuple(layer.name for layer in network.layers if layer.kept == 0),
+        layers=network.layers,
+        effective_density=network.state["effective_density"],
+        live_path=network.state["live_path"],
+        **network.costs._asdict(),
+        **measured._asdict(),
+        model=meta["model"]["name"],
+        dataset=source.dataset,
+        method=mask.get("method"),
+        options=mask.get("options"),
+        scope=mask.get("scope"),
+        rounds=mask.get("rounds"),
+        nested=mask.get("nested", False),
+        rounds_schedule=mask.get("schedule"),
+        count=mask.get("count"),
+        left_out=mask.get("left_out"),
+        scoring=mask.get("scoring"),
+        mask_seed=mask.get("seed"),
+        rewound=meta.get("rewind") is not None,
+        rewound_to=meta.get("rewound_to"),
+        earlier=meta.get("earlier"),
+        model_options=meta["model"]["options"],
+        dataset_options=dict(source.options),
+        mask_epochs=mask.get("epochs"),
+        seed=meta.get("seed"),
+        settings=meta.get("settings"),
+        history=_history(file),
+        checkpoint_sha256=file.sha256,
+        mask_sha256=mask.get("sha256"),
+        versions=versions(),
+    )
+
+
+class _Reached(NamedTuple):
+    density: float
+    compression: float
+
+
+def _reached(left: int, total: int, mask: dict[str, Any]) -> _Reached:
+    """How much is left, counted as the mask counts, if that is what is left.
+
+    A mask of which nothing was asked, because its method decides that, or something else made it,
+    got what it has.
+    """
+    # The mask may count more than the weights that it covers, or less, and the checkpoint may lack
+    # more than it removed.
+    removed = mask["total"] - mask["kept"] if mask.get("kept") else None
+    if removed is not None and (mask["kept"] == left or removed == total - left):
+        return _Reached(mask["kept"] / mask["total"], mask["total"] / mask["kept"])
+    return _Reached(left / total, total / max(left, 1))
+
+
+def _history(file: TensorFile) -> tuple[Epoch, ...] | None:
+    """The log of the checkpoint's training. Raises BadInput for lines that are none of a log."""
+    lines = (file.meta or {}).get("history")
+    try:
+        return None if lines is None else tuple(parsed(Epoch, line) for line in lines)
+    except ValueError as error:
+        raise BadInput(f"{file.label}: its training's log is damaged: {error}") from None
