@@ -51,6 +51,7 @@ def evaluation(
     which no two runs agree on; without it that key is null and the file is repeatable.
     """
     file = open_artifact(checkpoint, "checkpoint")
+    history = _history(file)
     kept, mask_file = open_mask(mask, file) if mask else ({}, None)
     device = pick_device(common.device)
     source = source.resolved(file.meta)
@@ -72,7 +73,7 @@ def evaluation(
         bits = kept_bits(file, kept, own=own)
         state = diagnosis(bits, model, tuple(meta["model"]["input_shape"]))
         layers = _layers(file, {} if own else kept, state)
-        costs = _costs(model, meta, layers)
+        network = _network(model, meta, layers, state)
         place(model, device)
         test = ImageBatches(data, device, batch_size or eval_batch(device, data.input_shape))
         exact = pick_precision(precision, device)
@@ -80,7 +81,7 @@ def evaluation(
             accuracy = evaluate(model, test, exact, device)
             speed = _images_per_second(model, test, exact, device) if throughput else None
         measured = _Measured(**accuracy, images_per_second=speed, precision=exact)
-        result = _result(file, source, lineage, _Network(layers, state, costs), measured)
+        result = _result(file, source, lineage, history, network, measured)
         write_text(target, as_json(result))
     return output
 
@@ -114,17 +115,29 @@ def _layers(file: TensorFile, mask: Mask, state: dict[str, Any]) -> tuple[Layer,
     )
 
 
-class _Costs(NamedTuple):
+class _Network(NamedTuple):
+    """What is left of the network, and what it costs."""
+
+    layers: tuple[Layer, ...]
+    effective_density: float | None
+    live_path: bool | None
     parameters: int
     flops_dense: int
     flops_sparse: int
 
 
-def _costs(model: nn.Module, meta: dict[str, Any], layers: tuple[Layer, ...]) -> _Costs:
+def _network(
+    model: nn.Module, meta: dict[str, Any], layers: tuple[Layer, ...], state: dict[str, Any]
+) -> _Network:
     total, by_layer = count_flops(model, tuple(meta["model"]["input_shape"]))
-    densities = {layer.name: layer.density for layer in layers}
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return _Costs(parameters, total, sparse_flops(total, by_layer, densities))
+    return _Network(
+        layers,
+        state["effective_density"],
+        state["live_path"],
+        sum(parameter.numel() for parameter in model.parameters()),
+        total,
+        sparse_flops(total, by_layer, {layer.name: layer.density for layer in layers}),
+    )
 
 
 def _images_per_second(
@@ -134,15 +147,6 @@ def _images_per_second(
     began = time.perf_counter()
     evaluate(model, test, precision, device)
     return len(test.labels) / (time.perf_counter() - began)
-
-
-class _Network(NamedTuple):
-    """The network under the mask."""
-
-    layers: tuple[Layer, ...]
-    state: dict[str, Any]
-    """See `diagnosis`."""
-    costs: _Costs
 
 
 class _Measured(NamedTuple):
@@ -159,29 +163,28 @@ def _result(
     file: TensorFile,
     source: Source,
     lineage: dict[str, Any] | None,
+    history: tuple[Epoch, ...] | None,
     network: _Network,
     measured: _Measured,
 ) -> Result:
     assert source.dataset is not None, "resolve the source first"
     meta, mask = file.meta or {}, lineage or {}
     total, left = sum(x.total for x in network.layers), sum(x.kept for x in network.layers)
-    reached = _reached(left, total, mask)
-    # 1 / (1 / 49) is 49.00000000000001; what was asked for is 49.
-    asked = float(f"{1 / mask['asked']:.12g}") if mask.get("asked") else reached.compression
+    density, reached = _reached(left, total, mask)
+    # A mask of which nothing was asked, because its method decides that, or something else made
+    # it, got what it has. 1 / (1 / 49) is 49.00000000000001; what was asked for is 49.
+    asked = float(f"{1 / mask['asked']:.12g}") if mask.get("asked") else reached
     return Result(
-        density=reached.density,
-        sparsity=1 - reached.density,
+        density=density,
+        sparsity=1 - density,
         asked=mask.get("asked"),
         compression=asked,
-        empirical_compression=reached.compression,
-        compression_error=(reached.compression - asked) / asked,
+        empirical_compression=reached,
+        compression_error=(reached - asked) / asked,
         nonzero=left,
         prunable=total,
         dead_layers=tuple(layer.name for layer in network.layers if layer.kept == 0),
-        layers=network.layers,
-        effective_density=network.state["effective_density"],
-        live_path=network.state["live_path"],
-        **network.costs._asdict(),
+        **network._asdict(),
         **measured._asdict(),
         model=meta["model"]["name"],
         dataset=source.dataset,
@@ -203,36 +206,33 @@ def _result(
         mask_epochs=mask.get("epochs"),
         seed=meta.get("seed"),
         settings=meta.get("settings"),
-        history=_history(file),
+        history=history,
         checkpoint_sha256=file.sha256,
         mask_sha256=mask.get("sha256"),
         versions=versions(),
     )
 
 
-class _Reached(NamedTuple):
-    density: float
-    compression: float
+def _reached(left: int, total: int, mask: dict[str, Any]) -> tuple[float, float]:
+    """Density and compression, counted as the mask counts, if that is what is left.
 
-
-def _reached(left: int, total: int, mask: dict[str, Any]) -> _Reached:
-    """How much is left, counted as the mask counts, if that is what is left.
-
-    A mask of which nothing was asked, because its method decides that, or something else made it,
-    got what it has.
+    The mask may count more than the weights that it covers, or less, and the checkpoint may lack
+    more than it removed.
     """
-    # The mask may count more than the weights that it covers, or less, and the checkpoint may lack
-    # more than it removed.
     removed = mask["total"] - mask["kept"] if mask.get("kept") else None
     if removed is not None and (mask["kept"] == left or removed == total - left):
-        return _Reached(mask["kept"] / mask["total"], mask["total"] / mask["kept"])
-    return _Reached(left / total, total / max(left, 1))
+        return mask["kept"] / mask["total"], mask["total"] / mask["kept"]
+    return left / total, total / max(left, 1)
 
 
 def _history(file: TensorFile) -> tuple[Epoch, ...] | None:
-    """The log of the checkpoint's training. Raises BadInput for lines that are none of a log."""
+    """The log of the checkpoint's training. Raises BadInput for what is no line of a log."""
     lines = (file.meta or {}).get("history")
     try:
-        return None if lines is None else tuple(parsed(Epoch, line) for line in lines)
+        return (
+            None
+            if lines is None
+            else tuple(parsed(Epoch, line, f"history[{place}]") for place, line in enumerate(lines))
+        )
     except ValueError as error:
-        raise BadInput(f"{file.label}: its training's log is damaged: {error}") from None
+        raise BadInput(f"{file.label}: {error}") from None
