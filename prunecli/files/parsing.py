@@ -123,7 +123,7 @@ def _value(hint: Any, value: Any, place: str) -> Any:
         return {key: _value(inner[1], item, f"{place}.{key}") for key, item in value.items()}
     elif isinstance(hint, type) and issubclass(hint, Record):
         return parsed(hint, value, place)
-    elif _is(hint, value):
+    elif base is None and _is(hint, value):
         return value
     raise ValueError(_unfit(place, value))
 
@@ -157,7 +157,7 @@ def _is(kind: Any, value: Any) -> bool:
         return kind is bool
     if isinstance(value, int):
         return kind in (int, float) and abs(value) < 1 << 63
-    return isinstance(value, get_origin(kind) or kind)
+    return isinstance(value, kind)
 
 
 def _allows_none(hint: Any) -> bool:
