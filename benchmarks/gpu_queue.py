@@ -98,7 +98,7 @@ def run(entries: Sequence[Entry], given: argparse.Namespace, argv: Sequence[str]
 
     def look() -> dict[str, float]:
         found = gather(entries, given.runs, given.results, given.output, began)
-        return {str(place): result["top1"] for place, result in found.items()}
+        return {str(place): result.top1 for place, result in found.items()}
 
     command = [sys.executable, __file__, "work", *argv[1:]]
     code = timed(command, 60 * given.minutes, look)

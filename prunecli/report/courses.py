@@ -16,7 +16,7 @@ from prunecli.report.canvas import (
     listed,
     look,
 )
-from prunecli.report.rows import Row, lines_of, rounded
+from prunecli.report.rows import Row, lines_of, most_pruned, rounded
 from prunecli.types import REACH
 
 
@@ -39,16 +39,9 @@ def convergence(rows: list[Row]) -> str:
     ]
     with canvas() as (axes, svg):
         for row, colour, stroke in drawn:
-            history = _history(row)
-            axes.plot(
-                [entry["epoch"] for entry in history],
-                [entry["loss"] for entry in history],
-                label=_name(row),
-                color=colour,
-                linestyle=STROKES[stroke % len(STROKES)],
-            )
+            losses = [epoch.loss for epoch in row.history]
+            _course(axes, row, losses, color=colour, linestyle=STROKES[stroke % len(STROKES)])
         axes.set_yscale("log")
-        _epochs(axes)
         axes.set_ylabel("training loss")
         legend(axes)
         return svg()
@@ -58,14 +51,7 @@ def accuracy(rows: list[Row]) -> str:
     """Test accuracy over epochs, of the first seed, where it was measured."""
     with canvas() as (axes, svg):
         for place, row in enumerate(evaluated_in_training(rows)):
-            history = _history(row)
-            axes.plot(
-                [entry["epoch"] for entry in history],
-                [entry["top1"] for entry in history],
-                label=_name(row),
-                **look(place) | {"marker": ""},
-            )
-        _epochs(axes)
+            _course(axes, row, _accuracies(row), **look(place) | {"marker": ""})
         axes.set_ylabel("test top-1, %")
         legend(axes)
         return svg()
@@ -75,7 +61,7 @@ def weights(rows: list[Row]) -> str:
     """How the weights were spread before the last threshold, in standard deviations of a layer."""
     with canvas() as (axes, svg):
         for place, row in enumerate(with_weights(rows)):
-            spread = _history(row)[-1]["weights"]
+            spread = row.history[-1].weights or ()
             edges = [-REACH + 2 * REACH * bin / len(spread) for bin in range(len(spread) + 1)]
             share = [100 * count / sum(spread) for count in spread]
             axes.stairs(share, edges, label=_name(row), color=look(place)["color"])
@@ -86,32 +72,12 @@ def weights(rows: list[Row]) -> str:
         return svg()
 
 
-def evaluated_in_training(rows: list[Row]) -> list[Row]:
-    """Dense networks, and the highest compression of each method, with an accuracy per epoch."""
-    last = [row for row in rows if row.is_dense] + [line[-1] for line in lines_of(rows).values()]
-    return [
-        row for row in last if len(_history(row)) > 1 and all("top1" in e for e in _history(row))
-    ]
-
-
-def with_weights(rows: list[Row]) -> list[Row]:
-    """The highest compression of each method that says how its weights were spread."""
-    last = [line[-1] for line in lines_of(rows).values()]
-    return [row for row in last if _history(row) and any(_history(row)[-1].get("weights", []))]
-
-
 def sparsity(rows: list[Row]) -> str:
     """Sparsity over epochs, of the first seed, where it changes while training."""
     with canvas() as (axes, svg):
         for place, row in enumerate(pruned_in_training(rows)):
-            history = _history(row)
-            axes.plot(
-                [entry["epoch"] for entry in history],
-                [100 * (1 - entry["density"]) for entry in history],
-                label=_name(row),
-                **look(place),
-            )
-        _epochs(axes)
+            sparsities = [100 * (1 - density) for density in _densities(row)]
+            _course(axes, row, sparsities, **look(place))
         axes.set_ylabel("sparsity, %")
         legend(axes)
         return svg()
@@ -121,40 +87,51 @@ def pruned(rows: list[Row]) -> str:
     """Weights pruned in each epoch, of the first seed, where that is done while training."""
     with canvas() as (axes, svg):
         for place, row in enumerate(pruned_in_training(rows)):
-            history, total = _history(row), row.results[0]["prunable"]
-            densities = [1.0, *(entry["density"] for entry in history)]
-            axes.plot(
-                [entry["epoch"] for entry in history],
-                [total * (before - after) for before, after in pairwise(densities)],
-                label=_name(row),
-                **look(place),
-            )
+            steps = pairwise([1.0, *_densities(row)])
+            gone = [row.first.prunable * (before - after) for before, after in steps]
+            _course(axes, row, gone, **look(place))
         axes.set_yscale("symlog", linthresh=10)
-        _epochs(axes)
         axes.set_ylabel("weights pruned in the epoch")
         legend(axes)
         return svg()
 
 
+def evaluated_in_training(rows: list[Row]) -> list[Row]:
+    """Dense networks, and the highest compression of each method, with an accuracy per epoch."""
+    dense = [row for row in rows if row.is_dense]
+    return [row for row in dense + most_pruned(rows) if len(_accuracies(row)) > 1]
+
+
+def with_weights(rows: list[Row]) -> list[Row]:
+    """The highest compression of each method that says how its weights were spread."""
+    return [row for row in most_pruned(rows) if row.history and any(row.history[-1].weights or ())]
+
+
 def pruned_in_training(rows: list[Row]) -> list[Row]:
     """The highest compression of each method whose density changes from epoch to epoch."""
-    last = [line[-1] for line in lines_of(rows).values()]
-    densities = [[entry.get("density") for entry in _history(row)] for row in last]
-    return [
-        row
-        for row, own in zip(last, densities, strict=True)
-        if None not in own and len(set(own)) > 1
-    ]
+    return [row for row in most_pruned(rows) if len(set(_densities(row))) > 1]
 
 
-def _history(row: Row) -> list[dict[str, Any]]:
-    return row.results[0].get("history") or []
+def _accuracies(row: Row) -> list[float]:
+    return _whole([epoch.top1 for epoch in row.history])
+
+
+def _densities(row: Row) -> list[float]:
+    return _whole([epoch.density for epoch in row.history])
+
+
+def _whole(values: list[float | None]) -> list[float]:
+    """The values of all epochs; none of them where some epoch has none."""
+    told = [value for value in values if value is not None]
+    return told if len(told) == len(values) else []
+
+
+def _course(axes: Axes, row: Row, values: list[float], **style: Any) -> None:
+    """Draw a line through a value of each epoch of the row's training."""
+    axes.plot([epoch.epoch for epoch in row.history], values, label=_name(row), **style)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
 
 
 def _name(row: Row) -> str:
     return row.method if row.is_dense else listed(f"{row.method} {rounded(row.compression)}x")
-
-
-def _epochs(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epoch")

@@ -16,7 +16,7 @@ from prunecli.report import courses, figures
 from prunecli.report.captions import CAPTIONS
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared
-from prunecli.report.rows import HEADINGS, Row, cells, is_free, rounded, unpruned
+from prunecli.report.rows import HEADINGS, Row, cells, rounded, unpruned
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -44,7 +44,7 @@ def as_html(rows: list[Row], title: str, reference: Reference | None = None) -> 
         headings=HEADINGS,
         compared_headings=COMPARED,
         sections=sections,
-        versions=rows[0].results[0].get("versions") or {},
+        versions=rows[0].first.versions or {},
         prunecli=prunecli.__version__,
     )
 
@@ -84,9 +84,9 @@ def _drawn(rows: list[Row]) -> list[str]:
         "degradation": pruned and dense == 1,
         "parameters": pruned and sum(row.is_dense for row in rows) > dense,
         "options": figures.varied(rows),
-        "options-sparsity": figures.varied(rows) and any(is_free(row.results[0]) for row in rows),
-        "error": any(not row.is_dense and not is_free(row.results[0]) for row in rows),
-        "loss": any(len(row.results[0].get("history") or []) > 1 for row in rows),
+        "options-sparsity": figures.varied(rows) and any(row.is_free for row in rows),
+        "error": any(not row.is_dense and not row.is_free for row in rows),
+        "loss": any(len(row.history) > 1 for row in rows),
         "top1-epochs": courses.evaluated_in_training(rows),
         "sparsity": courses.pruned_in_training(rows),
         "pruned": courses.pruned_in_training(rows),
@@ -96,11 +96,11 @@ def _drawn(rows: list[Row]) -> list[str]:
 
 
 def _top1(row: Row) -> list[float]:
-    return [result["top1"] for result in row.results]
+    return row.values("top1")
 
 
 def _sparsity(row: Row) -> list[float]:
-    return [100 * (1 - result["density"]) for result in row.results]
+    return [100 * (1 - density) for density in row.values("density")]
 
 
 def as_svg(rows: list[Row], figure: str) -> str:

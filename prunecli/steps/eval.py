@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from prunecli.errors import BadInput
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import write_text
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.names import sibling, stem
-from prunecli.files.parsing import table
+from prunecli.files.parsing import parsed
 from prunecli.files.records import CheckpointRecord, MaskOrigin, ModelRecord
+from prunecli.files.results import Epoch, Layer, Result, as_json
 from prunecli.files.tensors import TensorFile
 from prunecli.images.batches import ImageBatches
 from prunecli.images.source import Resolved, Source
@@ -51,6 +52,7 @@ def evaluation(
     which no two runs agree on; without it that key is null and the file is repeatable.
     """
     file = open_artifact(checkpoint, "checkpoint")
+    history = _history(file)
     kept, mask_file = open_mask(mask, file) if mask else ({}, None)
     device = pick_device(common.device)
     found = source.resolved(file.says(CheckpointRecord))
@@ -73,17 +75,16 @@ def evaluation(
         bits = kept_bits(file, kept, own=own)
         state = diagnosis(bits, model, record.model.input_shape)
         layers = _layers(file, {} if own else kept, state)
-        result = _densities(layers, lineage) | _costs(model, record.model, layers)
-        result |= {key: state[key] for key in ("effective_density", "live_path")}
+        network = _network(model, record.model, layers, state)
         place(model, device)
         test = ImageBatches(data, device, batch_size or eval_batch(device, data.input_shape))
         exact = pick_precision(precision, device)
         with unrepeatable(common.progress.warn):
-            result |= evaluate(model, test, exact, device)
+            accuracy = evaluate(model, test, exact, device)
             speed = _images_per_second(model, test, exact, device) if throughput else None
-        result |= {"images_per_second": speed, "precision": exact}
-        result |= _lineage(file, found, lineage)
-        write_text(target, json.dumps(result, indent=1, allow_nan=False) + "\n")
+        measured = _Measured(**accuracy, images_per_second=speed, precision=exact)
+        result = _result(file, found, lineage, history, network, measured)
+        write_text(target, as_json(result))
     return output
 
 
@@ -102,59 +103,43 @@ def _output_name(checkpoint: Path, file: TensorFile, mask: TensorFile | None) ->
     return sibling(checkpoint, f"{stem(basis)}.eval.json")
 
 
-def _layers(file: TensorFile, mask: Mask, state: dict[str, Any]) -> list[dict[str, Any]]:
-    """Name, shape, size, kept weights and dead channels of each prunable tensor under the mask."""
-    return [
-        {
-            "name": name,
-            "shape": list(file.shapes[name]),
-            "total": file.entry(name).numel,
-            "kept": count,
-            "dead_inputs": state["dead_inputs"][name],
-            "dead_outputs": state["dead_outputs"][name],
-        }
+def _layers(file: TensorFile, mask: Mask, state: dict[str, Any]) -> tuple[Layer, ...]:
+    return tuple(
+        Layer(
+            name=name,
+            shape=tuple(file.shapes[name]),
+            total=file.entry(name).numel,
+            kept=count,
+            dead_inputs=state["dead_inputs"][name],
+            dead_outputs=state["dead_outputs"][name],
+        )
         for name, count in left_over(file, mask).kept.items()
-    ]
+    )
 
 
-def _densities(layers: list[dict[str, Any]], lineage: MaskOrigin | None) -> dict[str, Any]:
-    """How much is left, and how that compares with what was asked of the mask.
+class _Network(NamedTuple):
+    """What is left of the network, and what it costs."""
 
-    A mask of which nothing was asked, because its method decides that, or something else made it,
-    got what it has.
-    """
-    total, left = sum(x["total"] for x in layers), sum(x["kept"] for x in layers)
-    mask = table(lineage) if lineage else {}
-    # The mask may count more than the weights that it covers, or less, and the checkpoint may lack
-    # more than it removed.
-    removed = mask["total"] - mask["kept"] if mask.get("kept") else None
-    of_mask = removed is not None and (mask["kept"] == left or removed == total - left)
-    own = mask["kept"] / mask["total"] if of_mask else left / total
-    reached = mask["total"] / mask["kept"] if of_mask else total / max(left, 1)
-    # 1 / (1 / 49) is 49.00000000000001; what was asked for is 49.
-    asked = float(f"{1 / mask['asked']:.12g}") if mask.get("asked") else reached
-    return {
-        "density": own,
-        "sparsity": 1 - own,
-        "asked": mask.get("asked"),
-        "compression": asked,
-        "empirical_compression": reached,
-        "compression_error": (reached - asked) / asked,
-        "nonzero": left,
-        "prunable": total,
-        "dead_layers": [x["name"] for x in layers if x["kept"] == 0],
-        "layers": layers,
-    }
+    layers: tuple[Layer, ...]
+    effective_density: float | None
+    live_path: bool | None
+    parameters: int
+    flops_dense: int
+    flops_sparse: int
 
 
-def _costs(model: nn.Module, own: ModelRecord, layers: list[dict[str, Any]]) -> dict[str, Any]:
-    total, by_layer = count_flops(model, own.input_shape)
-    densities = {layer["name"]: layer["kept"] / layer["total"] for layer in layers}
-    return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "flops_dense": total,
-        "flops_sparse": sparse_flops(total, by_layer, densities),
-    }
+def _network(
+    model: nn.Module, described: ModelRecord, layers: tuple[Layer, ...], state: dict[str, Any]
+) -> _Network:
+    total, by_layer = count_flops(model, described.input_shape)
+    return _Network(
+        layers,
+        state["effective_density"],
+        state["live_path"],
+        sum(parameter.numel() for parameter in model.parameters()),
+        total,
+        sparse_flops(total, by_layer, {layer.name: layer.density for layer in layers}),
+    )
 
 
 def _images_per_second(
@@ -166,31 +151,88 @@ def _images_per_second(
     return len(test.labels) / (time.perf_counter() - began)
 
 
-def _lineage(file: TensorFile, source: Resolved, lineage: MaskOrigin | None) -> dict[str, Any]:
-    meta, mask = table(file.says(CheckpointRecord)), table(lineage) if lineage else {}
-    return {
-        "model": meta["model"]["name"],
-        "dataset": source.dataset,
-        "method": mask.get("method"),
-        "options": mask.get("options"),
-        "scope": mask.get("scope"),
-        "rounds": mask.get("rounds"),
-        "nested": mask.get("nested", False),
-        "rounds_schedule": mask.get("schedule"),
-        "count": mask.get("count"),
-        "left_out": mask.get("left_out"),
-        "scoring": mask.get("scoring"),
-        "mask_seed": mask.get("seed"),
-        "rewound": meta.get("rewind") is not None,
-        "rewound_to": meta.get("rewound_to"),
-        "earlier": meta.get("earlier"),
-        "model_options": meta["model"]["options"],
-        "dataset_options": dict(source.options),
-        "mask_epochs": mask.get("epochs"),
-        "seed": meta.get("seed"),
-        "settings": meta.get("settings"),
-        "history": meta.get("history"),
-        "checkpoint_sha256": file.sha256,
-        "mask_sha256": mask.get("sha256"),
-        "versions": versions(),
-    }
+class _Measured(NamedTuple):
+    """What it takes images to know, and how that was done."""
+
+    top1: float
+    top5: float
+    loss: float
+    images_per_second: float | None
+    precision: str
+
+
+def _result(
+    file: TensorFile,
+    source: Resolved,
+    mask: MaskOrigin | None,
+    history: tuple[Epoch, ...] | None,
+    network: _Network,
+    measured: _Measured,
+) -> Result:
+    own = file.says(CheckpointRecord)
+    assert own.model is not None, "its network is loaded"
+    total, left = sum(x.total for x in network.layers), sum(x.kept for x in network.layers)
+    density, reached = _reached(left, total, mask)
+    # A mask of which nothing was asked, because its method decides that, or something else made
+    # it, got what it has. 1 / (1 / 49) is 49.00000000000001; what was asked for is 49.
+    asked = float(f"{1 / mask.asked:.12g}") if mask and mask.asked else reached
+    return Result(
+        density=density,
+        sparsity=1 - density,
+        asked=mask.asked if mask else None,
+        compression=asked,
+        empirical_compression=reached,
+        compression_error=(reached - asked) / asked,
+        nonzero=left,
+        prunable=total,
+        dead_layers=tuple(layer.name for layer in network.layers if layer.kept == 0),
+        **network._asdict(),
+        **measured._asdict(),
+        model=own.model.name,
+        dataset=source.dataset,
+        method=mask.method if mask else None,
+        options=mask.options if mask else None,
+        scope=mask.scope if mask else None,
+        rounds=mask.rounds if mask else None,
+        nested=bool(mask and mask.nested),
+        rounds_schedule=mask.schedule if mask else None,
+        count=mask.count if mask else None,
+        left_out=mask.left_out if mask else None,
+        scoring=mask.scoring if mask else None,
+        mask_seed=mask.seed if mask else None,
+        rewound=own.rewind is not None,
+        rewound_to=own.rewound_to,
+        earlier=own.earlier,
+        model_options=own.model.options,
+        dataset_options=source.options,
+        mask_epochs=mask.epochs if mask else None,
+        seed=own.seed,
+        settings=own.settings,
+        history=history,
+        checkpoint_sha256=file.sha256,
+        mask_sha256=mask.sha256 if mask else None,
+        versions=versions(),
+    )
+
+
+def _reached(left: int, total: int, mask: MaskOrigin | None) -> tuple[float, float]:
+    """Density and compression, counted as the mask counts, if that is what is left.
+
+    The mask may count more than the weights that it covers, or less, and the checkpoint may lack
+    more than it removed.
+    """
+    if mask and mask.kept and mask.total:
+        if mask.kept == left or mask.total - mask.kept == total - left:
+            return mask.kept / mask.total, mask.total / mask.kept
+    return left / total, total / max(left, 1)
+
+
+def _history(file: TensorFile) -> tuple[Epoch, ...] | None:
+    """The log of the checkpoint's training. Raises BadInput for what is no line of a log."""
+    lines = file.says(CheckpointRecord).history
+    if lines is None:
+        return None
+    try:
+        return tuple(parsed(Epoch, line, f"history[{i}]") for i, line in enumerate(lines))
+    except ValueError as error:
+        raise BadInput(f"{file.label}: {error}") from None

@@ -7,8 +7,8 @@ from pathlib import Path
 from prunecli.errors import BadUsage
 from prunecli.files.atomic import write_text
 from prunecli.files.claims import check_output, claimed
+from prunecli.files.results import read_result
 from prunecli.report.reference import read_reference
-from prunecli.report.results import read_results
 from prunecli.report.rows import as_csv, as_json, as_text, grouped
 from prunecli.settings.common import Common
 
@@ -31,7 +31,7 @@ def report(
         raise BadUsage("there are no results to report; give what 'prunecli eval' wrote")
     if reference and form != "html":
         raise BadUsage("--reference needs --format html")
-    rows = grouped(read_results(results))
+    rows = grouped(map(read_result, results))
     output = common.output
     if form == "html":
         from prunecli.report.page import as_html

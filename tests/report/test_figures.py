@@ -3,23 +3,12 @@
 import re
 
 import pytest
+from results import result
 
 from prunecli.errors import BadUsage
 from prunecli.report import courses, figures
 from prunecli.report.page import as_html, as_svg
-from prunecli.report.results import NUMBERS
 from prunecli.report.rows import grouped
-
-
-def result(method="lamp", compression=16.0, top1=90.0, seed=0, **more):
-    numbers = dict.fromkeys(NUMBERS, 1.0) | {"top1": top1, "compression": compression}
-    layers = [{"name": "a.weight", "total": 4, "kept": 1}]
-    return numbers | {
-        "density": 1 / compression, "prunable": 1600, "dead_layers": [], "layers": layers,
-        "model": "cnn", "dataset": "digits", "method": method, "scope": "global", "seed": seed,
-        **more,
-    }  # fmt: skip
-
 
 DENSE = result(None, 1.0, top1=95.0)
 
@@ -56,7 +45,7 @@ def during(densities, **more):
 
 def test_degradation_is_against_the_dense_network_of_the_same_seed(monkeypatch):
     seen = lines(monkeypatch)
-    dense = [result(None, 1.0, top1=t, seed=s, scope=None) for s, t in enumerate([90.0, 94.0])]
+    dense = [result(None, 1.0, top1=t, seed=s) for s, t in enumerate([90.0, 94.0])]
     pruned = [result(top1=t, seed=s, compression=20.0) for s, t in enumerate([85.0, 91.0])]
     figures.degradation(grouped([*dense, *pruned]))
     [x], [lost], [spread] = seen["lamp"]
@@ -94,7 +83,7 @@ def test_a_method_without_a_target_has_a_row_for_each_of_its_options():
 
 
 def top1(row):
-    return [result["top1"] for result in row.results]
+    return row.values("top1")
 
 
 def test_accuracy_by_option_has_the_option_with_most_values_across(monkeypatch):
@@ -159,9 +148,7 @@ def test_a_loss_over_epochs_takes_two_epochs_to_show():
 
 
 def narrow(thin, nonzero, top1, seed=0):
-    return result(
-        None, 1.0, top1=top1, seed=seed, nonzero=nonzero, model_options={"thin": thin}, scope=None
-    )
+    return result(None, 1.0, top1=top1, seed=seed, nonzero=nonzero, model_options={"thin": thin})
 
 
 def test_error_over_the_weights_left_beside_dense_networks_of_the_same_size(monkeypatch):

@@ -9,20 +9,11 @@ import xml.etree.ElementTree as ET
 
 import matplotlib as mpl
 import pytest
+from results import result, table
 
 from prunecli.report.page import as_html, as_svg
 from prunecli.report.reference import Published, compared
-from prunecli.report.results import NUMBERS
 from prunecli.report.rows import as_csv, as_text, grouped
-
-
-def result(method="lamp", compression=16.0, **more):
-    numbers = dict.fromkeys(NUMBERS, 1.0) | {"compression": compression, "prunable": 1600}
-    layers = [{"name": "a.weight", "total": 4, "kept": 1}]
-    return numbers | {
-        "dead_layers": [], "layers": layers, "model": "cnn", "dataset": "digits",
-        "method": method, "scope": "global", "seed": 0, **more,
-    }  # fmt: skip
 
 
 def drawn(svg):
@@ -146,7 +137,10 @@ no such key: 1
     [HOSTILE.encode(), None, pytest.param(b"\xff\xfe: 1\n", marks=pytest.mark.slow)],
 )
 def test_no_matplotlibrc_of_the_current_folder_is_read(tmp_path, settings):
-    for name, one in (("dense", DENSE), ("lamp", result(history=HISTORY))):
+    for name, one in (
+        ("dense", table(None, 1.0, history=HISTORY)),
+        ("lamp", table(history=HISTORY)),
+    ):
         (tmp_path / f"{name}.json").write_text(json.dumps(one))
     here = tmp_path / "downloaded"
     here.mkdir()

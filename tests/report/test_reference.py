@@ -5,10 +5,12 @@ import io
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
+from results import result, table
 
 from prunecli.errors import BadInput, BadUsage
 from prunecli.report.figures import accuracy
@@ -17,19 +19,6 @@ from prunecli.report.reference import HEADINGS, Published, compared, read_refere
 from prunecli.report.rows import as_csv, grouped
 from prunecli.settings.common import Common
 from prunecli.steps.report import report
-
-
-def result(method="lamp", compression=16.0, top1=90.0, seed=0, **more):
-    scope = None if method is None else "global"
-    return {
-        "top1": top1, "top5": 99.0, "loss": 0.3, "density": 1 / compression,
-        "compression": compression, "empirical_compression": compression,
-        "compression_error": 0.0, "nonzero": 100, "prunable": 1600, "flops_dense": 2000,
-        "flops_sparse": 500, "dead_layers": [], "model": "cnn", "dataset": "digits",
-        "layers": [{"name": "a.weight", "total": 4, "kept": 1}], "method": method,
-        "scope": scope, "seed": seed, "rounds": 1, **more,
-    }  # fmt: skip
-
 
 DENSE = result(None, 1.0, top1=95.0)
 HEAD = "model,dataset,method,compression,top1,top5\n"
@@ -263,7 +252,7 @@ def test_names_from_a_reference_are_escaped():
 @pytest.fixture
 def written(tmp_path):
     path = tmp_path / "r.eval.json"
-    path.write_text(json.dumps(result()))
+    path.write_text(json.dumps(table()))
     paper = tmp_path / "paper.csv"
     paper.write_text(HEAD + "cnn,digits,lamp,16,88,97\n")
     return path, paper
@@ -329,11 +318,11 @@ def test_lines_start_at_the_one_dense_network(lines):
 
 
 def test_seeds_of_the_dense_network_are_one_start(lines):
-    other = {**DENSE, "seed": 1, "top1": 97.0}
+    other = replace(DENSE, seed=1, top1=97.0)
     assert lines([DENSE, other, *PRUNED])["snip"] == [(1, 96), (8, 70)]
 
 
 def test_lines_start_by_themselves_without_a_dense_network_or_with_two(lines):
     assert lines(PRUNED) == BARE
-    two = [{**DENSE, "settings": {"epochs": n}} for n in (5, 9)]
+    two = [replace(DENSE, settings={"epochs": n}) for n in (5, 9)]
     assert lines([*two, *PRUNED]) == BARE

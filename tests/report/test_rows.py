@@ -4,28 +4,18 @@ import json
 from collections import Counter
 
 import pytest
+from results import result, table
 
+from prunecli.files.parsing import parsed
+from prunecli.files.results import Result
 from prunecli.report.courses import convergence
 from prunecli.report.figures import accuracy, compression_error, layer_density
 from prunecli.report.page import as_html
 from prunecli.report.reference import Published
 from prunecli.report.rows import as_csv, as_json, as_text, grouped, method_label
 
-
-def result(method="lamp", compression=16.0, top1=90.0, seed=0, **more):
-    return {
-        "top1": top1, "top5": 99.0, "loss": 0.3, "density": 1 / compression,
-        "compression": compression, "empirical_compression": compression,
-        "compression_error": 0.0, "nonzero": 100, "prunable": 1600, "flops_dense": 2000,
-        "flops_sparse": 500, "dead_layers": [], "model": "cnn", "dataset": "digits",
-        "layers": [{"name": "a.weight", "total": 4, "kept": 1},
-                   {"name": "b.weight", "total": 8, "kept": 2}],
-        "method": method, "scope": "global", "seed": seed, "rounds": 1,
-        "history": [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}], **more,
-    }  # fmt: skip
-
-
-DENSE = result(None, 1.0, top1=95.0, scope=None, rounds=None)
+HISTORY = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]
+DENSE = result(None, 1.0, top1=95.0, history=HISTORY)
 
 
 def test_seeds_are_averaged_with_the_sample_deviation_by_hand():
@@ -176,18 +166,18 @@ def test_the_time_to_group_results_grows_as_their_number():
     """Counted, not clocked: how often a result is looked into."""
     looked = Counter()
 
-    class Watched(dict):
-        def items(self):
-            looked["items"] += 1
-            return super().items()
+    class Watched(Result):
+        def __getattribute__(self, name):
+            looked[name] += 1
+            return super().__getattribute__(name)
 
     def looks(count):
-        looked.clear()
         settings = {"epochs": 2}
-        many = [Watched(result(seed=seed, settings=settings)) for seed in range(count)]
+        many = [parsed(Watched, table(seed=seed, settings=settings)) for seed in range(count)]
+        looked.clear()
         [row] = grouped(many)
         assert row.seeds == count
-        return looked["items"]
+        return looked.total()
 
     assert 0 < looks(200) <= 2 * looks(100)
 
@@ -214,7 +204,7 @@ def test_the_table_is_aligned_and_says_the_spread():
 
 
 def test_figures_are_the_same_bytes_each_time():
-    results = [DENSE, result(), result(compression=4.0)]
+    results = [DENSE, result(history=HISTORY), result(compression=4.0, history=HISTORY)]
     rows = grouped(results)
     for draw in (lambda: accuracy(rows, "top1"), lambda: compression_error(rows),
                  lambda: layer_density(rows), lambda: convergence(rows)):  # fmt: skip
@@ -251,7 +241,7 @@ def test_a_page_of_dense_results_alone_has_only_its_convergence():
     ],
 )  # fmt: skip
 def test_a_compression_reads_as_people_write_it(compression, text):
-    rows = grouped([result(compression=compression)])
+    rows = grouped([result(compression=compression, history=HISTORY)])
     assert as_text(rows).splitlines()[1].split()[3:5] == [text, text]
     assert f">{text[:-1]}<" in accuracy(rows, "top1")
     assert f"lamp {text}<" in convergence(rows)

@@ -202,6 +202,14 @@ def test_a_damaged_description_of_the_network_is_bad_input(dense, tmp_path, mode
         evaluated(path)
 
 
+def test_a_log_that_is_none_is_refused_before_the_work(dense, tmp_path):
+    path, meta = tmp_path / "bad.safetensors", open_artifact(dense, "checkpoint").meta
+    lines = [*meta["history"], {"epoch": 3, "loss": "low"}]
+    write_artifact(path, "checkpoint", load_file(dense), meta | {"history": lines})
+    with pytest.raises(BadInput, match=r"bad\.safetensors: its 'history\[2\]\.loss' is 'low'"):
+        evaluated(path)
+
+
 @pytest.mark.fault(10)
 def test_density_1_leaves_the_weights_as_they_are(dense):
     pruned, before = (
