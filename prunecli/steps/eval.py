@@ -222,7 +222,8 @@ def _reached(left: int, total: int, mask: MaskOrigin | None) -> tuple[float, flo
     more than it removed.
     """
     if mask and mask.kept and mask.total:
-        if mask.kept == left or mask.total - mask.kept == total - left:
+        removed = mask.total - mask.kept
+        if mask.kept == left or removed == total - left:
             return mask.kept / mask.total, mask.total / mask.kept
     return left / total, total / max(left, 1)
 

@@ -205,7 +205,7 @@ def test_a_damaged_description_of_the_network_is_bad_input(dense, tmp_path, mode
 def test_a_log_that_is_none_is_refused_before_the_work(dense, tmp_path):
     path, meta = tmp_path / "bad.safetensors", open_artifact(dense, "checkpoint").meta
     lines = [*meta["history"], {"epoch": 3, "loss": "low"}]
-    write_artifact(path, "checkpoint", load_file(dense), meta | {"history": lines})
+    written(path, "checkpoint", load_file(dense), meta | {"history": lines})
     with pytest.raises(BadInput, match=r"bad\.safetensors: its 'history\[2\]\.loss' is 'low'"):
         evaluated(path)
 
