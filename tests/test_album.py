@@ -24,13 +24,14 @@ from prunecli.network.modules import fill
 from prunecli.network.untouched import untouched
 from prunecli.plugins import registry
 from prunecli.plugins.trust import trust
+from prunecli.pruning.selection import Selection
 from prunecli.runtime.device import place
 from prunecli.scoring.by_network import network_scores
 from prunecli.scoring.scored import Scored, Scoring
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.train import TrainOptions, train
 
 REFUSED = {

@@ -120,13 +120,21 @@ def write_mask(
     path: Path, mask: Parted | Mask, meta: Mapping[str, Any], files: Files | None = None
 ) -> None:
     """Write a mask, one bit a weight. Shapes stand in the metadata."""
+    write_artifact(path, "mask", mask_tensors(mask), with_shapes(mask, meta), files)
+
+
+def mask_tensors(mask: Parted | Mask) -> dict[str, Made]:
+    """The tensors of a mask's file."""
     kept = parted(mask)
-    tensors = {
+    return {
         name: Made(torch.uint8, (-(-math.prod(shape) // 8),), partial(_bytes, kept, name))
         for name, shape in kept.shapes.items()
     }
-    shapes = {name: list(shape) for name, shape in kept.shapes.items()}
-    write_artifact(path, "mask", tensors, {**meta, "shapes": shapes}, files)
+
+
+def with_shapes(mask: Parted | Mask, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """A mask's metadata, completed by what its tensors do not say."""
+    return {**meta, "shapes": {name: list(s) for name, s in parted(mask).shapes.items()}}
 
 
 def _bytes(mask: Parted, name: str) -> Iterable[Tensor]:
@@ -139,8 +147,8 @@ class MaskFile:
     Raises BadInput for shapes and bits that cannot be a mask's, the latter when they are read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.file = file = open_artifact(path, "mask")
+    def __init__(self, file: TensorFile) -> None:
+        self.file = file
         shapes = (file.meta or {}).get("shapes")
         if not isinstance(shapes, dict) or set(shapes) != set(file):
             raise BadInput(
@@ -167,7 +175,7 @@ def _check_bits(file: TensorFile, name: str, shape: Any) -> None:
 
 def read_mask(path: Path) -> tuple[Mask, TensorFile]:
     """A mask, in memory, and the file it came from. Raises what a `MaskFile` raises."""
-    mask = MaskFile(path)
+    mask = MaskFile(open_artifact(path, "mask"))
     return held(mask), mask.file
 
 

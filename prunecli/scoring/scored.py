@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
+import torch
+from torch import nn
+
 from prunecli.errors import BadUsage
-from prunecli.files.artifacts import PRUNED, kind_of
+from prunecli.files.artifacts import PRUNED, MaskFile, kind_of, metadata
 from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
 from prunecli.images.batches import ScoringBatches
@@ -23,7 +26,7 @@ from prunecli.runtime.versions import versions
 from prunecli.scoring.by_network import check_scores, network_scores
 from prunecli.scoring.by_weights import TensorScores
 from prunecli.settings.common import Common
-from prunecli.tensors.parts import Held, Parted, held
+from prunecli.tensors.parts import Held, Made, Parted, held
 from prunecli.types import Mask, Scores
 
 
@@ -79,7 +82,14 @@ def file_word(method: str) -> str:
 class Scored:
     """A checkpoint and a method, ready to be scored under one mask after another."""
 
-    def __init__(self, file: TensorFile, scoring: Scoring, common: Common) -> None:
+    def __init__(
+        self,
+        file: TensorFile,
+        scoring: Scoring,
+        common: Common,
+        network: nn.Module | None = None,
+    ) -> None:
+        """With a `network` that has the file's tensors, it is not built, and stays where it is."""
         self.file, self.scoring = file, scoring.checked()
         self.method = str(scoring.method)
         self.names = scoring.names(file)
@@ -91,9 +101,13 @@ class Scored:
         """By itself what stays; see `types.decisive`."""
         self.needs_model = registry.takes_model(self.function)
         if self.needs_model:
-            self.model = place(load_model(file), self.device).eval()
+            if network is None:
+                network = place(load_model(file), self.device).eval()
+            self.model, self.device = network, next(network.parameters()).device
+            self.described = (file.meta or {}).get("model")
             self.source = scoring.source.resolved(file.meta)
-            self.load = cache(lambda: self.source.load("train", file.meta, common.progress))
+            told = file.meta if self.described else None
+            self.load = cache(lambda: self.source.load("train", told, common.progress))
 
     @property
     def is_known(self) -> bool:
@@ -123,6 +137,16 @@ class Scored:
         batch = {"batch_size": self.scoring.batch_size}
         return {"dataset": self.source.dataset, **batch, **self.source.options}
 
+    def artifact(self, before: MaskFile | None) -> tuple[dict[str, Made], dict[str, str]]:
+        """Scores under a mask, as a file of them has them: its tensors and its metadata."""
+        scores = self(before)
+        made = {
+            name: Made(torch.float32, shape, partial(scores.parts, name))
+            for name, shape in scores.shapes.items()
+        }
+        facts = {"mask": before.file.sha256 if before else None, "first": first_layer(self.file)}
+        return made, metadata("scores", self.facts() | facts)
+
     def __call__(self, mask: Parted | None) -> Parted:
         """The scores of the weights that the mask leaves; those that it removed score -inf."""
         if not self.needs_model:
@@ -138,8 +162,8 @@ class Scored:
         return options_with_seed(self.function, self.scoring.options, self.seed, *parts)
 
     def _model_scores(self, mask: Mask) -> Scores:
-        meta = self.file.meta or {}
-        channels, height, width = meta["model"]["input_shape"]
+        shape = self.described["input_shape"] if self.described else self.load().input_shape
+        channels, height, width = shape
         batches = ScoringBatches(
             (channels, height, width),
             self.load,

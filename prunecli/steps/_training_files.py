@@ -21,7 +21,7 @@ from prunecli.files.names import beside
 from prunecli.files.reading import read_bytes
 from prunecli.files.tensors import TensorFile
 from prunecli.masks.left import density_facts
-from prunecli.masks.mask import aligned, apply_, kept_counts
+from prunecli.masks.mask import kept_counts
 from prunecli.network import coverage
 from prunecli.network.diagnosis import collapse_facts
 from prunecli.network.layers import classifier, is_transposed, prunable
@@ -140,8 +140,7 @@ class TrainingFiles:
 
     def _write(self, data: Images, files: Files) -> None:
         model, params = self.state.model, self.state.params
-        kept = self.state.pruner.mask(params, self.state.clock(self.facts["settings"]["epochs"]))
-        apply_(params, aligned(kept, params))
+        kept = self.state.settle(self.facts["settings"]["epochs"])
         everything = {
             name: kept.get(name, torch.ones(weight.shape, dtype=torch.bool))
             for name, weight in params.items()

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
-import torch
-
-from prunecli.files.artifacts import metadata, open_artifact
+from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import write_tensors
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.names import sibling, stem
 from prunecli.files.stages import write_in_stages
 from prunecli.masks.fitting import fitting_mask
-from prunecli.scoring.scored import Scored, Scoring, file_word, first_layer
+from prunecli.scoring.scored import Scored, Scoring, file_word
 from prunecli.settings.common import Common
-from prunecli.tensors.parts import Made
 
 
 def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common) -> Path:
@@ -37,13 +33,6 @@ def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common)
     claim = claimed(output, inputs, force=common.force, wait=common.wait, in_stages=staged)
     with claim as target:
         file.hash_ahead()
-        scores = scorer(before)
-        meta = scorer.facts() | {"mask": before.file.sha256 if before else None}
-        meta["first"] = first_layer(file)
-        made = {
-            name: Made(torch.float32, shape, partial(scores.parts, name))
-            for name, shape in scores.shapes.items()
-        }
         write = write_in_stages if staged else write_tensors
-        write(target, made, metadata("scores", meta))
+        write(target, *scorer.artifact(before))
     return output

@@ -14,13 +14,14 @@ from prunecli.network.build import load_model
 from prunecli.network.layers import prunable
 from prunecli.plugins import registry
 from prunecli.plugins.trust import trust
+from prunecli.pruning.selection import Selection
 from prunecli.runtime.device import place
 from prunecli.scoring.by_network import check_scores, network_scores
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.train import TrainOptions, train
 
 SIDES = {

@@ -10,9 +10,9 @@ from prunecli.files.artifacts import open_artifact
 from prunecli.images.source import Source
 from prunecli.plugins import registry
 from prunecli.plugins.registry import takes_model
+from prunecli.pruning.selection import Selection
 from prunecli.settings.common import Common
 from prunecli.steps import _training_plan, eval, score
-from prunecli.steps._selection import Selection
 from prunecli.steps.mask import mask
 from prunecli.steps.train import TrainOptions, train
 

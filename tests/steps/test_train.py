@@ -12,10 +12,11 @@ from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.files.atomic import write_tensors
 from prunecli.images.source import Source
 from prunecli.models.cnn import cnn
+from prunecli.pruning.selection import Selection
 from prunecli.runtime.progress import Progress
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training import loop
 

@@ -9,10 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from prunecli.errors import BadInput, Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_artifact, write_mask
+from prunecli.pruning.selection import Selection
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.score import score
 from prunecli.steps.verify import verify
 

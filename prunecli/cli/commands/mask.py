@@ -116,7 +116,7 @@ def mask(scores: Path, **params: Any) -> None:  # fmt: skip
     CHECKPOINT, --method says how to score it. --method nonzero decides by itself: all stays that is
     not exactly zero in the CHECKPOINT, which something else has pruned.
     """
-    from prunecli.steps._selection import Selection
+    from prunecli.pruning.selection import Selection
     from prunecli.steps.mask import mask as step
 
     params |= {k: v for k, v in PRESETS.get(params["preset"], {}).items() if not params[k]}

@@ -9,7 +9,7 @@ from prunecli.files.artifacts import kind_of
 from prunecli.files.tensors import TensorFile
 from prunecli.masks.mask import exact_count
 from prunecli.masks.targets import parameter_count
-from prunecli.steps._selection import Selection
+from prunecli.pruning.selection import Selection
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,52 @@
+"""A checkpoint with a mask applied, made while it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prunecli.files.artifacts import MaskFile, metadata
+from prunecli.files.tensors import DTYPES, TensorFile
+from prunecli.masks.left import left_over
+from prunecli.masks.lineage import mask_lineage
+from prunecli.runtime.versions import versions
+from prunecli.tensors.parts import Made
+from prunecli.tensors.zeros import zero_
+
+
+def described(file: TensorFile, kept: MaskFile) -> str:
+    """What the checkpoint will say of itself, as JSON."""
+    file.hash_ahead()
+    density = left_over(file, kept)
+    meta: dict[str, Any] = {
+        "model": None,
+        "seed": None,
+        **(file.meta or {}),
+        "parent": file.sha256,
+        "prunable": list(density["kept"]),
+        "mask": mask_lineage(kept.file),
+        "density": density,
+        "versions": versions(),
+    }
+    return metadata("checkpoint", meta)["prunecli"]
+
+
+def masked(file: TensorFile, kept: MaskFile, name: str) -> Made:
+    """One of its tensors, with what the mask excludes +0.0."""
+    entry, parts = file.entry(name), partial(_parts, file, kept, name)
+    if entry.dtype in DTYPES:
+        return Made(DTYPES[entry.dtype], entry.shape, parts)
+    return Made(torch.uint8, entry.shape, parts, (entry.dtype, entry.end - entry.start))
+
+
+def _parts(file: TensorFile, kept: MaskFile, name: str) -> Iterable[Tensor]:
+    return _zeroed(file, kept, name) if name in kept.shapes else file.parts(name)
+
+
+def _zeroed(file: TensorFile, kept: MaskFile, name: str) -> Iterator[Tensor]:
+    for part, bits in zip(file.parts(name), kept.parts(name), strict=True):
+        yield zero_(part, bits)
