@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from prunecli.errors import BadInput
 from prunecli.files.atomic import bytes_of, laid_out, size_of
 from prunecli.files.header import header_to_be
-from prunecli.files.tensors import CODES, TensorFile
+from prunecli.files.tensors import CODES, DTYPES, TensorFile
 from prunecli.tensors.parts import PART, Made
 
 
@@ -63,6 +64,14 @@ class Unwritten(TensorFile):
         for chunk in chain.from_iterable(made):
             digest.update(chunk)
         return digest.hexdigest()
+
+
+def taken(file: TensorFile, name: str, parts: Callable[[], Iterable[Tensor]] | None = None) -> Made:
+    """A tensor of a file, to be written as it is, or with other values: those of `parts`."""
+    entry, made = file.entry(name), parts or partial(file.parts, name)
+    if entry.dtype in DTYPES:
+        return Made(DTYPES[entry.dtype], entry.shape, made)
+    return Made(torch.uint8, entry.shape, made, (entry.dtype, entry.end - entry.start))
 
 
 def _check_dense(name: str, tensor: Tensor | Made, label: str) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from prunecli.files.artifacts import MaskFile, metadata
-from prunecli.files.tensors import DTYPES, TensorFile
+from prunecli.files.tensors import TensorFile
+from prunecli.files.unwritten import taken
 from prunecli.masks.left import left_over
 from prunecli.masks.lineage import mask_lineage
 from prunecli.runtime.versions import versions
@@ -37,10 +37,7 @@ def described(file: TensorFile, kept: MaskFile) -> str:
 
 def masked(file: TensorFile, kept: MaskFile, name: str) -> Made:
     """One of its tensors, with what the mask excludes +0.0."""
-    entry, parts = file.entry(name), partial(_parts, file, kept, name)
-    if entry.dtype in DTYPES:
-        return Made(DTYPES[entry.dtype], entry.shape, parts)
-    return Made(torch.uint8, entry.shape, parts, (entry.dtype, entry.end - entry.start))
+    return taken(file, name, partial(_parts, file, kept, name))
 
 
 def _parts(file: TensorFile, kept: MaskFile, name: str) -> Iterable[Tensor]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from prunecli.errors import BadInput, Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, untied, write_artifact, write_mask
@@ -24,7 +23,7 @@ from prunecli.masks.left import density_facts
 from prunecli.masks.mask import kept_counts
 from prunecli.network import coverage
 from prunecli.network.diagnosis import collapse_facts
-from prunecli.network.layers import classifier, is_transposed, prunable
+from prunecli.network.structure import structure
 from prunecli.runtime.facts import canonical, differences
 from prunecli.runtime.progress import Progress
 from prunecli.runtime.shortage import raise_shortage
@@ -155,10 +154,7 @@ class TrainingFiles:
             **own,
             "classes": data.classes,
             "normalisation": {"mean": data.mean, "std": data.std},
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "prunable": list(params),
-            **_layouts(model),
-            "classifier": classifier(model),
+            **structure(model),
             "density": density_facts(everything),
             "history": self.state.history,
             "tied": tied,
@@ -202,12 +198,6 @@ class TrainingFiles:
         part, _ = files.parts[path]
         epochs = self.facts["settings"]["epochs"]
         return {"mask": lineage | {"sha256": file_sha256(part), "epochs": epochs}}
-
-
-def _layouts(model: nn.Module) -> dict[str, Any]:
-    """Of the weights that are not [outputs, inputs], if there are any; see `roles.layout`."""
-    io = [name for name in prunable(model) if is_transposed(model, name)]
-    return {"layouts": dict.fromkeys(io, "io")} if io else {}
 
 
 def _log(history: list[dict[str, Any]]) -> str:
