@@ -19,6 +19,9 @@ from prunecli.tensors.parts import Parted, whole
 class Artifact(Mapping[str, Tensor]):
     """Tensors by name, each read or made anew when it is asked for, with what is said of them."""
 
+    _network: nn.Module | None = None
+    """The module that a checkpoint was made of."""
+
     def __init__(self, file: TensorFile, tensors: Parted) -> None:
         self._file, self._tensors = file, tensors
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, overload
@@ -32,7 +32,7 @@ from prunecli.tensors.parts import one_thread
 from prunecli.types import Mask as Bits
 from prunecli.types import Params
 
-COUNTS = ("scored", "model")
+COUNTS = ["scored", "model"]
 GivenMask = Mask | Mapping[str, Tensor]
 
 
@@ -116,18 +116,13 @@ def mask(
     >>> own = {"fc.weight": torch.tensor([[0.1, 0.4], [0.3, 0.2]])}
     >>> prunecli.mask(own, density=0.5)["fc.weight"].tolist()
     [[False, True], [True, False]]
-    >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
-    >>> prunecli.mask(model, "synflow", compression=10, rounds=3, data="digits").kept
-    43050
     """
-    checkpoint = given.scores_of(what) if method is None else given.checkpoint_of(what)
+    artifact = given.scores_of(what) if method is None else given.checkpoint_of(what)
     scoring = _scoring(method, options, data, batch_size, targets, ignore, exclude_classifier)
-    asked = {"density": density, "sparsity": sparsity, "compression": compression}
-    _check_known("scope", scope, SCOPES)
-    _check_known("schedule", schedule, SCHEDULES)
-    _check_known("count", count, COUNTS)
+    measures = {"density": density, "sparsity": sparsity, "compression": compression}
+    _check_words(scope, schedule, count)
     selection = Selection(
-        _asked(asked, critical, pattern, method),
+        _asked(measures, critical, pattern, method),
         scope,
         rounds,
         schedule,
@@ -137,9 +132,8 @@ def mask(
         dense=tuple(dense),
     )
     common = Common(device=device, seed=seed, progress=given.Warned())
-    file = checkpoint._file
-    network = checkpoint._network if isinstance(checkpoint, Checkpoint) else None
-    masking = Masking.of(file, selection, scoring, _before(before, file), common, network)
+    file, nested = artifact._file, _before(before, artifact._file)
+    masking = Masking.of(file, selection, scoring, nested, common, artifact._network)
     return given.mask_with(*masking.made(Path(gettempdir()), "the mask"))
 
 
@@ -210,9 +204,15 @@ def _scoring(
     )
 
 
-def _check_known(what: str, word: str | None, known: Iterable[str]) -> None:
-    if word is not None and word not in known:
-        raise BadUsage(f"there is no {what} {word!r}{suggest(word, list(known))}")
+def _check_words(scope: str, schedule: str | None, count: str) -> None:
+    said = (
+        ("scope", scope, list(SCOPES)),
+        ("schedule", schedule, list(SCHEDULES)),
+        ("count", count, COUNTS),
+    )
+    for what, word, known in said:
+        if word is not None and word not in known:
+            raise BadUsage(f"there is no {what} {word!r}{suggest(word, known)}")
 
 
 def _asked(

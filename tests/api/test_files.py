@@ -4,6 +4,7 @@ from safetensors.torch import load_file, save_file
 
 import prunecli
 from prunecli import BadInput, BadOutput, BadUsage, Mismatch
+from prunecli.plugins import trust
 
 
 def test_what_the_commands_wrote_is_written_again_byte_for_byte(checkpoint, prune, tmp_path):
@@ -126,3 +127,21 @@ def test_plain_tensors_are_written_as_a_file_that_anybody_may_have_written(tmp_p
     save_file(tensors, "theirs.safetensors", {"format": "pt"})
     assert prunecli.read_checkpoint(path).record is None
     assert path.read_bytes() == (tmp_path / "theirs.safetensors").read_bytes()
+
+
+def test_code_that_a_file_names_is_imported_only_once_the_caller_named_it(tmp_path, monkeypatch):
+    (tmp_path / "somebodys.py").write_text(
+        "from torch import nn\n"
+        "def net(input_shape, classes, *, width: int = 4) -> nn.Module:\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(784, classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(trust, "_GIVEN", set())
+        network = prunecli.Network("somebodys:net", (1, 28, 28), 10, {"width": "8"})
+        path = prunecli.write_checkpoint("c.safetensors", network.build(), network=network)
+    assert prunecli.read_checkpoint(path).record["model"]["options"] == {"width": 8}
+    with pytest.raises(BadUsage, match="--trust somebodys:net"):
+        prunecli.read_checkpoint(path).model()
+    prunecli.Network("somebodys:net", (1, 28, 28), 10)
+    assert prunecli.evaluate(prunecli.read_checkpoint(path), "digits").images == 355
