@@ -45,7 +45,7 @@ def test_a_type_checker_sees_what_is_there_and_what_is_not(tmp_path):
     assert said == [
         'note: Revealed type is "float"',
         'note: Revealed type is "prunecli.api.artifacts.Checkpoint"',
-        'error: Module has no attribute "sccore"  [attr-defined]',
+        'error: Module has no attribute "sccore"; maybe "score"?  [attr-defined]',
     ]
 
 
