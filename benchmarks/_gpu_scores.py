@@ -20,10 +20,10 @@ from prunecli.files.artifacts import open_artifact
 from prunecli.images.source import Source
 from prunecli.masks.select import select
 from prunecli.network.layers import prunable
+from prunecli.pruning.selection import Selection
 from prunecli.runtime.machine import memory
 from prunecli.scoring.scored import Scored, Scoring
 from prunecli.settings.common import Common
-from prunecli.steps._selection import Selection
 from prunecli.steps._training_plan import TrainOptions
 from prunecli.steps.mask import mask
 from prunecli.steps.train import train

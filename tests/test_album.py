@@ -25,13 +25,14 @@ from prunecli.network.untouched import untouched
 from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
 from prunecli.plugins.trust import trust
+from prunecli.pruning.selection import Selection
 from prunecli.runtime.device import place
 from prunecli.scoring.by_network import network_scores
 from prunecli.scoring.scored import Scored, Scoring
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.train import TrainOptions, train
 
 REFUSED = {

@@ -119,12 +119,16 @@ def write_mask(
     path: Path, mask: Parted | Mask, record: MaskRecord, files: Files | None = None
 ) -> None:
     """Write a mask, one bit a weight. Its shapes are put into the record."""
+    write_artifact(path, mask_tensors(mask), replace(record, shapes=parted(mask).shapes), files)
+
+
+def mask_tensors(mask: Parted | Mask) -> dict[str, Made]:
+    """The tensors of a mask's file."""
     kept = parted(mask)
-    tensors = {
+    return {
         name: Made(torch.uint8, (-(-math.prod(shape) // 8),), partial(_bytes, kept, name))
         for name, shape in kept.shapes.items()
     }
-    write_artifact(path, tensors, replace(record, shapes=kept.shapes), files)
 
 
 def _bytes(mask: Parted, name: str) -> Iterable[Tensor]:
@@ -137,8 +141,8 @@ class MaskFile:
     Raises BadInput for shapes and bits that cannot be a mask's, the latter when they are read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.file = file = open_artifact(path, "mask")
+    def __init__(self, file: TensorFile) -> None:
+        self.file = file
         shapes = file.says(MaskRecord).shapes or {}
         if set(shapes) != set(file):
             raise BadInput(
@@ -164,7 +168,7 @@ def _check_bits(file: TensorFile, name: str, shape: tuple[int, ...]) -> None:
 
 def read_mask(path: Path) -> tuple[Mask, TensorFile]:
     """A mask, in memory, and the file it came from. Raises what a `MaskFile` raises."""
-    mask = MaskFile(path)
+    mask = MaskFile(open_artifact(path, "mask"))
     return held(mask), mask.file
 
 

@@ -91,6 +91,15 @@ def read_header(path: Path) -> Header:
         raise BadInput(f"{label}: not a valid safetensors file: {fault:.300}") from None
 
 
+def header_to_be(head: bytes, tensors: int) -> Header:
+    """The header of a file that would begin with `head`, before so many bytes of tensors.
+
+    Raises ValueError for what breaks a rule of the format.
+    """
+    length = int.from_bytes(head[:8], "little")
+    return _checked(_parse(head[8:]), length, Identity(0, 0, len(head) + tensors, 0, 0))
+
+
 def _refuse_other_formats(label: str, head: bytes) -> None:
     if not head:
         raise BadInput(f"{label}: it is empty")

@@ -69,7 +69,13 @@ class TensorFile(Mapping[str, Tensor]):
         files = sorted(set(places.values())) if places else [_only_file(path)]
         self.folder = self.index.parent if self.index else path if files != [path] else None
         """Of a checkpoint that is all of a folder."""
-        self.shards: dict[Path, Header] = {file: read_header(file) for file in files}
+        self._take({file: read_header(file) for file in files})
+        if places and (astray := [n for n in places if self._stored.get(n) != places[n]]):
+            raise BadInput(f"{self.label}: {astray[0]!r} is not in the shard that the index names")
+
+    def _take(self, shards: dict[Path, Header]) -> None:
+        """Be what these headers say."""
+        self.shards = shards
         self._stored: dict[str, Path] = {}
         self._hashing: Callable[[], str] | None = None
         self._equal: dict[tuple[str, str], bool] = {}
@@ -79,8 +85,6 @@ class TensorFile(Mapping[str, Tensor]):
                 if name in self._stored:
                     raise BadInput(f"{self.label}: tensor {name!r} is in two shards")
                 self._stored[name] = shard
-        if places and (astray := [n for n in places if self._stored.get(n) != places[n]]):
-            raise BadInput(f"{self.label}: {astray[0]!r} is not in the shard that the index names")
         self.pairs = {} if "prunecli" in self.metadata else pairs(self._entries())
         """What is X here, and in the file X_orig and X_mask."""
         self._home = self._seen()

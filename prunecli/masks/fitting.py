@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 
 from prunecli.errors import BadInput, Mismatch, some
-from prunecli.files.artifacts import MaskFile, check_mask_fits
+from prunecli.files.artifacts import MaskFile, check_mask_fits, open_artifact
 from prunecli.files.records import CheckpointRecord
 from prunecli.files.tensors import DTYPES, TensorFile
 from prunecli.masks.targets import PRUNED_MODULES, prunable_names
@@ -23,11 +23,15 @@ def open_mask(path: Path, checkpoint: TensorFile) -> tuple[Mask, TensorFile]:
 
 
 def fitting_mask(path: Path, checkpoint: TensorFile) -> MaskFile:
-    """As `open_mask`, to be read part by part. Raises BadInput where it masks no weight.
+    """As `open_mask`, to be read part by part."""
+    return fitting(MaskFile(open_artifact(path, "mask")), checkpoint)
+
+
+def fitting(mask: MaskFile, checkpoint: TensorFile) -> MaskFile:
+    """The mask, if it fits the checkpoint. Raises BadInput where it masks no weight.
 
     Raises Mismatch where it masks what the checkpoint's network has no layer for.
     """
-    mask = MaskFile(path)
     empty = [name for name, shape in mask.shapes.items() if not math.prod(shape)]
     if empty or not mask.shapes:
         what = f"no weight of {some(empty)}" if empty else "no weight"

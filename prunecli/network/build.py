@@ -55,8 +55,9 @@ def load_model(checkpoint: TensorFile) -> nn.Module:
     described = checkpoint.says(CheckpointRecord).model
     if described is None:
         raise Mismatch(NO_MODEL.format(checkpoint.label))
-    bare = check_described(described, checkpoint)
-    model = build_model(described, by_file=True) if on_meta(bare) else bare
+    with torch.random.fork_rng([]):  # what is drawn here is replaced
+        bare = check_described(described, checkpoint)
+        model = build_model(described, by_file=True) if on_meta(bare) else bare
     load_weights(model, read_weights(checkpoint), checkpoint.label)
     fits = on_meta(bare) and not at_hand(bare, described) and not _refusal(bare, described, "meta")
     if not fits and (error := _refusal(model, described)):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from prunecli.errors import BadUsage
-from prunecli.files.artifacts import PRUNED, kind_of, pruned_before
+from prunecli.files.artifacts import PRUNED, MaskFile, kind_of, metadata, pruned_before
 from prunecli.files.records import CheckpointRecord, Described, ScoresRecord
 from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
@@ -27,7 +28,7 @@ from prunecli.scoring.by_network import network_scores
 from prunecli.scoring.by_weights import TensorScores
 from prunecli.scoring.checks import check_scores
 from prunecli.settings.common import Common
-from prunecli.tensors.parts import PART, Held, Parted, held
+from prunecli.tensors.parts import PART, Held, Made, Parted, held
 from prunecli.types import Mask, Scores
 
 
@@ -82,7 +83,14 @@ def file_word(method: str) -> str:
 class Scored:
     """A checkpoint and a method, ready to be scored under one mask after another."""
 
-    def __init__(self, file: TensorFile, scoring: Scoring, common: Common) -> None:
+    def __init__(
+        self,
+        file: TensorFile,
+        scoring: Scoring,
+        common: Common,
+        network: nn.Module | None = None,
+    ) -> None:
+        """With a `network` that has the file's tensors, it is not built, and stays where it is."""
         self.file, self.scoring = file, scoring
         self.plugin = scoring.plugin()
         self.names = scoring.names(file)
@@ -93,9 +101,12 @@ class Scored:
         """By itself what stays; see `types.decisive`."""
         self.needs_model = self.plugin.takes_model
         if self.needs_model:
-            self.model = place(load_model(file), self.device).eval()
+            if network is None:
+                network = place(load_model(file), self.device).eval()
+            self.model, self.device = network, next(network.parameters()).device
             own = file.says(CheckpointRecord)
-            self.source = scoring.source.resolved(own)
+            self.described = own.model
+            self.source = scoring.source.resolved(own if file.record else None)
             self.load = cache(lambda: self.source.load("train", own, common.progress))
 
     @property
@@ -128,6 +139,15 @@ class Scored:
         batch = {"batch_size": self.scoring.batch_size}
         return {"dataset": self.source.dataset, **batch, **self.source.options}
 
+    def artifact(self, before: MaskFile | None) -> tuple[dict[str, Made], dict[str, str]]:
+        """Scores under a mask, as a file of them has them: its tensors and its metadata."""
+        scores = self(before)
+        made = {
+            name: Made(torch.float32, shape, partial(scores.parts, name))
+            for name, shape in scores.shapes.items()
+        }
+        return made, metadata(self.record(before.file.sha256 if before else None))
+
     def __call__(self, mask: Parted | None) -> Parted:
         """The scores of the weights that the mask leaves; those that it removed score -inf."""
         if not self.needs_model:
@@ -142,10 +162,9 @@ class Scored:
         return Held(made)
 
     def _model_scores(self, mask: Mask) -> Scores:
-        own = self.file.says(CheckpointRecord).model
-        assert own is not None, "its network is loaded"
+        shape = self.described.input_shape if self.described else self.load().input_shape
         batches = ScoringBatches(
-            own.input_shape,
+            shape,
             self.load,
             self.device,
             self.scoring.batch_size,

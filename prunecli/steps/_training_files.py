@@ -30,10 +30,10 @@ from prunecli.files.records import (
 )
 from prunecli.files.tensors import AGAIN, TensorFile
 from prunecli.masks.left import density_of
-from prunecli.masks.mask import aligned, apply_, kept_counts
+from prunecli.masks.mask import kept_counts
 from prunecli.network import coverage
 from prunecli.network.diagnosis import collapse_facts
-from prunecli.network.layers import classifier, is_transposed
+from prunecli.network.structure import structure
 from prunecli.runtime.facts import canonical, differences
 from prunecli.runtime.progress import Progress
 from prunecli.runtime.shortage import raise_shortage
@@ -150,8 +150,7 @@ class TrainingFiles:
 
     def _write(self, data: Images, files: Files) -> None:
         model, params = self.state.model, self.state.params
-        kept = self.state.pruner.mask(params, self.state.clock(self.lineage.epochs or 0))
-        apply_(params, aligned(kept, params))
+        kept = self.state.settle(self.lineage.epochs or 0)
         everything = {
             name: kept.get(name, torch.ones(weight.shape, dtype=torch.bool))
             for name, weight in params.items()
@@ -163,15 +162,11 @@ class TrainingFiles:
         lineage, pruner = self.lineage, self.lineage.pruner
         if pruner and kept:
             lineage = replace(lineage, mask=self._write_mask(pruner, kept, files))
-        transposed = [name for name in params if is_transposed(model, name)]
         record = CheckpointRecord(
             **lineage.part(CheckpointRecord),
+            **structure(model),
             classes=tuple(data.classes),
             normalisation={"mean": tuple(data.mean), "std": tuple(data.std)},
-            parameters=sum(parameter.numel() for parameter in model.parameters()),
-            prunable=tuple(params),
-            layouts=dict.fromkeys(transposed, "io") or None,
-            classifier=classifier(model),
             density=density_of(everything),
             history=tuple(self.state.history),
             tied=tied,

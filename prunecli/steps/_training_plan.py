@@ -26,13 +26,13 @@ from prunecli.files.records import (
 from prunecli.files.tensors import TensorFile
 from prunecli.images.source import Resolved, Source, check_data_fits, fingerprint
 from prunecli.masks.fitting import open_mask
+from prunecli.masks.lineage import mask_origin
 from prunecli.network.build import NO_MODEL, check_described
 from prunecli.plugins.plugin import Plugin
 from prunecli.plugins.resolve import resolve
 from prunecli.runtime.device import pick_device, pick_precision
 from prunecli.runtime.world import World
 from prunecli.settings.common import Common
-from prunecli.steps._lineage import mask_origin
 from prunecli.steps._pretrained import has_pretrained
 from prunecli.steps._training_files import log_beside, mask_beside, state_beside
 from prunecli.training.settings import Settings

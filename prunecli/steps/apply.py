@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from prunecli.errors import BadInput, some
-from prunecli.files.artifacts import MaskFile, metadata, open_artifact
+from prunecli.files.artifacts import MaskFile, open_artifact
 from prunecli.files.atomic import write_tensors, write_text
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.folders import check_folder, claimed_folder, copy_others, model_folder
 from prunecli.files.header import read_header
 from prunecli.files.names import SUFFIX, sibling, stem
-from prunecli.files.parsing import with_nulls
-from prunecli.files.records import CheckpointRecord
 from prunecli.files.stages import write_in_stages
-from prunecli.files.tensors import DTYPES, TensorFile
+from prunecli.files.tensors import TensorFile
+from prunecli.masks.applied import described, masked
 from prunecli.masks.fitting import fitting_mask
-from prunecli.masks.left import left_over
-from prunecli.runtime.versions import versions
 from prunecli.settings.common import Common
-from prunecli.steps._lineage import mask_origin
-from prunecli.tensors.parts import Made, one_thread
-from prunecli.tensors.zeros import zero_
+from prunecli.tensors.parts import one_thread
 
 
 @one_thread()
@@ -53,29 +42,15 @@ def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
         return output
     if in_shards:
         with claimed_folder(output, inputs, wait=common.wait) as begin:
-            text = _described(file, kept)
+            text = described(file, kept)
             _write_folder(begin(text), file, kept, text, common)
     else:
         claim = claimed(output, inputs, force=common.force, wait=common.wait, in_stages=True)
         with claim as target:
-            text = _described(file, kept)
-            tensors = {name: _masked(file, kept, name) for name in file}
+            text = described(file, kept)
+            tensors = {name: masked(file, kept, name) for name in file}
             write_in_stages(target, tensors, {**file.metadata, "prunecli": text})
     return output
-
-
-def _described(file: TensorFile, kept: MaskFile) -> str:
-    file.hash_ahead()
-    density = left_over(file, kept)
-    record = replace(
-        with_nulls(file.says(CheckpointRecord), "model", "seed"),
-        parent=file.sha256,
-        prunable=tuple(density.kept),
-        mask=mask_origin(kept.file),
-        density=density,
-        versions=versions(),
-    )
-    return metadata(record)["prunecli"]
 
 
 def _write_folder(
@@ -85,7 +60,7 @@ def _write_folder(
     for done, (shard, header) in enumerate(file.shards.items(), 1):
         target = folder / shard.name
         if not _is_there(target, text):
-            tensors = {name: _masked(file, kept, name) for name in file.within(shard)}
+            tensors = {name: masked(file, kept, name) for name in file.within(shard)}
             write_tensors(target, tensors, {**header.metadata, "prunecli": text})
         common.progress.advance("shards", done, len(file.shards))
     assert file.folder is not None, "only a folder is written as one"
@@ -108,19 +83,3 @@ def _is_there(shard: Path, text: str) -> bool:
     with suppress(BadInput):
         return read_header(shard).metadata.get("prunecli") == text
     return False
-
-
-def _masked(file: TensorFile, kept: MaskFile, name: str) -> Made:
-    entry, parts = file.entry(name), partial(_parts, file, kept, name)
-    if entry.dtype in DTYPES:
-        return Made(DTYPES[entry.dtype], entry.shape, parts)
-    return Made(torch.uint8, entry.shape, parts, (entry.dtype, entry.end - entry.start))
-
-
-def _parts(file: TensorFile, kept: MaskFile, name: str) -> Iterable[Tensor]:
-    return _zeroed(file, kept, name) if name in kept.shapes else file.parts(name)
-
-
-def _zeroed(file: TensorFile, kept: MaskFile, name: str) -> Iterator[Tensor]:
-    for part, bits in zip(file.parts(name), kept.parts(name), strict=True):
-        yield zero_(part, bits)

@@ -22,6 +22,7 @@ from prunecli.images.batches import ImageBatches
 from prunecli.images.source import Resolved, Source
 from prunecli.masks.fitting import open_mask
 from prunecli.masks.left import kept_bits, left_over
+from prunecli.masks.lineage import mask_origin
 from prunecli.masks.mask import apply_
 from prunecli.network.build import load_model
 from prunecli.network.collapse import diagnosis
@@ -30,7 +31,6 @@ from prunecli.network.layers import prunable
 from prunecli.runtime.device import eval_batch, pick_device, pick_precision, place, unrepeatable
 from prunecli.runtime.versions import versions
 from prunecli.settings.common import Common
-from prunecli.steps._lineage import mask_origin
 from prunecli.steps._zeros import warn_of_zeros
 from prunecli.training.loop import evaluate
 from prunecli.types import Mask

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from prunecli.files.artifacts import MaskFile, kind_of
+from prunecli.files.artifacts import MaskFile, kind_of, open_artifact
 from prunecli.files.parsing import table
 from prunecli.files.records import MaskRecord, ScoresRecord
 from prunecli.files.roles import layouts_of
@@ -64,7 +64,7 @@ def _zeros(tensors: list[dict[str, Any]], prunable: Iterable[str]) -> int | None
 
 def _masked(path: Path) -> list[dict[str, Any]]:
     """The weights that a mask is for. Raises BadInput if it is none."""
-    mask = MaskFile(path)
+    mask = MaskFile(open_artifact(path, "mask"))
     kept = kept_counts(mask)
     return [
         {"name": name, "dtype": "mask", "shape": list(shape), "kept": kept[name]}

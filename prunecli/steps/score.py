@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
-import torch
-
-from prunecli.files.artifacts import metadata, open_artifact
+from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import write_tensors
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.names import sibling, stem
@@ -15,7 +12,6 @@ from prunecli.files.stages import write_in_stages
 from prunecli.masks.fitting import fitting_mask
 from prunecli.scoring.scored import Scored, Scoring, file_word
 from prunecli.settings.common import Common
-from prunecli.tensors.parts import Made
 
 
 def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common) -> Path:
@@ -37,12 +33,6 @@ def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common)
     claim = claimed(output, inputs, force=common.force, wait=common.wait, in_stages=staged)
     with claim as target:
         file.hash_ahead()
-        scores = scorer(before)
-        record = scorer.record(before.file.sha256 if before else None)
-        made = {
-            name: Made(torch.float32, shape, partial(scores.parts, name))
-            for name, shape in scores.shapes.items()
-        }
         write = write_in_stages if staged else write_tensors
-        write(target, made, metadata(record))
+        write(target, *scorer.artifact(before))
     return output

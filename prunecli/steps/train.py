@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,7 @@ from prunecli.steps._training_plan import Plan, TrainOptions, lineage, prepared
 from prunecli.steps._zeros import warn_of_zeros
 from prunecli.tensors.finite import all_finite
 from prunecli.training import loop
-from prunecli.training.course import TrainingSet, build_pruner
-from prunecli.training.state import new_state
+from prunecli.training.course import TrainingSet, begun, build_pruner
 from prunecli.types import Images, Pruner
 
 __all__ = ["TrainOptions", "train"]
@@ -103,10 +103,8 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
     check_sound(model, f"model {described.name!r}")
     place(model, plan.device)
     check_trainable(model, described)
-    images = TrainingSet(data, plan.device, plan.seed)
-    pruner = _pruner(plan, model, images, common)
-    batches = ImageBatches(images.data, plan.device, plan.settings.batch_size, world)
-    state = new_state(model, plan.settings, pruner, len(batches))
+    pruner = partial(_pruner, plan, model, common)
+    state, batches = begun(model, data, plan.settings, plan.seed, pruner, world)
     files = TrainingFiles(target, told, _course(plan, told), state, world)
     if plan.options.resume:
         files.resume(common.progress)
@@ -198,7 +196,7 @@ def _held(plan: Plan, target: Path, test: Images | None) -> dict[str, Any]:
     }
 
 
-def _pruner(plan: Plan, model: nn.Module, data: TrainingSet, common: Common) -> Pruner:
+def _pruner(plan: Plan, model: nn.Module, common: Common, data: TrainingSet) -> Pruner:
     if plan.mask is not None:
         check_maskable(plan.mask, prunable(model), "the mask")
         return Fixed(plan.mask)

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from prunecli.images.batches import ScoringBatches, split_off
+from prunecli.images.batches import ImageBatches, ScoringBatches, split_off
 from prunecli.masks.targets import left_in
 from prunecli.network import coverage
 from prunecli.network.flops import count_flops
@@ -17,10 +17,13 @@ from prunecli.plugins.plugin import Plugin
 from prunecli.plugins.resolve import resolve
 from prunecli.runtime.device import EVAL_BATCH
 from prunecli.runtime.progress import Progress
+from prunecli.runtime.world import World
 from prunecli.scoring.by_network import network_scores
 from prunecli.scoring.by_weights import TensorScores
 from prunecli.scoring.checks import check_scores
 from prunecli.tensors.parts import Held, held
+from prunecli.training.settings import Settings
+from prunecli.training.state import TrainingState, new_state
 from prunecli.types import Batches, Course, Images, Mask, Pruner, Scores
 
 SCORING_BATCH = 128
@@ -44,6 +47,25 @@ class TrainingSet:
 
     def _batches(self, load: Callable[[], Images], size: int) -> Batches:
         return ScoringBatches(self.data.input_shape, load, self.device, size, self.seed)
+
+
+def begun(
+    model: nn.Module,
+    data: Images,
+    settings: Settings,
+    seed: int,
+    pruner: Callable[[TrainingSet], Pruner],
+    world: World | None = None,
+) -> tuple[TrainingState, ImageBatches]:
+    """A training before its first step, and what it will be trained on.
+
+    The network is where it is to be trained. `pruner` makes what acts in it.
+    """
+    device = next(model.parameters()).device
+    images = TrainingSet(data, device, seed)
+    acts = pruner(images)
+    batches = ImageBatches(images.data, device, settings.batch_size, world)
+    return new_state(model, settings, acts, len(batches)), batches
 
 
 def build_pruner(

@@ -15,6 +15,7 @@ from torch.optim import lr_scheduler
 from prunecli.errors import some
 from prunecli.files.parsing import is_a, table
 from prunecli.files.records import Position
+from prunecli.masks.mask import aligned, apply_
 from prunecli.network.layers import prunable
 from prunecli.network.modules import fill
 from prunecli.tensors.finite import all_finite
@@ -66,6 +67,12 @@ class TrainingState:
             for value in self.optimizer.state.get(weight, {}).values():
                 if isinstance(value, Tensor) and value.shape == weight.shape:
                     zero_(value, ~grown)
+
+    def settle(self, epochs: int) -> Mask:
+        """Zero to the last bit what the pruner's mask of now excludes; gives that mask."""
+        kept = self.pruner.mask(self.params, self.clock(epochs))
+        apply_(self.params, aligned(kept, self.params))
+        return kept
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to write; `restore` takes them back."""

@@ -25,12 +25,13 @@ from prunecli.errors import PruneError
 from prunecli.files import atomic
 from prunecli.files.header import INDEX
 from prunecli.images.source import Source
+from prunecli.pruning.selection import Selection
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.inspect import inspect
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.score import score
 from prunecli.steps.train import TrainOptions, train
 from prunecli.steps.verify import verify

@@ -13,11 +13,12 @@ from prunecli.files.artifacts import write_mask
 from prunecli.files.parsing import parsed
 from prunecli.files.records import MaskRecord
 from prunecli.files.tensors import TensorFile
+from prunecli.pruning.selection import Selection
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.inspect import inspect
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.verify import verify
 
 BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}

@@ -12,11 +12,12 @@ from prunecli.errors import BadInput
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.files.header import INDEX
 from prunecli.files.tensors import TensorFile
+from prunecli.pruning.selection import Selection
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.inspect import inspect
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.score import score
 
 

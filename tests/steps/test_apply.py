@@ -16,12 +16,14 @@ from prunecli.files.artifacts import read_mask
 from prunecli.files.atomic import write_tensors
 from prunecli.files.header import INDEX
 from prunecli.files.tensors import TensorFile
+from prunecli.masks import applied
+from prunecli.pruning.selection import Selection
 from prunecli.runtime.progress import Progress
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
 from prunecli.steps import apply as module
 from prunecli.steps.apply import apply
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.score import score
 from prunecli.steps.verify import verify
 
@@ -247,7 +249,7 @@ def test_a_single_file_that_was_stopped_goes_on_with_its_stages(llama, monkeypat
     whole = apply(llama, kept, Common(output=llama.parent / "whole.safetensors")).read_bytes()
     common = Common(output=llama.parent / "out.safetensors")
     monkeypatch.setattr(stages, "STAGE", 1)
-    made, parts = [], module._parts
+    made, parts = [], applied._parts
 
     def stopped(file, kept, name):
         made.append(name)
@@ -255,7 +257,7 @@ def test_a_single_file_that_was_stopped_goes_on_with_its_stages(llama, monkeypat
             raise KeyboardInterrupt
         return parts(file, kept, name)
 
-    monkeypatch.setattr(module, "_parts", stopped)
+    monkeypatch.setattr(applied, "_parts", stopped)
     with pytest.raises(KeyboardInterrupt):
         apply(llama, kept, common)
     apply(llama, kept, common)

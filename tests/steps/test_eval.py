@@ -12,11 +12,12 @@ from prunecli.files.atomic import write_tensors
 from prunecli.files.parsing import parsed
 from prunecli.files.records import MaskRecord
 from prunecli.images.source import Source
+from prunecli.pruning.selection import Selection
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.train import TrainOptions, train
 
 KEYS = """top1 top5 loss density sparsity compression empirical_compression compression_error

@@ -15,13 +15,14 @@ from prunecli.files.records import MaskRecord
 from prunecli.files.tensors import TensorFile
 from prunecli.images.source import Source
 from prunecli.network.weights import check_weights, load_weights
+from prunecli.pruning.selection import Selection
 from prunecli.runtime.progress import Progress
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.inspect import inspect
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.train import TrainOptions, train
 from prunecli.steps.verify import verify
 

@@ -15,12 +15,13 @@ from prunecli.images.source import Resolved, Source
 from prunecli.masks.mask import dead_layers
 from prunecli.masks.patterns import Pattern
 from prunecli.masks.select import select
+from prunecli.pruning.selection import Selection
 from prunecli.runtime.progress import Progress
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.score import score
 from prunecli.steps.train import TrainOptions, train
 
@@ -197,7 +198,7 @@ def foresight(source, ratio, method=None, **options):
 def undiagnosed(monkeypatch):
     """Without tracing the network, which is not what the counting is about."""
     facts = {"max_compression": 1, "effective_density": None, "dead_layers": [], "live_path": None}
-    monkeypatch.setattr("prunecli.steps.mask.collapse_facts", lambda *_: facts)
+    monkeypatch.setattr("prunecli.pruning.masking.collapse_facts", lambda *_: facts)
 
 
 @pytest.mark.parametrize(

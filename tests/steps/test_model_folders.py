@@ -11,11 +11,12 @@ from prunecli.errors import BadInput
 from prunecli.files.header import INDEX
 from prunecli.files.names import sibling, stem
 from prunecli.files.tensors import TensorFile
+from prunecli.pruning.selection import Selection
 from prunecli.runtime.progress import Progress
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.score import score
 
 HALF, BY_SIZE = Selection(0.5), Scoring("magnitude")

@@ -10,10 +10,10 @@ from prunecli.files.artifacts import open_artifact
 from prunecli.images.source import Source
 from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
+from prunecli.pruning.selection import Selection
 from prunecli.scoring import scored
 from prunecli.settings.common import Common
 from prunecli.steps import _training_plan, eval, score
-from prunecli.steps._selection import Selection
 from prunecli.steps.mask import mask
 from prunecli.steps.train import TrainOptions, train
 

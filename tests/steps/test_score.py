@@ -13,11 +13,12 @@ from prunecli.files import stages
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.files.atomic import write_tensors
 from prunecli.plugins.plugin import Plugin
+from prunecli.pruning.selection import Selection
 from prunecli.scorers.lamp import lamp
 from prunecli.scoring import by_weights as _tensor_scores
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.score import score
 
 

@@ -10,10 +10,10 @@ from prunecli.errors import BadUsage, Mismatch
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import write_tensors
 from prunecli.masks.patterns import Pattern
+from prunecli.pruning.selection import Selection
 from prunecli.runtime.progress import Progress
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
-from prunecli.steps._selection import Selection
 from prunecli.steps.mask import mask
 from prunecli.steps.score import score
 

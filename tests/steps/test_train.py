@@ -14,10 +14,11 @@ from prunecli.files.parsing import parsed
 from prunecli.files.records import MaskRecord
 from prunecli.images.source import Resolved, Source
 from prunecli.models.cnn import cnn
+from prunecli.pruning.selection import Selection
 from prunecli.runtime.progress import Progress
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.train import TrainOptions, train
 from prunecli.training import loop
 

@@ -12,10 +12,11 @@ from prunecli.errors import BadInput, Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_mask
 from prunecli.files.parsing import parsed
 from prunecli.files.records import MaskRecord
+from prunecli.pruning.selection import Selection
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
-from prunecli.steps.mask import Selection, mask
+from prunecli.steps.mask import mask
 from prunecli.steps.score import score
 from prunecli.steps.verify import verify
 

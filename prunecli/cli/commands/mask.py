@@ -24,6 +24,7 @@ from prunecli.cli.base import (
 from prunecli.cli.values import Named, Number
 from prunecli.errors import BadUsage
 from prunecli.plugins.resolve import resolve
+from prunecli.settings.density import density_of
 
 if TYPE_CHECKING:
     from prunecli.masks.patterns import Pattern
@@ -116,7 +117,7 @@ def mask(scores: Path, **params: Any) -> None:  # fmt: skip
     CHECKPOINT, --method says how to score it. --method nonzero decides by itself: all stays that is
     not exactly zero in the CHECKPOINT, which something else has pruned.
     """
-    from prunecli.steps._selection import Selection
+    from prunecli.pruning.selection import Selection
     from prunecli.steps.mask import mask as step
 
     params |= {k: v for k, v in PRESETS.get(params["preset"], {}).items() if not params[k]}
@@ -167,8 +168,4 @@ def density_asked(params: Mapping[str, Any]) -> float | None:
         if params["mask"]:
             raise BadUsage("--critical looks at the whole network; leave --mask out")
         return None
-    value = float(params[given[0]])
-    if given[0] == "compression":
-        return 1 / value
-    # 1 - 0.9 is 0.09999999999999998; what was meant is 0.1.
-    return round(1 - value, 15) if given[0] == "sparsity" else value
+    return density_of(given[0], float(params[given[0]]))

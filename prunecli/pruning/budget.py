@@ -10,7 +10,7 @@ from prunecli.files.records import ScoresRecord
 from prunecli.files.tensors import TensorFile
 from prunecli.masks.mask import exact_count
 from prunecli.masks.targets import parameter_count
-from prunecli.steps._selection import Selection
+from prunecli.pruning.selection import Selection
 
 
 @dataclass(frozen=True)
