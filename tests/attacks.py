@@ -84,6 +84,12 @@ def flipped(path, place, bit=0):
 # To what a file says of itself, in the form that prunecli gives it.
 
 
+def written(path, kind, tensors, meta):
+    """A file of that kind that says this of itself, whatever it is."""
+    told = {"schema": 1, **meta, "kind": kind}
+    write_tensors(Path(path), tensors, {"prunecli": canonical(told)})
+
+
 def forged(source, path, **changes):
     """A copy of a file of prunecli's whose metadata says that; tables are merged."""
     file = TensorFile(Path(source))

@@ -130,10 +130,12 @@ def test_the_snippet_that_reads_a_mask_without_prunecli_works(tmp_path, monkeypa
     import torch
 
     from prunecli.files.artifacts import write_mask
+    from prunecli.files.parsing import parsed
+    from prunecli.files.records import MaskRecord
 
     monkeypatch.chdir(tmp_path)
     kept = {"a": torch.rand(3, 5) > 0.5, "b": torch.rand(7) > 0.5}
-    write_mask(tmp_path / "mask.safetensors", kept, {})
+    write_mask(tmp_path / "mask.safetensors", kept, parsed(MaskRecord, {}))
     text = (ROOT / "docs" / "files.md").read_text()
     [snippet] = [
         s for s in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "unpackbits" in s

@@ -1,9 +1,8 @@
 """JSON as frozen dataclasses, which are the one declaration of its form: parsed strictly, written.
 
-A field's type says what the JSON may hold: `str`, `bool`, `int`, `float` (any number), `Literal`,
-`tuple[...]` (a list), `Mapping[str, ...]` (a table), another `Record`, or `Any`. `Annotated` adds
-functions that must say yes to the value. Where the type allows None, the key may be missing or
-null.
+A field's type says what the JSON may hold: `str`, `bool`, `int`, `float` (any number), `tuple[...]`
+(a list), `Mapping[str, ...]` (a table), another `Record`, or `Any`. `Annotated` adds functions that
+must say yes to the value. Where the type allows None, the key may be missing or null.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from types import NoneType, UnionType
 from typing import (
     Annotated,
     Any,
-    Literal,
     TypeAlias,
     TypeVar,
     Union,
@@ -39,7 +37,7 @@ class Record:
     Of a new record, None is written as null where the field has no default, and else left out.
     """
 
-    nulls: frozenset[str] | None = None
+    nulls: frozenset[str] | None = field(default=None, compare=False)
     """The fields that are written as null where they are None, if it is not as said above."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """What the table holds under other names, as a newer version may write."""
@@ -51,6 +49,10 @@ class Record:
         hints = get_type_hints(cls, include_extras=True)
         own = {f.name for f in fields(cls)} - {f.name for f in fields(Record)}
         return {name: hints[name] for name in hints if name in own}
+
+    def part(self, cls: type[Record]) -> dict[str, Any]:
+        """The values of the fields that this record has in common with those of that class."""
+        return {name: getattr(self, name) for name in cls.types() if name in self.types()}
 
 
 R = TypeVar("R", bound=Record)
@@ -82,7 +84,7 @@ def table(record: Record) -> dict[str, Any]:
     nulls = record.nulls
     if nulls is None:
         nulls = frozenset(f.name for f in fields(record) if f.default is MISSING)
-    values = {name: getattr(record, name) for name in record.types()}
+    values = record.part(type(record))
     known = {name: v for name, v in values.items() if v is not None or name in nulls}
     return {**{name: _plain(value) for name, value in known.items()}, **record.more}
 
@@ -98,6 +100,9 @@ def with_nulls(record: R, *more: str) -> R:
 def within(low: float, high: float = float("inf")) -> Callable[[float], bool]:
     """For `Annotated`: whether a number is in a range, its ends included."""
     return lambda value: low <= value <= high
+
+
+Natural: TypeAlias = Annotated[int, within(0)]
 
 
 def _value(hint: Any, value: Any, place: str) -> Any:
@@ -118,9 +123,18 @@ def _value(hint: Any, value: Any, place: str) -> Any:
         return {key: _value(inner[1], item, f"{place}.{key}") for key, item in value.items()}
     elif isinstance(hint, type) and issubclass(hint, Record):
         return parsed(hint, value, place)
-    elif value in inner if base is Literal else _is(hint, value):
+    elif base is None and _is(hint, value):
         return value
     raise ValueError(_unfit(place, value))
+
+
+def is_a(kind: Any, value: Any) -> bool:
+    """Whether the value is of that type, as JSON has it."""
+    try:
+        _value(kind, value, "")
+    except ValueError:
+        return False
+    return True
 
 
 def _one_of(kinds: tuple[Any, ...], value: Any, place: str) -> Any:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias, get_args
 
 from prunecli.files.header import is_shape
-from prunecli.files.parsing import Record, Scalar, parsed, within
+from prunecli.files.parsing import Natural, Record, Scalar, parsed, within
 
 MOST_VALUES = 1 << 26
 """Of one image."""
-Natural: TypeAlias = Annotated[int, within(0)]
 Options: TypeAlias = Mapping[str, Any]
 Settings: TypeAlias = Mapping[str, Scalar]
-Layouts: TypeAlias = Mapping[str, Literal["oi", "io", "eoi", "eio"] | None]
+Layout: TypeAlias = Annotated[str, ("oi", "io", "eoi", "eio").__contains__]
 
 
 def is_image(shape: tuple[int, int, int]) -> bool:
@@ -92,7 +91,7 @@ class LeftWhole(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ties(Record):
+class TiesRecord(Record):
     """How many scores were equal where the cut lies, and how many of them were kept."""
 
     equal: Natural
@@ -149,7 +148,7 @@ class Described(Record):
     """The hash of the checkpoint that it was made from."""
     model: ModelRecord | None
     parameters: Natural | None
-    layouts: Layouts | None = None
+    layouts: Mapping[str, Layout | None] | None = None
     """Of the weights that are not [outputs, inputs]; see `roles.layout`."""
     classifier: str | None
     versions: Mapping[str, str] | None
@@ -222,7 +221,7 @@ class MaskRecord(Described, Selected):
     density: Density | None
     mask: str | None
     """The hash of the mask that it is within."""
-    ties: Ties | None
+    ties: TiesRecord | None
     collapse: Options | None
     shapes: Mapping[str, Annotated[tuple[int, ...], is_size]] | None
     """Of the weights."""
@@ -250,18 +249,21 @@ class StateRecord(Record):
     digest: str
 
 
-KINDS: dict[str, type[Record]] = {
-    cls.kind: cls for cls in (CheckpointRecord, ScoresRecord, MaskRecord, StateRecord)
-}
+FileRecord: TypeAlias = CheckpointRecord | ScoresRecord | MaskRecord | StateRecord
+KINDS: dict[str, type[Record]] = {cls.kind: cls for cls in get_args(FileRecord)}
 
 
-def record_of(meta: Any) -> Record:
+def with_kind(meta: Any) -> dict[str, Any]:
+    """The metadata of a file: a table that says its kind. Raises ValueError if it is none."""
+    if not isinstance(meta, dict) or not isinstance(meta.get("kind"), str):
+        raise ValueError("it has no 'kind'")
+    return meta
+
+
+def record_of(meta: Mapping[str, Any]) -> Record:
     """The record of a file's metadata; of a kind that is not known, one without fields.
 
     Raises ValueError naming the field that is not as it should be.
     """
-    kind = meta.get("kind") if isinstance(meta, dict) else None
-    if not isinstance(kind, str):
-        raise ValueError("it has no 'kind'")
     own = {name: value for name, value in meta.items() if name not in ("kind", "schema")}
-    return parsed(KINDS.get(kind, Record), own)
+    return parsed(KINDS.get(meta["kind"], Record), own)

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from prunecli.errors import BadInput
 from prunecli.files.header import FLOATS
+from prunecli.files.records import CheckpointRecord, Described
 from prunecli.files.tensors import Form, TensorFile
 
 Layouts: TypeAlias = Mapping[str, str | None]
@@ -104,8 +105,8 @@ def roles_of(file: TensorFile) -> dict[str, Role]:
 
 def _roles_of(file: TensorFile) -> dict[str, Role]:
     found = roles(file.forms)
-    if file.meta is not None:
-        listed = set(file.meta.get("prunable") or ())
+    if file.record is not None:
+        listed = set(file.says(CheckpointRecord).prunable or ())
         return {
             name: LAYER if name in listed else UNLISTED if role.pruned else role
             for name, role in found.items()
@@ -254,7 +255,7 @@ def layouts_of(file: TensorFile, names: Iterable[str]) -> dict[str, str | None]:
     Raises BadInput for such as they cannot have.
     """
     forms = file.forms
-    told = (file.meta or {}).get("layouts")
+    told = file.says(Described).layouts
     found = {name: layout(name, forms) if told is None else told.get(name, "oi") for name in names}
     own = {name: order for name, order in found.items() if order != "oi"}
     if odd := [name for name, order in own.items() if len(order or "") > len(forms[name].shape)]:

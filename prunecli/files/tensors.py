@@ -17,7 +17,7 @@ from prunecli.files.header import INDEX, Entry, Header, read_header, strict_json
 from prunecli.files.pairs import masked, pairs
 from prunecli.files.parsing import R, Record, parsed
 from prunecli.files.reading import read_bytes, unchanged, unreadable
-from prunecli.files.records import record_of
+from prunecli.files.records import record_of, with_kind
 from prunecli.files.texts import decoded
 from prunecli.runtime.shortage import raise_shortage
 from prunecli.tensors.parts import PART
@@ -198,30 +198,31 @@ class TensorFile(Mapping[str, Tensor]):
         headers = reversed(list(self.shards.values()))
         return {key: value for header in headers for key, value in header.metadata.items()}
 
-    @property
+    @cached_property
     def meta(self) -> dict[str, Any] | None:
         """What prunecli wrote into the header, as it stands there; None for a file it never saw."""
-        return self._said_of_itself and self._said_of_itself[0]
+        if "prunecli" not in self.metadata:
+            return None
+        try:
+            return with_kind(strict_json(self.metadata["prunecli"]))
+        except ValueError as error:
+            raise self._damaged(error) from None
 
-    @property
+    @cached_property
     def record(self) -> Record | None:
         """The same as a record of the file's kind; see `records`."""
-        return self._said_of_itself and self._said_of_itself[1]
+        try:
+            return None if self.meta is None else record_of(self.meta)
+        except ValueError as error:
+            raise self._damaged(error) from None
 
     def says(self, kind: type[R]) -> R:
         """The record, if it is one of that kind; else an empty one."""
         return self.record if isinstance(self.record, kind) else parsed(kind, {})
 
-    @cached_property
-    def _said_of_itself(self) -> tuple[dict[str, Any], Record] | None:
-        if "prunecli" not in self.metadata:
-            return None
-        try:
-            meta = strict_json(self.metadata["prunecli"])
-            return meta, record_of(meta)
-        except ValueError as error:
-            what = f"its prunecli metadata is damaged: {printable(str(error))}"
-            raise BadInput(f"{self.label}: {what}{AGAIN}") from None
+    def _damaged(self, error: ValueError) -> BadInput:
+        what = f"its prunecli metadata is damaged: {printable(str(error))}"
+        return BadInput(f"{self.label}: {what}{AGAIN}")
 
 
 def _fill(part: Tensor, file: BinaryIO) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from prunecli.errors import BadEnvironment, BadUsage, Mismatch, some
+from prunecli.files.records import CheckpointRecord, ModelRecord
 from prunecli.network.modules import theirs
 from prunecli.plugins import registry
 from prunecli.runtime.facts import canonical
@@ -38,34 +39,36 @@ class Source:
     data_dir: Path = Path("data")
     download: bool = False
 
-    def resolved(self, meta: Mapping[str, Any] | None) -> Source:
+    def resolved(self, checkpoint: CheckpointRecord | None) -> Source:
         """With the checkpoint's data set where none was named, and options of their types.
 
-        Without a checkpoint (`meta` is None), the data set is `digits`.
+        Without a checkpoint, the data set is `digits`.
         """
         name, given = self.dataset, dict(self.options)
-        own: Mapping[str, Any] = {"name": "digits"} if meta is None else meta.get("dataset") or {}
+        if name is None and checkpoint is None:
+            name = "digits"
         if name is None:
-            name, given = own.get("name"), own.get("options", {}) | given
-            if name is None:
+            own = checkpoint.dataset if checkpoint else None
+            if own is None:
                 raise BadUsage("which data set? name it with --dataset")
+            name, given = own.name, {**(own.options or {}), **given}
         return Source(name, registry.bind("data", name, given), self.data_dir, self.download)
 
     def load(
         self,
         split: str,
-        meta: Mapping[str, Any] | None = None,
+        checkpoint: CheckpointRecord | None = None,
         progress: Progress | None = None,
     ) -> Images:
-        """A split of the resolved source; it must fit the checkpoint with this `meta`, if given.
+        """A split of the resolved source; it must fit the checkpoint, if one is given.
 
         `progress` is told what whoever uses the images should know of them.
         """
         assert self.dataset is not None, "resolve the source first"
         options, here = canonical(self.options), Path.cwd()
         images = _images(self.dataset, options, self.data_dir, here, self.download, split)
-        if meta is not None:
-            check_data_fits(meta, images)
+        if checkpoint is not None and checkpoint.model is not None:
+            check_data_fits(checkpoint.model, checkpoint.classes, images)
         if progress is not None:
             for note in images.notes:
                 progress.warn(note)
@@ -178,10 +181,9 @@ def _here(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous()
 
 
-def check_data_fits(meta: Mapping[str, Any], data: Images) -> None:
-    """Raise Mismatch unless a checkpoint's network was built for images and classes like these."""
-    own, classes = tuple(meta["model"]["input_shape"]), meta["model"]["classes"]
-    names = meta.get("classes")
+def check_data_fits(model: ModelRecord, named: Iterable[str] | None, data: Images) -> None:
+    """Raise Mismatch unless a network was built for images and classes like these."""
+    own, classes, names = model.input_shape, model.classes, list(named or ())
     if (own, classes) != (data.input_shape, len(data.classes)):
         raise Mismatch(
             f"the network takes {'x'.join(map(str, own))} images of {classes} classes, but the "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prunecli.errors import BadInput, Mismatch, some
 from prunecli.files.artifacts import MaskFile, check_mask_fits
+from prunecli.files.records import CheckpointRecord
 from prunecli.files.tensors import DTYPES, TensorFile
 from prunecli.masks.targets import PRUNED_MODULES, prunable_names
 from prunecli.tensors.parts import held
@@ -37,7 +38,7 @@ def fitting_mask(path: Path, checkpoint: TensorFile) -> MaskFile:
     ]:
         what = f"it masks {odd[0]!r}, which is {checkpoint.entry(odd[0]).dtype} in"
         raise Mismatch(f"{mask.file.label}: {what} {checkpoint.label}: it cannot be made zero")
-    if (checkpoint.meta or {}).get("model"):
+    if checkpoint.says(CheckpointRecord).model:
         check_maskable(mask.shapes, prunable_names(checkpoint), mask.file.label)
     return mask
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 
 from prunecli.errors import Mismatch
+from prunecli.files.records import CheckpointRecord, Density
 from prunecli.files.tensors import TensorFile
 from prunecli.masks.mask import kept_counts
 from prunecli.masks.targets import prunable_names
@@ -15,13 +15,13 @@ from prunecli.tensors.parts import Parted, parted
 from prunecli.types import Mask
 
 
-def density_facts(mask: Mask) -> dict[str, Any]:
+def density_of(mask: Mask) -> Density:
     """Kept weights and their fraction, per tensor and over all."""
-    return facts_of(kept_counts(mask), {name: bits.numel() for name, bits in mask.items()})
+    return density_from(kept_counts(mask), {name: bits.numel() for name, bits in mask.items()})
 
 
-def left_over(checkpoint: TensorFile, mask: Parted | Mask) -> dict[str, Any]:
-    """`density_facts` of a checkpoint's prunable weights once `mask` is applied to it.
+def left_over(checkpoint: TensorFile, mask: Parted | Mask) -> Density:
+    """The density of a checkpoint's prunable weights once `mask` is applied to it.
 
     Where an earlier mask had removed weights already, both count: a weight is kept if the mask
     keeps it and it is not zero.
@@ -35,7 +35,7 @@ def left_over(checkpoint: TensorFile, mask: Parted | Mask) -> dict[str, Any]:
             weights = checkpoint.parts(name)
             bits = (part & (weight != 0) for part, weight in zip(bits, weights, strict=True))
         kept[name] = sum(int(part.count_nonzero()) for part in bits)
-    return facts_of(kept, sizes)
+    return density_from(kept, sizes)
 
 
 def kept_bits(checkpoint: TensorFile, mask: Mask, *, own: bool = False) -> Mask:
@@ -63,13 +63,15 @@ def _recorded(
     sizes = {name: checkpoint.entry(name).numel for name in names}
     if not sizes:
         raise Mismatch(f"{checkpoint.label}: it has no weight to prune")
-    kept = ((checkpoint.meta or {}).get("density") or {}).get("kept", {})
+    density = checkpoint.says(CheckpointRecord).density
+    kept = density.kept if density else {}
     return sizes, {name: kept.get(name, size) for name, size in sizes.items()}
 
 
-def facts_of(kept: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        "kept": dict(kept),
-        "overall": sum(kept.values()) / sum(sizes.values()),
-        "per_tensor": {name: kept[name] / sizes[name] for name in kept},
-    }
+def density_from(kept: Mapping[str, int], sizes: Mapping[str, int]) -> Density:
+    """The density of tensors of these sizes, of which so many weights are kept."""
+    return Density(
+        kept=dict(kept),
+        overall=sum(kept.values()) / sum(sizes.values()),
+        per_tensor={name: kept[name] / sizes[name] for name in kept},
+    )

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from prunecli.errors import BadInput, BadUsage, Mismatch
 from prunecli.files.artifacts import kind_of
 from prunecli.files.header import FLOATS
+from prunecli.files.records import CheckpointRecord, Described
 from prunecli.files.roles import SMALL_FLOATS, roles_of
 from prunecli.files.tensors import TensorFile
 
@@ -21,12 +22,12 @@ def prunable_names(file: TensorFile) -> list[str]:
     """
     if kind_of(file) == "scores":
         return [name for name in file if file.entry(name).numel]
-    if file.meta is not None:
-        listed = file.meta.get("prunable")
+    if file.record is not None:
+        listed = file.says(CheckpointRecord).prunable
         sizes = [file.entry(n).numel if n in file else 0 for n in listed or ()]
-        if not isinstance(listed, list) or not all(sizes) or len(set(listed)) < len(listed):
+        if listed is None or not all(sizes) or len(set(listed)) < len(listed):
             raise BadInput(f"{file.label}: its list of prunable weights is damaged")
-        return listed
+        return list(listed)
     return [name for name, role in roles_of(file).items() if role.pruned and file.entry(name).numel]
 
 
@@ -35,7 +36,7 @@ def parameter_count(checkpoint: TensorFile) -> int:
 
     In any other file it is the floating-point tensors but the statistics of normalisations.
     """
-    told = (checkpoint.meta or {}).get("parameters")
+    told = checkpoint.says(CheckpointRecord).parameters
     return told or sum(
         checkpoint.entry(name).numel
         for name in checkpoint
@@ -58,13 +59,13 @@ def chosen(
     """
     names = prunable_names(file)
     if targets:
-        foreign = file.meta is None
+        foreign = file.record is None
         names = _matching(matrices(file) if foreign else names, targets, file.label)
     if not names:
         most = Counter(role.what for role in roles_of(file).values()).most_common(3)
         what = ", ".join(f"{count:,} {what}" for what, count in most) or "no tensor"
         raise Mismatch(f"{file.label}: it has no weight to prune, but {what}; see --targets")
-    last = (file.meta or {}).get("classifier")
+    last = file.says(Described).classifier
     return left_in(names, last, file.label, ignore, exclude_classifier)
 
 

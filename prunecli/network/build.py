@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunecli.errors import BadInput, Mismatch
 from prunecli.files.artifacts import state_forms
+from prunecli.files.records import CheckpointRecord, ModelRecord
 from prunecli.files.tensors import TensorFile
 from prunecli.masks.fitting import check_maskable
 from prunecli.masks.targets import PRUNED_MODULES, prunable_names
@@ -35,16 +36,16 @@ NO_MODEL = (
 )
 
 
-def build_model(model: Mapping[str, Any]) -> nn.Module:
+def build_model(model: ModelRecord) -> nn.Module:
     """The network that a checkpoint's metadata describes, with fresh weights.
 
     What only a first image tells of it, one has told. Raises Mismatch where layers are hidden.
     """
-    build: Callable[..., nn.Module] = registry.find("models", model["name"])
-    options = registry.bind("models", model["name"], model["options"])
-    built = build(tuple(model["input_shape"]), model["classes"], **options)
+    build: Callable[..., nn.Module] = registry.find("models", model.name)
+    options = registry.bind("models", model.name, model.options)
+    built = build(model.input_shape, model.classes, **options)
     if is_scripted(built):
-        raise Mismatch(f"model {model['name']!r}: torch.jit hides its layers; leave that out")
+        raise Mismatch(f"model {model.name!r}: torch.jit hides its layers; leave that out")
     if is_unfinished(built):
         _shape_of_one(built, model, next(built.parameters()).device)
     return built
@@ -52,9 +53,9 @@ def build_model(model: Mapping[str, Any]) -> nn.Module:
 
 def load_model(checkpoint: TensorFile) -> nn.Module:
     """The checkpoint's network with its weights. Raises Mismatch if they do not fit each other."""
-    if checkpoint.meta is None or not checkpoint.meta.get("model"):
+    described = checkpoint.says(CheckpointRecord).model
+    if described is None:
         raise Mismatch(NO_MODEL.format(checkpoint.label))
-    described = checkpoint.meta["model"]
     bare = check_described(described, checkpoint)
     model = build_model(described) if on_meta(bare) else bare
     load_weights(model, read_weights(checkpoint), checkpoint.label)
@@ -84,7 +85,7 @@ ACTIVATIONS = 1 << 28
 """Values that a layer may give for one image, for the network to be run without looking first."""
 
 
-def check_described(described: Mapping[str, Any], checkpoint: TensorFile) -> nn.Module:
+def check_described(described: ModelRecord, checkpoint: TensorFile) -> nn.Module:
     """`built_small`, of a network that the checkpoint's tensors fit.
 
     Raises Mismatch if they do not, BadInput if there is no such network, or none of that size.
@@ -99,7 +100,7 @@ def check_described(described: Mapping[str, Any], checkpoint: TensorFile) -> nn.
     return bare
 
 
-def built_small(described: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
+def built_small(described: ModelRecord, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
     """`build_model` for a description that may be damaged and so ask for any amount of anything.
 
     It has shapes but no weights, except where it cannot be built so; then it has no more values
@@ -152,19 +153,17 @@ def on_meta(model: nn.Module) -> bool:
     return any(tensor.is_meta for tensor in model.state_dict().values())
 
 
-def at_hand(model: nn.Module, described: Mapping[str, Any]) -> bool:
+def at_hand(model: nn.Module, described: ModelRecord) -> bool:
     """Whether an image of the shape that is described costs little, whatever is said of it.
 
     Elsewhere shapes alone may tell, but for those torch's compiler is loaded, which takes 1.5 s.
     """
     channels = max((tensor.shape[0] for tensor in model.parameters() if tensor.ndim), default=1)
-    _, height, width = described["input_shape"]
+    _, height, width = described.input_shape
     return bool(height * width * channels <= ACTIVATIONS)
 
 
-def _refusal(
-    model: nn.Module, described: Mapping[str, Any], device: str = "cpu"
-) -> Exception | None:
+def _refusal(model: nn.Module, described: ModelRecord, device: str = "cpu") -> Exception | None:
     """What the network raises for an image of the shape that is described, if anything."""
     try:
         _shape_of_one(model, described, device)
@@ -175,26 +174,26 @@ def _refusal(
 
 
 @torch.no_grad()
-def _shape_of_one(model: nn.Module, described: Mapping[str, Any], device: Any) -> tuple[int, ...]:
+def _shape_of_one(model: nn.Module, described: ModelRecord, device: Any) -> tuple[int, ...]:
     """Of what the network makes of one image. Raises what the model raises."""
     training = model.training
     try:
         with torch.device(device):
-            image = torch.zeros(1, *described["input_shape"])
+            image = torch.zeros(1, *described.input_shape)
             return tuple(scores_of(model.eval()(image)).shape)
     finally:
         model.train(training)
 
 
-def check_trainable(model: nn.Module, described: Mapping[str, Any]) -> None:
+def check_trainable(model: nn.Module, described: ModelRecord) -> None:
     """Raise Mismatch unless there is a weight to prune, and images become scores of the classes."""
-    name, shape = described["name"], described["input_shape"]
+    name, shape = described.name, described.input_shape
     if not prunable(model):
         raise Mismatch(f"model {name!r}: it has no weight of {PRUNED_MODULES}")
     check_storable(model, f"model {name!r}")
     size = "x".join(map(str, shape))
     with theirs(f"model {name!r}: it does not take {size} images"):
         given = _shape_of_one(model, described, next(model.parameters()).device)
-    if given != (1, described["classes"]):
-        wanted = f"{described['classes']} classes"
+    if given != (1, described.classes):
+        wanted = f"{described.classes} classes"
         raise Mismatch(f"model {name!r}: of a {size} image it makes {list(given)}, not {wanted}")

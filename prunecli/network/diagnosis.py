@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from prunecli.errors import PruneError
+from prunecli.files.records import ModelRecord
 from prunecli.files.roles import ALL_OI, Layouts
 from prunecli.network.build import UNFIT, at_hand, build_model, built_small, most_values, on_meta
 from prunecli.network.collapse import diagnosis
@@ -19,7 +20,7 @@ from prunecli.types import Mask
 
 def collapse_facts(
     mask: Parted | Mask,
-    described: Mapping[str, Any] | None,
+    described: ModelRecord | None,
     shapes: Mapping[str, tuple[int, ...]],
     layouts: Layouts = ALL_OI,
 ) -> dict[str, Any]:
@@ -33,11 +34,11 @@ def collapse_facts(
             model = _covered(parted(mask), described, shapes)
         except (PruneError, *UNFIT) as error:
             raise_shortage(error)
-    return diagnosis(mask, model, tuple(described["input_shape"]) if described else (), layouts)
+    return diagnosis(mask, model, described.input_shape if described else (), layouts)
 
 
 def _covered(
-    mask: Parted, described: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+    mask: Parted, described: ModelRecord, shapes: Mapping[str, tuple[int, ...]]
 ) -> nn.Module | None:
     """The network that is described, if the mask may be its, and the shapes of what there is."""
     bare = built_small(described, shapes)

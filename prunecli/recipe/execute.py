@@ -210,7 +210,7 @@ class Study:
 
     def _is_done(self, job: Job, how: str, note: str = "") -> None:
         self._let_go(job)
-        self.made[job.output] = str(records.read_record(job.folder).get("sha256"))
+        self.made[job.output] = str(records.read_record(job.folder).sha256)
         self.shelf.put(job, self.keys[job.name])
         self.watcher.ends(job, how, note)
 

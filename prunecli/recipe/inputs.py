@@ -9,6 +9,7 @@ from typing import Any
 from prunecli.errors import PruneError
 from prunecli.files.digest import file_sha256
 from prunecli.files.reading import Identity
+from prunecli.files.records import CheckpointRecord, Described
 from prunecli.files.tensors import INDEX_END, TensorFile
 from prunecli.images.source import Source, fingerprint
 from prunecli.plugins import registry
@@ -49,13 +50,14 @@ def dependencies(
         and not (value is False and name in flags)
     }
     checkpoint = params.get("checkpoint") or params.get("scores")
-    meta = TensorFile(checkpoint).meta or {} if checkpoint else None
-    sources = _sources([*plugins, *_described(meta or {}, params, splits)])
+    file = TensorFile(checkpoint) if checkpoint else None
+    record = file.says(CheckpointRecord) if file is not None else None
+    sources = _sources([*plugins, *(_described(file, params, splits) if file is not None else ())])
     return {
         **options,
         **({"plugins": sources} if sources else {}),
         "versions": versions(),
-        "data": _data(params, splits, meta) if splits else None,
+        "data": _data(params, splits, record) if splits else None,
     }
 
 
@@ -106,23 +108,22 @@ def _content(value: Any, files: Collection[Path]) -> Any:
 
 
 def _data(
-    params: Mapping[str, Any], splits: Sequence[str], meta: Mapping[str, Any] | None
+    params: Mapping[str, Any], splits: Sequence[str], checkpoint: CheckpointRecord | None
 ) -> list[str]:
     """The hashes of the data set in use: the one named, else the checkpoint's."""
     named = Source(params["dataset"], params["dataset_opt"], params["data_dir"], params["download"])
-    source = named.resolved(meta)
+    source = named.resolved(checkpoint)
     return [fingerprint(source.load(split)) for split in splits]
 
 
-def _described(
-    meta: Mapping[str, Any], params: Mapping[str, Any], splits: Sequence[str]
-) -> list[Plugin]:
-    """What the checkpoint's metadata names: its network, and its data if they are read."""
-    kinds = {"models": "model"}
-    if splits and not params["dataset"]:
-        kinds["data"] = "dataset"
-    named = [(kind, (meta.get(key) or {}).get("name")) for kind, key in kinds.items()]
-    return [(kind, name) for kind, name in named if name]
+def _described(file: TensorFile, params: Mapping[str, Any], splits: Sequence[str]) -> list[Plugin]:
+    """What the file names: its network, and its data if they are read."""
+    model, data = file.says(Described).model, file.says(CheckpointRecord).dataset
+    reads = splits and not params["dataset"]
+    return [
+        *([("models", model.name)] if model else []),
+        *([("data", data.name)] if data and reads else []),
+    ]
 
 
 def _sources(plugins: Iterable[Plugin]) -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED, kind_of
+from prunecli.files.records import CheckpointRecord, Described, ScoresRecord
 from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
 from prunecli.images.batches import ScoringBatches
@@ -67,8 +68,8 @@ def first_layer(file: TensorFile) -> str | None:
     Safetensors sort the names of a file, so only what prunecli made says it.
     """
     if kind_of(file) == "scores":
-        return (file.meta or {}).get("first")
-    return prunable_names(file)[0] if file.meta else None
+        return file.says(ScoresRecord).first
+    return prunable_names(file)[0] if file.record else None
 
 
 def file_word(method: str) -> str:
@@ -84,7 +85,7 @@ class Scored:
         self.method = str(scoring.method)
         self.names = scoring.names(file)
         self.function = registry.find("scorers", self.method)
-        self.seed = common.seed if common.seed is not None else (file.meta or {}).get("seed") or 0
+        self.seed = common.seed if common.seed is not None else file.says(Described).seed or 0
         self.device = pick_device(common.device)
         self.warn = cache(common.progress.warn)  # once, in however many rounds
         self.decides = registry.decides(self.function)
@@ -92,31 +93,34 @@ class Scored:
         self.needs_model = registry.takes_model(self.function)
         if self.needs_model:
             self.model = place(load_model(file), self.device).eval()
-            self.source = scoring.source.resolved(file.meta)
-            self.load = cache(lambda: self.source.load("train", file.meta, common.progress))
+            own = file.says(CheckpointRecord)
+            self.source = scoring.source.resolved(own)
+            self.load = cache(lambda: self.source.load("train", own, common.progress))
 
     @property
     def is_known(self) -> bool:
-        """Whether `facts` tell all that scores depend on: of a GPU or others' code they do not."""
+        """Whether `record` tells all that scores depend on: not of a GPU nor of others' code."""
         return not self.needs_model and self.function.__module__.startswith("prunecli.")
 
-    def facts(self) -> dict[str, Any]:
-        """What the metadata of scores and masks says of how they came about."""
-        meta = self.file.meta or {}
-        return {
-            "method": self.method,
-            "options": dict(self.scoring.options),
-            "seed": self.seed,
-            "scoring": self._looked_at() if self.needs_model else None,
-            "left_out": self.scoring.left_out,
-            "parent": self.file.sha256,
-            "left_whole": coverage.of_file(self.file, self.names),
-            "layouts": layouts_of(self.file, self.names),
-            "parameters": parameter_count(self.file),
-            "classifier": meta.get("classifier"),
-            "model": meta.get("model"),
-            "versions": versions(),
-        }
+    def record(self, mask: str | None = None) -> ScoresRecord:
+        """What the scores say of how they came about, under the mask of that hash."""
+        own = self.file.says(CheckpointRecord)
+        return ScoresRecord(
+            method=self.method,
+            options=self.scoring.options,
+            seed=self.seed,
+            scoring=self._looked_at() if self.needs_model else None,
+            left_out=self.scoring.left_out,
+            parent=self.file.sha256,
+            left_whole=coverage.of_file(self.file, self.names),
+            layouts=layouts_of(self.file, self.names),
+            parameters=parameter_count(self.file),
+            classifier=own.classifier,
+            model=own.model,
+            versions=versions(),
+            mask=mask,
+            first=first_layer(self.file),
+        )
 
     def _looked_at(self) -> dict[str, Any]:
         """The data that a network was scored by."""
@@ -138,10 +142,10 @@ class Scored:
         return options_with_seed(self.function, self.scoring.options, self.seed, *parts)
 
     def _model_scores(self, mask: Mask) -> Scores:
-        meta = self.file.meta or {}
-        channels, height, width = meta["model"]["input_shape"]
+        own = self.file.says(CheckpointRecord).model
+        assert own is not None, "its network is loaded"
         batches = ScoringBatches(
-            (channels, height, width),
+            own.input_shape,
             self.load,
             self.device,
             self.scoring.batch_size,
@@ -153,16 +157,13 @@ class Scored:
         return {name: scores[name] for name in self.names}
 
 
-def lineage_of_scores(file: TensorFile, scoring: Scoring, names: list[str]) -> dict[str, Any]:
-    """What a mask's metadata says of the scores it is made of, these `names` of them."""
-    meta = file.meta or {}
-    keys = ("method", "options", "scoring", "seed", "parent", "parameters", "classifier", "model")
-    left_out = {**(meta.get("left_out") or {}), **scoring.left_out}
-    own = {
-        "left_out": left_out,
-        "left_whole": coverage.of_scores(file, names),
-        "layouts": layouts_of(file, names),
-        "scores": file.sha256,
-        "versions": versions(),
-    }
-    return {key: meta.get(key) for key in keys} | own
+def record_of_scores(file: TensorFile, scoring: Scoring, names: list[str]) -> ScoresRecord:
+    """What scores say of how they came about, where only these `names` of them are meant."""
+    own = file.says(ScoresRecord)
+    return replace(
+        own,
+        left_out={**(own.left_out or {}), **scoring.left_out},
+        left_whole=coverage.of_scores(file, names),
+        layouts=layouts_of(file, names),
+        versions=versions(),
+    )

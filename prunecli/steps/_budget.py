@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import kind_of
+from prunecli.files.records import ScoresRecord
 from prunecli.files.tensors import TensorFile
 from prunecli.masks.mask import exact_count
 from prunecli.masks.targets import parameter_count
@@ -26,11 +27,10 @@ class Budget:
         """Solved for the weights that are scored. Raises BadUsage where there is no solution."""
         scored = sum(file.entry(name).numel for name in names)
         over_model = selection.count == "model"
-        own = file.meta or {}
-        known = kind_of(file) == "scores"
         whole = scored
         if over_model:
-            whole = int(own.get("parameters") or 0) if known else parameter_count(file)
+            told = file.says(ScoresRecord).parameters or 0
+            whole = told if kind_of(file) == "scores" else parameter_count(file)
         if whole < scored:
             raise BadUsage(f"{file.label}: it does not say how many parameters the network has")
         budget = cls(None, scored, len(names), whole)

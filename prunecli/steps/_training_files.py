@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from prunecli.errors import BadInput, Mismatch, NotFinite
-from prunecli.files.artifacts import open_artifact, untied, write_artifact, write_mask
+from prunecli.files.artifacts import metadata, open_artifact, untied, write_artifact, write_mask
 from prunecli.files.atomic import Files, journal_of, write_text
 from prunecli.files.claims import is_locked, sweep
 from prunecli.files.digest import file_sha256
-from prunecli.files.meta import STATE, fits
 from prunecli.files.names import beside
+from prunecli.files.parsing import parsed, table, with_nulls
 from prunecli.files.reading import read_bytes
-from prunecli.files.tensors import TensorFile
-from prunecli.masks.left import density_facts
+from prunecli.files.records import (
+    CheckpointRecord,
+    Lineage,
+    MaskOrigin,
+    MaskRecord,
+    PrunerRecord,
+    Selected,
+    StateRecord,
+)
+from prunecli.files.tensors import AGAIN, TensorFile
+from prunecli.masks.left import density_of
 from prunecli.masks.mask import aligned, apply_, kept_counts
 from prunecli.network import coverage
 from prunecli.network.diagnosis import collapse_facts
-from prunecli.network.layers import classifier, is_transposed, prunable
+from prunecli.network.layers import classifier, is_transposed
 from prunecli.runtime.facts import canonical, differences
 from prunecli.runtime.progress import Progress
 from prunecli.runtime.shortage import raise_shortage
@@ -65,7 +74,7 @@ class TrainingFiles:
     """
 
     target: Path
-    facts: dict[str, Any]
+    lineage: Lineage
     told: dict[str, Any]
     """What else a training that goes on must agree with."""
     state: TrainingState
@@ -82,9 +91,10 @@ class TrainingFiles:
         """Write the training state."""
         if self.world.leads:
             tensors = self.state.tensors()
-            meta = {"facts": self.facts | self.told, "training": self.state.facts()}
-            digest = digest_of(tensors, meta)
-            write_artifact(self.state_path, "state", tensors, meta | {"digest": digest})
+            facts = table(self.lineage) | self.told
+            record = StateRecord(facts=facts, training=self.state.position(), digest="")
+            digest = digest_of(tensors, table(record))
+            write_artifact(self.state_path, tensors, replace(record, digest=digest))
         self.world.wait()
 
     def resume(self, progress: Progress) -> None:
@@ -92,12 +102,12 @@ class TrainingFiles:
         if not self.state_path.exists():
             progress.detail(f"nothing to resume beside {self.target.name}: starting afresh")
             return
-        file, meta = self._opened()
+        file, record = self._opened()
         damaged = DAMAGED.format(file.label)
         changed = [
             f"{place} was {before!r}, now {now!r}"
             for place, before, now in differences(
-                meta["facts"], json.loads(canonical(self.facts | self.told))
+                record.facts, json.loads(canonical(table(self.lineage) | self.told))
             )
         ]
         if changed:
@@ -106,24 +116,24 @@ class TrainingFiles:
                 "give the same options, or start afresh without --resume"
             )
         try:
-            check_digest(file, meta)
-            self.state.restore(file, meta["training"])
+            check_digest(file, table(record))
+            self.state.restore(file, record.training)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise_shortage(error)
             raise DamagedState(damaged) from None
         progress.say(f"resumed after step {self.state.step}")
 
-    def _opened(self) -> tuple[TensorFile, dict[str, Any]]:
-        """The state and its metadata. Raises DamagedState if it cannot be one."""
+    def _opened(self) -> tuple[TensorFile, StateRecord]:
+        """The state and what it says. Raises DamagedState if it cannot be one."""
         try:
             file = open_artifact(self.state_path, "state")
-            meta = file.meta or {}
         except BadInput as error:
-            raise DamagedState(f"{error}; start afresh without --resume") from None
-        written = {"format": "pt", "prunecli": canonical(meta)}
-        if not fits(meta, STATE) or file.metadata != written:
+            what = str(error).removesuffix(AGAIN)
+            raise DamagedState(f"{what}; start afresh without --resume") from None
+        record = file.says(StateRecord)
+        if file.metadata != {"format": "pt", **metadata(record)}:
             raise DamagedState(DAMAGED.format(file.label))
-        return file, meta
+        return file, record
 
     def finish(self, data: Images) -> None:
         """Write the checkpoint and drop the state. What the mask excludes is zero to the last.
@@ -140,7 +150,7 @@ class TrainingFiles:
 
     def _write(self, data: Images, files: Files) -> None:
         model, params = self.state.model, self.state.params
-        kept = self.state.pruner.mask(params, self.state.clock(self.facts["settings"]["epochs"]))
+        kept = self.state.pruner.mask(params, self.state.clock(self.lineage.epochs or 0))
         apply_(params, aligned(kept, params))
         everything = {
             name: kept.get(name, torch.ones(weight.shape, dtype=torch.bool))
@@ -150,68 +160,57 @@ class TrainingFiles:
         bad = [name for name, t in tensors.items() if t.is_floating_point() and not all_finite(t)]
         if bad:
             raise NotFinite(f"{bad[0]!r} holds NaN or infinity after training; lower --lr")
-        own = self._write_mask(kept, files) if self.facts["pruner"] and kept else {}
-        meta = {
-            **self.facts,
-            **own,
-            "classes": data.classes,
-            "normalisation": {"mean": data.mean, "std": data.std},
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "prunable": list(params),
-            **_layouts(model),
-            "classifier": classifier(model),
-            "density": density_facts(everything),
-            "history": self.state.history,
-            "tied": tied,
-            "versions": versions(),
-        }
+        lineage, pruner = self.lineage, self.lineage.pruner
+        if pruner and kept:
+            lineage = replace(lineage, mask=self._write_mask(pruner, kept, files))
+        transposed = [name for name in params if is_transposed(model, name)]
+        record = CheckpointRecord(
+            **lineage.part(CheckpointRecord),
+            classes=tuple(data.classes),
+            normalisation={"mean": tuple(data.mean), "std": tuple(data.std)},
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            prunable=tuple(params),
+            layouts=dict.fromkeys(transposed, "io") or None,
+            classifier=classifier(model),
+            density=density_of(everything),
+            history=tuple(self.state.history),
+            tied=tied,
+            versions=versions(),
+        )
         if self.state.history:
             write_text(log_beside(self.target), _log(self.state.history), files)
-        write_artifact(self.target, "checkpoint", tensors, meta, files)
+        write_artifact(self.target, tensors, record, files)
 
-    def _write_mask(self, kept: Mask, files: Files) -> dict[str, Any]:
-        """Write the mask that a pruner made; gives the lineage for the checkpoint."""
-        pruner, options = self.facts["pruner"], self.facts["pruner"]["options"]
-        counted = self.state.pruner.counted or sum(bits.numel() for bits in kept.values())
-        left = sum(kept_counts(kept).values())
-        lineage = {
-            "method": pruner["name"],
-            "options": {k: v for k, v in options.items() if k not in ("density", "scope")},
-            "scope": self.state.pruner.scope,
-            "rounds": 1,
-            "schedule": None,
-            "seed": self.facts["seed"],
-            "asked": options.get("density"),
-            "count": "scored",
-            "total": counted,
-            "kept": left,
-            "left_out": {
-                key: pruner[key] for key in ("ignore", "exclude_classifier") if pruner[key]
-            },
-        }
-        path = mask_beside(self.target)
-        shapes = {name: tuple(t.shape) for name, t in self.state.model.state_dict().items()}
-        collapse = collapse_facts(kept, self.facts["model"], shapes)
-        facts = {
-            "density": density_facts(kept),
-            "ties": None,
-            "collapse": collapse,
-            "left_whole": coverage.of_model(self.state.model, kept),
-            "versions": versions(),
-        }
-        write_mask(path, kept, lineage | facts, files)
+    def _write_mask(self, pruner: PrunerRecord, kept: Mask, files: Files) -> MaskOrigin:
+        """Write the mask that a pruner made; gives what the checkpoint says of it."""
+        path, model, options = mask_beside(self.target), self.state.model, pruner.options
+        shapes = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+        left_out = {"ignore": pruner.ignore, "exclude_classifier": pruner.exclude_classifier}
+        record = replace(
+            with_nulls(parsed(MaskRecord, {}), "schedule", "asked", "ties"),
+            method=pruner.name,
+            options={k: v for k, v in options.items() if k not in ("density", "scope")},
+            scope=self.state.pruner.scope,
+            rounds=1,
+            seed=self.lineage.seed,
+            asked=options.get("density"),
+            count="scored",
+            total=self.state.pruner.counted or sum(bits.numel() for bits in kept.values()),
+            kept=sum(kept_counts(kept).values()),
+            left_out={key: value for key, value in left_out.items() if value},
+            density=density_of(kept),
+            collapse=collapse_facts(kept, self.lineage.model, shapes),
+            left_whole=coverage.of_model(model, kept),
+            versions=versions(),
+        )
+        write_mask(path, kept, record, files)
         part, _ = files.parts[path]
-        epochs = self.facts["settings"]["epochs"]
-        return {"mask": lineage | {"sha256": file_sha256(part), "epochs": epochs}}
+        sha256, epochs = file_sha256(part), self.lineage.epochs
+        origin = MaskOrigin(**record.part(Selected), nested=None, sha256=sha256, epochs=epochs)
+        return with_nulls(origin, "schedule", "asked")
 
 
-def _layouts(model: nn.Module) -> dict[str, Any]:
-    """Of the weights that are not [outputs, inputs], if there are any; see `roles.layout`."""
-    io = [name for name in prunable(model) if is_transposed(model, name)]
-    return {"layouts": dict.fromkeys(io, "io")} if io else {}
-
-
-def _log(history: list[dict[str, Any]]) -> str:
+def _log(history: Iterable[Mapping[str, Any]]) -> str:
     return "".join(canonical(row) + "\n" for row in history)
 
 
@@ -219,12 +218,12 @@ def _companions_of(checkpoint: Path) -> list[Path]:
     """The mask and the log that came with a checkpoint, to go with it; a user's own stay."""
     found: list[Path] = []
     with suppress(BadInput, OSError):
-        meta = TensorFile(checkpoint).meta or {}
+        record = TensorFile(checkpoint).says(CheckpointRecord)
         mask, log = mask_beside(checkpoint), log_beside(checkpoint)
-        text = _log(meta.get("history") or []).encode()
+        text = _log(record.history or ()).encode()
         if log.is_file() and read_bytes(log, len(text)) == text:
             found.append(log)
-        made = (meta.get("mask") or {}).get("sha256") if meta.get("pruner") else None
+        made = record.mask.sha256 if record.pruner and record.mask else None
         if mask.is_file() and file_sha256(mask) == made:
             found.append(mask)
     return found

@@ -14,6 +14,15 @@ from prunecli.errors import BadOutput, BadUsage, Mismatch, printable
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.claims import check_output, settle_before
 from prunecli.files.names import sibling, stem
+from prunecli.files.parsing import Scalar
+from prunecli.files.records import (
+    Adapted,
+    CheckpointRecord,
+    DatasetRecord,
+    Lineage,
+    ModelRecord,
+    PrunerRecord,
+)
 from prunecli.files.tensors import TensorFile
 from prunecli.images.source import Source, check_data_fits, fingerprint
 from prunecli.masks.fitting import open_mask
@@ -22,7 +31,7 @@ from prunecli.plugins import registry
 from prunecli.runtime.device import pick_device, pick_precision
 from prunecli.runtime.world import World
 from prunecli.settings.common import Common
-from prunecli.steps._lineage import mask_lineage
+from prunecli.steps._lineage import mask_origin
 from prunecli.steps._pretrained import has_pretrained
 from prunecli.steps._training_files import log_beside, mask_beside, state_beside
 from prunecli.training.settings import Settings
@@ -85,7 +94,7 @@ class Plan:
 def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
     parent = open_artifact(options.checkpoint, "checkpoint") if options.checkpoint else None
     start = open_artifact(options.rewind, "checkpoint") if options.rewind else parent
-    meta = (parent.meta if parent else None) or {}
+    own = parent.says(CheckpointRecord) if parent else None
     mask, mask_file = None, None
     if options.mask:
         if start is None:
@@ -93,7 +102,7 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
         mask, mask_file = open_mask(options.mask, start)
         if options.pruner:
             raise BadUsage("--pruner makes its own mask; leave --mask out")
-    elif meta.get("mask"):
+    elif own and own.mask:
         common.progress.warn(
             "the checkpoint is masked but no --mask was given: its pruned weights will grow back"
         )
@@ -103,13 +112,12 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
         if idle := [name for name, value in given.items() if value]:
             raise BadUsage(f"--{idle[0]} needs --pruner")
     if options.model is None:
-        if not meta.get("model"):
-            raise BadUsage(
-                NO_MODEL.format(start.label) if start else "which model? name it with --model"
-            )
-        assert start is not None, "what has metadata is a file"
-        check_described(_described(options, meta), start)
-    source = options.source.resolved(meta if parent else None)
+        if start is None:
+            raise BadUsage("which model? name it with --model")
+        if own is None or own.model is None:
+            raise BadUsage(NO_MODEL.format(start.label))
+        check_described(_described(options, own.model), start)
+    source = options.source.resolved(own)
     if options.model is not None:
         registry.bind("models", options.model, options.model_options)
     _check_adapts(options)
@@ -122,8 +130,8 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
     output = common.output or _output_name(options, source)
     inputs = [path for file in (parent, start, mask_file) if file for path in file.places]
     device = pick_device(common.device, world.place)
-    seed = common.seed if common.seed is not None else meta.get("seed") or 0
-    settings = _settings(options.settings, meta, device)
+    seed = common.seed if common.seed is not None else (own and own.seed) or 0
+    settings = _settings(options.settings, (own and own.settings) or {}, device)
     if settings.compile and world.size > 1:
         raise BadUsage("--compile is for a training in one process")
     beside = _checked_outputs(output, inputs, options, settings.epochs, common.force)
@@ -174,13 +182,14 @@ def _checked_outputs(
     return dict.fromkeys(names, force)
 
 
-def _settings(given: Mapping[str, Any], meta: Mapping[str, Any], device: torch.device) -> Settings:
+def _settings(
+    given: Mapping[str, Any], inherited: Mapping[str, Any], device: torch.device
+) -> Settings:
     """What was said, else what the checkpoint was trained with, else the defaults.
 
     Precision and compilation are the machine's business, so they are not taken over.
     """
     known = {f.name for f in fields(Settings)} - {"precision", "compile"}
-    inherited = meta.get("settings") or {}
     if inherited.get("epochs") == 0 and "epochs" not in given:
         raise BadUsage("for how many epochs? the checkpoint is untrained; say it with --epochs")
     merged = {k: v for k, v in inherited.items() if k in known} | dict(given)
@@ -199,75 +208,76 @@ def _output_name(options: TrainOptions, source: Source) -> Path:
     return sibling(options.checkpoint, f"{stem(basis)}.{verb}.safetensors")
 
 
-def lineage(plan: Plan, data: Images) -> dict[str, Any]:
-    """The lineage of the checkpoint to be; a resumed run must agree with it in every point."""
-    rewound = plan.start if plan.start is not plan.parent else None
-    return {
-        "model": _model_facts(plan, data),
-        "dataset": {
-            "name": plan.source.dataset,
-            "options": dict(plan.source.options),
-            "sha256": fingerprint(data),
-        },
-        "seed": plan.seed,
-        "settings": asdict(plan.settings),
-        "device": plan.device.type,
-        "parent": plan.parent.sha256 if plan.parent else None,
-        "rewind": rewound.sha256 if rewound else None,
-        "rewound_to": _settings_of(rewound).get("epochs") if rewound else None,
-        "earlier": _earlier(plan.parent) if plan.parent else None,
-        "mask": mask_lineage(plan.mask_file, plan.settings.epochs) if plan.mask_file else None,
-        "pruner": _pruner_facts(plan.options),
-        **_adapted(plan.options),
-    }
+def lineage(plan: Plan, data: Images, pretrained: str | None) -> Lineage:
+    """How the checkpoint comes to be; a resumed run must agree with it in every point.
+
+    `pretrained` says what weights were published with the network, where it begins with those.
+    """
+    parent, start = plan.parent, plan.start
+    rewound = start if start is not parent else None
+    return Lineage(
+        model=_model(plan, data),
+        dataset=DatasetRecord(
+            name=str(plan.source.dataset),
+            options=plan.source.options,
+            sha256=fingerprint(data),
+        ),
+        seed=plan.seed,
+        settings=asdict(plan.settings),
+        device=plan.device.type,
+        parent=parent.sha256 if parent else None,
+        rewind=rewound.sha256 if rewound else None,
+        rewound_to=rewound.says(CheckpointRecord).epochs if rewound else None,
+        earlier=_earlier(parent.says(CheckpointRecord)) if parent else None,
+        mask=mask_origin(plan.mask_file, plan.settings.epochs) if plan.mask_file else None,
+        pruner=_pruner(plan.options),
+        adapted=_adapted(plan.options),
+        pretrained=pretrained,
+    )
 
 
-def _adapted(options: TrainOptions) -> dict[str, Any]:
+def _adapted(options: TrainOptions) -> Adapted | None:
     if not options.adapts:
-        return {}
-    return {"adapted": {"strip_prefix": options.strip_prefix, "new_head": options.new_head}}
+        return None
+    return Adapted(strip_prefix=options.strip_prefix, new_head=options.new_head)
 
 
-def _settings_of(checkpoint: TensorFile) -> dict[str, Any]:
-    return (checkpoint.meta or {}).get("settings") or {}
-
-
-def _earlier(parent: TensorFile) -> list[dict[str, Any]]:
+def _earlier(parent: CheckpointRecord) -> tuple[Mapping[str, Scalar], ...]:
     """The settings of all trainings up to a checkpoint's, the oldest first."""
-    return [*((parent.meta or {}).get("earlier") or []), _settings_of(parent)]
+    return (*(parent.earlier or ()), parent.settings or {})
 
 
-def _pruner_facts(options: TrainOptions) -> dict[str, Any] | None:
+def _pruner(options: TrainOptions) -> PrunerRecord | None:
     if options.pruner is None:
         return None
-    return {
-        "name": options.pruner,
-        "options": registry.bind("pruners", options.pruner, options.pruner_options),
-        "ignore": list(options.ignore),
-        "exclude_classifier": options.exclude_classifier,
-    }
+    return PrunerRecord(
+        name=options.pruner,
+        options=registry.bind("pruners", options.pruner, options.pruner_options),
+        ignore=options.ignore,
+        exclude_classifier=options.exclude_classifier,
+    )
 
 
-def _model_facts(plan: Plan, data: Images) -> dict[str, Any]:
+def _model(plan: Plan, data: Images) -> ModelRecord:
     options = plan.options
     if options.model is not None:
-        return {
-            "name": options.model,
-            "options": registry.bind("models", options.model, options.model_options),
-            "input_shape": list(data.input_shape),
-            "classes": len(data.classes),
-        }
-    assert plan.parent is not None and plan.parent.meta is not None, "checked in `prepared`"
+        return ModelRecord(
+            name=options.model,
+            options=registry.bind("models", options.model, options.model_options),
+            input_shape=data.input_shape,
+            classes=len(data.classes),
+        )
+    own = plan.parent.says(CheckpointRecord) if plan.parent else None
+    assert own is not None and own.model is not None, "checked in `prepared`"
     try:
-        check_data_fits(plan.parent.meta, data)
+        check_data_fits(own.model, own.classes, data)
     except Mismatch as error:
         mend = "--model NAME --new-head takes its weights up, with a last layer for these"
         raise Mismatch(f"{error}; {mend}") from None
-    return _described(options, plan.parent.meta)
+    return _described(options, own.model)
 
 
-def _described(options: TrainOptions, meta: Mapping[str, Any]) -> dict[str, Any]:
+def _described(options: TrainOptions, own: ModelRecord) -> ModelRecord:
     """The network of a checkpoint, with the options that were given."""
-    own = meta["model"]
-    given = registry.bind("models", own["name"], {**own["options"], **options.model_options})
-    return {**own, "options": given}
+    given = registry.bind("models", own.name, {**own.options, **options.model_options})
+    return replace(own, options=given)

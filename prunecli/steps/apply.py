@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,13 +19,15 @@ from prunecli.files.claims import check_output, claimed
 from prunecli.files.folders import check_folder, claimed_folder, copy_others, model_folder
 from prunecli.files.header import read_header
 from prunecli.files.names import SUFFIX, sibling, stem
+from prunecli.files.parsing import with_nulls
+from prunecli.files.records import CheckpointRecord
 from prunecli.files.stages import write_in_stages
 from prunecli.files.tensors import DTYPES, TensorFile
 from prunecli.masks.fitting import fitting_mask
 from prunecli.masks.left import left_over
 from prunecli.runtime.versions import versions
 from prunecli.settings.common import Common
-from prunecli.steps._lineage import mask_lineage
+from prunecli.steps._lineage import mask_origin
 from prunecli.tensors.parts import Made, one_thread
 from prunecli.tensors.zeros import zero_
 
@@ -65,17 +67,15 @@ def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
 def _described(file: TensorFile, kept: MaskFile) -> str:
     file.hash_ahead()
     density = left_over(file, kept)
-    meta: dict[str, Any] = {
-        "model": None,
-        "seed": None,
-        **(file.meta or {}),
-        "parent": file.sha256,
-        "prunable": list(density["kept"]),
-        "mask": mask_lineage(kept.file),
-        "density": density,
-        "versions": versions(),
-    }
-    return metadata("checkpoint", meta)["prunecli"]
+    record = replace(
+        with_nulls(file.says(CheckpointRecord), "model", "seed"),
+        parent=file.sha256,
+        prunable=tuple(density.kept),
+        mask=mask_origin(kept.file),
+        density=density,
+        versions=versions(),
+    )
+    return metadata(record)["prunecli"]
 
 
 def _write_folder(

@@ -14,6 +14,8 @@ from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import write_text
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.names import sibling, stem
+from prunecli.files.parsing import table
+from prunecli.files.records import CheckpointRecord, MaskOrigin, ModelRecord
 from prunecli.files.tensors import TensorFile
 from prunecli.images.batches import ImageBatches
 from prunecli.images.source import Source
@@ -27,7 +29,7 @@ from prunecli.network.layers import prunable
 from prunecli.runtime.device import eval_batch, pick_device, pick_precision, place, unrepeatable
 from prunecli.runtime.versions import versions
 from prunecli.settings.common import Common
-from prunecli.steps._lineage import mask_lineage
+from prunecli.steps._lineage import mask_origin
 from prunecli.steps._zeros import warn_of_zeros
 from prunecli.training.loop import evaluate
 from prunecli.types import Mask
@@ -51,7 +53,7 @@ def evaluation(
     file = open_artifact(checkpoint, "checkpoint")
     kept, mask_file = open_mask(mask, file) if mask else ({}, None)
     device = pick_device(common.device)
-    source = source.resolved(file.meta)
+    source = source.resolved(file.says(CheckpointRecord))
     model = load_model(file).eval()
     apply_(dict(model.named_parameters()), kept)
     output = common.output or _output_name(checkpoint, file, mask_file)
@@ -60,17 +62,18 @@ def evaluation(
     if common.dry_run:
         return output
     with claimed(output, inputs, force=common.force, wait=common.wait) as target:
-        meta = file.meta or {}
+        record = file.says(CheckpointRecord)
+        assert record.model is not None, "its network is loaded"
         # Before the network sees an image of the size that it claims.
-        data = source.load("test", meta, common.progress)
+        data = source.load("test", record, common.progress)
         lineage = _mask_in_use(file, mask_file)
         if lineage is None:
             warn_of_zeros(prunable(model), file.label, common.progress)
-        own = lineage is not None and lineage is meta.get("mask")
+        own = lineage is not None and lineage is record.mask
         bits = kept_bits(file, kept, own=own)
-        state = diagnosis(bits, model, tuple(meta["model"]["input_shape"]))
+        state = diagnosis(bits, model, record.model.input_shape)
         layers = _layers(file, {} if own else kept, state)
-        result = _densities(layers, lineage) | _costs(model, meta, layers)
+        result = _densities(layers, lineage) | _costs(model, record.model, layers)
         result |= {key: state[key] for key in ("effective_density", "live_path")}
         place(model, device)
         test = ImageBatches(data, device, batch_size or eval_batch(device, data.input_shape))
@@ -84,17 +87,17 @@ def evaluation(
     return output
 
 
-def _mask_in_use(file: TensorFile, mask: TensorFile | None) -> dict[str, Any] | None:
+def _mask_in_use(file: TensorFile, mask: TensorFile | None) -> MaskOrigin | None:
     """The lineage of the mask that is evaluated: the one given, if it is not in the file anyway."""
-    own: dict[str, Any] | None = (file.meta or {}).get("mask")
-    if mask is None or (own and own["sha256"] == mask.sha256):
+    own = file.says(CheckpointRecord).mask
+    if mask is None or (own and own.sha256 == mask.sha256):
         return own
-    return mask_lineage(mask)
+    return mask_origin(mask)
 
 
 def _output_name(checkpoint: Path, file: TensorFile, mask: TensorFile | None) -> Path:
     """After the checkpoint, or after a mask that is not in it yet: 'dense.lamp.0.1.eval.json'."""
-    own = (file.meta or {}).get("mask")
+    own = file.says(CheckpointRecord).mask
     basis = mask.path if mask and _mask_in_use(file, mask) is not own else checkpoint
     return sibling(checkpoint, f"{stem(basis)}.eval.json")
 
@@ -110,18 +113,18 @@ def _layers(file: TensorFile, mask: Mask, state: dict[str, Any]) -> list[dict[st
             "dead_inputs": state["dead_inputs"][name],
             "dead_outputs": state["dead_outputs"][name],
         }
-        for name, count in left_over(file, mask)["kept"].items()
+        for name, count in left_over(file, mask).kept.items()
     ]
 
 
-def _densities(layers: list[dict[str, Any]], lineage: dict[str, Any] | None) -> dict[str, Any]:
+def _densities(layers: list[dict[str, Any]], lineage: MaskOrigin | None) -> dict[str, Any]:
     """How much is left, and how that compares with what was asked of the mask.
 
     A mask of which nothing was asked, because its method decides that, or something else made it,
     got what it has.
     """
     total, left = sum(x["total"] for x in layers), sum(x["kept"] for x in layers)
-    mask = lineage or {}
+    mask = table(lineage) if lineage else {}
     # The mask may count more than the weights that it covers, or less, and the checkpoint may lack
     # more than it removed.
     removed = mask["total"] - mask["kept"] if mask.get("kept") else None
@@ -144,8 +147,8 @@ def _densities(layers: list[dict[str, Any]], lineage: dict[str, Any] | None) -> 
     }
 
 
-def _costs(model: nn.Module, meta: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
-    total, by_layer = count_flops(model, tuple(meta["model"]["input_shape"]))
+def _costs(model: nn.Module, own: ModelRecord, layers: list[dict[str, Any]]) -> dict[str, Any]:
+    total, by_layer = count_flops(model, own.input_shape)
     densities = {layer["name"]: layer["kept"] / layer["total"] for layer in layers}
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -163,8 +166,8 @@ def _images_per_second(
     return len(test.labels) / (time.perf_counter() - began)
 
 
-def _lineage(file: TensorFile, source: Source, lineage: dict[str, Any] | None) -> dict[str, Any]:
-    meta, mask = file.meta or {}, lineage or {}
+def _lineage(file: TensorFile, source: Source, lineage: MaskOrigin | None) -> dict[str, Any]:
+    meta, mask = table(file.says(CheckpointRecord)), table(lineage) if lineage else {}
     return {
         "model": meta["model"]["name"],
         "dataset": source.dataset,

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from prunecli.files.artifacts import MaskFile, kind_of
+from prunecli.files.parsing import table
+from prunecli.files.records import MaskRecord, ScoresRecord
 from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
 from prunecli.masks.mask import kept_counts
@@ -34,15 +36,18 @@ def inspect(path: Path) -> dict[str, Any]:
         | (values_of(file, name, layouts.get(name, "oi")) if names is not None else {})
         for name in file
     ]
-    told = (file.meta or {}).get("left_whole")
+    own = file.record
+    whole = own.left_whole if isinstance(own, ScoresRecord | MaskRecord) else None
+    if names is not None:
+        whole = coverage.of_file(file, names)
     if kind == "mask":
         tensors = _masked(path)
     return {
-        "kind": kind if file.meta is not None else "checkpoint (foreign)",
+        "kind": kind if own is not None else "checkpoint (foreign)",
         "sha256": file.sha256,
         "parameters": sum(math.prod(tensor["shape"]) for tensor in tensors),
         "prunable": names,
-        "left_whole": told if names is None else coverage.of_file(file, names),
+        "left_whole": table(whole) if whole else None,
         "zeros": _zeros(tensors, names or ()),
         "pairs": sorted(file.pairs),
         "tensors": tensors,

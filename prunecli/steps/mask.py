@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from prunecli.errors import BadUsage, Mismatch, some
 from prunecli.files.artifacts import (
@@ -18,17 +17,25 @@ from prunecli.files.atomic import refusals
 from prunecli.files.bits import Packed
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.names import sibling, stem
+from prunecli.files.records import (
+    CheckpointRecord,
+    Described,
+    MaskRecord,
+    ModelRecord,
+    ScoresRecord,
+    TiesRecord,
+)
 from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
 from prunecli.masks.critical import critical
 from prunecli.masks.fitting import fitting_mask
-from prunecli.masks.left import facts_of
+from prunecli.masks.left import density_from
 from prunecli.masks.mask import density
 from prunecli.masks.select import Ties
 from prunecli.network import coverage
 from prunecli.network.diagnosis import collapse_facts
 from prunecli.plugins import registry
-from prunecli.scoring.scored import Scored, Scoring, file_word, lineage_of_scores
+from prunecli.scoring.scored import Scored, Scoring, file_word, record_of_scores
 from prunecli.settings.common import Common
 from prunecli.steps._budget import Budget
 from prunecli.steps._selection import Selection, check_told, pruning
@@ -85,17 +92,20 @@ def mask(
             raise Mismatch(f"{file.label}: {why}")
         if selection.pattern is not None:
             check_told(found.ties, file)
-        facts = _facts(selection, kept, budget, before) | {"ties": _ties_facts(found.ties)}
-        described = (file.meta or {}).get("model")
+        described = file.says(Described).model
         _warn_if_unknown(described, common)
-        facts["collapse"] = collapse_facts(kept, described, file.shapes, layouts_of(file, names))
-        _report(facts, selection, common)
+        scores = scorer.record() if scorer else record_of_scores(file, scoring, names)
+        record = replace(
+            _record(scores, selection, kept, budget, before),
+            scores=None if scorer else file.sha256,
+            ties=TiesRecord(equal=found.ties.equal, kept=found.ties.kept),
+            collapse=collapse_facts(kept, described, file.shapes, layouts_of(file, names)),
+        )
+        _report(record, selection, common)
         _warn_of_ties(found.ties, sum(kept.kept.values()), common)
-        lineage = _lineage(scorer, file, scoring, names)
-        if lineage["left_whole"]:
-            coverage.tell(lineage["left_whole"], common.progress)
-        left_out = {"left_out": lineage["left_out"] | selection.left_out}
-        write_mask(target, kept, lineage | facts | left_out)
+        if record.left_whole:
+            coverage.tell(record.left_whole, common.progress)
+        write_mask(target, kept, record)
     return output
 
 
@@ -122,16 +132,16 @@ def _check_room(before: Parted, asked: float) -> None:
 
 
 def _warn_if_masked(file: TensorFile, common: Common) -> None:
-    if (file.meta or {}).get("mask"):
+    if file.says(CheckpointRecord).mask:
         common.progress.warn(
             "the checkpoint is masked but no --mask was given: what was pruned counts as left"
         )
 
 
-def _warn_if_unknown(described: Mapping[str, Any] | None, common: Common) -> None:
+def _warn_if_unknown(described: ModelRecord | None, common: Common) -> None:
     """Say that a network is not looked at, where only a file names its code."""
-    if described and not registry.may_find("models", described["name"]):
-        name = described["name"]
+    if described and not registry.may_find("models", described.name):
+        name = described.name
         common.progress.warn(
             f"only a file names the network {name!r}, so it is not built: whether any path is "
             f"left is not known (--trust {name})"
@@ -148,41 +158,46 @@ def _check_same(before: Parted, names: list[str], label: str) -> None:
         raise Mismatch(f"{label}: only one of what is scored and --mask covers {some(odd)}")
 
 
-def _lineage(
-    scorer: Scored | None, file: TensorFile, scoring: Scoring, names: list[str]
-) -> dict[str, Any]:
-    if scorer is None:
-        return lineage_of_scores(file, scoring, names)
-    return scorer.facts() | {"scores": None}
-
-
-def _facts(
-    selection: Selection, kept: Packed, budget: Budget, before: MaskFile | None
-) -> dict[str, Any]:
-    """`total`, `kept` and `asked` count as the density was asked for; `density` per tensor."""
+def _record(
+    scores: ScoresRecord,
+    selection: Selection,
+    kept: Packed,
+    budget: Budget,
+    before: MaskFile | None,
+) -> MaskRecord:
+    """What a mask says of how it was chosen, and what such scores say."""
     left = sum(kept.kept.values()) + budget.others
     sizes = {name: math.prod(shape) for name, shape in kept.shapes.items()}
-    return {
-        "scope": selection.scope,
-        "rounds": selection.rounds,
-        "schedule": selection.schedule if selection.rounds != 1 else None,
-        "critical": selection.is_critical,
-        "asked": selection.density or left / budget.whole,
-        "count": selection.count,
-        "total": budget.whole,
-        "kept": left,
-        "density": facts_of(kept.kept, sizes),
+    own = {
+        "left_out": {**(scores.left_out or {}), **selection.left_out},
         "mask": before.file.sha256 if before else None,
     }
+    return MaskRecord(
+        **scores.part(MaskRecord) | own,
+        scope=selection.scope,
+        rounds=selection.rounds,
+        schedule=selection.schedule if selection.rounds != 1 else None,
+        critical=selection.is_critical,
+        asked=selection.density or left / budget.whole,
+        count=selection.count,
+        total=budget.whole,
+        kept=left,
+        density=density_from(kept.kept, sizes),
+        scores=None,
+        ties=None,
+        collapse=None,
+        shapes=None,
+    )
 
 
-def _report(facts: dict[str, Any], selection: Selection, common: Common) -> None:
+def _report(record: MaskRecord, selection: Selection, common: Common) -> None:
     """Say what was reached, and warn of what nothing gets through."""
-    collapse, total, left = facts["collapse"], facts["total"], facts["kept"]
+    assert record.collapse and record.total and record.kept and record.asked, "as was written"
+    collapse, total, left = record.collapse, record.total, record.kept
     ratio = total / left
     common.progress.detail(
         f"kept {left:,} of {total:,}: {ratio:.6g}x, compression error "
-        f"{ratio * facts['asked'] - 1:+.2g}; highest without an empty layer: "
+        f"{ratio * record.asked - 1:+.2g}; highest without an empty layer: "
         f"{collapse['max_compression']:.6g}x of the scored weights"
     )
     if (effective := collapse["effective_density"]) is not None:
@@ -197,10 +212,6 @@ def _report(facts: dict[str, Any], selection: Selection, common: Common) -> None
         common.progress.warn(message)
     elif collapse["live_path"] is False:
         common.progress.warn("no path of kept weights leads from input to output")
-
-
-def _ties_facts(ties: Ties) -> dict[str, int]:
-    return {"equal": ties.equal, "kept": ties.kept}
 
 
 def _warn_of_ties(ties: Ties, kept: int, common: Common) -> None:

@@ -13,7 +13,7 @@ from prunecli.files.claims import check_output, claimed
 from prunecli.files.names import sibling, stem
 from prunecli.files.stages import write_in_stages
 from prunecli.masks.fitting import fitting_mask
-from prunecli.scoring.scored import Scored, Scoring, file_word, first_layer
+from prunecli.scoring.scored import Scored, Scoring, file_word
 from prunecli.settings.common import Common
 from prunecli.tensors.parts import Made
 
@@ -38,12 +38,11 @@ def score(checkpoint: Path, scoring: Scoring, mask: Path | None, common: Common)
     with claim as target:
         file.hash_ahead()
         scores = scorer(before)
-        meta = scorer.facts() | {"mask": before.file.sha256 if before else None}
-        meta["first"] = first_layer(file)
+        record = scorer.record(before.file.sha256 if before else None)
         made = {
             name: Made(torch.float32, shape, partial(scores.parts, name))
             for name, shape in scores.shapes.items()
         }
         write = write_in_stages if staged else write_tensors
-        write(target, made, metadata("scores", meta))
+        write(target, made, metadata(record))
     return output

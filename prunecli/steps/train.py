@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from prunecli.errors import BadEnvironment, NotFinite, some
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.digest import file_sha256
+from prunecli.files.parsing import table
+from prunecli.files.records import CheckpointRecord, Lineage
 from prunecli.files.tensors import TensorFile
 from prunecli.images.batches import ImageBatches
 from prunecli.images.source import check_data_fits, fingerprint
@@ -83,32 +85,34 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
         published = pretrained(plan.options.model or "") if plan.options.pretrained else None
         data = plan.source.load("train", None, common.progress)
         test_data = _test_data(plan, common) if plan.evaluates else None
-    facts = lineage(plan, data) | {"pretrained": published.name if published else None}
+    told = lineage(plan, data, published.name if published else None)
     if world.size > 1:
-        world.check_told({**facts, **_held(plan, target, test_data)})
+        world.check_told({**table(told), **_held(plan, target, test_data)})
     torch.manual_seed(derive_seed(plan.seed, "init"))
-    model = build_model(facts["model"])
+    described = told.model
+    assert described is not None, "a training is of a network"
+    model = build_model(described)
     if plan.start is not None:
         _load(model, plan.start, plan.options, common)
-        own = plan.mask or plan.options.pruner or (plan.start.meta or {}).get("mask")
+        own = plan.mask or plan.options.pruner or plan.start.says(CheckpointRecord).mask
         if world.leads and not own:
             warn_of_zeros(prunable(model), plan.start.label, common.progress)
     if published is not None:
         head: Head = "new" if plan.options.new_head else "fitting"
         adopt(model, published.tensors, published.name, common.progress, head=head)
-    check_sound(model, f"model {facts['model']['name']!r}")
+    check_sound(model, f"model {described.name!r}")
     place(model, plan.device)
-    check_trainable(model, facts["model"])
+    check_trainable(model, described)
     images = TrainingSet(data, plan.device, plan.seed)
     pruner = _pruner(plan, model, images, common)
     batches = ImageBatches(images.data, plan.device, plan.settings.batch_size, world)
     state = new_state(model, plan.settings, pruner, len(batches))
-    files = TrainingFiles(target, facts, _course(plan, facts), state, world)
+    files = TrainingFiles(target, told, _course(plan, told), state, world)
     if plan.options.resume:
         files.resume(common.progress)
     test = None
     if test_data is not None:
-        check_data_fits({"model": facts["model"], "classes": data.classes}, test_data)
+        check_data_fits(described, data.classes, test_data)
         size = eval_batch(plan.device, test_data.input_shape)
         test = ImageBatches(test_data, plan.device, size, world)
     with deferred_interrupts() as interrupted:
@@ -133,7 +137,7 @@ def _load(model: nn.Module, start: TensorFile, options: TrainOptions, common: Co
             raise NotFinite(
                 f"{start.label}: {name!r} holds NaN or infinity; train from other weights"
             )
-    if (start.meta or {}).get("model") and not options.adapts:
+    if start.says(CheckpointRecord).model and not options.adapts:
         load_weights(model, tensors, start.label)
         return
     head: Head = "new" if options.new_head else "kept"
@@ -152,11 +156,11 @@ def _test_data(plan: Plan, common: Common) -> Images:
         raise BadEnvironment(f"{error}; --no-eval-epochs trains without a test set") from None
 
 
-def _course(plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:
+def _course(plan: Plan, told: Lineage) -> dict[str, Any]:
     """What changes the course of a training and is not in its lineage: the code of plugins, too."""
-    options = (facts["pruner"] or {}).get("options", {}).values()
-    named = [("models", facts["model"]["name"]), ("data", facts["dataset"]["name"])]
-    named += [("pruners", facts["pruner"]["name"])] if facts["pruner"] else []
+    plugins = {"models": told.model, "data": told.dataset, "pruners": told.pruner}
+    named = [(kind, plugin.name) for kind, plugin in plugins.items() if plugin]
+    options = told.pruner.options.values() if told.pruner else ()
     named += [("scorers", text) for text in options if isinstance(text, str)]
     code = {f"{kind}/{name}": registry.code(kind, name) for kind, name in named}
     return {"eval_epochs": plan.evaluates, "plugins": {k: c for k, c in code.items() if c}}

@@ -11,7 +11,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from prunecli.errors import BadInput
-from prunecli.files.meta import fits
+from prunecli.files.parsing import is_a
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Settings:
         """Raise BadInput for what cannot be, as a damaged checkpoint may say."""
         for each in fields(self):
             value, form = getattr(self, each.name), type(each.default)
-            if not fits(value, (int, float) if form is float else form):
+            if not is_a(form, value):
                 raise BadInput(f"{each.name} of {value!r} is no setting of a training")
         least = {
             "epochs": 0,

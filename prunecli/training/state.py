@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from prunecli.errors import some
-from prunecli.files.meta import NUMBER, fits
+from prunecli.files.parsing import is_a, table
+from prunecli.files.records import Position
 from prunecli.network.layers import prunable
 from prunecli.network.modules import fill
 from prunecli.tensors.finite import all_finite
@@ -83,33 +84,33 @@ class TrainingState:
         """The names of the tensors that hold NaN or infinity."""
         return _not_finite(self.tensors())
 
-    def facts(self) -> dict[str, Any]:
-        """The rest, as JSON."""
+    def position(self) -> Position:
+        """The rest, for the metadata."""
         groups = self.optimizer.state_dict()["param_groups"]
-        return {
-            "step": self.step,
-            "history": self.history,
-            "scheduler": {
+        return Position(
+            step=self.step,
+            history=tuple(self.history),
+            scheduler={
                 name: value
                 for name, value in self.scheduler.state_dict().items()
                 if isinstance(value, int | float | list)
             },
-            "groups": [{k: v for k, v in g.items() if k != "params"} for g in groups],
-            "tensors": sorted(self.tensors()),
-        }
+            groups=tuple({k: v for k, v in g.items() if k != "params"} for g in groups),
+            tensors=tuple(sorted(self.tensors())),
+        )
 
-    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], position: Position) -> None:
         """Go on from there. Raises ValueError, or what torch raises, if that cannot be."""
         model, pruner = _part(tensors, "model/"), _part(tensors, "pruner/")
-        self._check(tensors, facts)
+        self._check(tensors, position)
         _check_alike(model, self.model.state_dict())
         _check_alike(pruner, self.pruner.blank_state(pruner))
         if bad := _not_finite(tensors):
             raise ValueError(f"NaN or infinity in {some(bad)}")
-        self.step, self.history = facts["step"], list(facts["history"])
+        self.step, self.history = position.step, [dict(row) for row in position.history]
         fill(self.model, model)
-        self.scheduler.load_state_dict(dict(facts["scheduler"]))
-        for group, saved in zip(self.optimizer.param_groups, facts["groups"], strict=True):
+        self.scheduler.load_state_dict(dict(position.scheduler))
+        for group, saved in zip(self.optimizer.param_groups, position.groups, strict=True):
             group.update(saved)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for key, value in _part(tensors, "optimizer/").items():
@@ -129,23 +130,23 @@ class TrainingState:
         if "loss_sum" in tensors:
             self.loss_sum = tensors["loss_sum"].to(self.device)
 
-    def _check(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    def _check(self, tensors: Mapping[str, Tensor], position: Position) -> None:
         """That nothing is missing, and nothing another but what changes from step to step."""
-        if sorted(tensors) != facts["tensors"]:
+        if sorted(tensors) != [*position.tensors]:
             raise ValueError("tensors are missing or too many")
-        facts, own = json.loads(json.dumps([dict(facts), self.facts()]))
-        if facts["scheduler"].get("last_epoch") != facts["step"]:
+        if position.scheduler.get("last_epoch") != position.step:
             raise ValueError("the schedule is at another step")
-        pairs = [(facts["scheduler"], own["scheduler"])]
-        pairs += zip(facts["groups"], own["groups"], strict=True)
+        told, own = json.loads(json.dumps([table(position), table(self.position())]))
+        pairs = [(told["scheduler"], own["scheduler"])]
+        pairs += zip(told["groups"], own["groups"], strict=True)
         for saved, fresh in pairs:
             for key in saved.keys() | fresh.keys():
                 value, before = saved[key], fresh[key]
                 same = type(value) is type(before) and (key in CHANGING or value == before)
                 if not same or (key == "lr" and value < 0):
                     raise ValueError(f"{key} cannot be {value!r}")
-        rates = facts["scheduler"]["_last_lr"]
-        if not fits(rates, [NUMBER]) or len(rates) != len(facts["groups"]):
+        rates = told["scheduler"]["_last_lr"]
+        if not is_a(tuple[float, ...], rates) or len(rates) != len(position.groups):
             raise ValueError("there is no learning rate for each group")
         loss = tensors.get("loss_sum")
         if loss is not None and (loss.shape != () or not loss.is_floating_point()):

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from prunecli.errors import Mismatch
+from prunecli.files.records import ModelRecord
 from prunecli.images.source import Source, check_data_fits
 from prunecli.settings.common import Common
 from prunecli.steps.train import TrainOptions, train
@@ -165,12 +166,12 @@ def test_a_class_that_one_split_lacks_is_named(folder, tree, prune):
 def test_classes_that_differ_are_named(names, words):
     pixels, labels = torch.zeros(2, 4, 4, 1, dtype=torch.uint8), torch.tensor([0, 1])
     data = Images(pixels, labels, names, [0.5], [0.5])
-    meta = {"model": {"input_shape": [1, 4, 4], "classes": 2}, "classes": ["a", "b"]}
+    model = ModelRecord(name="net", options={}, input_shape=(1, 4, 4), classes=2)
     if words is None:
-        check_data_fits(meta, data)
+        check_data_fits(model, ("a", "b"), data)
         return
     with pytest.raises(Mismatch, match=f"classes are not the network's: {words}"):
-        check_data_fits(meta, data)
+        check_data_fits(model, ("a", "b"), data)
 
 
 # Habits of other programs

@@ -10,6 +10,8 @@ from safetensors import safe_open
 from prunecli.errors import BadInput, Mismatch
 from prunecli.files import stages
 from prunecli.files.artifacts import write_mask
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
 from prunecli.files.tensors import TensorFile
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
@@ -71,7 +73,7 @@ def test_packed_tensors_are_counted_and_not_prunable(quantised):
 
 def test_a_mask_over_a_packed_tensor_is_refused(quantised, tmp_path):
     forged = tmp_path / "m.safetensors"
-    write_mask(forged, {"F4.weight": torch.ones(4, 6).bool()}, {})
+    write_mask(forged, {"F4.weight": torch.ones(4, 6).bool()}, parsed(MaskRecord, {}))
     for use in (lambda: apply(quantised, forged, Common()), lambda: verify(quantised, forged)):
         with pytest.raises(Mismatch, match="it masks 'F4.weight', which is F4 in .*be made zero"):
             use()

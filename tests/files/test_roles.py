@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import save_file
 from torchvision.models import get_model
 
 from prunecli.errors import BadInput
 from prunecli.files import roles
-from prunecli.files.artifacts import write_artifact
 from prunecli.files.roles import (
     ADAPTER,
     AVERAGE,
@@ -260,6 +260,6 @@ def test_names_tell_what_the_modules_of_torchvision_tell(name):
 
 def test_a_layout_that_a_tensor_cannot_have_is_refused(tmp_path):
     path = tmp_path / "s.scores.safetensors"
-    write_artifact(path, "scores", {"a": torch.ones(2, 2)}, {"layouts": {"a": "eio"}})
+    written(path, "scores", {"a": torch.ones(2, 2)}, {"layouts": {"a": "eio"}})
     with pytest.raises(BadInput, match="its layout of 'a' is damaged"):
         layouts_of(TensorFile(path), ["a"])

@@ -3,12 +3,12 @@ import warnings
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import prune
 
 from prunecli.errors import BadUsage, Mismatch
-from prunecli.files.artifacts import write_artifact
 from prunecli.files.atomic import write_tensors
 from prunecli.files.tensors import TensorFile
 from prunecli.masks import mask as masks
@@ -91,7 +91,7 @@ def foreign(tmp_path):
 def test_parameters_are_as_many_as_a_checkpoint_says_for_a_buffer_looks_like_one(tmp_path):
     path = tmp_path / "c.safetensors"
     tensors = {"w.weight": torch.ones(2, 2), "seen": torch.ones(9)}
-    write_artifact(path, "checkpoint", tensors, {"parameters": 4, "prunable": ["w.weight"]})
+    written(path, "checkpoint", tensors, {"parameters": 4, "prunable": ["w.weight"]})
     assert masks.parameter_count(TensorFile(path)) == 4
     save_file(tensors, path)
     assert masks.parameter_count(TensorFile(path)) == 13
@@ -127,7 +127,7 @@ def test_the_classifier_of_a_foreign_file_has_to_be_named(tmp_path):
 def test_own_checkpoints_say_what_is_prunable(tmp_path):
     path = tmp_path / "own.safetensors"
     meta = {"prunable": ["fc.weight", "a"], "classifier": "fc.weight"}
-    write_artifact(path, "checkpoint", {"fc.weight": torch.ones(2), "a": torch.ones(2)}, meta)
+    written(path, "checkpoint", {"fc.weight": torch.ones(2), "a": torch.ones(2)}, meta)
     assert masks.chosen(TensorFile(path)) == ["fc.weight", "a"]
     assert masks.chosen(TensorFile(path), exclude_classifier=True) == ["a"]
 

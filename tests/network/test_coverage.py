@@ -1,9 +1,11 @@
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import save_file
 from torch import nn
 
-from prunecli.files.artifacts import write_artifact
+from prunecli.files.parsing import table
+from prunecli.files.records import LeftWhole
 from prunecli.files.tensors import TensorFile
 from prunecli.masks.targets import prunable_names
 from prunecli.network import coverage
@@ -48,7 +50,7 @@ def test_by_hand(tmp_path):
         "n.running_mean": torch.ones(10),
     }
     record = of(tensors, tmp_path)
-    assert record == {
+    assert table(record) == {
         "tensors": 3,
         "weights": 200,
         "reasons": {
@@ -89,11 +91,11 @@ def test_scores_pass_on_what_was_left_and_count_what_is_left_now(tmp_path):
     record = of({"l.weight": torch.ones(9, 10), "b": torch.ones(10)}, tmp_path)
     path = tmp_path / "s.scores.safetensors"
     scores = {"l.weight": torch.ones(6, 10), "m.weight": torch.ones(3, 10)}
-    write_artifact(path, "scores", scores, {"left_whole": record})
+    written(path, "scores", scores, {"left_whole": table(record)})
     assert coverage.of_scores(TensorFile(path), ["l.weight", "m.weight"]) == record
     now = coverage.of_scores(TensorFile(path), ["l.weight"])
-    assert now["reasons"] == {"vectors": [1, 10], "left out as asked": [1, 30]}
-    assert (now["tensors"], now["weights"]) == (2, 100)
+    assert now.reasons == {"vectors": (1, 10), "left out as asked": (1, 30)}
+    assert (now.tensors, now.weights) == (2, 100)
 
 
 class Net(nn.Module):
@@ -123,8 +125,8 @@ def test_a_networks_own_matrices_are_covered_and_counted_once():
         "rnn.weight_hr_l0",
     ]
     record = coverage.of_model(model, names)
-    assert record["weights"] == sum(parameter.numel() for parameter in model.parameters())
-    assert record["reasons"] == {
+    assert record.weights == sum(parameter.numel() for parameter in model.parameters())
+    assert table(record)["reasons"] == {
         "vectors": [4, 12 + 4 + 16 + 16],
         "gains of normalisations": [1, 12],
         "biases": [1, 12],
@@ -134,11 +136,7 @@ def test_a_networks_own_matrices_are_covered_and_counted_once():
 
 @pytest.mark.parametrize("share", [0.0, 0.0004, 0.5])
 def test_small_shares_do_not_look_like_none(share):
-    record = {
-        "tensors": 1,
-        "weights": 10_000,
-        "reasons": {"biases": [1, int(share * 10_000)]},
-        "beside": [],
-    }
+    reasons = {"biases": (1, int(share * 10_000))}
+    record = LeftWhole(tensors=1, weights=10_000, reasons=reasons, beside=())
     shown = {0.0: "0%", 0.0004: "<0.1%", 0.5: "50.0%"}[share]
     assert coverage.line(record).startswith(f"left whole: 1 tensor, {shown} of the weights")

@@ -1,16 +1,18 @@
 """What every pruner promises, run on each of them by name."""
 
 import shutil
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import load_file
 
 from prunecli.errors import BadInput, BadUsage, NotFinite
-from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
+from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.images.source import Source
 from prunecli.plugins import registry
 from prunecli.settings.common import Common
@@ -230,13 +232,14 @@ def test_a_damaged_state_is_refused_and_changes_nothing(begin, tiny, name):
     whole = {key: tensor.clone() for key, tensor in run.state.tensors().items()}
     before = {key: tensor.clone() for key, tensor in other.state.tensors().items()}
     for key, damage, tensors in damaged_states(whole):
+        position = replace(run.state.position(), tensors=tuple(sorted(tensors)))
         with pytest.raises(ValueError):
-            other.state.restore(tensors, run.state.facts() | {"tensors": sorted(tensors)})
+            other.state.restore(tensors, position)
             pytest.fail(f"{key}: {damage}")
     after = other.state.tensors()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[n], before[n]) for n in before)
-    other.state.restore(whole, run.state.facts())
+    other.state.restore(whole, run.state.position())
     assert all(torch.equal(t, whole[n]) for n, t in other.state.tensors().items())
 
 
@@ -250,7 +253,7 @@ def test_a_run_is_not_resumed_from_another_pruners_tensors(how, tmp_path, stoppe
     meta = open_artifact(state, "state").meta
     meta["training"]["tensors"] = sorted(tensors)
     meta["digest"] = digest_of(tensors, meta)
-    write_artifact(state, "state", tensors, meta)
+    written(state, "state", tensors, meta)
     with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
         train(how(name, resume=True), Common(output=output, seed=3))
     assert not output.exists()

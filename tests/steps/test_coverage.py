@@ -9,6 +9,8 @@ from torch import nn
 
 from prunecli.errors import Mismatch
 from prunecli.files.artifacts import read_mask, write_mask
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
 from prunecli.files.tensors import TensorFile
 from prunecli.images.source import Source
 from prunecli.masks.patterns import Pattern
@@ -165,7 +167,7 @@ def test_a_mask_of_what_is_no_layers_weight_is_refused_by_all_alike(tmp_path, ow
         Common(output=tmp_path / "dense.safetensors"),
     )
     odd = tmp_path / "odd.mask.safetensors"
-    write_mask(odd, {own: torch.eye(4, dtype=torch.bool)}, {})
+    write_mask(odd, {own: torch.eye(4, dtype=torch.bool)}, parsed(MaskRecord, {}))
     commands = [
         lambda: apply(dense, odd, Common()),
         lambda: evaluation(dense, odd, Source(), Common()),

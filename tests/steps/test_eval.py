@@ -3,11 +3,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import load_file
 
 from prunecli.errors import BadInput, Mismatch
-from prunecli.files.artifacts import open_artifact, write_artifact, write_mask
+from prunecli.files.artifacts import open_artifact, write_mask
 from prunecli.files.atomic import write_tensors
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
 from prunecli.images.source import Source
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
@@ -96,7 +99,7 @@ def test_results_are_named_after_what_is_evaluated(dense, tmp_path):
 def test_dead_layers_are_listed(dense, tmp_path):
     path = tmp_path / "m.safetensors"
     write_mask(path, {"fc2.weight": torch.zeros(10, 500, dtype=torch.bool)},
-               {"asked": 0.5, "total": 10, "kept": 5})  # fmt: skip
+               parsed(MaskRecord, {"asked": 0.5, "total": 10, "kept": 5}))  # fmt: skip
     result = evaluated(dense, path)
     assert result["dead_layers"] == ["fc2.weight"]
     assert result["top1"] == pytest.approx(100 / 10, abs=2)
@@ -105,7 +108,7 @@ def test_dead_layers_are_listed(dense, tmp_path):
 def test_a_mask_that_does_not_say_what_was_asked_got_what_it_has(dense, tmp_path):
     path, bits = tmp_path / "m.safetensors", torch.zeros(500, 800, dtype=torch.bool)
     bits[:250] = True
-    write_mask(path, {"fc1.weight": bits}, {})
+    write_mask(path, {"fc1.weight": bits}, parsed(MaskRecord, {}))
     result = evaluated(dense, path)
     assert result["compression"] == result["empirical_compression"] == 430_500 / 230_500
     assert result["compression_error"] == 0
@@ -127,7 +130,9 @@ def test_the_batch_size_does_not_matter_for_counts(dense):
 
 def test_a_mask_of_another_network_is_refused(dense, tmp_path):
     path = tmp_path / "m.safetensors"
-    write_mask(path, {"conv1.weight": torch.ones(64, 3, 3, 3, dtype=torch.bool)}, {})
+    write_mask(
+        path, {"conv1.weight": torch.ones(64, 3, 3, 3, dtype=torch.bool)}, parsed(MaskRecord, {})
+    )
     with pytest.raises(Mismatch, match=r"is \[64, 3, 3, 3\] but .* has \[20, 1, 5, 5\]; rebuild"):
         evaluated(dense, path)
 
@@ -150,7 +155,7 @@ def test_one_mask_after_another_both_count(dense, tmp_path):
         kept[: shape[0] // 2] = True
         files[name] = tmp_path / f"{name}.mask.safetensors"
         facts = {"asked": 0.5, "total": kept.numel(), "kept": kept.numel() // 2}
-        write_mask(files[name], {name: kept}, facts)
+        write_mask(files[name], {name: kept}, parsed(MaskRecord, facts))
     once = apply(Path(dense), files["fc1.weight"], Common(output=tmp_path / "1.safetensors"))
     twice = apply(once, files["conv1.weight"], Common(output=tmp_path / "2.safetensors"))
     counts = open_artifact(twice, "checkpoint").meta["density"]["kept"]
@@ -159,7 +164,7 @@ def test_one_mask_after_another_both_count(dense, tmp_path):
     other = torch.ones(500, 800, dtype=torch.bool)
     other[:100] = False
     write_mask(tmp_path / "o.safetensors", {"fc1.weight": other},
-               {"asked": 0.8, "total": 400_000, "kept": 320_000})  # fmt: skip
+               parsed(MaskRecord, {"asked": 0.8, "total": 400_000, "kept": 320_000}))  # fmt: skip
     layers = {
         layer["name"]: layer["kept"]
         for layer in evaluated(twice, tmp_path / "o.safetensors")["layers"]
@@ -192,7 +197,7 @@ def test_other_class_names_are_another_data_set(dense, tmp_path):
 def test_a_damaged_description_of_the_network_is_bad_input(dense, tmp_path, model, words):
     path = tmp_path / "bad.safetensors"
     meta = open_artifact(dense, "checkpoint").meta
-    write_artifact(path, "checkpoint", load_file(dense), meta | {"model": model})
+    written(path, "checkpoint", load_file(dense), meta | {"model": model})
     with pytest.raises(BadInput, match=words):
         evaluated(path)
 

@@ -10,6 +10,8 @@ from torch import nn
 
 from prunecli.errors import Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_mask
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
 from prunecli.files.tensors import TensorFile
 from prunecli.images.source import Source
 from prunecli.network.weights import check_weights, load_weights
@@ -166,7 +168,7 @@ def test_the_zeros_that_are_there_make_a_mask(foreign, tmp_path):
 def test_a_mask_of_zeros_nests(foreign, tmp_path):
     path = foreign(sparse)
     before = {n: torch.rand(t.shape) < 0.5 for n, t in load_file(path).items() if t.ndim > 1}
-    write_mask(tmp_path / "m.safetensors", before, {})
+    write_mask(tmp_path / "m.safetensors", before, parsed(MaskRecord, {}))
     made = mask(path, Selection(None), Scoring("nonzero"), tmp_path / "m.safetensors", Common())
     own = load_file(path)
     bits = read_mask(made)[0]
@@ -282,7 +284,9 @@ def test_nothing_is_asked_of_a_method_that_decides(foreign, prune, options):
 def test_a_mask_over_what_has_no_zero_is_refused(tmp_path):
     weights = torch.ones(4, 4).to(torch.float8_e8m0fnu)
     save_file({"a.weight": weights}, tmp_path / "f.safetensors")
-    write_mask(tmp_path / "m.safetensors", {"a.weight": torch.zeros(4, 4).bool()}, {})
+    write_mask(
+        tmp_path / "m.safetensors", {"a.weight": torch.zeros(4, 4).bool()}, parsed(MaskRecord, {})
+    )
     with pytest.raises(Mismatch, match="it masks 'a.weight', which is F8_E8M0 in"):
         apply(tmp_path / "f.safetensors", tmp_path / "m.safetensors", Common())
     assert len(open_artifact(tmp_path / "f.safetensors", "checkpoint")) == 1

@@ -6,10 +6,11 @@ from types import ModuleType
 
 import pytest
 import torch
+from attacks import written
 from torch import nn
 
 from prunecli.errors import BadUsage, Mismatch
-from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
+from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.images.source import Source
 from prunecli.masks.mask import dead_layers
 from prunecli.masks.patterns import Pattern
@@ -119,7 +120,7 @@ def test_a_nested_mask_covers_the_same_weights(dense, tmp_path, ignored):
 
 def test_a_mask_of_other_weights_is_refused(dense, tmp_path):
     scores = tmp_path / "other.scores.safetensors"
-    write_artifact(scores, "scores", {"conv1.weight": torch.rand(20, 1, 5, 5)}, {})
+    written(scores, "scores", {"conv1.weight": torch.rand(20, 1, 5, 5)}, {})
     previous = masked(dense, 0.5, "magnitude", output=tmp_path / "m.safetensors")
     with pytest.raises(Mismatch, match="'conv2.weight'"):
         masked(scores, 0.1, previous=previous)
@@ -128,7 +129,7 @@ def test_a_mask_of_other_weights_is_refused(dense, tmp_path):
 @pytest.mark.fault(8)
 def test_dead_layers_are_warned_of_or_refused(tmp_path):
     scores = tmp_path / "s.safetensors"
-    write_artifact(scores, "scores", {"a": torch.zeros(10), "b": torch.ones(10)}, {})
+    written(scores, "scores", {"a": torch.zeros(10), "b": torch.ones(10)}, {})
     warnings = []
 
     class Notes(Progress):
@@ -303,7 +304,7 @@ def test_the_highest_over_the_scored_weights_is_said_too(dense, no_data, nothing
 
 def test_scores_that_do_not_know_their_network_cannot_be_counted_over_it(tmp_path):
     scores = tmp_path / "s.scores.safetensors"
-    write_artifact(scores, "scores", {"a": torch.rand(4, 4)}, {})
+    written(scores, "scores", {"a": torch.rand(4, 4)}, {})
     with pytest.raises(BadUsage, match="does not say how many parameters"):
         masked(scores, 0.5, count="model")
 
@@ -379,7 +380,7 @@ def test_with_a_quota_a_layer_the_whole_grid_is_searched(tmp_path, scope):
     sizes = [(5, 19), (11, 19), (8, 11), (16, 18), (16, 19), (10, 10), (9, 2)]
     scores = tmp_path / "s.scores.safetensors"
     tensors = {f"{n}": torch.rand(shape) for n, shape in enumerate(sizes)}
-    write_artifact(scores, "scores", tensors, {"first": "0"})
+    written(scores, "scores", tensors, {"first": "0"})
     total = sum(t.numel() for t in tensors.values())
     fine = [
         select(tensors, density, scope)
@@ -414,7 +415,7 @@ def test_the_critical_compression_of_scores_in_a_file_by_hand(tmp_path):
     scores = tmp_path / "s.scores.safetensors"
     # The best weight of 'b' is the 42nd of all, and the grid of 1% steps has 42 of 200 weights.
     tensors = {"a": torch.arange(200.0, 100, -1), "b": torch.arange(159.5, 59.5, -1)}
-    write_artifact(scores, "scores", tensors, {})
+    written(scores, "scores", tensors, {})
     rank = 1 + int((tensors["a"] > 159.5).sum())
     counts = [round(200 * 1.01**-step) for step in range(300)]
     path = masked(scores, None, output=tmp_path / "m.safetensors")
@@ -483,7 +484,7 @@ def test_the_mask_says_what_it_does_to_the_network(tiny, tmp_path):
         kept[name][place] = 3
     kept["3.weight"][6, 0] = 2  # reads channel 0, which is dead
     scores, facts = tmp_path / "s.scores.safetensors", open_artifact(tiny, "checkpoint").meta
-    write_artifact(scores, "scores", kept, {"model": facts["model"]})
+    written(scores, "scores", kept, {"model": facts["model"]})
     path = masked(scores, 4 / 1332, output=tmp_path / "m.safetensors")
     assert open_artifact(path, "mask").meta["collapse"] == {
         "dead_layers": [],
@@ -508,7 +509,7 @@ def test_without_a_path_there_is_a_warning_though_no_layer_is_dead(tiny, tmp_pat
     for name, place in (("0.weight", (2, 0, 2, 2)), ("3.weight", (5, 0)), ("5.weight", (9, 5))):
         kept[name][place] = 3
     scores, facts = tmp_path / "s.scores.safetensors", open_artifact(tiny, "checkpoint").meta
-    write_artifact(scores, "scores", kept, {"model": facts["model"]})
+    written(scores, "scores", kept, {"model": facts["model"]})
     path = masked(scores, 3 / 1332, output=tmp_path / "m.safetensors", progress=Notes())
     found = open_artifact(path, "mask").meta["collapse"]
     assert (found["live_path"], found["effective_density"], found["dead_layers"]) == (False, 0, [])
@@ -521,7 +522,7 @@ def test_where_the_network_is_not_known_only_the_mask_is_diagnosed(tmp_path, met
         described = {"name": "no_such_module:net", "options": {}, "input_shape": [1, 4, 4]}
         meta = {"model": {**described, "classes": 2}}
     scores = tmp_path / "s.scores.safetensors"
-    write_artifact(scores, "scores", {"a": torch.eye(3), "b": torch.eye(2)}, meta)
+    written(scores, "scores", {"a": torch.eye(3), "b": torch.eye(2)}, meta)
     path = masked(scores, 5 / 13, output=tmp_path / "m.safetensors")
     assert open_artifact(path, "mask").meta["collapse"] == {
         "dead_layers": [], "dead_inputs": {"a": 0, "b": 0}, "dead_outputs": {"a": 0, "b": 0},
@@ -531,7 +532,7 @@ def test_where_the_network_is_not_known_only_the_mask_is_diagnosed(tmp_path, met
 
 def test_scores_of_which_nothing_is_left_make_no_mask(tmp_path):
     path, output = tmp_path / "s.safetensors", tmp_path / "m.safetensors"
-    write_artifact(path, "scores", {"a.weight": torch.full((4, 8), -torch.inf)}, {})
+    written(path, "scores", {"a.weight": torch.full((4, 8), -torch.inf)}, {})
     with pytest.raises(Mismatch, match="an earlier mask has removed all of its weights"):
         mask(path, Selection(None, pattern=Pattern(2, 4)), None, None, Common(output=output))
     assert not output.exists()
@@ -542,7 +543,7 @@ def test_scores_of_which_nothing_is_left_make_no_mask(tmp_path):
 def test_weights_of_many_dimensions_are_pruned_like_any(tmp_path, dimensions, density, rounds):
     weight = torch.arange(1.0, 33).reshape(*[1] * (dimensions - 2), 4, 8)
     path, output = tmp_path / "c.safetensors", tmp_path / "m.safetensors"
-    write_artifact(path, "checkpoint", {"a.weight": weight}, {"prunable": ["a.weight"]})
+    written(path, "checkpoint", {"a.weight": weight}, {"prunable": ["a.weight"]})
     chosen = Selection(density, rounds=rounds)
     mask(path, chosen, Scoring("magnitude"), None, Common(output=output))
     kept = read_mask(output)[0]["a.weight"]

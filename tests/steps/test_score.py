@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import load_file
 
 from prunecli.errors import BadUsage, Mismatch, NotFinite
@@ -98,10 +99,9 @@ def test_a_mask_zeroes_weights_while_scoring_and_marks_them(dense, tmp_path):
 def test_weights_that_are_no_numbers_are_named(dense, tmp_path, method, bad):
     tensors = load_file(dense)
     tensors["fc1.weight"][0, 0] = bad
-    from prunecli.files.artifacts import write_artifact
 
     path = tmp_path / "bad.safetensors"
-    write_artifact(path, "checkpoint", tensors, open_artifact(dense, "checkpoint").meta)
+    written(path, "checkpoint", tensors, open_artifact(dense, "checkpoint").meta)
     with pytest.raises(NotFinite, match=r"'fc1\.weight' holds NaN or infinity"):
         scored(path, method)
     assert not list(tmp_path.glob("*scores*"))

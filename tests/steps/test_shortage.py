@@ -8,6 +8,7 @@ from torch import nn
 
 from prunecli.errors import BadEnvironment
 from prunecli.files.artifacts import open_artifact
+from prunecli.files.records import CheckpointRecord, ModelRecord
 from prunecli.models import _torchvision
 from prunecli.network import build as _network
 from prunecli.network.collapse import diagnosis
@@ -18,7 +19,7 @@ from prunecli.runtime.shortage import raise_shortage
 from prunecli.settings import common as _common
 
 FULL = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes")
-DESCRIBED = {"name": "cnn", "options": {}, "input_shape": [1, 28, 28], "classes": 10}
+DESCRIBED = ModelRecord(name="cnn", options={}, input_shape=(1, 28, 28), classes=10)
 
 
 def fail(*given, **named):
@@ -45,7 +46,7 @@ def collapse(monkeypatch, checkpoint):
     monkeypatch.setattr(_common, "build_model", fail)
     file = open_artifact(checkpoint, "checkpoint")
     mask = {n: torch.ones(file.shapes[n], dtype=torch.bool) for n in file.meta["prunable"]}
-    _common.collapse_facts(mask, file.meta["model"], file.shapes)
+    _common.collapse_facts(mask, file.says(CheckpointRecord).model, file.shapes)
 
 
 def described(monkeypatch, checkpoint):

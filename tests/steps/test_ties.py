@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from attacks import written
 
 from prunecli.errors import BadUsage, Mismatch
-from prunecli.files.artifacts import open_artifact, write_artifact
+from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import write_tensors
 from prunecli.masks.patterns import Pattern
 from prunecli.runtime.progress import Progress
@@ -158,7 +159,7 @@ def own(tmp_path):
     """A checkpoint of prunecli's, whose first layer is not the first by name."""
     path = tmp_path / "own.safetensors"
     tensors = {f"{name}.weight": ramp(100) for name in ("z", "a", "m")}
-    write_artifact(path, "checkpoint", tensors, {"prunable": list(tensors)})
+    written(path, "checkpoint", tensors, {"prunable": list(tensors)})
     return path
 
 

@@ -10,6 +10,8 @@ from prunecli.data.digits import digits
 from prunecli.errors import BadUsage, Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.files.atomic import write_tensors
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
 from prunecli.images.source import Source
 from prunecli.models.cnn import cnn
 from prunecli.runtime.progress import Progress
@@ -202,7 +204,7 @@ def test_a_mask_on_something_else_than_weights_is_refused(dense, tmp_path):
     from prunecli.files.artifacts import write_mask
 
     path = tmp_path / "odd.mask.safetensors"
-    write_mask(path, {"conv1.bias": torch.ones(20, dtype=torch.bool)}, {})
+    write_mask(path, {"conv1.bias": torch.ones(20, dtype=torch.bool)}, parsed(MaskRecord, {}))
     with pytest.raises(Mismatch, match="'conv1.bias'"):
         train(TrainOptions(dense, mask=path, settings={"epochs": 1}), Common())
 

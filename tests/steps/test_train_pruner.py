@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 from prunecli.errors import BadOutput, BadUsage, Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_mask
 from prunecli.files.digest import file_sha256
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
 from prunecli.images.source import Source
 from prunecli.runtime.progress import Progress
 from prunecli.settings.common import Common
@@ -237,7 +239,7 @@ def test_the_mask_of_a_pruner_serves_to_finetune_apply_and_evaluate(pruned, dens
 
 def test_a_pruner_makes_its_own_mask_and_takes_none(pruned, dense, tmp_path, nothing_written):
     mask = tmp_path / "given.mask.safetensors"
-    write_mask(mask, {"fc2.weight": torch.ones(10, 500, dtype=torch.bool)}, {})
+    write_mask(mask, {"fc2.weight": torch.ones(10, 500, dtype=torch.bool)}, parsed(MaskRecord, {}))
     with nothing_written(), pytest.raises(BadUsage, match="makes its own mask; leave --mask out"):
         pruned(mask=mask)
 

@@ -6,9 +6,12 @@ import time
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import load_file
 
-from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
+from prunecli.files.artifacts import open_artifact, read_mask
+from prunecli.files.parsing import parsed
+from prunecli.files.records import Lineage
 from prunecli.images.source import Source
 from prunecli.runtime.world import World
 from prunecli.settings.common import Common
@@ -204,7 +207,7 @@ def test_processes_with_other_files_of_the_same_names_are_stopped(together, chec
     other.parent.mkdir()
     file = open_artifact(checkpoint, "checkpoint")
     tensors = {name: tensor + (name == "fc2.bias") for name, tensor in file.items()}
-    write_artifact(other, "checkpoint", tensors, file.meta)
+    written(other, "checkpoint", tensors, file.meta)
     output = str(tmp_path / "a.safetensors")
     finetune = [[*TRAIN[5:], "--epochs", "1", "-o", output]] * 2
     each = [["finetune", str(p), *a] for p, a in zip((checkpoint, other), finetune, strict=True)]
@@ -254,5 +257,7 @@ def test_nobody_goes_on_before_the_state_is_written(tmp_path, rank):
 
     model = torch.nn.Linear(2, 2)
     state = new_state(model, Settings(epochs=1), Pruner(), 1)
-    TrainingFiles(tmp_path / "t.safetensors", {}, {}, state, Watched(rank, 2)).save()
+    TrainingFiles(
+        tmp_path / "t.safetensors", parsed(Lineage, {}), {}, state, Watched(rank, 2)
+    ).save()
     assert met == [rank == 0]  # the other waits too, for what it does not write

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import load_file, save_file
 
 from prunecli.errors import BadInput, Mismatch, NotFinite
-from prunecli.files.artifacts import open_artifact, read_mask, write_artifact, write_mask
+from prunecli.files.artifacts import open_artifact, read_mask, write_mask
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
 from prunecli.scoring.scored import Scoring
 from prunecli.settings.common import Common
 from prunecli.steps.apply import apply
@@ -33,7 +36,7 @@ def altered(pruned, change, **meta):
     tensors = {name: tensor.clone() for name, tensor in file.items()}
     change(tensors)
     path = pruned.with_name("altered.safetensors")
-    write_artifact(path, "checkpoint", tensors, {**file.meta, **meta})
+    written(path, "checkpoint", tensors, {**file.meta, **meta})
     return path
 
 
@@ -200,7 +203,11 @@ def test_a_file_that_cannot_be_read_ends_with_3(study):
 def test_a_mask_of_nothing_is_refused_by_all_who_read_it(tmp_path, shapes, words, use):
     source, nothing = tmp_path / "c.safetensors", tmp_path / "m.safetensors"
     save_file({"a.weight": torch.ones(4, 8), "z.weight": torch.zeros(0, 3)}, source)
-    write_mask(nothing, {name: torch.ones(shape).bool() for name, shape in shapes.items()}, {})
+    write_mask(
+        nothing,
+        {name: torch.ones(shape).bool() for name, shape in shapes.items()},
+        parsed(MaskRecord, {}),
+    )
     common, scoring = Common(output=tmp_path / "o.safetensors"), Scoring("magnitude")
     with pytest.raises(BadInput, match=f"m.safetensors: {words}"):
         {

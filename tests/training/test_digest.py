@@ -4,9 +4,10 @@ import shutil
 
 import pytest
 import torch
+from attacks import written
 
 from prunecli.errors import BadEnvironment, BadInput, PruneError
-from prunecli.files.artifacts import open_artifact, write_artifact
+from prunecli.files.artifacts import open_artifact
 from prunecli.images.source import Source
 from prunecli.runtime.progress import Progress
 from prunecli.settings.common import Common
@@ -88,7 +89,7 @@ def test_what_is_said_of_the_training_is_covered(files, key, value):
         inner["lr" if key == "groups" else "_step_count"] *= 2
     else:
         meta["training"][key] = value
-    write_artifact(files.state_path, "state", tensors, meta)
+    written(files.state_path, "state", tensors, meta)
     with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
         files.resume(Progress())
 
@@ -98,7 +99,7 @@ def test_a_state_without_a_digest_is_refused(files):
     file = open_artifact(files.state_path, "state")
     tensors, meta = dict(file), file.meta
     del meta["digest"]
-    write_artifact(files.state_path, "state", tensors, meta)
+    written(files.state_path, "state", tensors, meta)
     with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
         files.resume(Progress())
 
@@ -167,6 +168,6 @@ def test_a_shortage_while_the_state_is_read_is_told(files, monkeypatch):
 def test_a_state_with_bits_of_another_run_is_refused(files, tmp_path):
     other = open_artifact(shutil.copy(files.state_path, tmp_path / "other"), "state")
     tensors = {n: t + 1 if n == "model/conv1.weight" else t for n, t in dict(other).items()}
-    write_artifact(files.state_path, "state", tensors, other.meta)
+    written(files.state_path, "state", tensors, other.meta)
     with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
         files.resume(Progress())

@@ -61,7 +61,7 @@ def run(settings, pruner=None, until=None, resume=None, pad=0, every=math.inf):
 
 
 def snapshot(state):
-    return {n: t.clone() for n, t in state.tensors().items()}, deepcopy(state.facts())
+    return {n: t.clone() for n, t in state.tensors().items()}, deepcopy(state.position())
 
 
 def same(one, two):
@@ -100,7 +100,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(optimizer, schedule, s
     resumed, _ = run(settings, resume=part, pad=1)
     assert resumed.step == whole.step == 15
     assert same(resumed.tensors(), whole.tensors())
-    assert resumed.facts() == whole.facts()
+    assert resumed.position() == whole.position()
 
 
 def test_the_same_seed_trains_to_the_same_bytes():

@@ -81,7 +81,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits_and_replays_again(run, 
     def until(state):
         def keep():
             tensors = {n: t.clone() for n, t in state.tensors().items()}
-            saved.append((tensors, state.facts()))
+            saved.append((tensors, state.position()))
 
         return loop.Saving(keep, lambda: state.step >= stop)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,24 @@ import click
 
 from prunecli.cli.base import FILE, Command, examples, json_option
 from prunecli.errors import printable
-from prunecli.files.meta import STATE, fits
+from prunecli.files.parsing import Record, parsed
+from prunecli.files.records import (
+    CheckpointRecord,
+    LeftWhole,
+    MaskRecord,
+    StateRecord,
+    record_of,
+)
 
 EXAMPLES = """
 prunecli inspect ckpt.safetensors
 prunecli inspect llama/ --json | jq .parameters
 """
+
+TOLD = (
+    "model", "dataset", "method", "options", "scope", "rounds", "asked", "seed", "parent", "mask",
+)  # fmt: skip
+"""Of what a file says of itself."""
 
 
 @click.command("inspect", cls=Command, epilog=examples(EXAMPLES))
@@ -38,36 +51,24 @@ def inspect(file: Path, **params: Any) -> None:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    meta = facts["meta"] or {}
-    density = (meta.get("density") or {}).get("per_tensor") or {}
+    record = record_of(facts["meta"]) if facts["meta"] else Record()
     lines = [f"kind        {facts['kind']}", f"sha256      {facts['sha256']}"]
-    lines += [
-        f"{key.ljust(11)} {json.dumps(meta[key], ensure_ascii=False)}"
-        for key in (
-            "model", "dataset", "method", "options", "scope", "rounds", "asked", "seed", "parent",
-            "mask",
-        )
-        if meta.get(key) is not None
-    ]  # fmt: skip
-    if meta.get("kept"):
-        ratio = f"{meta['total'] / meta['kept']:.6g}x"
-        lines.append(f"kept        {meta['kept']:,} of {meta['total']:,}, {ratio}")
-    if isinstance(collapse := meta.get("collapse"), dict):
-        keys = ("dead_layers", "live_path", "effective_density", "max_compression")
-        lines += [
-            f"{key.replace('_', ' ').ljust(11)} {json.dumps(collapse[key])}"
-            for key in keys
-            if collapse.get(key) not in (None, [])
-        ]
-    lines += _progress(meta)
+    lines += _told(facts["meta"] or {}, TOLD)
+    if isinstance(record, MaskRecord):
+        lines += _kept_in_all(record)
+    if isinstance(record, StateRecord):
+        lines += _progress(record)
     noun = {"mask": "weights", "scores": "scores"}.get(facts["kind"], "values")
     lines.append(f"{noun.ljust(11)} {facts['parameters']:,} in {len(facts['tensors'])} tensors")
     lines += _zeros(facts)
     if facts["left_whole"]:
         from prunecli.network.coverage import line
 
-        lines.append(line(facts["left_whole"]).replace(": ", "  ", 1))
+        whole = parsed(LeftWhole, facts["left_whole"])
+        lines.append(line(whole).replace(": ", "  ", 1))
     prunable = set(facts["prunable"] or ())
+    own = record.density if isinstance(record, CheckpointRecord | MaskRecord) else None
+    density = own.per_tensor if own else {}
     for tensor in facts["tensors"]:
         name, mark = tensor["name"], "prunable" if tensor["name"] in prunable else ""
         mark = f"density {density[name]:.4g}" if name in density else mark
@@ -113,11 +114,25 @@ def _kept(tensor: dict[str, Any]) -> str:
     return f"keeps {tensor['kept']:,}, density {tensor['kept'] / max(total, 1):.4g}"
 
 
-def _progress(meta: dict[str, Any]) -> list[str]:
+def _told(table: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    """What is said under these keys."""
+    there = [key for key in keys if key in table and table[key] is not None]
+    return [f"{key.ljust(11)} {json.dumps(table[key], ensure_ascii=False)}" for key in there]
+
+
+def _kept_in_all(mask: MaskRecord) -> list[str]:
+    """How much a mask keeps, and what that does to the network."""
+    lines = []
+    if mask.kept and mask.total:
+        ratio = f"{mask.total / mask.kept:.6g}x"
+        lines.append(f"kept        {mask.kept:,} of {mask.total:,}, {ratio}")
+    keys = ("dead_layers", "live_path", "effective_density", "max_compression")
+    collapse = {key: value for key, value in (mask.collapse or {}).items() if value != []}
+    return lines + [line.replace("_", " ", 1) for line in _told(collapse, keys)]
+
+
+def _progress(state: StateRecord) -> list[str]:
     """How far an interrupted training is."""
-    if meta.get("kind") != "state" or not fits(meta, STATE):
-        return []
-    training, facts = meta["training"], meta["facts"]
-    told = {key: facts.get(key) for key in ("model", "dataset", "seed", "parent")}
-    lines = [f"{k.ljust(11)} {json.dumps(v, ensure_ascii=False)}" for k, v in told.items() if v]
-    return [*lines, f"trained     {len(training['history'])} epochs, {training['step']:,} steps"]
+    lines = _told(state.facts, ("model", "dataset", "seed", "parent"))
+    done = f"{len(state.training.history)} epochs, {state.training.step:,} steps"
+    return [*lines, f"trained     {done}"]
