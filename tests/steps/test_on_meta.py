@@ -10,6 +10,7 @@ from prunecli.files.artifacts import open_artifact
 from prunecli.images.source import Source
 from prunecli.plugins import registry
 from prunecli.plugins.registry import takes_model
+from prunecli.scoring import scored
 from prunecli.settings.common import Common
 from prunecli.steps import _training_plan, eval, score
 from prunecli.steps._selection import Selection
@@ -27,7 +28,7 @@ PRUNERS = {
 @pytest.fixture(autouse=True)
 def _meta(monkeypatch):
     let_train_on_meta(monkeypatch)
-    for step in (_training_plan, eval, score):
+    for step in (_training_plan, eval, scored):
         monkeypatch.setattr(step, "pick_device", lambda *arguments: META)
 
 
