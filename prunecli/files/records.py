@@ -56,8 +56,8 @@ class PrunerRecord(Record):
 
     name: str
     options: Options
-    ignore: tuple[str, ...]
-    exclude_classifier: bool
+    ignore: tuple[str, ...] | None
+    exclude_classifier: bool | None
 
 
 @dataclass(frozen=True, kw_only=True)

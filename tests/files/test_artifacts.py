@@ -73,7 +73,8 @@ def test_the_order_of_the_meta_does_not_matter(tmp_path):
 @pytest.mark.parametrize("due", KINDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_of_the_wrong_kind_is_refused_naming_both(path, kind, due):
-    written(path, kind, {}, {})
+    training = {"step": 0, "history": [], "scheduler": {}, "groups": [], "tensors": []}
+    written(path, kind, {}, {"facts": {}, "training": training, "digest": ""})
     if kind == due:
         assert kind_of(open_artifact(path, due)) == kind
     else:

@@ -107,7 +107,8 @@ def test_weights_that_the_metadata_denies_are_found_without_the_mask(pruned, kep
 
 
 def test_a_tensor_that_the_metadata_invents_is_named(pruned):
-    odd = altered(pruned, lambda tensors: None, density={"kept": {"ghost": 3}})
+    density = {"kept": {"ghost": 3}, "overall": 0.1, "per_tensor": {}}
+    odd = altered(pruned, lambda tensors: None, density=density)
     with pytest.raises(Mismatch, match="speaks of 'ghost', which is not there"):
         verify(odd)
 

@@ -100,7 +100,7 @@ def test_a_state_without_a_digest_is_refused(files):
     tensors, meta = dict(file), file.meta
     del meta["digest"]
     written(files.state_path, "state", tensors, meta)
-    with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
+    with pytest.raises(BadInput, match="it has no .digest.; start afresh without --resume"):
         files.resume(Progress())
 
 
