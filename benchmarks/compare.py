@@ -45,8 +45,8 @@ from prunecli.runtime.device import pick_precision, place
 from prunecli.runtime.machine import cores
 from prunecli.scorers.lamp import lamp
 from prunecli.scoring.by_weights import TensorScores
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
-from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
 from prunecli.types import Images, Pruner
 
@@ -204,7 +204,7 @@ def mnist_training(data_dir: Path, epochs: int) -> list[Row]:
     """The same network, optimizer and schedule: ours as it trains by default, and a plain loop."""
     load = registry.find("data", "mnist")
     train, test = (load(data_dir, split, False) for split in ("train", "test"))
-    settings = Settings(epochs=epochs, precision=pick_precision("auto", CPU))
+    settings = Hyperparameters(epochs=epochs, precision=pick_precision("auto", CPU))
     evaluated = ImageBatches(test, CPU, 500)
     top1: dict[str, float] = {}
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
-from prunecli.images.source import Source
 from prunecli.plugins import registry
 from prunecli.runtime.progress import Progress
-from prunecli.settings.common import Common
-from prunecli.steps.train import TrainOptions, train
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import TrainingSettings
+from prunecli.steps.train import train
 
 NAME = os.environ.get("PRUNECLI_TEST_DEVICE", "cuda")
 IS_GPU = NAME == "cuda"
@@ -67,10 +68,10 @@ def pruning(pruner):
 def trained(output, *, settings=None, device=NAME, graphs=True, **options):
     """The checkpoint of a training on a quarter of the digits: 3 epochs of 10 steps."""
     given = {"epochs": 3, "batch_size": 36, "precision": "fp32"} | (settings or {})
-    source = Source("digits", {"fraction": 0.25})
-    how = {"source": source, "eval_every_epoch": False, "graphs": graphs} | options
-    common = Common(output=output, seed=3, device=device, progress=Listening())
-    train(TrainOptions(settings=given, **how), common)
+    source = DataSettings("digits", {"fraction": 0.25})
+    how = {"data": source, "eval_every_epoch": False, "graphs": graphs} | options
+    common = RunOptions(output=output, seed=3, device=device, progress=Listening())
+    train(TrainingSettings(given=given, **how), common)
     assert not [said for said in common.progress.warnings if UNREPEATABLE.search(said)]
     return output
 

@@ -21,6 +21,7 @@ from prunecli.network.modules import theirs
 from prunecli.plugins import registry
 from prunecli.runtime.facts import canonical
 from prunecli.runtime.progress import Progress
+from prunecli.settings.data import FIRST_DATASET, DataSettings
 from prunecli.types import Images, Stream, form
 
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -31,25 +32,28 @@ ONE_EACH = "a class for each image, as whole numbers from 0 on"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from. A missing name means the checkpoint's own."""
+    """A data set: which one, with options of their own types, and where it is."""
 
-    dataset: str | None = None
+    dataset: str
     options: Mapping[str, Any] = field(default_factory=dict)
     data_dir: Path = Path("data")
     download: bool = False
 
-    def resolved(self, meta: Mapping[str, Any] | None) -> Source:
-        """With the checkpoint's data set where none was named, and options of their types.
+    @classmethod
+    def of(cls, settings: DataSettings, meta: Mapping[str, Any] | None) -> Source:
+        """The data set of the settings, else the checkpoint's.
 
-        Without a checkpoint (`meta` is None), the data set is `digits`.
+        Without a checkpoint (`meta` is None), it is the one to begin with.
         """
-        name, given = self.dataset, dict(self.options)
-        own: Mapping[str, Any] = {"name": "digits"} if meta is None else meta.get("dataset") or {}
+        name, given = settings.dataset, dict(settings.options)
+        first = {"name": FIRST_DATASET}
+        own: Mapping[str, Any] = first if meta is None else meta.get("dataset") or {}
         if name is None:
             name, given = own.get("name"), own.get("options", {}) | given
             if name is None:
                 raise BadUsage("which data set? name it with --dataset")
-        return Source(name, registry.bind("data", name, given), self.data_dir, self.download)
+        options = registry.bind("data", name, given)
+        return cls(name, options, settings.data_dir, settings.download)
 
     def load(
         self,
@@ -57,11 +61,10 @@ class Source:
         meta: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> Images:
-        """A split of the resolved source; it must fit the checkpoint with this `meta`, if given.
+        """A split; it must fit the checkpoint with this `meta`, if given.
 
         `progress` is told what whoever uses the images should know of them.
         """
-        assert self.dataset is not None, "resolve the source first"
         options, here = canonical(self.options), Path.cwd()
         images = _images(self.dataset, options, self.data_dir, here, self.download, split)
         if meta is not None:

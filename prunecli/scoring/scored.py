@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -22,43 +21,22 @@ from prunecli.runtime.device import pick_device, place, unrepeatable
 from prunecli.runtime.versions import versions
 from prunecli.scoring.by_network import check_scores, network_scores
 from prunecli.scoring.by_weights import TensorScores
-from prunecli.settings.common import Common
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
 from prunecli.tensors.parts import Held, Parted, held
 from prunecli.types import Mask, Scores
 
 
-@dataclass(frozen=True)
-class Scoring:
-    """How weights are scored, wherever that happens, and which are left out."""
+def names_of(scoring: ScoringSettings, file: TensorFile) -> list[str]:
+    """The weights of a checkpoint, or of scores, that are meant; see `targets.chosen`."""
+    return chosen(file, scoring.targets, scoring.ignore, scoring.exclude_classifier)
 
-    method: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    source: Source = field(default_factory=Source)
-    batch_size: int = 128
-    targets: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    exclude_classifier: bool = False
 
-    def names(self, file: TensorFile) -> list[str]:
-        """The weights of a checkpoint, or of scores, that are meant; see `masks.chosen`."""
-        return chosen(file, self.targets, self.ignore, self.exclude_classifier)
-
-    @property
-    def left_out(self) -> dict[str, Any]:
-        """What was said of which weights are meant, for the metadata; empty if nothing was."""
-        said = {
-            "targets": list(self.targets),
-            "ignore": list(self.ignore),
-            "exclude_classifier": self.exclude_classifier,
-        }
-        return {name: value for name, value in said.items() if value}
-
-    def checked(self) -> Scoring:
-        """With the method's options of their own types. Raises BadUsage for unknown ones."""
-        if self.method is None:
-            raise BadUsage("how are the weights to be scored? say it with --method")
-        options = registry.bind("scorers", self.method, self.options)
-        return Scoring(**{**vars(self), "options": options})
+def checked(scoring: ScoringSettings) -> ScoringSettings:
+    """With the method's options of their own types. Raises BadUsage for unknown ones."""
+    if scoring.method is None:
+        raise BadUsage("how are the weights to be scored? say it with --method")
+    return replace(scoring, options=registry.bind("scorers", scoring.method, scoring.options))
 
 
 def first_layer(file: TensorFile) -> str | None:
@@ -79,21 +57,21 @@ def file_word(method: str) -> str:
 class Scored:
     """A checkpoint and a method, ready to be scored under one mask after another."""
 
-    def __init__(self, file: TensorFile, scoring: Scoring, common: Common) -> None:
-        self.file, self.scoring = file, scoring.checked()
+    def __init__(self, file: TensorFile, scoring: ScoringSettings, run: RunOptions) -> None:
+        self.file, self.scoring = file, checked(scoring)
         self.method = str(scoring.method)
-        self.names = scoring.names(file)
+        self.names = names_of(scoring, file)
         self.function = registry.find("scorers", self.method)
-        self.seed = common.seed if common.seed is not None else (file.meta or {}).get("seed") or 0
-        self.device = pick_device(common.device)
-        self.warn = cache(common.progress.warn)  # once, in however many rounds
+        self.seed = run.seed if run.seed is not None else (file.meta or {}).get("seed") or 0
+        self.device = pick_device(run.device)
+        self.warn = cache(run.progress.warn)  # once, in however many rounds
         self.decides = registry.decides(self.function)
         """By itself what stays; see `types.decisive`."""
         self.needs_model = registry.takes_model(self.function)
         if self.needs_model:
             self.model = place(load_model(file), self.device).eval()
-            self.source = scoring.source.resolved(file.meta)
-            self.load = cache(lambda: self.source.load("train", file.meta, common.progress))
+            self.source = Source.of(scoring.data, file.meta)
+            self.load = cache(lambda: self.source.load("train", file.meta, run.progress))
 
     @property
     def is_known(self) -> bool:
@@ -153,7 +131,9 @@ class Scored:
         return {name: scores[name] for name in self.names}
 
 
-def lineage_of_scores(file: TensorFile, scoring: Scoring, names: list[str]) -> dict[str, Any]:
+def lineage_of_scores(
+    file: TensorFile, scoring: ScoringSettings, names: list[str]
+) -> dict[str, Any]:
     """What a mask's metadata says of the scores it is made of, these `names` of them."""
     meta = file.meta or {}
     keys = ("method", "options", "scoring", "seed", "parent", "parameters", "classifier", "model")

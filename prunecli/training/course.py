@@ -18,10 +18,10 @@ from prunecli.network.layers import classifier, prunable
 from prunecli.plugins import registry
 from prunecli.plugins.registry import takes_model
 from prunecli.plugins.seeded import options_with_seed
-from prunecli.runtime.device import EVAL_BATCH
 from prunecli.runtime.progress import Progress
 from prunecli.scoring.by_network import check_scores, check_weight, network_scores
 from prunecli.scoring.by_weights import check_form
+from prunecli.settings.eval import EVAL_BATCH
 from prunecli.types import Batches, Course, Images, Mask, Params, Pruner, Scores
 
 SCORING_BATCH = 128

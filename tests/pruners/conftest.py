@@ -18,9 +18,9 @@ from torch.nn.utils import skip_init
 from prunecli.data.digits import digits
 from prunecli.images.batches import ImageBatches
 from prunecli.plugins.registry import check_name
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
 from prunecli.training.course import TrainingSet, build_pruner
-from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState, new_state
 from prunecli.types import Course, Pruner
 
@@ -54,7 +54,7 @@ class Run:
     images: TrainingSet
     pruner: Pruner
     state: TrainingState
-    settings: Settings
+    settings: Hyperparameters
 
     def go(
         self,
@@ -104,7 +104,7 @@ def begin():
         images = TrainingSet(data, device, seed)
         pruner = build_pruner(name, options, model, images, epochs, ignore)
         chosen = {"batch_size": 36, "precision": "fp32"} | (settings or {})
-        how = Settings(epochs=epochs, **chosen)
+        how = Hyperparameters(epochs=epochs, **chosen)
         steps = len(ImageBatches(images.data, device, how.batch_size))
         return Run(model, images, pruner, new_state(model, how, pruner, steps), how)
 

@@ -10,8 +10,10 @@ from prunecli.images.batches import split_off
 from prunecli.images.source import Source
 from prunecli.network.layers import prunable
 from prunecli.pruners.gmp import gmp
-from prunecli.settings.common import Common
-from prunecli.steps.train import TrainOptions, train
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.steps.train import train
 from prunecli.training.course import TrainingSet
 from prunecli.types import Clock, Course, Images
 
@@ -263,15 +265,15 @@ def test_the_test_split_is_never_read(tiny, tmp_path, monkeypatch, source):
         return load(self, split, *more)
 
     monkeypatch.setattr(Source, "load", watched)
-    options = TrainOptions(
-        model=tiny,
-        source=Source("digits", {"fraction": 0.1}),
+    options = TrainingSettings(
+        model=ModelSettings(tiny),
+        data=DataSettings("digits", {"fraction": 0.1}),
         pruner="gmp",
         pruner_options={"grad_source": source},
-        settings={"epochs": 2},
+        given={"epochs": 2},
         eval_every_epoch=False,
     )
-    train(options, Common(output=tmp_path / "t.safetensors"))
+    train(options, RunOptions(output=tmp_path / "t.safetensors"))
     assert read == ["train"]
 
 

@@ -21,7 +21,7 @@ import sys
 sys.path[:] = {path!r}
 import signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-from prunecli.cli._worker import main
+from prunecli.cli.study.worker import main
 main({names!r})
 """
 """A worker imports from where this process does, which need not be the working folder, and a Ctrl-C

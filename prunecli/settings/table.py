@@ -1,0 +1,145 @@
+"""The table of settings: dataclasses whose fields say all that there is to say of an option.
+
+From them come the command line and its help, the keys of a recipe and their schema, the reference,
+and what a step is given. Importing a table is quick: it loads neither torch nor a command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+from prunecli.settings.kinds import Kind, OneOf, Pairs, PluginName, Real, Switch, Texts, Whole
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a setting is said on a command line and in a recipe, and what is said of it."""
+
+    help: str
+    kind: Kind
+    flag: str = ""
+    """With its dashes; the field's name if not given."""
+    short: str = ""
+    metavar: str = ""
+    envvar: str = ""
+    unset: str = ""
+    """What holds if it is not given, where that is decided later."""
+    required: bool = False
+    sets: str = ""
+    """The option that names the plugin of which this one sets an option, or several."""
+    decides: bool = True
+    """Whether what is written depends on it."""
+    reserved: bool = False
+    """Whether 'prunecli run' sets it, and no recipe does."""
+    default: Any = None
+    """Of the field."""
+
+    @property
+    def name(self) -> str:
+        """Its key in a recipe, with '_' for '-'."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+    @property
+    def limits(self) -> str:
+        """The values that it may have, where words are few: 'a|b', '0<x<=1'."""
+        if isinstance(self.kind, OneOf):
+            return "|".join(self.kind.names)
+        return self.kind.limits if isinstance(self.kind, Whole | Real) else ""
+
+    @property
+    def otherwise(self) -> str:
+        """What holds if it is not given, in words; "" for nothing."""
+        if self.unset or self.default in (None, ()):
+            return self.unset
+        if isinstance(self.kind, Switch):
+            off = f"no-{self.flag[2:]}" if self.kind.negates else ""
+            return self.flag[2:] if self.default else off
+        return "" if isinstance(self.kind, Pairs) else str(self.default)
+
+
+def said(option: Option, default: Any = None) -> Any:
+    """A field that this option sets."""
+    if isinstance(option.kind, Switch) and default is None:
+        default = False
+    if isinstance(option.kind, Texts):
+        default = ()
+    if isinstance(option.kind, Pairs):
+        return field(default_factory=dict, metadata={"option": option})
+    return field(default=default, metadata={"option": option})
+
+
+def option(help: str, kind: Kind, default: Any = None, **more: Any) -> Any:
+    """A field that an option of its own sets; see `Option` for what `more` may say."""
+    return said(Option(help, kind, **more), default)
+
+
+def group(table: type) -> Any:
+    """A field with settings of its own, whose options stand among the others."""
+    return field(default_factory=table, metadata={"group": table})
+
+
+def some_of(table: type, unset: Callable[[Option], str]) -> Any:
+    """A field of type Mapping: of another table's settings, those that were given.
+
+    `unset` puts into words what holds for the others.
+    """
+    return field(default_factory=dict, metadata={"some of": table, "unset": unset})
+
+
+def options(table: type) -> Iterator[Option]:
+    """The options of a table, in the order of its fields."""
+    for each in fields(table):
+        known = each.metadata
+        if "group" in known:
+            yield from options(known["group"])
+        elif "some of" in known:
+            for option in options(known["some of"]):
+                yield replace(option, default=None, unset=known["unset"](option))
+        elif "option" in known:
+            default = {} if each.default is MISSING else each.default
+            flag = known["option"].flag or f"--{each.name.replace('_', '-')}"
+            yield replace(known["option"], flag=flag, default=default)
+
+
+def option_of(table: type, name: str) -> Option:
+    """The option of a field of the table itself."""
+    [place] = [each for each in fields(table) if each.name == name]
+    row: Option = place.metadata["option"]
+    flag = row.flag or f"--{name.replace('_', '-')}"
+    return replace(row, flag=flag)
+
+
+def given(settings: Any, *names: str) -> str:
+    """The flag of the first of these fields that was said; "" if none was."""
+    rows = {name: option_of(type(settings), name) for name in names}
+    return next((row.flag for name, row in rows.items() if getattr(settings, name)), "")
+
+
+def read(table: type[S], params: Mapping[str, Any]) -> S:
+    """The settings that parameters by the options' names say.
+
+    A field without an option is what the parameter of its own name says, if there is one.
+    """
+    values: dict[str, Any] = {}
+    for each in fields(table):  # type: ignore[arg-type]
+        known = each.metadata
+        if "group" in known:
+            values[each.name] = read(known["group"], params)
+        elif "some of" in known:
+            names = [option.name for option in options(known["some of"])]
+            values[each.name] = {name: params[name] for name in names if params[name] is not None}
+        else:
+            name = option_of(table, each.name).name if "option" in known else each.name
+            if name in params:
+                values[each.name] = params[name]
+    return table(**values)
+
+
+def plugins(rows: Mapping[str, Option]) -> dict[str, tuple[str, str]]:
+    """The options that set those of a plugin: its kind, and the option that names it."""
+    named = {row.name: (rows[row.sets].kind, row.sets) for row in rows.values() if row.sets}
+    return {n: (kind.kind, by) for n, (kind, by) in named.items() if isinstance(kind, PluginName)}
