@@ -33,7 +33,7 @@ LOOKS = {
     "weightmom": [8],  # the window is full
 }
 """The steps in which a pruner waits for the device."""
-BROUGHT = ("batches.py", "masks.py")
+BROUGHT = ("images/batches.py", "masks/mask.py")
 """They bring an epoch's order and new masks to the device."""
 MODELS = {"n2nskip": partial(registry.find("models", "n2nskip"), base="alexnet", thin=0.002)}
 

@@ -9,6 +9,7 @@ from devices import META, OneDevice, let_train_on_meta
 from prunecli.files.artifacts import open_artifact
 from prunecli.plugins import registry
 from prunecli.plugins.registry import takes_model
+from prunecli.scoring import scored
 from prunecli.settings.data import DataSettings
 from prunecli.settings.eval import EvalSettings
 from prunecli.settings.mask import MaskSettings
@@ -30,7 +31,7 @@ PRUNERS = {
 @pytest.fixture(autouse=True)
 def _meta(monkeypatch):
     let_train_on_meta(monkeypatch)
-    for step in (_training_plan, eval, score):
+    for step in (_training_plan, eval, scored):
         monkeypatch.setattr(step, "pick_device", lambda *arguments: META)
 
 

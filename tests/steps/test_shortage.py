@@ -10,12 +10,12 @@ from prunecli.errors import BadEnvironment
 from prunecli.files.artifacts import open_artifact
 from prunecli.models import _torchvision
 from prunecli.network import build as _network
+from prunecli.network import diagnosis as _diagnosis
 from prunecli.network.collapse import diagnosis
 from prunecli.network.graph import trace
 from prunecli.recipe import inputs
 from prunecli.runtime import device, world
 from prunecli.runtime.shortage import raise_shortage
-from prunecli.settings import common as _common
 
 FULL = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes")
 DESCRIBED = {"name": "cnn", "options": {}, "input_shape": [1, 28, 28], "classes": 10}
@@ -42,10 +42,10 @@ class Late(Net):
 
 
 def collapse(monkeypatch, checkpoint):
-    monkeypatch.setattr(_common, "build_model", fail)
+    monkeypatch.setattr(_diagnosis, "build_model", fail)
     file = open_artifact(checkpoint, "checkpoint")
     mask = {n: torch.ones(file.shapes[n], dtype=torch.bool) for n in file.meta["prunable"]}
-    _common.collapse_facts(mask, file.meta["model"], file.shapes)
+    _diagnosis.collapse_facts(mask, file.meta["model"], file.shapes)
 
 
 def described(monkeypatch, checkpoint):
@@ -125,7 +125,7 @@ def test_a_mask_is_not_written_without_its_diagnosis(prune, checkpoint, monkeypa
     output = tmp_path / "m.safetensors"
     mask = ["mask", checkpoint, "--method", "magnitude", "--density", "0.1", "-o", output]
     with monkeypatch.context() as patch:
-        patch.setattr(_common, "_covered", fail)
+        patch.setattr(_diagnosis, "_covered", fail)
         ended = prune(*mask)
     assert ended.code == 6
     assert ended.err == (

@@ -74,7 +74,7 @@ def test_a_step_is_on_one_device_and_waits_for_it_only_to_bring_a_mask_once(
     how = Hyperparameters(epochs=3, optimizer=optimizer, schedule=schedule, precision="fp32")
     found = waits_in_steps(pruner, how)
     assert len(found) == moves  # of two weights
-    assert all(place.startswith("masks.py") for place in found)
+    assert all(place.startswith("masks/mask.py") for place in found)
 
 
 class Looking(Pruner):
