@@ -22,15 +22,12 @@ from prunecli.cli.values import (
 from prunecli.plugins.trust import trust
 from prunecli.settings.kinds import (
     REPEATED,
-    DeviceName,
     File,
     Kind,
     OneOf,
-    Output,
-    Pairs,
+    Plain,
     PluginName,
     Real,
-    RecipeName,
     Switch,
     Whole,
 )
@@ -43,7 +40,7 @@ class Setting(click.Option):
 
     def __init__(self, row: Option) -> None:
         self.row = row
-        repeated = isinstance(row.kind, REPEATED)
+        repeated = row.kind in REPEATED
         kind: dict[str, Any] = {"type": click_type(row.kind), "multiple": repeated}
         if isinstance(row.kind, Switch):
             kind = {"is_flag": True}
@@ -52,7 +49,7 @@ class Setting(click.Option):
         super().__init__(
             [*filter(None, [row.short, _flags(row), row.name])],
             required=row.required,
-            metavar=row.metavar or ("K=V" if isinstance(row.kind, Pairs) else None),
+            metavar=row.metavar or ("K=V" if row.kind is Plain.PAIRS else None),
             envvar=row.envvar or None,
             help=row.help,
             callback=_callback(row.kind),
@@ -87,15 +84,15 @@ def click_type(kind: Kind) -> click.ParamType[Any] | None:
             return Number(kind)
         case PluginName(plugins):
             return Named(plugins)
-        case Pairs():
+        case Plain.PAIRS:
             return KeyValue()
         case File(readable):
             return Place(path_type=Path, readable=readable)
-        case Output():
+        case Plain.OUTPUT:
             return Place()  # as text, which keeps the slash at its end
-        case RecipeName():
+        case Plain.RECIPE:
             return Recipe()
-        case DeviceName():
+        case Plain.DEVICE:
             return Device()
     return None
 
@@ -107,9 +104,9 @@ def _flags(row: Option) -> str:
 
 def _callback(kind: Kind) -> Callable[[click.Context, click.Parameter, Any], Any] | None:
     match kind:
-        case Pairs():
+        case Plain.PAIRS:
             return as_dict
-        case Output():
+        case Plain.OUTPUT:
             return as_file
         case File(written=True):
             return no_stream

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prunecli.settings.kinds import File, Pairs, PluginName, Switch
+from prunecli.settings.kinds import File, Plain, PluginName, Switch
 from prunecli.settings.table import option
 
 FIRST_DATASET = "digits"
@@ -23,7 +23,7 @@ class DataSettings:
         unset=f"the checkpoint's, else {FIRST_DATASET}",
     )  # fmt: skip
     options: Mapping[str, Any] = option(
-        "Option of the data set; repeatable.", Pairs(), flag="--dataset-opt", sets="dataset"
+        "Option of the data set; repeatable.", Plain.PAIRS, flag="--dataset-opt", sets="dataset"
     )
     # What a study's job is told of may be made by an earlier one: that is for the job to look at.
     data_dir: Path = option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, TypeAlias
 
 MOST = 1_000_000
@@ -80,19 +81,20 @@ class PluginName:
     kind: str
 
 
-@dataclass(frozen=True)
-class Text:
-    """Any text."""
+class Plain(Enum):
+    """Kinds that have no more to say."""
 
-
-@dataclass(frozen=True)
-class Texts:
-    """Any texts: such an option may be repeated."""
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """`key=value`, and again."""
+    TEXT = auto()
+    TEXTS = auto()
+    """Any number of texts."""
+    PAIRS = auto()
+    """`key=value`, any number of times."""
+    OUTPUT = auto()
+    """The path of the file that is written."""
+    RECIPE = auto()
+    """The path of a recipe, or the name of one that comes with prunecli."""
+    DEVICE = auto()
+    """Where to compute."""
 
 
 @dataclass(frozen=True)
@@ -104,34 +106,6 @@ class File:
     written: bool = False
 
 
-@dataclass(frozen=True)
-class Output:
-    """The path of the file that is written."""
-
-
-@dataclass(frozen=True)
-class RecipeName:
-    """The path of a recipe, or the name of one that comes with prunecli."""
-
-
-@dataclass(frozen=True)
-class DeviceName:
-    """Where to compute."""
-
-
-Kind: TypeAlias = (
-    Switch
-    | OneOf
-    | Whole
-    | Real
-    | PluginName
-    | Text
-    | Texts
-    | Pairs
-    | File
-    | Output
-    | RecipeName
-    | DeviceName
-)
-REPEATED = (Texts, Pairs)
+Kind: TypeAlias = Switch | OneOf | Whole | Real | PluginName | File | Plain
+REPEATED = (Plain.TEXTS, Plain.PAIRS)
 """Kinds of which an option takes any number."""

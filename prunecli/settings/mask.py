@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from prunecli.errors import BadUsage
-from prunecli.settings.kinds import File, OneOf, Real, Switch, Text, Texts, Whole
+from prunecli.settings.kinds import File, OneOf, Plain, Real, Switch, Whole
 from prunecli.settings.scoring import ScoringSettings
 from prunecli.settings.table import group, option, option_of
 
@@ -30,11 +30,11 @@ class MaskSettings:
         "Choose among all weights, or give each layer its share.", OneOf(SCOPES), SCOPES[0]
     )
     dense: tuple[str, ...] = option(
-        "What --scope uniform keeps whole (shell pattern); repeatable.", Texts(),
+        "What --scope uniform keeps whole (shell pattern); repeatable.", Plain.TEXTS,
         metavar="PATTERN", unset="the network's first layer, pruned or not",
     )  # fmt: skip
     pattern: str | None = option(
-        "N:M keeps N of every M weights along a layer's inputs.", Text(),
+        "N:M keeps N of every M weights along a layer's inputs.", Plain.TEXT,
         metavar=f"{UNSTRUCTURED}|N:M", unset=UNSTRUCTURED,
     )  # fmt: skip
     rounds: int | None = option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prunecli.settings.kinds import File, OneOf, Text
+from prunecli.settings.kinds import File, OneOf, Plain
 from prunecli.settings.run import OUTPUT, RunOptions
 from prunecli.settings.table import option, said
 
@@ -41,7 +41,7 @@ class ReportSettings:
         f"Which one, of --format svg: {', '.join(CAPTIONS)}.", OneOf(tuple(CAPTIONS)), "top1",
         metavar="NAME",  # all of them in one word would not fit into the line
     )  # fmt: skip
-    title: str | None = option("Of the page.", Text(), unset=TITLE)
+    title: str | None = option("Of the page.", Plain.TEXT, unset=TITLE)
     reference: Path | None = option(
         "CSV of published results, to set beside these: model, dataset, method, compression, top1 "
         "and top5.",

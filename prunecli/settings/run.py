@@ -6,22 +6,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prunecli.runtime.progress import Progress
-from prunecli.settings.kinds import DeviceName, Output, Switch, Texts, Whole
+from prunecli.settings.kinds import Plain, Switch, Whole
 from prunecli.settings.table import Option, option, said
 
 OUTPUT = Option(
-    "Where to write.", Output(), short="-o", decides=False, reserved=True,
+    "Where to write.", Plain.OUTPUT, short="-o", decides=False, reserved=True,
     unset="made of the inputs' names",
 )  # fmt: skip
 DEVICE = Option(
-    "Where to compute; an explicit cuda never falls back.", DeviceName(),
+    "Where to compute; an explicit cuda never falls back.", Plain.DEVICE,
     metavar="auto|cpu|cuda[:N]", envvar="PRUNECLI_DEVICE",
 )  # fmt: skip
 SEED = Option("Of all randomness.", Whole(0, 2**31 - 1), unset="the checkpoint's, else 0")
 TRUST = Option(
     "Let files name models and data of this package or import path: it is imported, which runs its "
     "code; repeatable.",
-    Texts(), flag="--trust", metavar="PACKAGE", envvar="PRUNECLI_TRUST", decides=False,
+    Plain.TEXTS, flag="--trust", metavar="PACKAGE", envvar="PRUNECLI_TRUST", decides=False,
     reserved=True,
 )  # fmt: skip
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prunecli.settings.data import DataSettings
-from prunecli.settings.kinds import File, Pairs, PluginName, Switch, Texts, Whole
+from prunecli.settings.kinds import File, Plain, PluginName, Switch, Whole
 from prunecli.settings.table import group, option
 
 
@@ -20,17 +20,17 @@ class ScoringSettings:
         "Score a checkpoint on the fly; see 'prunecli list methods'.", PluginName("scorers")
     )
     options: Mapping[str, Any] = option(
-        "Option of the method; repeatable.", Pairs(), flag="--opt", sets="method"
+        "Option of the method; repeatable.", Plain.PAIRS, flag="--opt", sets="method"
     )
     data: DataSettings = group(DataSettings)
     batch_size: int = option("Images per scoring batch.", Whole(1), 128)
     exclude_classifier: bool = option("Leave the last linear layer whole.", Switch())
     targets: tuple[str, ...] = option(
-        "Only weights whose names match whole (shell pattern); repeatable.", Texts(),
+        "Only weights whose names match whole (shell pattern); repeatable.", Plain.TEXTS,
         metavar="PATTERN",
     )  # fmt: skip
     ignore: tuple[str, ...] = option(
-        "Leave weights whose names match whole (shell pattern); repeatable.", Texts(),
+        "Leave weights whose names match whole (shell pattern); repeatable.", Plain.TEXTS,
         metavar="PATTERN",
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prunecli.settings.apply import ApplySettings
 from prunecli.settings.eval import EvalSettings
-from prunecli.settings.kinds import File, OneOf, Pairs, RecipeName, Switch, Text, Whole
+from prunecli.settings.kinds import File, OneOf, Plain, Switch, Whole
 from prunecli.settings.mask import MaskSettings
 from prunecli.settings.report import ReportSettings
 from prunecli.settings.run import TRUST, Seeded, Talk
@@ -29,7 +29,7 @@ NOT_CONTENT = {row.name for row in _OPTIONS if not row.decides}
 
 RUNS = Path("runs")
 """Where the folders of studies are."""
-SET = Option("Set a variable or an axis of the recipe; repeatable.", Pairs(), flag="--set")
+SET = Option("Set a variable or an axis of the recipe; repeatable.", Plain.PAIRS, flag="--set")
 THREADS = Whole(1, 1000)
 FOLDER = f"{RUNS}/NAME"
 
@@ -39,7 +39,7 @@ class StudySettings:
     """How to run a study."""
 
     overrides: Mapping[str, str] = said(SET)
-    only: str | None = option("Do this step and what it needs.", Text(), metavar="STEP")
+    only: str | None = option("Do this step and what it needs.", Plain.TEXT, metavar="STEP")
     jobs: int | None = option("Jobs side by side.", THREADS, short="-j", unset="1")
     threads: int | None = option(
         "CPU threads of a job.", THREADS, unset="the cores, divided among the jobs"
@@ -77,6 +77,6 @@ class VerifySettings:
     """What a checkpoint is held against."""
 
     mask: Path | None = option("The mask that it should have been made with.", File())
-    recipe: Path | None = option("The study that it should come from.", RecipeName())
+    recipe: Path | None = option("The study that it should come from.", Plain.RECIPE)
     overrides: Mapping[str, str] = said(SET)
     study: Path | None = option("The study's folder.", File(), unset=FOLDER)

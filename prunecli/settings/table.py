@@ -6,11 +6,12 @@ and what a step is given. Importing a table is quick: it loads neither torch nor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from functools import cache
 from typing import Any, TypeVar
 
-from prunecli.settings.kinds import Kind, OneOf, Pairs, PluginName, Real, Switch, Texts, Whole
+from prunecli.settings.kinds import Kind, OneOf, Plain, PluginName, Real, Switch, Whole
 
 S = TypeVar("S")
 
@@ -41,7 +42,7 @@ class Option:
     @property
     def name(self) -> str:
         """Its key in a recipe, with '_' for '-'."""
-        return self.flag.removeprefix("--").replace("-", "_")
+        return key_of(self.flag)
 
     @property
     def limits(self) -> str:
@@ -58,16 +59,21 @@ class Option:
         if isinstance(self.kind, Switch):
             off = f"no-{self.flag[2:]}" if self.kind.negates else ""
             return self.flag[2:] if self.default else off
-        return "" if isinstance(self.kind, Pairs) else str(self.default)
+        return "" if self.kind is Plain.PAIRS else str(self.default)
+
+
+def key_of(flag: str) -> str:
+    """What parameters and recipes call the option of this flag."""
+    return flag.removeprefix("--").replace("-", "_")
 
 
 def said(option: Option, default: Any = None) -> Any:
     """A field that this option sets."""
     if isinstance(option.kind, Switch) and default is None:
         default = False
-    if isinstance(option.kind, Texts):
+    if option.kind is Plain.TEXTS:
         default = ()
-    if isinstance(option.kind, Pairs):
+    if option.kind is Plain.PAIRS:
         return field(default_factory=dict, metadata={"option": option})
     return field(default=default, metadata={"option": option})
 
@@ -90,27 +96,31 @@ def some_of(table: type, unset: Callable[[Option], str]) -> Any:
     return field(default_factory=dict, metadata={"some of": table, "unset": unset})
 
 
-def options(table: type) -> Iterator[Option]:
+@cache
+def options(table: type) -> tuple[Option, ...]:
     """The options of a table, in the order of its fields."""
+    found: list[Option] = []
     for each in fields(table):
         known = each.metadata
         if "group" in known:
-            yield from options(known["group"])
+            found += options(known["group"])
         elif "some of" in known:
-            for option in options(known["some of"]):
-                yield replace(option, default=None, unset=known["unset"](option))
+            unset = known["unset"]
+            found += [replace(x, default=None, unset=unset(x)) for x in options(known["some of"])]
         elif "option" in known:
             default = {} if each.default is MISSING else each.default
-            flag = known["option"].flag or f"--{each.name.replace('_', '-')}"
-            yield replace(known["option"], flag=flag, default=default)
+            found.append(replace(known["option"], flag=_flag(each), default=default))
+    return tuple(found)
+
+
+def _flag(place: Field[Any]) -> str:
+    return place.metadata["option"].flag or f"--{place.name.replace('_', '-')}"
 
 
 def option_of(table: type, name: str) -> Option:
     """The option of a field of the table itself."""
-    [place] = [each for each in fields(table) if each.name == name]
-    row: Option = place.metadata["option"]
-    flag = row.flag or f"--{name.replace('_', '-')}"
-    return replace(row, flag=flag)
+    [flag] = [_flag(each) for each in fields(table) if each.name == name]
+    return next(row for row in options(table) if row.flag == flag)
 
 
 def given(settings: Any, *names: str) -> str:
@@ -133,7 +143,7 @@ def read(table: type[S], params: Mapping[str, Any]) -> S:
             names = [option.name for option in options(known["some of"])]
             values[each.name] = {name: params[name] for name in names if params[name] is not None}
         else:
-            name = option_of(table, each.name).name if "option" in known else each.name
+            name = key_of(_flag(each)) if "option" in known else each.name
             if name in params:
                 values[each.name] = params[name]
     return table(**values)

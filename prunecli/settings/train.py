@@ -9,7 +9,7 @@ from typing import Any
 
 from prunecli.errors import BadUsage
 from prunecli.settings.data import DataSettings
-from prunecli.settings.kinds import File, Pairs, PluginName, Real, Switch, Text, Texts
+from prunecli.settings.kinds import File, Plain, PluginName, Real, Switch
 from prunecli.settings.table import group, option, some_of
 from prunecli.settings.training import Hyperparameters, taken_over
 
@@ -23,7 +23,7 @@ class ModelSettings:
         unset="the checkpoint's",
     )  # fmt: skip
     own_options: Mapping[str, Any] = option(
-        "Option of the model; repeatable.", Pairs(), flag="--model-opt", sets="model"
+        "Option of the model; repeatable.", Plain.PAIRS, flag="--model-opt", sets="model"
     )
     thin: float | None = option(
         "Narrow the layers to so much of their weights: the dense equivalent of a density.",
@@ -34,7 +34,7 @@ class ModelSettings:
     )
     strip_prefix: str | None = option(
         "Take what begins so in CHECKPOINT, without it; done unasked where all names begin so.",
-        Text(), metavar="PREFIX",
+        Plain.TEXT, metavar="PREFIX",
     )  # fmt: skip
     new_head: bool = option(
         "Start the last layer anew, for other classes than CHECKPOINT's.", Switch()
@@ -68,12 +68,12 @@ class TrainingSettings:
         "Prune while training; see 'prunecli list pruners'.", PluginName("pruners")
     )
     pruner_options: Mapping[str, Any] = option(
-        "Option of the pruner; repeatable.", Pairs(), flag="--opt", sets="pruner"
+        "Option of the pruner; repeatable.", Plain.PAIRS, flag="--opt", sets="pruner"
     )
     exclude_classifier: bool = option("The pruner leaves the last linear layer whole.", Switch())
     ignore: tuple[str, ...] = option(
-        "The pruner leaves weights whose names match whole (shell pattern); repeatable.", Texts(),
-        metavar="PATTERN",
+        "The pruner leaves weights whose names match whole (shell pattern); repeatable.",
+        Plain.TEXTS, metavar="PATTERN",
     )  # fmt: skip
     given: Mapping[str, Any] = some_of(Hyperparameters, taken_over)
     """Those of the hyperparameters that were said."""

@@ -39,7 +39,7 @@ class Hyperparameters:
 
     def check(self) -> None:
         """Raise BadInput for what cannot be, as a damaged checkpoint may say."""
-        for each in options(type(self)):
+        for each in options(Hyperparameters):
             value = getattr(self, each.name)
             if isinstance(each.kind, OneOf) and not each.kind.holds(value):
                 raise BadInput(f"there is no {each.name} {value!r}")

@@ -13,11 +13,10 @@ from prunecli.recipe.read import DERIVED_KEYS, KEYS, NAME
 from prunecli.settings.kinds import (
     Kind,
     OneOf,
-    Pairs,
+    Plain,
     PluginName,
     Real,
     Switch,
-    Texts,
     Whole,
 )
 from prunecli.settings.study import RESERVED
@@ -83,14 +82,14 @@ def _options(command: Command) -> Schema:
 
 def _value(kind: Kind) -> Schema:
     one = {"anyOf": [_scalar(kind), FILLED]}
-    return {"anyOf": [one, {"type": "array", "items": one}]} if isinstance(kind, Texts) else one
+    return {"anyOf": [one, {"type": "array", "items": one}]} if kind is Plain.TEXTS else one
 
 
 def _scalar(kind: Kind) -> Schema:
     match kind:
         case Switch():
             return {"type": "boolean"}
-        case Pairs():
+        case Plain.PAIRS:
             return {"type": "object"}
         case OneOf(names):
             return {"enum": list(names)}

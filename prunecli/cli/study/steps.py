@@ -25,12 +25,12 @@ from prunecli.cli.debug import trace_if_wanted, unforeseen
 from prunecli.errors import BadUsage, PruneError, some, suggest
 from prunecli.plugins import registry
 from prunecli.plugins.trust import trust
-from prunecli.recipe.plan import Checked, Job
 from prunecli.runtime.interrupts import Terminated
 from prunecli.runtime.shortage import raise_shortage
 from prunecli.settings.study import RESERVED, RUNS
 
 if TYPE_CHECKING:
+    from prunecli.recipe.plan import Checked, Job
     from prunecli.recipe.read import Recipe
     from prunecli.recipe.records import Wrote
     from prunecli.runtime.progress import Progress
@@ -63,6 +63,8 @@ def check(
 
     `may_name` says which import paths the user wrote, and another's recipe did not.
     """
+    from prunecli.recipe.plan import Checked
+
     argv = arguments(STEPS[command], options)
     params = _params(command, tuple(argv))
     named = sorted((kind, name) for kind, name in STEPS[command].named(params) if ":" in name)
