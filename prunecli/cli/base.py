@@ -30,9 +30,9 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 class Command(click.Command):
     """A subcommand, with what a recipe has to know of it.
 
-    Its options are those of `tables` of settings. Of what the first one says, `product` names the
-    file that a recipe's job writes, `reads` the splits of the data set that it reads, and `check`
-    raises BadUsage for what cannot go together. `folder` says whether the output may be one.
+    Its options are those of `tables` of settings. Of what its own one says, `settings`, `product`
+    names the file that a recipe's job writes, `reads` the splits of the data set that it reads, and
+    `check` raises BadUsage for what cannot go together. `folder` says whether the output may be one.
     """
 
     def __init__(
@@ -47,7 +47,8 @@ class Command(click.Command):
     ) -> None:
         kwargs["context_settings"] = CONTEXT
         super().__init__(*args, **kwargs)
-        self._tables, self._product, self._reads = tables, product, reads
+        self._product = product if callable(product) else lambda settings: product
+        self._tables, self._reads = tables, reads
         self._check, self._folder = check, folder
         rows = {param.row.name: param.row for param in self.params if isinstance(param, Setting)}
         self.plugins = plugins(rows)
@@ -59,14 +60,10 @@ class Command(click.Command):
 
     def settings(self, params: Mapping[str, Any]) -> Any:
         """What the parameters say, as the command's own table has it."""
-        return read(next(iter(self._tables.values())), params)
+        return read(self._tables["settings"], params)
 
     def product(self, params: Mapping[str, Any]) -> str:
-        return (
-            self._product
-            if isinstance(self._product, str)
-            else self._product(self.settings(params))
-        )
+        return self._product(self.settings(params))
 
     def reads(self, params: Mapping[str, Any]) -> list[str]:
         return self._reads(self.settings(params))
@@ -138,7 +135,7 @@ def command(
     trusts: bool = False,
     **facts: Any,
 ) -> Callable[[Callable[..., None]], Command]:
-    """Makes a command of a function, whose parameters that are tables of settings are its options.
+    """A decorator that makes a command of a function, whose parameters that are tables of settings are its options.
 
     Its other parameters are click's arguments. `trusts`: what files name may be imported.
     """

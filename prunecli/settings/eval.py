@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prunecli.settings.data import DataSettings
 from prunecli.settings.kinds import File, Switch, Whole
-from prunecli.settings.table import group, option, said
+from prunecli.settings.table import field_of, group, option
 from prunecli.settings.training import PRECISION
 
 EVAL_BATCH = 500
@@ -26,5 +26,5 @@ class EvalSettings:
         "Images at a time.", Whole(1),
         unset=f"{EVAL_BATCH}; on a GPU up to {MOST_EVAL_BATCH}, by the size of the images",
     )  # fmt: skip
-    precision: str = said(PRECISION, "auto")
+    precision: str = field_of(PRECISION, "auto")
     throughput: bool = option("Also measure images per second.", Switch())

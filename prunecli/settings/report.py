@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prunecli.settings.kinds import File, OneOf, Plain
 from prunecli.settings.run import OUTPUT, RunOptions
-from prunecli.settings.table import option, said
+from prunecli.settings.table import field_of, option
 
 ENDINGS = {"table": "txt", "csv": "csv", "json": "json", "html": "html", "svg": "svg"}
 """Of a file of each format."""
@@ -53,6 +53,6 @@ class ReportSettings:
 class ReportRun(RunOptions):
     """How to run `report`."""
 
-    output: Path | None = said(
+    output: Path | None = field_of(
         replace(OUTPUT, unset="standard output; of html, report.html beside the first result")
     )

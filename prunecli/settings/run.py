@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prunecli.runtime.progress import Progress
 from prunecli.settings.kinds import Plain, Switch, Whole
-from prunecli.settings.table import Option, option, said
+from prunecli.settings.table import Option, field_of, option
 
 OUTPUT = Option(
     "Where to write.", Plain.OUTPUT, short="-o", decides=False, reserved=True,
@@ -30,7 +30,7 @@ TRUST = Option(
 class RunOptions:
     """How to run a step."""
 
-    output: Path | None = said(OUTPUT)
+    output: Path | None = field_of(OUTPUT)
     force: bool = option("Replace an existing output.", Switch(), decides=False, reserved=True)
     wait: bool = option(
         "Wait for another process that writes the output.", Switch(), decides=False, reserved=True
@@ -48,14 +48,14 @@ class RunOptions:
 class OnDevice(RunOptions):
     """As of a step that computes."""
 
-    device: str = said(DEVICE, "auto")
+    device: str = field_of(DEVICE, "auto")
 
 
 @dataclass(frozen=True)
 class Seeded(OnDevice):
     """As of a step that draws lots."""
 
-    seed: int | None = said(SEED)
+    seed: int | None = field_of(SEED)
 
 
 @dataclass(frozen=True)

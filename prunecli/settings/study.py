@@ -13,7 +13,7 @@ from prunecli.settings.mask import MaskSettings
 from prunecli.settings.report import ReportSettings
 from prunecli.settings.run import TRUST, Seeded, Talk
 from prunecli.settings.scoring import ScoreSettings
-from prunecli.settings.table import Option, option, options, said
+from prunecli.settings.table import Option, field_of, option, options
 from prunecli.settings.train import FinetuneSettings, TrainSettings
 
 STEPS = (
@@ -38,7 +38,7 @@ FOLDER = f"{RUNS}/NAME"
 class StudySettings:
     """How to run a study."""
 
-    overrides: Mapping[str, str] = said(SET)
+    overrides: Mapping[str, str] = field_of(SET)
     only: str | None = option("Do this step and what it needs.", Plain.TEXT, metavar="STEP")
     jobs: int | None = option("Jobs side by side.", THREADS, short="-j", unset="1")
     threads: int | None = option(
@@ -62,7 +62,7 @@ class StudySettings:
 class CheckSettings:
     """How to check a recipe."""
 
-    overrides: Mapping[str, str] = said(SET)
+    overrides: Mapping[str, str] = field_of(SET)
 
 
 @dataclass(frozen=True)
@@ -78,5 +78,5 @@ class VerifySettings:
 
     mask: Path | None = option("The mask that it should have been made with.", File())
     recipe: Path | None = option("The study that it should come from.", Plain.RECIPE)
-    overrides: Mapping[str, str] = said(SET)
+    overrides: Mapping[str, str] = field_of(SET)
     study: Path | None = option("The study's folder.", File(), unset=FOLDER)

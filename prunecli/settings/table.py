@@ -67,7 +67,7 @@ def key_of(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
 
 
-def said(option: Option, default: Any = None) -> Any:
+def field_of(option: Option, default: Any = None) -> Any:
     """A field that this option sets."""
     if isinstance(option.kind, Switch) and default is None:
         default = False
@@ -80,7 +80,7 @@ def said(option: Option, default: Any = None) -> Any:
 
 def option(help: str, kind: Kind, default: Any = None, **more: Any) -> Any:
     """A field that an option of its own sets; see `Option` for what `more` may say."""
-    return said(Option(help, kind, **more), default)
+    return field_of(Option(help, kind, **more), default)
 
 
 def group(table: type) -> Any:
@@ -123,7 +123,7 @@ def option_of(table: type, name: str) -> Option:
     return next(row for row in options(table) if row.flag == flag)
 
 
-def given(settings: Any, *names: str) -> str:
+def flag_said(settings: Any, *names: str) -> str:
     """The flag of the first of these fields that was said; "" if none was."""
     rows = {name: option_of(type(settings), name) for name in names}
     return next((row.flag for name, row in rows.items() if getattr(settings, name)), "")
@@ -135,7 +135,8 @@ def read(table: type[S], params: Mapping[str, Any]) -> S:
     A field without an option is what the parameter of its own name says, if there is one.
     """
     values: dict[str, Any] = {}
-    for each in fields(table):  # type: ignore[arg-type]
+    own: type = table
+    for each in fields(own):
         known = each.metadata
         if "group" in known:
             values[each.name] = read(known["group"], params)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from prunecli.errors import BadInput
 from prunecli.settings.kinds import OneOf, Real, Switch, Whole
-from prunecli.settings.table import Option, option, options, said
+from prunecli.settings.table import Option, field_of, option, options
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LR_SCHEDULES = ("constant", "cosine", "step", "restarts", "onecycle")
@@ -31,7 +31,7 @@ class Hyperparameters:
     schedule: str = option("Of the learning rate.", OneOf(LR_SCHEDULES), "cosine")
     lr_every: int = option("Epochs between steps or restarts.", Whole(1), 30)
     lr_gamma: float = option("Factor of each step.", Real(0, 1), 0.1)
-    precision: str = said(PRECISION, "auto")
+    precision: str = field_of(PRECISION, "auto")
     compile: bool = option(
         "Have torch.compile fuse the network's kernels, which takes a while first.",
         Switch(negates=True),

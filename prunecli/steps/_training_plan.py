@@ -21,7 +21,7 @@ from prunecli.plugins import registry
 from prunecli.runtime.device import pick_device, pick_precision
 from prunecli.runtime.world import World
 from prunecli.settings.run import RunOptions
-from prunecli.settings.table import given
+from prunecli.settings.table import flag_said
 from prunecli.settings.train import TrainingSettings
 from prunecli.settings.training import OF_THE_MACHINE, Hyperparameters
 from prunecli.steps._lineage import mask_lineage
@@ -68,7 +68,7 @@ def prepared(options: TrainingSettings, run: RunOptions, world: World) -> Plan:
         run.progress.warn(
             "the checkpoint is masked but no --mask was given: its pruned weights will grow back"
         )
-    idle = given(options, "pruner_options", "ignore", "exclude_classifier")
+    idle = flag_said(options, "pruner_options", "ignore", "exclude_classifier")
     if idle and options.pruner is None:
         raise BadUsage(f"{idle} needs --pruner")
     if options.model.name is None:

@@ -32,7 +32,7 @@ from prunecli.scoring.scored import Scored, file_word, lineage_of_scores, names_
 from prunecli.settings.mask import SCOPES, MaskSettings
 from prunecli.settings.run import RunOptions
 from prunecli.settings.scoring import ScoringSettings
-from prunecli.settings.table import given
+from prunecli.settings.table import flag_said
 from prunecli.steps._budget import Budget
 from prunecli.steps._selection import Selection, check_told, pruning
 from prunecli.tensors.parts import Parted
@@ -105,7 +105,7 @@ def _check_asked(file: TensorFile, selection: Selection, scoring: ScoringSetting
         return
     if scoring.method is not None or (selection.rounds or 1) > 1:
         raise BadUsage(f"{file.label}: it holds scores; --method and --rounds need the checkpoint")
-    idle = given(scoring, "options") or given(scoring.data, "dataset")
+    idle = flag_said(scoring, "options") or flag_said(scoring.data, "dataset")
     if idle:
         raise BadUsage(f"{file.label}: it holds scores; {idle} is for scoring a checkpoint")
 

@@ -16,7 +16,7 @@ from prunecli.cli.base import command
 from prunecli.cli.options import Setting
 from prunecli.settings.kinds import File, OneOf, Plain, PluginName, Real, Switch, Whole
 from prunecli.settings.run import RunOptions
-from prunecli.settings.table import given, group, option, option_of, options, read, some_of
+from prunecli.settings.table import flag_said, group, option, option_of, options, read, some_of
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ def test_only_fields_with_a_parameter_are_read():
 
 def test_a_field_is_called_by_its_flag_where_it_is_told_of():
     assert option_of(Bread, "into").flag == "--tin"
-    assert given(Bread(notes={"a": "b"}, plain=True), "salt", "notes", "plain") == "--opt"
-    assert given(Bread(), "salt", "notes", "plain") == ""
+    assert flag_said(Bread(notes={"a": "b"}, plain=True), "salt", "notes", "plain") == "--opt"
+    assert flag_said(Bread(), "salt", "notes", "plain") == ""
 
 
 def test_tables_are_frozen():
