@@ -32,7 +32,7 @@ class Command(click.Command):
 
     Its options are those of `tables` of settings. Of what its own one says, `settings`, `product`
     names the file that a recipe's job writes, `reads` the splits of the data set that it reads, and
-    `check` raises BadUsage for what cannot go together. `folder` says whether the output may be one.
+    `check` raises BadUsage for what cannot go together. `folder`: whether the output may be one.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ def command(
     trusts: bool = False,
     **facts: Any,
 ) -> Callable[[Callable[..., None]], Command]:
-    """A decorator that makes a command of a function, whose parameters that are tables of settings are its options.
+    """A decorator that makes a command of a function; its parameters that are tables are options.
 
     Its other parameters are click's arguments. `trusts`: what files name may be imported.
     """
