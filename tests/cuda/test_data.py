@@ -123,9 +123,7 @@ def test_a_training_ends_in_the_same_bytes_wherever_its_images_are(tree, no_room
         tree,
         no_room,
         tmp_path,
-        lambda source, output: trained(
-            output, source=source, settings={"batch_size": 16}, **options
-        ),
+        lambda source, output: trained(output, data=source, settings={"batch_size": 16}, **options),
     )
     assert files(made["held"]) == files(made["brought"])
     one, two = load_file(made["held"]), load_file(made["streamed"])  # whose metadata says so
@@ -136,7 +134,7 @@ def test_a_training_ends_in_the_same_bytes_wherever_its_images_are(tree, no_room
 def test_scores_are_the_same_bytes_wherever_the_images_are(tree, no_room, dense, tmp_path):
     checkpoint = trained(
         tmp_path / "start.safetensors",
-        source=DataSettings("folder", {"size": 18}, tree),
+        data=DataSettings("folder", {"size": 18}, tree),
         settings={"epochs": 0},
         **SMALL,
     )

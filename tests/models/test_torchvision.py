@@ -211,9 +211,9 @@ def planted(monkeypatch, home):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "cnn"}, "--pretrained is for --model torchvision:NAME"),
-        ({"model": None}, "--pretrained is for --model|which model"),
-        ({"model_options": {"thin": 0.5}}, "has no option 'thin'"),
+        ({"name": "cnn"}, "--pretrained is for --model torchvision:NAME"),
+        ({"name": None}, "--pretrained is for --model|which model"),
+        ({"own_options": {"thin": 0.5}}, "has no option 'thin'"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_fetched(monkeypatch, changes, message):
