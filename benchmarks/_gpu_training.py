@@ -14,9 +14,9 @@ from _gpu_job import Job, LeftOut, Setup, most_memory, spread
 from _paced import Paced, steady, timed
 from training_step import taking_turns
 
-from prunecli.images.batches import ImageBatches
+from prunecli.images.batches import ImageBatches, eval_batch
 from prunecli.plugins.resolve import resolve
-from prunecli.runtime.device import eval_batch, place
+from prunecli.runtime.device import place
 from prunecli.training import loop
 
 LARGE: tuple[str, ...] = ("vgg16", "resnet56", "wrn")

@@ -16,18 +16,18 @@ from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
 from prunecli.runtime.device import place
 from prunecli.runtime.progress import Progress
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
 from prunecli.training.course import TrainingSet, build_pruner
-from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState, new_state
 from prunecli.types import Images, Pruner
 
 ENDLESS = 10**6
 
 
-def steady(batch_size: int, precision: str, compiled: bool = False) -> Settings:
+def steady(batch_size: int, precision: str, compiled: bool = False) -> Hyperparameters:
     """A training with no end in sight, at a rate at which labels drawn at random do no harm."""
-    return Settings(
+    return Hyperparameters(
         epochs=ENDLESS,
         batch_size=batch_size,
         lr=0.001,
@@ -49,7 +49,7 @@ class Paced:
         self,
         name: str,
         data: Images,
-        settings: Settings,
+        settings: Hyperparameters,
         device: torch.device,
         *,
         graphs: bool = True,

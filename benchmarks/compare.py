@@ -44,8 +44,8 @@ from prunecli.plugins.resolve import resolve
 from prunecli.runtime.device import pick_precision, place
 from prunecli.runtime.machine import cores
 from prunecli.scoring.by_weights import TensorScores
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
-from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
 from prunecli.types import Images, Pruner
 
@@ -204,7 +204,7 @@ def mnist_training(data_dir: Path, epochs: int) -> list[Row]:
     """The same network, optimizer and schedule: ours as it trains by default, and a plain loop."""
     load = resolve("data", "mnist", by_file=False)
     train, test = (load(data_dir, split, False) for split in ("train", "test"))
-    settings = Settings(epochs=epochs, precision=pick_precision("auto", CPU))
+    settings = Hyperparameters(epochs=epochs, precision=pick_precision("auto", CPU))
     evaluated = ImageBatches(test, CPU, 500)
     top1: dict[str, float] = {}
 

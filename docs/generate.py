@@ -9,6 +9,7 @@ import click
 
 from prunecli.cli import cli
 from prunecli.cli.commands.list import KINDS
+from prunecli.cli.options import Setting
 from prunecli.plugins.arguments import default
 from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
@@ -24,14 +25,13 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def option_row(option: click.Option) -> list[str]:
+def option_row(option: Setting) -> list[str]:
+    row = option.row
     names = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
-    values = option.metavar or ""
-    if isinstance(option.type, click.Choice) and not values:
-        values = "|".join(map(str, option.type.choices))
-    names += f" `{values}`" * bool(values)
-    default = option.default if option.show_default and option.default is not None else ""
-    return [names, option.help or "", f"`{default}`" if default != "" else ""]
+    names += f" `{option.metavar}`" * bool(option.metavar)
+    told = "required" if row.required else row.otherwise
+    unset = [f"`${row.envvar}`"] * bool(row.envvar) + [told] * bool(told)
+    return [names, row.help, row.limits and f"`{row.limits}`", ", else ".join(unset)]
 
 
 def command_text(name: str, command: click.Command) -> str:
@@ -44,9 +44,9 @@ def command_text(name: str, command: click.Command) -> str:
     if command.epilog:
         examples = "\n".join(line.strip() for line in command.epilog.splitlines()[2:])
         text += f"\n```sh\n{examples}\n```\n"
-    options = [option_row(p) for p in command.params if isinstance(p, click.Option)]
+    options = [option_row(p) for p in command.params if isinstance(p, Setting)]
     if options:
-        text += "\n" + table(["option", "", "default"], options)
+        text += "\n" + table(["option", "", "values", "if not given"], options)
     if isinstance(command, click.Group):
         parts = [command_text(f"{name} {own}", part) for own, part in command.commands.items()]
         text += "".join(f"\n#{part}" for part in parts)

@@ -18,8 +18,8 @@ from prunecli.images.batches import ImageBatches
 from prunecli.models.resnet20 import resnet20
 from prunecli.runtime.device import place
 from prunecli.runtime.world import joined
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
-from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
 from prunecli.training.statistics import shared_statistics
 from prunecli.types import Pruner
@@ -107,7 +107,7 @@ def trained_resnet(world=None, device=CPU):
     """Two epochs in float64, where what remains of rounding is small: batches of 19, 19 and 2."""
     torch.manual_seed(0)
     model = place(resnet20((1, 28, 28), 10, thin=0.1), device).double()
-    settings = Settings(epochs=2, batch_size=19, precision="fp32")
+    settings = Hyperparameters(epochs=2, batch_size=19, precision="fp32")
     train = doubled(ImageBatches(digits(Path(), "train", fraction=0.03), device, 19, world))
     test = doubled(ImageBatches(part(digits(Path(), "train"), "train", 0.05), device, 50, world))
     state = new_state(model, settings, Pruner(), len(train))

@@ -8,14 +8,14 @@ from prunecli.images.batches import ImageBatches
 from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
 from prunecli.runtime.progress import Progress
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
 from prunecli.training.course import TrainingSet, build_pruner
-from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
 from prunecli.types import Images, Pruner
 
 CPU = torch.device("cpu")
-SETTINGS = Settings(epochs=4, batch_size=8, lr=0.05, precision="fp32", lr_every=1)
+SETTINGS = Hyperparameters(epochs=4, batch_size=8, lr=0.05, precision="fp32", lr_every=1)
 
 
 def images(count=43):

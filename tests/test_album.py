@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from prunecli.errors import BadInput, Mismatch
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.images.batches import ScoringBatches
-from prunecli.images.source import Source
 from prunecli.network.build import load_model
 from prunecli.network.layers import prunable
 from prunecli.network.modules import fill
@@ -25,15 +24,19 @@ from prunecli.network.untouched import untouched
 from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
 from prunecli.plugins.trust import trust
-from prunecli.pruning.selection import Selection
 from prunecli.runtime.device import place
 from prunecli.scoring.by_network import network_scores
-from prunecli.scoring.scored import Scored, Scoring
-from prunecli.settings.common import Common
+from prunecli.scoring.scored import Scored
+from prunecli.settings.data import DataSettings
+from prunecli.settings.eval import EvalSettings
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.mask import mask
-from prunecli.steps.train import TrainOptions, train
+from prunecli.steps.train import train
 
 REFUSED = {
     "all_frozen": "nothing to train: every parameter is frozen",
@@ -58,7 +61,7 @@ SCORERS = {name: resolve("scorers", name, by_file=False) for name in names("scor
 METHODS = [name for name, scorer in SCORERS.items() if scorer.takes_model]
 FEW = {"per_class": 2}
 QUICK = {"obd": {"probes": 2, "batches": 1}, "grasp": FEW, "grasp-thesis": FEW}
-SOURCE = Source("album:images")
+SOURCE = DataSettings("album:images")
 PRUNERS = {
     "adaptive": {"density": 0.5, "least": 2},
     "fixed-bs": {"density": 0.5, "least": 2},
@@ -77,8 +80,9 @@ def _ours():
 
 
 def start(name, path, epochs=1, **more):
-    said = {"model": f"album:{name}", "source": SOURCE, "settings": {"epochs": epochs}}
-    return train(TrainOptions(**said, **more), Common(output=path, seed=0))
+    model = ModelSettings(f"album:{name}")
+    said = TrainingSettings(model=model, data=SOURCE, given={"epochs": epochs}, **more)
+    return train(said, RunOptions(output=path, seed=0))
 
 
 def shown():
@@ -103,11 +107,14 @@ def test_it_is_trained_scored_pruned_and_evaluated_as_torch_alone_would(name, tm
     _check_loss(dense)
     _check_scores(dense)
     bits = mask(
-        dense, Selection(0.5), Scoring("magnitude"), None, Common(output=tmp_path / "m.safetensors")
+        dense,
+        MaskSettings(density=0.5, scoring=ScoringSettings("magnitude")),
+        RunOptions(output=tmp_path / "m.safetensors"),
     )
-    _check_loss(apply(dense, bits, Common(output=tmp_path / "sparse.safetensors")))
+    _check_loss(apply(dense, bits, RunOptions(output=tmp_path / "sparse.safetensors")))
     tuned = train(
-        TrainOptions(checkpoint=dense, mask=bits), Common(output=tmp_path / "tuned.safetensors")
+        TrainingSettings(checkpoint=dense, mask=bits),
+        RunOptions(output=tmp_path / "tuned.safetensors"),
     )
     kept, weights = read_mask(bits)[0], prunable(loaded(tuned))
     assert sum(int(k.sum()) for k in kept.values()) * 2 == pytest.approx(
@@ -118,7 +125,7 @@ def test_it_is_trained_scored_pruned_and_evaluated_as_torch_alone_would(name, tm
 
 def _check_loss(checkpoint):
     output = checkpoint.with_suffix(".json")
-    evaluation(checkpoint, None, SOURCE, Common(output=output), precision="fp32")
+    evaluation(checkpoint, EvalSettings(data=SOURCE, precision="fp32"), RunOptions(output=output))
     images, labels = shown()
     with torch.no_grad():
         expected = F.cross_entropy(loaded(checkpoint)(images), labels).item()
@@ -200,7 +207,7 @@ def test_a_network_that_cannot_be_built_any_more_says_why(tmp_path, monkeypatch)
     dense = start("real_numbers", tmp_path / "dense.safetensors", epochs=0)
     monkeypatch.setattr(album, "real_numbers", album.fails)
     with pytest.raises(BadInput, match="or the model is another by now .RuntimeError: no network"):
-        Scored(open_artifact(dense, "checkpoint"), Scoring("snip"), Common())
+        Scored(open_artifact(dense, "checkpoint"), ScoringSettings("snip"), RunOptions())
 
 
 @pytest.mark.parametrize("inplace", [False, True])

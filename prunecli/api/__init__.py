@@ -26,7 +26,7 @@ from prunecli.errors import (
     NotFinite,
     PruneError,
 )
-from prunecli.training.settings import Settings
+from prunecli.settings.training import Hyperparameters
 from prunecli.types import Images
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "BadUsage",
     "Checkpoint",
     "Evaluation",
+    "Hyperparameters",
     "Images",
     "Mask",
     "Mismatch",
@@ -43,7 +44,6 @@ __all__ = [
     "NotFinite",
     "PruneError",
     "Scores",
-    "Settings",
     "Trained",
     "apply",
     "evaluate",

@@ -17,6 +17,7 @@ from prunecli.errors import BadUsage
 from prunecli.files.artifacts import MaskFile, open_artifact
 from prunecli.files.atomic import write_tensors
 from prunecli.files.claims import claimed
+from prunecli.files.records import DatasetRecord
 from prunecli.files.tensors import TensorFile
 from prunecli.files.unwritten import Unwritten, taken
 
@@ -98,7 +99,7 @@ def _told(what: given.Network, network: Network | None, data: str | None) -> Che
         network.check(what)
         more["model"] = network.record
     if data is not None:
-        more["dataset"] = {"name": data, "options": {}, "sha256": None}
+        more["dataset"] = DatasetRecord(name=data, options={}, sha256=None)
     return Checkpoint(given.file_of_module(what, more), what)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
 import torch
@@ -13,16 +13,20 @@ from torch import Tensor, nn
 
 from prunecli.api.artifacts import Artifact, Checkpoint, Mask, Scores
 from prunecli.errors import BadUsage, Mismatch
-from prunecli.files.artifacts import MaskFile, mask_tensors, metadata, untied, with_shapes
+from prunecli.files.artifacts import MaskFile, mask_tensors, metadata, untied
+from prunecli.files.parsing import parsed, with_nulls
+from prunecli.files.records import CheckpointRecord, MaskRecord, ScoresRecord
 from prunecli.files.tensors import TensorFile
 from prunecli.files.unwritten import Unwritten
-from prunecli.images.source import Source, check_data_fits, sound
-from prunecli.masks.left import density_facts
+from prunecli.images.source import InMemory, Source, sound
+from prunecli.masks.left import density_of
 from prunecli.network.modules import check_storable
 from prunecli.network.structure import structure
 from prunecli.plugins.trust import trust
 from prunecli.runtime.progress import Progress
 from prunecli.runtime.versions import versions
+from prunecli.settings.data import DataSettings
+from prunecli.tensors.parts import Parted, parted
 from prunecli.types import Images
 
 Network: TypeAlias = "Checkpoint | nn.Module | Mapping[str, Tensor]"
@@ -43,32 +47,19 @@ class Warned(Progress):
         warnings.warn(message, UserWarning, stacklevel=depth)
 
 
-@dataclass(frozen=True)
-class InMemory(Source):
-    """Images that are there already, and have no name."""
-
-    images: Images | None = None
-
-    def resolved(self, meta: Mapping[str, Any] | None) -> Source:
-        return self
-
-    def load(
-        self,
-        split: str,
-        meta: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
-    ) -> Images:
-        assert self.images is not None, "made by `source_of`"
-        if meta is not None:
-            check_data_fits(meta, self.images)
-        return self.images
+def data_of(data: Data | None) -> DataSettings:
+    """Which data set is meant; None stands for the checkpoint's own."""
+    return DataSettings(named(data) if isinstance(data, str) else None)
 
 
-def source_of(data: Data | None) -> Source:
-    """Where images come from; None stands for the checkpoint's own data set."""
-    if isinstance(data, Images):
-        return InMemory(images=sound(data, "given"))
-    return Source(named(data) if data is not None else None)
+def images_of(data: Data | None) -> InMemory | None:
+    """The images, if they were given, and not the name of a data set."""
+    return InMemory(sound(data, "given")) if isinstance(data, Images) else None
+
+
+def loaded(data: Data, split: str) -> Images:
+    """The images that were given, or those of a data set's split."""
+    return (images_of(data) or Source.of(data_of(data), None)).load(split)
 
 
 def named(plugin: str) -> str:
@@ -93,8 +84,10 @@ def file_of_module(model: nn.Module, more: Mapping[str, Any]) -> TensorFile:
     label = f"the module {type(model).__name__!r}"
     check_storable(model, label)
     tensors, tied = untied(model.state_dict())
-    facts = {"model": None, **more, **structure(model), "tied": tied, "versions": versions()}
-    return Unwritten(tensors, metadata("checkpoint", facts), label)
+    record = replace(
+        parsed(CheckpointRecord, {}), **structure(model), **more, tied=tied, versions=versions()
+    )
+    return Unwritten(tensors, metadata(with_nulls(record, "model")), label)
 
 
 def scores_of(given: object) -> Scores:
@@ -104,7 +97,7 @@ def scores_of(given: object) -> Scores:
     if not isinstance(given, Mapping) or isinstance(given, Artifact):
         raise BadUsage("give Scores, or a tensor of scores by each weight's name; or a method")
     tensors = {name: each.detach().float().cpu() for name, each in given.items()}
-    return Scores(Unwritten(tensors, metadata("scores", {}), "the scores"))
+    return Scores(Unwritten(tensors, metadata(parsed(ScoresRecord, {})), "the scores"))
 
 
 def mask_of(given: Mask | Mapping[str, Tensor]) -> Mask:
@@ -114,11 +107,11 @@ def mask_of(given: Mask | Mapping[str, Tensor]) -> Mask:
     bits = {name: each.detach().cpu() for name, each in given.items()}
     if odd := [name for name, each in bits.items() if each.dtype != torch.bool]:
         raise Mismatch(f"the mask of {odd[0]!r} is {bits[odd[0]].dtype}; masks are torch.bool")
-    counts = density_facts(bits) if sum(map(torch.numel, bits.values())) else None
-    return mask_with(bits, {"density": counts, "versions": versions()})
+    counts = density_of(bits) if sum(map(torch.numel, bits.values())) else None
+    return mask_with(bits, replace(parsed(MaskRecord, {}), density=counts, versions=versions()))
 
 
-def mask_with(bits: Any, facts: Mapping[str, Any]) -> Mask:
-    """The mask of these bits, by name or `Parted`, that says this of itself."""
-    said = metadata("mask", with_shapes(bits, facts))
-    return Mask(MaskFile(Unwritten(mask_tensors(bits), said, "the mask")))
+def mask_with(bits: Parted | Mapping[str, Tensor], record: MaskRecord) -> Mask:
+    """The mask of these bits that says this of itself."""
+    said = metadata(replace(record, shapes=parted(bits).shapes))
+    return Mask(MaskFile(Unwritten(mask_tensors(parted(bits)), said, "the mask")))

@@ -13,10 +13,12 @@ from torch import nn
 
 from prunecli.api.given import file_of_module, named
 from prunecli.errors import BadUsage
+from prunecli.files.records import ModelRecord
 from prunecli.images.source import Source
 from prunecli.network.build import build_model, check_described
-from prunecli.plugins import registry
+from prunecli.plugins.resolve import resolve
 from prunecli.runtime.seeds import derive_seed
+from prunecli.settings.data import DataSettings
 from prunecli.types import Images
 
 SPLITS = ("train", "test")
@@ -40,17 +42,18 @@ class Network:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        registry.bind("models", named(self.name), self.options)
+        _ = self.record
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> ModelRecord:
         """What a checkpoint says of its network."""
-        return {
-            "name": self.name,
-            "options": registry.bind("models", self.name, self.options),
-            "input_shape": list(self.input_shape),
-            "classes": self.classes,
-        }
+        plugin = resolve("models", named(self.name), self.options, by_file=False)
+        return ModelRecord(
+            name=self.name,
+            options=plugin.options,
+            input_shape=self.input_shape,
+            classes=self.classes,
+        )
 
     def build(self, seed: int = 0) -> nn.Module:
         """The network as `prunecli train` initialises it under that seed, on the CPU.
@@ -59,7 +62,7 @@ class Network:
         """
         with torch.random.fork_rng([]):
             torch.manual_seed(derive_seed(seed, "init"))
-            return build_model(self.record)
+            return build_model(self.record, by_file=False)
 
     def check(self, model: nn.Module) -> None:
         """Raise Mismatch unless a module's tensors are those of this network."""
@@ -86,5 +89,5 @@ def load_images(
     """
     if split not in SPLITS:
         raise BadUsage(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
-    source = Source(named(name), options or {}, Path(data_dir), download)
-    return source.resolved(None).load(split)
+    data = DataSettings(named(name), options or {}, Path(data_dir), download)
+    return Source.of(data, None).load(split)

@@ -11,28 +11,24 @@ from torch import Tensor, nn
 
 from prunecli.api import given
 from prunecli.api.artifacts import Checkpoint, Mask, Scores
-from prunecli.errors import BadUsage, suggest
 from prunecli.files.artifacts import MaskFile, check_mask_fits
 from prunecli.files.tensors import TensorFile
 from prunecli.files.unwritten import Unwritten
 from prunecli.masks.applied import described, masked
 from prunecli.masks.fitting import check_maskable, fitting
 from prunecli.masks.mask import aligned, apply_
-from prunecli.masks.patterns import Pattern
-from prunecli.masks.rounds import SCHEDULES
-from prunecli.masks.scopes import SCOPES
 from prunecli.network.layers import prunable
-from prunecli.plugins import registry
 from prunecli.pruning.masking import Masking
 from prunecli.pruning.selection import Selection
-from prunecli.scoring.scored import Scored, Scoring
-from prunecli.settings.common import Common
-from prunecli.settings.density import density_of
+from prunecli.scoring.scored import Scored
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
+from prunecli.settings.table import check
 from prunecli.tensors.parts import one_thread
 from prunecli.types import Mask as Bits
 from prunecli.types import Params
 
-COUNTS = ["scored", "model"]
 GivenMask = Mask | Mapping[str, Tensor]
 
 
@@ -69,10 +65,19 @@ def score(
     ['conv1.weight', 'conv2.weight', 'fc1.weight', 'fc2.weight']
     """
     checkpoint = given.checkpoint_of(what)
-    scoring = _scoring(method, options, data, batch_size, targets, ignore, exclude_classifier)
+    scoring = ScoringSettings(
+        given.named(method),
+        options or {},
+        given.data_of(data),
+        batch_size,
+        exclude_classifier,
+        tuple(targets),
+        tuple(ignore),
+    )
     before = _before(mask, checkpoint._file)
-    common = Common(device=device, seed=seed, progress=given.Warned())
-    scorer = Scored(checkpoint._file, scoring, common, checkpoint._network)
+    run = RunOptions(device=device, seed=seed, progress=given.Warned())
+    images = given.images_of(data)
+    scorer = Scored(checkpoint._file, scoring, run, checkpoint._network, images)
     sources = checkpoint._file.places + (before.file.places if before else [])
     return Scores(Unwritten(*scorer.artifact(before), f"the scores by {method}", sources))
 
@@ -90,7 +95,7 @@ def mask(
     pattern: str | None = None,
     rounds: int | None = None,
     schedule: str | None = None,
-    count: str = "scored",
+    count: str | None = None,
     before: GivenMask | None = None,
     options: Mapping[str, Any] | None = None,
     data: given.Data | None = None,
@@ -118,22 +123,35 @@ def mask(
     [[False, True], [True, False]]
     """
     artifact = given.scores_of(what) if method is None else given.checkpoint_of(what)
-    scoring = _scoring(method, options, data, batch_size, targets, ignore, exclude_classifier)
-    measures = {"density": density, "sparsity": sparsity, "compression": compression}
-    _check_words(scope, schedule, count)
-    selection = Selection(
-        _asked(measures, critical, pattern, method),
-        scope,
-        rounds,
-        schedule,
-        allow_dead_layers=allow_dead_layers,
-        count=count,
-        pattern=Pattern.parse(pattern) if pattern else None,
-        dense=tuple(dense),
+    scoring = ScoringSettings(
+        None if method is None else given.named(method),
+        options or {},
+        given.data_of(data),
+        batch_size,
+        exclude_classifier,
+        tuple(targets),
+        tuple(ignore),
     )
-    common = Common(device=device, seed=seed, progress=given.Warned())
+    settings = MaskSettings(
+        density=density,
+        sparsity=sparsity,
+        compression=compression,
+        critical=critical,
+        scope=scope,
+        dense=tuple(dense),
+        pattern=pattern,
+        rounds=rounds,
+        schedule=schedule,
+        count=count,
+        no_dead_layers=not allow_dead_layers,
+        scoring=scoring,
+    )
+    check(settings)
+    selection = Selection.asked(settings)
+    run = RunOptions(device=device, seed=seed, progress=given.Warned())
     file, nested = artifact._file, _before(before, artifact._file)
-    masking = Masking.of(file, selection, scoring, nested, common, artifact._network)
+    images = given.images_of(data)
+    masking = Masking.of(file, selection, scoring, nested, run, artifact._network, images)
     return given.mask_with(*masking.made(Path(gettempdir()), "the mask"))
 
 
@@ -182,57 +200,3 @@ def fitted(model: nn.Module, mask: GivenMask) -> tuple[Params, Bits]:
 
 def _before(mask: GivenMask | None, file: TensorFile) -> MaskFile | None:
     return None if mask is None else fitting(given.mask_of(mask)._bits, file)
-
-
-def _scoring(
-    method: str | None,
-    options: Mapping[str, Any] | None,
-    data: given.Data | None,
-    batch_size: int,
-    targets: Sequence[str],
-    ignore: Sequence[str],
-    exclude_classifier: bool,
-) -> Scoring:
-    return Scoring(
-        given.named(method) if method is not None else None,
-        options or {},
-        given.source_of(data),
-        batch_size,
-        tuple(targets),
-        tuple(ignore),
-        exclude_classifier,
-    )
-
-
-def _check_words(scope: str, schedule: str | None, count: str) -> None:
-    said = (
-        ("scope", scope, list(SCOPES)),
-        ("schedule", schedule, list(SCHEDULES)),
-        ("count", count, COUNTS),
-    )
-    for what, word, known in said:
-        if word is not None and word not in known:
-            raise BadUsage(f"there is no {what} {word!r}{suggest(word, known)}")
-
-
-def _asked(
-    measures: Mapping[str, float | None], critical: bool, pattern: str | None, method: str | None
-) -> float | None:
-    """The density asked for; None for the critical one, and where a pattern or method decides."""
-    said = {name: value for name, value in measures.items() if value is not None}
-    names = [*said, *(["critical"] if critical else [])]
-    decides = method is not None and registry.decides(registry.find("scorers", method))
-    if pattern or decides:
-        if names:
-            by = f"pattern={pattern!r}" if pattern else f"the method {method!r}"
-            raise BadUsage(f"{by} decides how many stay; leave {names[0]}= out")
-        return None
-    if len(names) != 1:
-        raise BadUsage("give exactly one of density, sparsity, compression and critical")
-    if critical:
-        return None
-    [(name, value)] = said.items()
-    kept = density_of(name, value) if value else 1.0 - (name != "sparsity")
-    if not 0 < kept <= 1:
-        raise BadUsage(f"{name}={value:g}: it must keep some of the weights, and at most all")
-    return kept

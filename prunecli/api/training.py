@@ -14,17 +14,21 @@ from prunecli.api import given
 from prunecli.api.artifacts import Checkpoint, Mask
 from prunecli.api.pruning import GivenMask, fitted
 from prunecli.errors import BadUsage
-from prunecli.images.batches import ImageBatches
-from prunecli.masks.left import density_facts
+from prunecli.files.parsing import parsed
+from prunecli.files.records import CheckpointRecord, MaskRecord, ModelRecord
+from prunecli.images.batches import ImageBatches, eval_batch
+from prunecli.images.source import Source
+from prunecli.masks.left import density_of
 from prunecli.network.build import check_trainable
 from prunecli.network.modules import check_sound
+from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
-from prunecli.runtime.device import eval_batch, pick_device, pick_precision, place, unrepeatable
+from prunecli.runtime.device import pick_device, pick_precision, place, unrepeatable
 from prunecli.runtime.seeds import derive_seed
 from prunecli.runtime.versions import versions
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
 from prunecli.training.course import TrainingSet, begun, build_pruner
-from prunecli.training.settings import Settings
 from prunecli.types import Images, Pruner
 
 
@@ -33,7 +37,7 @@ class Trained:
     """What came of a training besides the weights.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
-    >>> trained = prunecli.train(model, "digits", prunecli.Settings(epochs=1))
+    >>> trained = prunecli.train(model, "digits", prunecli.Hyperparameters(epochs=1))
     >>> sorted(trained.history[0]), trained.mask
     (['epoch', 'loss', 'lr'], None)
     """
@@ -67,7 +71,7 @@ class Evaluation:
 def train(
     model: nn.Module,
     data: given.Data,
-    settings: Settings | None = None,
+    settings: Hyperparameters | None = None,
     *,
     test: given.Data | None = None,
     mask: GivenMask | None = None,
@@ -91,17 +95,17 @@ def train(
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> mask = prunecli.mask(model, "magnitude", density=0.05)
-    >>> trained = prunecli.train(model, "digits", prunecli.Settings(epochs=1), mask=mask)
+    >>> trained = prunecli.train(model, "digits", prunecli.Hyperparameters(epochs=1), mask=mask)
     >>> bool((model.fc2.weight[~mask["fc2.weight"]] == 0).all())
     True
     """
     if mask is not None and pruner is not None:
         raise BadUsage("a pruner makes its own mask; leave mask= out")
-    images = given.source_of(data).resolved(None).load("train")
-    tested = None if test is None else given.source_of(test).resolved(None).load("test")
+    images = given.loaded(data, "train")
+    tested = None if test is None else given.loaded(test, "test")
     check_sound(model, f"the module {type(model).__name__!r}")
     device = next(model.parameters()).device
-    settings = settings or Settings()
+    settings = settings or Hyperparameters()
     settings.check()
     settings = replace(settings, precision=pick_precision(settings.precision, device))
     place(model, device)
@@ -110,8 +114,9 @@ def train(
     def acts(training: TrainingSet) -> Pruner:
         if pruner is None:
             return Fixed(fitted(model, mask)[1]) if mask is not None else Pruner()
-        how = (options or {}, model, training, settings.epochs, tuple(ignore), exclude_classifier)
-        return build_pruner(given.named(pruner), *how, given.Warned())
+        plugin = resolve("pruners", given.named(pruner), options or {}, by_file=False)
+        left = (tuple(ignore), exclude_classifier)
+        return build_pruner(plugin, model, training, settings.epochs, *left, given.Warned())
 
     with unrepeatable(given.Warned().warn), _modes_kept(model), _own_random(device, seed):
         state, batches = begun(model, images, settings, seed, acts)
@@ -121,13 +126,24 @@ def train(
     if mask is not None or not kept:
         return Trained(tuple(state.history), None if mask is None else given.mask_of(mask))
     bits = {name: each.cpu() for name, each in kept.items()}
-    facts = {"method": pruner, "seed": seed, "density": density_facts(bits)}
-    return Trained(tuple(state.history), given.mask_with(bits, facts | {"versions": versions()}))
+    record = replace(
+        parsed(MaskRecord, {}),
+        method=pruner,
+        seed=seed,
+        density=density_of(bits),
+        versions=versions(),
+    )
+    return Trained(tuple(state.history), given.mask_with(bits, record))
 
 
 def _check_trainable(model: nn.Module, images: Images) -> None:
-    own = {"name": type(model).__name__, "input_shape": images.input_shape}
-    check_trainable(model, own | {"classes": len(images.classes)})
+    own = ModelRecord(
+        name=type(model).__name__,
+        options={},
+        input_shape=images.input_shape,
+        classes=len(images.classes),
+    )
+    check_trainable(model, own)
 
 
 def evaluate(
@@ -153,16 +169,16 @@ def evaluate(
     >>> prunecli.evaluate(prunecli.read_checkpoint(path)) == prunecli.evaluate(model, "digits")
     True
     """
-    source = given.source_of(data)
     if isinstance(what, Checkpoint) and what._network is None:
-        meta = what._file.meta
+        own = what._file.says(CheckpointRecord)
         model = place(what.model(), pick_device(device))
-        images = source.resolved(meta).load("test", meta)
+        source = given.images_of(data) or Source.of(given.data_of(data), own)
+        images = source.load("test", own)
     else:
         model = what.model() if isinstance(what, Checkpoint) else what
         if data is None:
             raise BadUsage("which data set? name it with data=")
-        images = source.resolved(None).load("test")
+        images = given.loaded(data, "test")
     test, on = _batches(model, images, batch_size), next(model.parameters()).device
     with unrepeatable(given.Warned().warn), _modes_kept(model):
         found = loop.evaluate(model, test, pick_precision(precision, on), on)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +15,7 @@ from prunecli.cli.completion import started, written_options
 from prunecli.errors import BadUsage
 from prunecli.plugins.names import FAMILIES, check_name, names
 from prunecli.runtime.machine import at_home
+from prunecli.settings.kinds import Real
 
 if TYPE_CHECKING:
     _Text = click.ParamType[str]
@@ -24,6 +26,8 @@ else:  # click before 8.4 cannot be subscripted
 
 
 T = TypeVar("T")
+FOLDER = "prunecli.folder"
+"""In a context's `meta`: an output that was written as the name of a folder."""
 
 
 class Place(click.Path):
@@ -70,15 +74,12 @@ class Recipe(Place):
 
 
 class Number(_Number):
-    """A finite number between `low` and `high`, whose ends belong to it if `ends` says so.
-
-    `ends` is written as in mathematics: "(]" leaves the lower end out, "[)" the upper one.
-    """
+    """A finite number within limits."""
 
     name = "number"
 
-    def __init__(self, low: float, high: float = math.inf, ends: str = "(]") -> None:
-        self.low, self.high, self.ends = low, high, ends
+    def __init__(self, real: Real) -> None:
+        self.real = real
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -87,18 +88,19 @@ class Number(_Number):
             number = float(value)
         except (TypeError, ValueError):
             meant = _meant(str(value))
-            hint = f"; write {meant:g}" if self.low <= meant <= self.high else ""
+            hint = f"; write {meant:g}" if self.real.low <= meant <= self.real.high else ""
             self.fail(f"{value!r} is not a number{hint}", param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number", param, ctx)
-        low_ok = number >= self.low if self.ends[0] == "[" else number > self.low
-        high_ok = number <= self.high if self.ends[1] == "]" else number < self.high
-        if not (low_ok and high_ok):
-            least = f"{'at least' if self.ends[0] == '[' else 'above'} {self.low:g}"
-            most = f" and {'at most' if self.ends[1] == ']' else 'below'} {self.high:g}"
-            limits = least + (most if math.isfinite(self.high) else "")
-            self.fail(f"{value} is not {limits}", param, ctx)
+        if not self.real.within(number):
+            self.fail(f"{value} is not {self._limits()}", param, ctx)
         return number
+
+    def _limits(self) -> str:
+        low, high, ends = self.real.low, self.real.high, self.real.ends
+        least = f"{'at least' if ends[0] == '[' else 'above'} {low:g}"
+        most = f" and {'at most' if ends[1] == ']' else 'below'} {high:g}"
+        return least + (most if math.isfinite(high) else "")
 
 
 def _meant(text: str) -> float:
@@ -109,6 +111,16 @@ def _meant(text: str) -> float:
         return float(bare.replace(",", ".", 1)) / (100 if text.endswith("%") else 1)
     except ValueError:
         return math.nan
+
+
+class Device(_Text):
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        # torch takes the number modulo 256: cuda:256 would be another GPU than was asked for.
+        if not re.fullmatch(r"auto|cpu|cuda(:(0|[1-9][0-9]?))?", value, re.ASCII):
+            self.fail(f"{value!r} is not auto, cpu, cuda or cuda:N", param, ctx)
+        return str(value)
 
 
 class KeyValue(_Pair):
@@ -141,6 +153,13 @@ def as_dict(
     if len(table) != len(pairs):
         raise click.BadParameter("the same key is given twice", ctx, param)
     return table
+
+
+def as_file(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    """The path of an output; a slash at its end, which a path does not keep, is noted."""
+    if value is not None and no_stream(ctx, param, value).endswith(os.sep):
+        ctx.meta[FOLDER] = value
+    return None if value is None else Path(value)
 
 
 def no_stream(ctx: click.Context, param: click.Parameter, value: T) -> T:

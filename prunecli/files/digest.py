@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
@@ -19,6 +18,8 @@ TICK = 2_000_000_000
 
 def ahead(work: Callable[[], T]) -> Callable[[], T]:
     """Begin work on a thread, which ends with the process; gives what waits for its result."""
+    from concurrent.futures import Future  # which takes a while to import, and `--help` no thread
+
     result: Future[T] = Future()
 
     def run() -> None:

@@ -15,9 +15,21 @@ from prunecli.images.streaming import decoded
 from prunecli.runtime.device import has_room
 from prunecli.runtime.seeds import derive_seed
 from prunecli.runtime.world import World
+from prunecli.settings.eval import EVAL_BATCH, MOST_EVAL_BATCH
 from prunecli.types import Images, Stream
 
 Batch = tuple[Tensor, Tensor]
+EVAL_PIXELS = 1 << 21
+"""Pixels that a GPU evaluates at a time: 2,048 images of 32x32. It holds two or three layers of
+them, and a step of training all layers of its images, so what can be trained can be evaluated."""
+
+
+def eval_batch(device: torch.device, input_shape: tuple[int, int, int]) -> int:
+    """How many images of this shape to evaluate at a time: on a GPU more, which small ones suit."""
+    if device.type != "cuda":
+        return EVAL_BATCH
+    _, height, width = input_shape
+    return max(EVAL_BATCH, min(MOST_EVAL_BATCH, EVAL_PIXELS // (height * width)))
 
 
 class ImageBatches:

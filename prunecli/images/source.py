@@ -23,6 +23,7 @@ from prunecli.plugins.plugin import Plugin
 from prunecli.plugins.resolve import resolve
 from prunecli.runtime.facts import canonical
 from prunecli.runtime.progress import Progress
+from prunecli.settings.data import FIRST_DATASET, DataSettings
 from prunecli.types import Images, Stream, form
 
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -33,37 +34,28 @@ ONE_EACH = "a class for each image, as whole numbers from 0 on"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from. A missing name means the checkpoint's own."""
+    """A data set: which one, with its options, and where it is."""
 
-    dataset: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    data_dir: Path = Path("data")
-    download: bool = False
+    plugin: Plugin
+    data_dir: Path
+    download: bool
 
-    def resolved(self, checkpoint: CheckpointRecord | None) -> Resolved:
-        """With the checkpoint's data set where none was named, and options of their types.
+    @classmethod
+    def of(cls, settings: DataSettings, checkpoint: CheckpointRecord | None) -> Source:
+        """The data set of the settings, else the checkpoint's.
 
-        Without a checkpoint, the data set is `digits`.
+        Without a checkpoint, it is the one to begin with.
         """
-        name, given, by_file = self.dataset, dict(self.options), False
+        name, given, by_file = settings.dataset, dict(settings.options), False
         if name is None and checkpoint is None:
-            name = "digits"
+            name = FIRST_DATASET
         if name is None:
             own = checkpoint.dataset if checkpoint else None
             if own is None:
                 raise BadUsage("which data set? name it with --dataset")
             name, given, by_file = own.name, {**(own.options or {}), **given}, True
         plugin = resolve("data", name, given, by_file=by_file)
-        return Resolved(plugin, self.data_dir, self.download)
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A source of which the data set is known."""
-
-    plugin: Plugin
-    data_dir: Path
-    download: bool
+        return cls(plugin, settings.data_dir, settings.download)
 
     @property
     def dataset(self) -> str:
@@ -93,6 +85,26 @@ class Resolved:
             for note in images.notes:
                 progress.warn(note)
         return images
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Images that are there already, and have no name."""
+
+    images: Images
+    dataset: None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(
+        self,
+        split: str,
+        checkpoint: CheckpointRecord | None = None,
+        progress: Progress | None = None,
+    ) -> Images:
+        """The images, whatever the split; see `Source.load`."""
+        if checkpoint is not None and checkpoint.model is not None:
+            check_data_fits(checkpoint.model, checkpoint.classes, self.images)
+        return self.images
 
 
 @lru_cache(maxsize=4)

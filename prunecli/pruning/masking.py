@@ -15,6 +15,7 @@ from prunecli.files.bits import Packed
 from prunecli.files.records import CheckpointRecord, Described, MaskRecord, ModelRecord, TiesRecord
 from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
+from prunecli.images.source import InMemory
 from prunecli.masks.critical import critical
 from prunecli.masks.left import density_from
 from prunecli.masks.mask import density
@@ -24,8 +25,10 @@ from prunecli.network.diagnosis import collapse_facts
 from prunecli.plugins.trust import may_follow
 from prunecli.pruning.budget import Budget
 from prunecli.pruning.selection import Selection, check_told, pruning
-from prunecli.scoring.scored import Scored, Scoring, record_of_scores
-from prunecli.settings.common import Common
+from prunecli.scoring.scored import Scored, names_of, record_of_scores
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
+from prunecli.settings.table import flag_said
 from prunecli.tensors.parts import Parted
 
 REMOVED = "an earlier mask has removed all of its weights"
@@ -36,32 +39,33 @@ class Masking:
     """A mask to be made of scores, or of a checkpoint that is scored for it; all was checked."""
 
     file: TensorFile
-    scoring: Scoring
+    scoring: ScoringSettings
     selection: Selection
     scorer: Scored | None
     names: list[str]
     budget: Budget
     before: MaskFile | None
-    common: Common
+    run: RunOptions
 
     @classmethod
     def of(
         cls,
         file: TensorFile,
         selection: Selection,
-        scoring: Scoring,
+        scoring: ScoringSettings,
         before: MaskFile | None,
-        common: Common,
+        run: RunOptions,
         network: nn.Module | None = None,
+        images: InMemory | None = None,
     ) -> Masking:
         """What is to be made of a file. Raises BadUsage or Mismatch for what cannot be had.
 
-        A `before` mask fits the file; see `fitting`. For `network` see `Scored`.
+        A `before` mask fits the file; see `fitting`. For `network` and `images` see `Scored`.
         """
         _check_asked(file, selection, scoring)
         is_checkpoint = kind_of(file) == "checkpoint"
-        scorer = Scored(file, scoring, common, network) if is_checkpoint else None
-        names = scoring.names(file)
+        scorer = Scored(file, scoring, run, network, images) if is_checkpoint else None
+        names = names_of(scoring, file)
         if before is not None:
             _check_same(before, names, file.label)
         selection = selection.of(scorer, {name: file.shapes[name] for name in names}, file)
@@ -69,8 +73,8 @@ class Masking:
         if before is not None and selection.pattern is None and not selection.decided:
             _check_room(before, budget.density or 1.0)
         if scorer and before is None and not selection.decided:
-            _warn_if_masked(file, common)
-        return cls(file, scoring, selection, scorer, names, budget, before, common)
+            _warn_if_masked(file, run)
+        return cls(file, scoring, selection, scorer, names, budget, before, run)
 
     def made(self, folder: Path, label: str) -> tuple[Packed, MaskRecord]:
         """The mask, and what it says of itself.
@@ -79,7 +83,7 @@ class Masking:
         mask goes to a file without a name in `folder`; see `Packed`. `label` is what the output
         is called.
         """
-        file, selection, common = self.file, self.selection, self.common
+        file, selection, run = self.file, self.selection, self.run
         file.hash_ahead()
         kept, ties = self._selected(folder, label)
         if not any(kept.kept.values()):  # as a pattern leaves of scores that are all -inf
@@ -89,17 +93,17 @@ class Masking:
         if selection.pattern is not None:
             check_told(ties, file)
         described = file.says(Described).model
-        _warn_if_unknown(described, common)
+        _warn_if_unknown(described, run)
         layouts = layouts_of(file, self.names)
         record = replace(
             self._record(kept),
             ties=TiesRecord(equal=ties.equal, kept=ties.kept),
             collapse=collapse_facts(kept, described, file.shapes, layouts),
         )
-        _report(record, selection, common)
-        _warn_of_ties(ties, sum(kept.kept.values()), common)
+        _report(record, selection, run)
+        _warn_of_ties(ties, sum(kept.kept.values()), run)
         if record.left_whole:
-            coverage.tell(record.left_whole, common.progress)
+            coverage.tell(record.left_whole, run.progress)
         return kept, record
 
     def _record(self, kept: Packed) -> MaskRecord:
@@ -132,7 +136,7 @@ class Masking:
 
     def _selected(self, folder: Path, label: str) -> tuple[Packed, Ties]:
         selection = self.selection
-        pruned = pruning(self.scorer, self.file, self.names, selection, self.before, self.common)
+        pruned = pruning(self.scorer, self.file, self.names, selection, self.before, self.run)
         shapes = {name: self.file.shapes[name] for name in self.names}
         with refusals(label):
             found = (
@@ -143,7 +147,7 @@ class Masking:
             return Packed(found, folder), found.ties
 
 
-def _check_asked(file: TensorFile, selection: Selection, scoring: Scoring) -> None:
+def _check_asked(file: TensorFile, selection: Selection, scoring: ScoringSettings) -> None:
     """Raise BadUsage where a checkpoint is not to be scored, or scores are."""
     if kind_of(file) == "checkpoint":
         if scoring.method is None:
@@ -151,9 +155,9 @@ def _check_asked(file: TensorFile, selection: Selection, scoring: Scoring) -> No
         return
     if scoring.method is not None or (selection.rounds or 1) > 1:
         raise BadUsage(f"{file.label}: it holds scores; --method and --rounds need the checkpoint")
-    said = {"opt": scoring.options, "dataset": scoring.source.dataset}
-    if idle := [name for name, value in said.items() if value not in (None, {})]:
-        raise BadUsage(f"{file.label}: it holds scores; --{idle[0]} is for scoring a checkpoint")
+    idle = flag_said(scoring, "options") or flag_said(scoring.data, "dataset")
+    if idle:
+        raise BadUsage(f"{file.label}: it holds scores; {idle} is for scoring a checkpoint")
 
 
 def _check_room(before: Parted, asked: float) -> None:
@@ -165,18 +169,18 @@ def _check_room(before: Parted, asked: float) -> None:
         )
 
 
-def _warn_if_masked(file: TensorFile, common: Common) -> None:
+def _warn_if_masked(file: TensorFile, run: RunOptions) -> None:
     if file.says(CheckpointRecord).mask:
-        common.progress.warn(
+        run.progress.warn(
             "the checkpoint is masked but no --mask was given: what was pruned counts as left"
         )
 
 
-def _warn_if_unknown(described: ModelRecord | None, common: Common) -> None:
+def _warn_if_unknown(described: ModelRecord | None, run: RunOptions) -> None:
     """Say that a network is not looked at, where only a file names its code."""
     if described and not may_follow("models", described.name, by_file=True):
         name = described.name
-        common.progress.warn(
+        run.progress.warn(
             f"only a file names the network {name!r}, so it is not built: whether any path is "
             f"left is not known (--trust {name})"
         )
@@ -192,34 +196,34 @@ def _check_same(before: Parted, names: list[str], label: str) -> None:
         raise Mismatch(f"{label}: only one of what is scored and --mask covers {some(odd)}")
 
 
-def _report(record: MaskRecord, selection: Selection, common: Common) -> None:
+def _report(record: MaskRecord, selection: Selection, run: RunOptions) -> None:
     """Say what was reached, and warn of what nothing gets through."""
     assert record.collapse and record.total and record.kept and record.asked, "as was written"
     collapse, total, left = record.collapse, record.total, record.kept
     ratio = total / left
-    common.progress.detail(
+    run.progress.detail(
         f"kept {left:,} of {total:,}: {ratio:.6g}x, compression error "
         f"{ratio * record.asked - 1:+.2g}; highest without an empty layer: "
         f"{collapse['max_compression']:.6g}x of the scored weights"
     )
     if (effective := collapse["effective_density"]) is not None:
-        common.progress.detail(f"density of the weights on live paths: {effective:.6g}")
+        run.progress.detail(f"density of the weights on live paths: {effective:.6g}")
     if selection.is_critical:
-        common.progress.say(f"critical compression: {ratio:.6g}x")
+        run.progress.say(f"critical compression: {ratio:.6g}x")
     if dead := collapse["dead_layers"]:
         through = {True: ": only shortcuts lead past", False: ": nothing gets through", None: ""}
         message = f"no weight is left in {some(dead)}{through[collapse['live_path']]}"
         if not selection.allow_dead_layers:
             raise Mismatch(f"{message}; raise the density, or choose another --scope or --method")
-        common.progress.warn(message)
+        run.progress.warn(message)
     elif collapse["live_path"] is False:
-        common.progress.warn("no path of kept weights leads from input to output")
+        run.progress.warn("no path of kept weights leads from input to output")
 
 
-def _warn_of_ties(ties: Ties, kept: int, common: Common) -> None:
+def _warn_of_ties(ties: Ties, kept: int, run: RunOptions) -> None:
     """Where more than 1% of what is kept might as well be others."""
     if ties.left_out > SEEN * kept:
-        common.progress.warn(
+        run.progress.warn(
             f"{ties.equal:,} scores are equal where the cut lies, and {ties.kept:,} of them were "
             "kept: those that come first, for the scores do not say which; choose another "
             "--method or density"

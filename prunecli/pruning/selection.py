@@ -16,14 +16,16 @@ from prunecli.masks.rounds import densities
 from prunecli.masks.scopes import Scope, allocation
 from prunecli.masks.select import Chosen, Positive, Tied, Ties, choose
 from prunecli.masks.targets import left_in
+from prunecli.plugins.resolve import resolve
 from prunecli.scoring.scored import Scored, first_layer
-from prunecli.settings.common import Common
+from prunecli.settings.mask import COUNTS, ROUND_SCHEDULES, SCOPES, MaskSettings
+from prunecli.settings.run import RunOptions
 from prunecli.tensors.parts import Held, Parted, held
 
 
 @dataclass(frozen=True)
 class Selection:
-    """How many weights stay, and where they are chosen among.
+    """How many weights stay, and where they are chosen among; what settings come to.
 
     `density` counts over the scored weights, or with `count="model"` over all parameters of the
     network, those that are not scored being kept. None asks for the critical compression. With a
@@ -32,11 +34,11 @@ class Selection:
     """
 
     density: float | None
-    scope: str = "global"
+    scope: str = SCOPES[0]
     rounds: int | None = None
     schedule: str | None = None
     allow_dead_layers: bool = True
-    count: str = "scored"
+    count: str = COUNTS[0]
     pattern: Pattern | None = None
     dense: tuple[str, ...] = ()
     whole: tuple[str, ...] | None = None
@@ -47,6 +49,22 @@ class Selection:
     @property
     def is_critical(self) -> bool:
         return self.density is None and not self.decided
+
+    @classmethod
+    def asked(cls, settings: MaskSettings) -> Selection:
+        """As the settings say, before any file is read. Raises BadUsage for what cannot be."""
+        method = settings.scoring.method
+        decides = bool(method) and resolve("scorers", str(method), by_file=False).decides
+        return cls(
+            settings.asked(decides),
+            settings.scope,
+            settings.rounds,
+            settings.schedule,
+            not settings.no_dead_layers,
+            settings.count or COUNTS[0],
+            None if settings.pattern is None else Pattern.parse(settings.pattern),
+            settings.dense,
+        )
 
     def of(
         self, scorer: Scored | None, names: Mapping[str, tuple[int, ...]], file: TensorFile
@@ -66,7 +84,9 @@ class Selection:
         if self.schedule and not self.rounds and rounds == 1:
             raise BadUsage("--schedule is that of rounds, and there is one; say how many: --rounds")
         whole = _whole(file, [*names], self.dense) if self.scope == "uniform" else None
-        return replace(self, rounds=rounds, schedule=self.schedule or "exponential", whole=whole)
+        return replace(
+            self, rounds=rounds, schedule=self.schedule or ROUND_SCHEDULES[0], whole=whole
+        )
 
     @property
     def allocation(self) -> Scope | None:
@@ -97,11 +117,11 @@ def pruning(
     names: list[str],
     selection: Selection,
     before: Parted | None,
-    common: Common,
+    run: RunOptions,
 ) -> Callable[[float], Tied]:
     """The mask at a density of the scored weights. What is scored once is scored now."""
     if scorer is not None and selection.rounds != 1:
-        return lambda density: _in_rounds(scorer, density, selection, before, common)
+        return lambda density: _in_rounds(scorer, density, selection, before, run)
     scores = scorer(before) if scorer else ScoresFile(file, before, names)
     if selection.decided:
         return lambda _: Positive(scores)
@@ -133,10 +153,10 @@ class Last(Held):
 
 
 def _in_rounds(
-    scorer: Scored, lowest: float, selection: Selection, before: Parted | None, common: Common
+    scorer: Scored, lowest: float, selection: Selection, before: Parted | None, run: RunOptions
 ) -> Last:
     kept, last = before, None
-    steps = densities(lowest, selection.rounds or 1, selection.schedule or "exponential")
+    steps = densities(lowest, selection.rounds or 1, selection.schedule or ROUND_SCHEDULES[0])
     for done, target in enumerate(steps, 1):
         if kept is not None and target > density(kept):
             continue  # the mask before is sparser than this round's target
@@ -145,6 +165,6 @@ def _in_rounds(
             check_told(chosen.ties, scorer.file)
         ties = [chosen.ties, *([last.ties] if last else [])]
         kept = last = Last(held(chosen), max(ties, key=lambda each: each.left_out))
-        common.progress.advance("pruning rounds", done, len(steps))
+        run.progress.advance("pruning rounds", done, len(steps))
     assert last is not None, "the last round is at the density asked for, which `before` can give"
     return last

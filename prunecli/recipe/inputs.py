@@ -16,12 +16,9 @@ from prunecli.plugins.origin import code
 from prunecli.runtime.device import pick_device, pick_precision
 from prunecli.runtime.shortage import raise_shortage
 from prunecli.runtime.versions import versions
-
-NOT_CONTENT = {
-    "output", "force", "wait", "dry_run", "json", "quiet", "verbose", "resume", "data_dir",
-    "download", "save_every", "cuda_graphs",
-}  # fmt: skip
-
+from prunecli.settings.data import DataSettings
+from prunecli.settings.study import NOT_CONTENT
+from prunecli.settings.table import read
 
 Named = tuple[str, str]
 """A plugin's kind and its name."""
@@ -113,8 +110,7 @@ def _data(
     params: Mapping[str, Any], splits: Sequence[str], checkpoint: CheckpointRecord | None
 ) -> list[str]:
     """The hashes of the data set in use: the one named, else the checkpoint's."""
-    named = Source(params["dataset"], params["dataset_opt"], params["data_dir"], params["download"])
-    source = named.resolved(checkpoint)
+    source = Source.of(read(DataSettings, params), checkpoint)
     return [fingerprint(source.load(split)) for split in splits]
 
 

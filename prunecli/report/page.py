@@ -13,10 +13,10 @@ import jinja2
 import prunecli
 from prunecli.errors import BadUsage, printable, some
 from prunecli.report import courses, figures
-from prunecli.report.captions import CAPTIONS
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared
 from prunecli.report.rows import HEADINGS, Row, cells, rounded, unpruned
+from prunecli.settings.report import CAPTIONS
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -74,7 +74,7 @@ DRAWINGS: dict[str, Callable[[list[Row]], str]] = {
     "pruned": courses.pruned,
     "weights": courses.weights,
 }
-"""What draws each figure of `captions`."""
+"""What draws each figure of `settings.report`."""
 
 
 def _drawn(rows: list[Row]) -> list[str]:

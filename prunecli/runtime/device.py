@@ -19,12 +19,6 @@ from torch import nn
 from prunecli.errors import BadEnvironment, BadUsage
 from prunecli.runtime.shortage import raise_shortage
 
-PRECISIONS = ("auto", "bf16", "fp32")
-EVAL_BATCH = 500
-"""Images that a CPU evaluates at a time, and the least that a GPU does."""
-EVAL_PIXELS = 1 << 21
-"""Pixels that a GPU evaluates at a time: 2,048 images of 32x32. It holds two or three layers of
-them, and a step of training all layers of its images, so what can be trained can be evaluated."""
 UNREPEATABLE = re.compile(
     r"(.+?) does not have a deterministic implementation"
     r"|(.+?) defaults to a non-deterministic algorithm"
@@ -148,14 +142,6 @@ def let_go() -> None:
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         gc.collect()  # what an error's traceback and its frames hold in a circle
         torch.cuda.empty_cache()
-
-
-def eval_batch(device: torch.device, input_shape: tuple[int, int, int]) -> int:
-    """How many images of this shape to evaluate at a time: on a GPU more, which small ones suit."""
-    if device.type != "cuda":
-        return EVAL_BATCH
-    _, height, width = input_shape
-    return max(EVAL_BATCH, min(4 * EVAL_BATCH, EVAL_PIXELS // (height * width)))
 
 
 @cache

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from prunecli.files.records import CheckpointRecord, Described, ScoresRecord
 from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
 from prunecli.images.batches import ScoringBatches
-from prunecli.images.source import Source
+from prunecli.images.source import InMemory, Source
 from prunecli.masks.targets import chosen, parameter_count, prunable_names
 from prunecli.network import coverage
 from prunecli.network.build import load_model
@@ -27,42 +27,22 @@ from prunecli.runtime.versions import versions
 from prunecli.scoring.by_network import network_scores
 from prunecli.scoring.by_weights import TensorScores
 from prunecli.scoring.checks import check_scores
-from prunecli.settings.common import Common
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
 from prunecli.tensors.parts import PART, Held, Made, Parted, held
 from prunecli.types import Mask, Scores
 
 
-@dataclass(frozen=True)
-class Scoring:
-    """How weights are scored, wherever that happens, and which are left out."""
+def names_of(scoring: ScoringSettings, file: TensorFile) -> list[str]:
+    """The weights of a checkpoint, or of scores, that are meant; see `targets.chosen`."""
+    return chosen(file, scoring.targets, scoring.ignore, scoring.exclude_classifier)
 
-    method: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    source: Source = field(default_factory=Source)
-    batch_size: int = 128
-    targets: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    exclude_classifier: bool = False
 
-    def names(self, file: TensorFile) -> list[str]:
-        """The weights of a checkpoint, or of scores, that are meant; see `masks.chosen`."""
-        return chosen(file, self.targets, self.ignore, self.exclude_classifier)
-
-    @property
-    def left_out(self) -> dict[str, Any]:
-        """What was said of which weights are meant, for the metadata; empty if nothing was."""
-        said = {
-            "targets": list(self.targets),
-            "ignore": list(self.ignore),
-            "exclude_classifier": self.exclude_classifier,
-        }
-        return {name: value for name, value in said.items() if value}
-
-    def plugin(self) -> Plugin:
-        """The method, with its options. Raises BadUsage if none is named."""
-        if self.method is None:
-            raise BadUsage("how are the weights to be scored? say it with --method")
-        return resolve("scorers", self.method, self.options, by_file=False)
+def plugin_of(scoring: ScoringSettings) -> Plugin:
+    """The method, with its options. Raises BadUsage if none is named."""
+    if scoring.method is None:
+        raise BadUsage("how are the weights to be scored? say it with --method")
+    return resolve("scorers", scoring.method, scoring.options, by_file=False)
 
 
 def first_layer(file: TensorFile) -> str | None:
@@ -86,17 +66,21 @@ class Scored:
     def __init__(
         self,
         file: TensorFile,
-        scoring: Scoring,
-        common: Common,
+        scoring: ScoringSettings,
+        run: RunOptions,
         network: nn.Module | None = None,
+        images: InMemory | None = None,
     ) -> None:
-        """With a `network` that has the file's tensors, it is not built, and stays where it is."""
+        """With a `network` that has the file's tensors, it is not built, and stays where it is.
+
+        With `images`, those of `scoring` are not looked for.
+        """
         self.file, self.scoring = file, scoring
-        self.plugin = scoring.plugin()
-        self.names = scoring.names(file)
-        self.seed = common.seed if common.seed is not None else file.says(Described).seed or 0
-        self.device = pick_device(common.device)
-        self.warn = cache(common.progress.warn)  # once, in however many rounds
+        self.plugin = plugin_of(scoring)
+        self.names = names_of(scoring, file)
+        self.seed = run.seed if run.seed is not None else file.says(Described).seed or 0
+        self.device = pick_device(run.device)
+        self.warn = cache(run.progress.warn)  # once, in however many rounds
         self.decides = self.plugin.decides
         """By itself what stays; see `types.decisive`."""
         self.needs_model = self.plugin.takes_model
@@ -106,8 +90,9 @@ class Scored:
             self.model, self.device = network, next(network.parameters()).device
             own = file.says(CheckpointRecord)
             self.described = own.model
-            self.source = scoring.source.resolved(own if file.record else None)
-            self.load = cache(lambda: self.source.load("train", own, common.progress))
+            known = own if file.record else None
+            self.source = images or Source.of(scoring.data, known)
+            self.load = cache(lambda: self.source.load("train", own, run.progress))
 
     @property
     def is_known(self) -> bool:
@@ -186,7 +171,7 @@ class Left:
         return pruned_before(self.scores.parts(name, size), self.mask, name, size)
 
 
-def record_of_scores(file: TensorFile, scoring: Scoring, names: list[str]) -> ScoresRecord:
+def record_of_scores(file: TensorFile, scoring: ScoringSettings, names: list[str]) -> ScoresRecord:
     """What scores say of how they came about, where only these `names` of them are meant."""
     own = file.says(ScoresRecord)
     return replace(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from prunecli.files.records import (
     PrunerRecord,
 )
 from prunecli.files.tensors import TensorFile
-from prunecli.images.source import Resolved, Source, check_data_fits, fingerprint
+from prunecli.images.source import Source, check_data_fits, fingerprint
 from prunecli.masks.fitting import open_mask
 from prunecli.masks.lineage import mask_origin
 from prunecli.network.build import NO_MODEL, check_described
@@ -32,56 +31,28 @@ from prunecli.plugins.plugin import Plugin
 from prunecli.plugins.resolve import resolve
 from prunecli.runtime.device import pick_device, pick_precision
 from prunecli.runtime.world import World
-from prunecli.settings.common import Common
+from prunecli.settings.run import RunOptions
+from prunecli.settings.table import flag_said
+from prunecli.settings.train import TrainingSettings
+from prunecli.settings.training import OF_THE_MACHINE, Hyperparameters
 from prunecli.steps._pretrained import has_pretrained
 from prunecli.steps._training_files import log_beside, mask_beside, state_beside
-from prunecli.training.settings import Settings
 from prunecli.types import Images, Mask
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What to train and from where. `settings` holds only what was said; see `_settings`."""
-
-    checkpoint: Path | None = None
-    mask: Path | None = None
-    rewind: Path | None = None
-    model: str | None = None
-    model_options: Mapping[str, Any] = field(default_factory=dict)
-    pretrained: bool = False
-    strip_prefix: str | None = None
-    new_head: bool = False
-    pruner: str | None = None
-    pruner_options: Mapping[str, Any] = field(default_factory=dict)
-    ignore: tuple[str, ...] = ()
-    exclude_classifier: bool = False
-    source: Source = field(default_factory=Source)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    resume: bool = False
-    eval_every_epoch: bool = True
-    graphs: bool = True
-    save_every: float = math.inf
-    """Seconds, within an epoch."""
-
-    @property
-    def adapts(self) -> bool:
-        """Whether it was said how the checkpoint's weights are to be changed to fit the model."""
-        return self.strip_prefix is not None or self.new_head
 
 
 @dataclass(frozen=True)
 class Plan:
     """What can be known, and checked, before the data is read."""
 
-    options: TrainOptions
+    options: TrainingSettings
     parent: TensorFile | None
     start: TensorFile | None
     mask: Mask | None
     mask_file: TensorFile | None
     seed: int
     device: torch.device
-    settings: Settings
-    source: Resolved
+    settings: Hyperparameters
+    source: Source
     model: Plugin | None
     """The one that was named; None for the checkpoint's."""
     pruner: Plugin | None
@@ -95,7 +66,7 @@ class Plan:
         return self.options.eval_every_epoch and self.settings.epochs > 0
 
 
-def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
+def prepared(options: TrainingSettings, run: RunOptions, world: World) -> Plan:
     parent = open_artifact(options.checkpoint, "checkpoint") if options.checkpoint else None
     start = open_artifact(options.rewind, "checkpoint") if options.rewind else parent
     own = parent.says(CheckpointRecord) if parent else None
@@ -107,37 +78,35 @@ def prepared(options: TrainOptions, common: Common, world: World) -> Plan:
         if options.pruner:
             raise BadUsage("--pruner makes its own mask; leave --mask out")
     elif own and own.mask:
-        common.progress.warn(
+        run.progress.warn(
             "the checkpoint is masked but no --mask was given: its pruned weights will grow back"
         )
-    if options.pruner is None:
-        given = {"opt": options.pruner_options, "ignore": options.ignore,
-                 "exclude-classifier": options.exclude_classifier}  # fmt: skip
-        if idle := [name for name, value in given.items() if value]:
-            raise BadUsage(f"--{idle[0]} needs --pruner")
-    if options.model is None:
+    idle = flag_said(options, "pruner_options", "ignore", "exclude_classifier")
+    if idle and options.pruner is None:
+        raise BadUsage(f"{idle} needs --pruner")
+    if options.model.name is None:
         if start is None:
             raise BadUsage("which model? name it with --model")
         if own is None or own.model is None:
             raise BadUsage(NO_MODEL.format(start.label))
         check_described(_described(options, own.model), start)
-    source = options.source.resolved(own)
-    model = _named("models", options.model, options.model_options)
+    source = Source.of(options.data, own)
+    model = _named("models", options.model.name, options.model.options)
     _check_adapts(options)
-    if options.pretrained and options.checkpoint:
+    if options.model.pretrained and options.checkpoint:
         raise BadUsage("--pretrained starts afresh; leave the checkpoint out")
-    if options.pretrained and not has_pretrained(options.model or ""):
+    if options.model.pretrained and not has_pretrained(options.model.name or ""):
         raise BadUsage("--pretrained is for --model torchvision:NAME")
     pruner = _named("pruners", options.pruner, options.pruner_options)
-    output = common.output or _output_name(options, source)
+    output = run.output or _output_name(options, source)
     inputs = [path for file in (parent, start, mask_file) if file for path in file.places]
-    device = pick_device(common.device, world.place)
-    seed = common.seed if common.seed is not None else (own and own.seed) or 0
-    settings = _settings(options.settings, (own and own.settings) or {}, device)
+    device = pick_device(run.device, world.place)
+    seed = run.seed if run.seed is not None else (own and own.seed) or 0
+    settings = _settings(options.given, (own and own.settings) or {}, device)
     if settings.compile and world.size > 1:
         raise BadUsage("--compile is for a training in one process")
-    beside = _checked_outputs(output, inputs, options, settings.epochs, common.force)
-    common.progress.detail(f"on {device}: {settings}")
+    beside = _checked_outputs(output, inputs, options, settings.epochs, run.force)
+    run.progress.detail(f"on {device}: {settings}")
     return Plan(
         options,
         parent,
@@ -161,17 +130,17 @@ def _named(kind: str, name: str | None, options: Mapping[str, Any]) -> Plugin | 
     return None if name is None else resolve(kind, name, options, by_file=False)
 
 
-def _check_adapts(options: TrainOptions) -> None:
+def _check_adapts(options: TrainingSettings) -> None:
     """Raises BadUsage unless there are weights to change, and a model that they are to fit."""
-    given = options.checkpoint and options.model is not None
-    if options.strip_prefix is not None and not given:
+    given = options.checkpoint and options.model.name is not None
+    if options.model.strip_prefix is not None and not given:
         raise BadUsage("--strip-prefix is for a CHECKPOINT that is given a --model")
-    if options.new_head and not (given or options.pretrained):
+    if options.model.new_head and not (given or options.model.pretrained):
         raise BadUsage("--new-head is for a CHECKPOINT that is given a --model, or --pretrained")
 
 
 def _checked_outputs(
-    output: Path, inputs: list[Path], options: TrainOptions, epochs: int, force: bool
+    output: Path, inputs: list[Path], options: TrainingSettings, epochs: int, force: bool
 ) -> dict[Path, bool]:
     """The files that go beside the checkpoint, each with whether it may be replaced.
 
@@ -193,24 +162,24 @@ def _checked_outputs(
 
 def _settings(
     given: Mapping[str, Any], inherited: Mapping[str, Any], device: torch.device
-) -> Settings:
+) -> Hyperparameters:
     """What was said, else what the checkpoint was trained with, else the defaults.
 
     Precision and compilation are the machine's business, so they are not taken over.
     """
-    known = {f.name for f in fields(Settings)} - {"precision", "compile"}
+    known = {f.name for f in fields(Hyperparameters)} - set(OF_THE_MACHINE)
     if inherited.get("epochs") == 0 and "epochs" not in given:
         raise BadUsage("for how many epochs? the checkpoint is untrained; say it with --epochs")
     merged = {k: v for k, v in inherited.items() if k in known} | dict(given)
-    settings = Settings(**merged)
+    settings = Hyperparameters(**merged)
     settings.check()
     return replace(settings, precision=pick_precision(settings.precision, device))
 
 
-def _output_name(options: TrainOptions, source: Resolved) -> Path:
+def _output_name(options: TrainingSettings, source: Source) -> Path:
     pruner = (options.pruner or "").replace(":", ".")
     if options.checkpoint is None:
-        name = f"{options.model}.{source.dataset}{pruner and f'.{pruner}'}.safetensors"
+        name = f"{options.model.name}.{source.dataset}{pruner and f'.{pruner}'}.safetensors"
         return Path(name.replace(":", "."))
     basis = options.mask or options.checkpoint
     verb = pruner or ("finetuned" if options.mask else "trained")
@@ -245,10 +214,10 @@ def lineage(plan: Plan, data: Images, pretrained: str | None) -> Lineage:
     )
 
 
-def _adapted(options: TrainOptions) -> Adapted | None:
-    if not options.adapts:
+def _adapted(options: TrainingSettings) -> Adapted | None:
+    if not options.model.adapts:
         return None
-    return Adapted(strip_prefix=options.strip_prefix, new_head=options.new_head)
+    return Adapted(strip_prefix=options.model.strip_prefix, new_head=options.model.new_head)
 
 
 def _earlier(parent: CheckpointRecord) -> tuple[Mapping[str, Scalar], ...]:
@@ -285,8 +254,8 @@ def _model(plan: Plan, data: Images) -> ModelRecord:
     return _described(plan.options, own.model)
 
 
-def _described(options: TrainOptions, own: ModelRecord) -> ModelRecord:
+def _described(options: TrainingSettings, own: ModelRecord) -> ModelRecord:
     """The network of a checkpoint, with the options that were given."""
-    options_of_both = {**own.options, **options.model_options}
+    options_of_both = {**own.options, **options.model.options}
     model = resolve("models", own.name, options_of_both, by_file=True)
     return replace(own, options=model.options)

@@ -17,12 +17,12 @@ from prunecli.files.stages import write_in_stages
 from prunecli.files.tensors import TensorFile
 from prunecli.masks.applied import described, masked
 from prunecli.masks.fitting import fitting_mask
-from prunecli.settings.common import Common
+from prunecli.settings.run import RunOptions
 from prunecli.tensors.parts import one_thread
 
 
 @one_thread()
-def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
+def apply(checkpoint: Path, mask: Path, run: RunOptions) -> Path:
     """Write the checkpoint with every masked weight exactly +0.0; nothing else changes.
 
     A folder becomes a folder of shards of the same names, with the files beside them that are no
@@ -32,20 +32,20 @@ def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
     file = open_artifact(checkpoint, "checkpoint")
     kept = fitting_mask(mask, file)
     suffix = "" if file.folder else SUFFIX
-    output = common.output or sibling(checkpoint, f"{stem(mask)}.pruned{suffix}")
+    output = run.output or sibling(checkpoint, f"{stem(mask)}.pruned{suffix}")
     inputs = file.places + kept.file.places
     in_shards = file.folder is not None and output.suffix != SUFFIX
-    (check_folder if in_shards else check_output)(output, inputs, force=common.force)
+    (check_folder if in_shards else check_output)(output, inputs, force=run.force)
     if not file.folder and output.suffix != SUFFIX and model_folder(checkpoint):
-        common.progress.warn("what lies beside the file is not copied; give the folder instead")
-    if common.dry_run:
+        run.progress.warn("what lies beside the file is not copied; give the folder instead")
+    if run.dry_run:
         return output
     if in_shards:
-        with claimed_folder(output, inputs, wait=common.wait) as begin:
+        with claimed_folder(output, inputs, wait=run.wait) as begin:
             text = described(file, kept)
-            _write_folder(begin(text), file, kept, text, common)
+            _write_folder(begin(text), file, kept, text, run)
     else:
-        claim = claimed(output, inputs, force=common.force, wait=common.wait, in_stages=True)
+        claim = claimed(output, inputs, force=run.force, wait=run.wait, in_stages=True)
         with claim as target:
             text = described(file, kept)
             tensors = {name: masked(file, kept, name) for name in file}
@@ -54,7 +54,7 @@ def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
 
 
 def _write_folder(
-    folder: Path, file: TensorFile, kept: MaskFile, text: str, common: Common
+    folder: Path, file: TensorFile, kept: MaskFile, text: str, run: RunOptions
 ) -> None:
     """Each shard whole or not at all, then what else the checkpoint's folder holds."""
     for done, (shard, header) in enumerate(file.shards.items(), 1):
@@ -62,13 +62,13 @@ def _write_folder(
         if not _is_there(target, text):
             tensors = {name: masked(file, kept, name) for name in file.within(shard)}
             write_tensors(target, tensors, {**header.metadata, "prunecli": text})
-        common.progress.advance("shards", done, len(file.shards))
+        run.progress.advance("shards", done, len(file.shards))
     assert file.folder is not None, "only a folder is written as one"
     left = copy_others(file.folder, folder, [shard.name for shard in file.shards])
     if file.index and file.pairs:
         write_text(folder / file.index.name, _index(file))
     if left:
-        common.progress.warn(f"folders beside the shards are not copied: {some(left)}")
+        run.progress.warn(f"folders beside the shards are not copied: {some(left)}")
 
 
 def _index(file: TensorFile) -> str:

@@ -18,8 +18,8 @@ from prunecli.files.parsing import parsed
 from prunecli.files.records import CheckpointRecord, MaskOrigin, ModelRecord
 from prunecli.files.results import Epoch, Layer, Result, as_json
 from prunecli.files.tensors import TensorFile
-from prunecli.images.batches import ImageBatches
-from prunecli.images.source import Resolved, Source
+from prunecli.images.batches import ImageBatches, eval_batch
+from prunecli.images.source import Source
 from prunecli.masks.fitting import open_mask
 from prunecli.masks.left import kept_bits, left_over
 from prunecli.masks.lineage import mask_origin
@@ -28,24 +28,16 @@ from prunecli.network.build import load_model
 from prunecli.network.collapse import diagnosis
 from prunecli.network.flops import count_flops, sparse_flops
 from prunecli.network.layers import prunable
-from prunecli.runtime.device import eval_batch, pick_device, pick_precision, place, unrepeatable
+from prunecli.runtime.device import pick_device, pick_precision, place, unrepeatable
 from prunecli.runtime.versions import versions
-from prunecli.settings.common import Common
+from prunecli.settings.eval import EvalSettings
+from prunecli.settings.run import RunOptions
 from prunecli.steps._zeros import warn_of_zeros
 from prunecli.training.loop import evaluate
 from prunecli.types import Mask
 
 
-def evaluation(
-    checkpoint: Path,
-    mask: Path | None,
-    source: Source,
-    common: Common,
-    *,
-    precision: str = "auto",
-    batch_size: int | None = None,
-    throughput: bool = False,
-) -> Path:
+def evaluation(checkpoint: Path, settings: EvalSettings, run: RunOptions) -> Path:
     """Evaluate a checkpoint on its test set and write the result as JSON.
 
     With a mask, the masked weights are zeroed first. `throughput` also measures images per second,
@@ -53,37 +45,38 @@ def evaluation(
     """
     file = open_artifact(checkpoint, "checkpoint")
     history = _history(file)
-    kept, mask_file = open_mask(mask, file) if mask else ({}, None)
-    device = pick_device(common.device)
-    found = source.resolved(file.says(CheckpointRecord))
+    kept, mask_file = open_mask(settings.mask, file) if settings.mask else ({}, None)
+    device = pick_device(run.device)
+    source = Source.of(settings.data, file.says(CheckpointRecord))
     model = load_model(file).eval()
     apply_(dict(model.named_parameters()), kept)
-    output = common.output or _output_name(checkpoint, file, mask_file)
+    output = run.output or _output_name(checkpoint, file, mask_file)
     inputs = file.places + (mask_file.places if mask_file else [])
-    check_output(output, inputs, force=common.force)
-    if common.dry_run:
+    check_output(output, inputs, force=run.force)
+    if run.dry_run:
         return output
-    with claimed(output, inputs, force=common.force, wait=common.wait) as target:
+    with claimed(output, inputs, force=run.force, wait=run.wait) as target:
         record = file.says(CheckpointRecord)
         assert record.model is not None, "its network is loaded"
         # Before the network sees an image of the size that it claims.
-        data = found.load("test", record, common.progress)
+        data = source.load("test", record, run.progress)
         lineage = _mask_in_use(file, mask_file)
         if lineage is None:
-            warn_of_zeros(prunable(model), file.label, common.progress)
+            warn_of_zeros(prunable(model), file.label, run.progress)
         own = lineage is not None and lineage is record.mask
         bits = kept_bits(file, kept, own=own)
         state = diagnosis(bits, model, record.model.input_shape)
         layers = _layers(file, {} if own else kept, state)
         network = _network(model, record.model, layers, state)
         place(model, device)
-        test = ImageBatches(data, device, batch_size or eval_batch(device, data.input_shape))
-        exact = pick_precision(precision, device)
-        with unrepeatable(common.progress.warn):
+        size = settings.batch_size or eval_batch(device, data.input_shape)
+        test = ImageBatches(data, device, size)
+        exact = pick_precision(settings.precision, device)
+        with unrepeatable(run.progress.warn):
             accuracy = evaluate(model, test, exact, device)
-            speed = _images_per_second(model, test, exact, device) if throughput else None
+            speed = _images_per_second(model, test, exact, device) if settings.throughput else None
         measured = _Measured(**accuracy, images_per_second=speed, precision=exact)
-        result = _result(file, found, lineage, history, network, measured)
+        result = _result(file, source, lineage, history, network, measured)
         write_text(target, as_json(result))
     return output
 
@@ -163,7 +156,7 @@ class _Measured(NamedTuple):
 
 def _result(
     file: TensorFile,
-    source: Resolved,
+    source: Source,
     mask: MaskOrigin | None,
     history: tuple[Epoch, ...] | None,
     network: _Network,

@@ -19,7 +19,7 @@ from prunecli.files.digest import file_sha256
 from prunecli.files.parsing import table
 from prunecli.files.records import CheckpointRecord, Lineage
 from prunecli.files.tensors import TensorFile
-from prunecli.images.batches import ImageBatches
+from prunecli.images.batches import ImageBatches, eval_batch
 from prunecli.images.source import check_data_fits, fingerprint
 from prunecli.masks.fitting import check_maskable
 from prunecli.network.adoption import Head, adopt
@@ -29,25 +29,24 @@ from prunecli.network.modules import check_sound
 from prunecli.network.weights import load_weights, read_weights
 from prunecli.plugins.origin import code
 from prunecli.pruners._fixed import Fixed
-from prunecli.runtime.device import eval_batch, place, unrepeatable
+from prunecli.runtime.device import place, unrepeatable
 from prunecli.runtime.interrupts import deferred_interrupts
 from prunecli.runtime.seeds import derive_seed
 from prunecli.runtime.versions import versions
 from prunecli.runtime.world import World
-from prunecli.settings.common import Common
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import TrainingSettings
 from prunecli.steps._pretrained import pretrained
 from prunecli.steps._training_files import TrainingFiles, state_beside
-from prunecli.steps._training_plan import Plan, TrainOptions, lineage, prepared
+from prunecli.steps._training_plan import Plan, lineage, prepared
 from prunecli.steps._zeros import warn_of_zeros
 from prunecli.tensors.finite import all_finite
 from prunecli.training import loop
 from prunecli.training.course import TrainingSet, begun, build_pruner
 from prunecli.types import Images, Pruner
 
-__all__ = ["TrainOptions", "train"]
 
-
-def train(options: TrainOptions, common: Common, world: World | None = None) -> Path:
+def train(options: TrainingSettings, run: RunOptions, world: World | None = None) -> Path:
     """Train a network and write its checkpoint, log and, while under way, its training state.
 
     Weights come from `rewind`, else `checkpoint`, else from the model's own initialisation under
@@ -64,27 +63,28 @@ def train(options: TrainOptions, common: Common, world: World | None = None) -> 
     """
     world = world or World()
     with world.leader_first():
-        plan = prepared(options, common, world)
-    world.check_told(_told(plan, common))
-    if not common.dry_run:
-        claim = _claimed(plan, common, world)
-        with claim as target, unrepeatable(common.progress.warn):
-            _train(plan, target, common, world)
+        plan = prepared(options, run, world)
+    world.check_told(_told(plan, run))
+    if not run.dry_run:
+        claim = _claimed(plan, run, world)
+        with claim as target, unrepeatable(run.progress.warn):
+            _train(plan, target, run, world)
     return plan.output
 
 
-def _claimed(plan: Plan, common: Common, world: World) -> AbstractContextManager[Path]:
+def _claimed(plan: Plan, run: RunOptions, world: World) -> AbstractContextManager[Path]:
     if world.leads:
-        how = {"force": common.force, "wait": common.wait}
+        how = {"force": run.force, "wait": run.wait}
         return claimed(plan.output, plan.inputs, beside=plan.beside, **how)
-    return nullcontext(check_output(plan.output, plan.inputs, force=common.force))
+    return nullcontext(check_output(plan.output, plan.inputs, force=run.force))
 
 
-def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
+def _train(plan: Plan, target: Path, run: RunOptions, world: World) -> None:
+    model_asked = plan.options.model
     with world.leader_first():
-        published = pretrained(plan.options.model or "") if plan.options.pretrained else None
-        data = plan.source.load("train", None, common.progress)
-        test_data = _test_data(plan, common) if plan.evaluates else None
+        published = pretrained(model_asked.name or "") if model_asked.pretrained else None
+        data = plan.source.load("train", None, run.progress)
+        test_data = _test_data(plan, run) if plan.evaluates else None
     told = lineage(plan, data, published.name if published else None)
     if world.size > 1:
         world.check_told({**table(told), **_held(plan, target, test_data)})
@@ -93,21 +93,21 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
     assert described is not None, "a training is of a network"
     model = build_model(described, by_file=plan.model is None)
     if plan.start is not None:
-        _load(model, plan.start, plan.options, common)
+        _load(model, plan.start, plan.options, run)
         own = plan.mask or plan.options.pruner or plan.start.says(CheckpointRecord).mask
         if world.leads and not own:
-            warn_of_zeros(prunable(model), plan.start.label, common.progress)
+            warn_of_zeros(prunable(model), plan.start.label, run.progress)
     if published is not None:
-        head: Head = "new" if plan.options.new_head else "fitting"
-        adopt(model, published.tensors, published.name, common.progress, head=head)
+        head: Head = "new" if model_asked.new_head else "fitting"
+        adopt(model, published.tensors, published.name, run.progress, head=head)
     check_sound(model, f"model {described.name!r}")
     place(model, plan.device)
     check_trainable(model, described)
-    pruner = partial(_pruner, plan, model, common)
+    pruner = partial(_pruner, plan, model, run)
     state, batches = begun(model, data, plan.settings, plan.seed, pruner, world)
     files = TrainingFiles(target, told, _course(plan, told), state, world)
     if plan.options.resume:
-        files.resume(common.progress)
+        files.resume(run.progress)
     test = None
     if test_data is not None:
         check_data_fits(described, data.classes, test_data)
@@ -121,13 +121,13 @@ def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
             plan.seed,
             test=test,
             saving=loop.Saving(files.save, interrupted, plan.options.save_every),
-            progress=common.progress,
+            progress=run.progress,
             graphs=plan.options.graphs,
         )
     files.finish(data)
 
 
-def _load(model: nn.Module, start: TensorFile, options: TrainOptions, common: Common) -> None:
+def _load(model: nn.Module, start: TensorFile, options: TrainingSettings, run: RunOptions) -> None:
     """Load a checkpoint; one that is not prunecli's, or where it is asked for, `adopt`ed."""
     tensors = read_weights(start)
     for name, tensor in tensors.items() if options.mask is None else ():  # or it may be masked
@@ -135,11 +135,11 @@ def _load(model: nn.Module, start: TensorFile, options: TrainOptions, common: Co
             raise NotFinite(
                 f"{start.label}: {name!r} holds NaN or infinity; train from other weights"
             )
-    if start.says(CheckpointRecord).model and not options.adapts:
+    if start.says(CheckpointRecord).model and not options.model.adapts:
         load_weights(model, tensors, start.label)
         return
-    head: Head = "new" if options.new_head else "kept"
-    adopt(model, tensors, start.label, common.progress, prefix=options.strip_prefix, head=head)
+    head: Head = "new" if options.model.new_head else "kept"
+    adopt(model, tensors, start.label, run.progress, prefix=options.model.strip_prefix, head=head)
 
 
 def _check_finite(tensors: Mapping[str, Tensor], label: str) -> None:
@@ -147,9 +147,9 @@ def _check_finite(tensors: Mapping[str, Tensor], label: str) -> None:
         raise NotFinite(f"{label}: {some(odd)} hold NaN or infinity; begin with other weights")
 
 
-def _test_data(plan: Plan, common: Common) -> Images:
+def _test_data(plan: Plan, run: RunOptions) -> Images:
     try:
-        return plan.source.load("test", None, common.progress)
+        return plan.source.load("test", None, run.progress)
     except BadEnvironment as error:
         raise BadEnvironment(f"{error}; --no-eval-epochs trains without a test set") from None
 
@@ -158,7 +158,7 @@ def _course(plan: Plan, told: Lineage) -> dict[str, Any]:
     """What changes the course of a training and is not in its lineage: the code of plugins, too."""
     assert told.model is not None
     named = [("models", told.model.name, plan.model is None)]
-    named += [("data", plan.source.dataset, plan.options.source.dataset is None)]
+    named += [("data", plan.source.dataset, plan.options.data.dataset is None)]
     if plan.pruner:
         named += [("pruners", plan.pruner.name, False)]
         texts = [text for text in plan.pruner.options.values() if isinstance(text, str)]
@@ -167,7 +167,7 @@ def _course(plan: Plan, told: Lineage) -> dict[str, Any]:
     return {"eval_epochs": plan.evaluates, "plugins": {k: c for k, c in codes.items() if c}}
 
 
-def _told(plan: Plan, common: Common) -> dict[str, Any]:
+def _told(plan: Plan, run: RunOptions) -> dict[str, Any]:
     """What all processes of a training must be told alike, as far as it shows before the data.
 
     Not where to write, which may be called otherwise on another machine, and only the one that
@@ -182,7 +182,7 @@ def _told(plan: Plan, common: Common) -> dict[str, Any]:
         "resume": options.resume,
         "eval_epochs": options.eval_every_epoch,
         "save_every": options.save_every if math.isfinite(options.save_every) else None,
-        "dry_run": common.dry_run,
+        "dry_run": run.dry_run,
         "versions": versions(),
     }
 
@@ -196,7 +196,7 @@ def _held(plan: Plan, target: Path, test: Images | None) -> dict[str, Any]:
     }
 
 
-def _pruner(plan: Plan, model: nn.Module, common: Common, data: TrainingSet) -> Pruner:
+def _pruner(plan: Plan, model: nn.Module, run: RunOptions, data: TrainingSet) -> Pruner:
     if plan.mask is not None:
         check_maskable(plan.mask, prunable(model), "the mask")
         return Fixed(plan.mask)
@@ -209,5 +209,5 @@ def _pruner(plan: Plan, model: nn.Module, common: Common, data: TrainingSet) -> 
         plan.settings.epochs,
         plan.options.ignore,
         plan.options.exclude_classifier,
-        common.progress,
+        run.progress,
     )

@@ -15,14 +15,14 @@ from prunecli.network.flops import count_flops
 from prunecli.network.layers import classifier, prunable
 from prunecli.plugins.plugin import Plugin
 from prunecli.plugins.resolve import resolve
-from prunecli.runtime.device import EVAL_BATCH
 from prunecli.runtime.progress import Progress
 from prunecli.runtime.world import World
 from prunecli.scoring.by_network import network_scores
 from prunecli.scoring.by_weights import TensorScores
 from prunecli.scoring.checks import check_scores
+from prunecli.settings.eval import EVAL_BATCH
+from prunecli.settings.training import Hyperparameters
 from prunecli.tensors.parts import Held, held
-from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState, new_state
 from prunecli.types import Batches, Course, Images, Mask, Pruner, Scores
 
@@ -52,7 +52,7 @@ class TrainingSet:
 def begun(
     model: nn.Module,
     data: Images,
-    settings: Settings,
+    settings: Hyperparameters,
     seed: int,
     pruner: Callable[[TrainingSet], Pruner],
     world: World | None = None,

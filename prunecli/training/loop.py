@@ -19,9 +19,9 @@ from prunecli.runtime.device import autocast
 from prunecli.runtime.progress import Progress
 from prunecli.runtime.seeds import derive_seed
 from prunecli.runtime.world import World
+from prunecli.settings.training import Hyperparameters
 from prunecli.training.given import weights_of
 from prunecli.training.replay import on_own_stream, recorder_of
-from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState
 from prunecli.training.statistics import shared_statistics
 from prunecli.training.step import Step, forward
@@ -64,7 +64,7 @@ class Saving:
 def train(
     state: TrainingState,
     data: ImageBatches,
-    settings: Settings,
+    settings: Hyperparameters,
     seed: int,
     *,
     test: ImageBatches | None = None,
@@ -151,7 +151,7 @@ def _stop(state: TrainingState, progress: Progress) -> NoReturn:
 
 
 def _tested(
-    state: TrainingState, test: ImageBatches, settings: Settings, clock: Clock
+    state: TrainingState, test: ImageBatches, settings: Hyperparameters, clock: Clock
 ) -> dict[str, float]:
     """What the log says of the test set."""
     with torch.no_grad():

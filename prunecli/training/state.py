@@ -18,9 +18,10 @@ from prunecli.files.records import Position
 from prunecli.masks.mask import aligned, apply_
 from prunecli.network.layers import prunable
 from prunecli.network.modules import fill
+from prunecli.settings.training import Hyperparameters
 from prunecli.tensors.finite import all_finite
 from prunecli.tensors.zeros import zero_
-from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
+from prunecli.training.optimizers import OPTIMIZERS, SCHEDULES
 from prunecli.types import Clock, Mask, Params, Pruner
 
 CHANGING = {"lr", "last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "T_cur"}
@@ -184,7 +185,7 @@ def _check_alike(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None
 
 
 def new_state(
-    model: nn.Module, settings: Settings, pruner: Pruner, steps_per_epoch: int
+    model: nn.Module, settings: Hyperparameters, pruner: Pruner, steps_per_epoch: int
 ) -> TrainingState:
     groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
     if own := list(pruner.parameters()):

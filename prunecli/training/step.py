@@ -16,10 +16,10 @@ from prunecli.runtime.device import autocast
 from prunecli.runtime.progress import Progress
 from prunecli.runtime.seeds import derive_seed
 from prunecli.runtime.world import World
+from prunecli.settings.training import Hyperparameters
 from prunecli.training.given import is_steady, penalty_of, weights_of
 from prunecli.training.masker import Masker
 from prunecli.training.replay import Recorder, Replayed, Work
-from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState
 from prunecli.training.statistics import shared_statistics
 from prunecli.types import Clock, Params
@@ -48,7 +48,7 @@ class Step:
     def __init__(
         self,
         state: TrainingState,
-        settings: Settings,
+        settings: Hyperparameters,
         seed: int,
         world: World | None = None,
         recorder: Recorder | None = None,

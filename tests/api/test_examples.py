@@ -7,14 +7,14 @@ import torch
 
 import prunecli
 from prunecli.errors import PruneError
-from prunecli.training.settings import Settings
+from prunecli.settings.training import Hyperparameters
 from prunecli.types import Images
 
 
 def is_described_elsewhere(name):
     """Errors say what they are in one table; these two are what commands and plugins know too."""
     found = getattr(prunecli, name)
-    return found in (Settings, Images) or (
+    return found in (Hyperparameters, Images) or (
         isinstance(found, type) and issubclass(found, PruneError)
     )
 

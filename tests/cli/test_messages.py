@@ -13,9 +13,11 @@ from safetensors.torch import load_file
 
 from prunecli.errors import Mismatch
 from prunecli.files.records import ModelRecord
-from prunecli.images.source import Source, check_data_fits
-from prunecli.settings.common import Common
-from prunecli.steps.train import TrainOptions, train
+from prunecli.images.source import check_data_fits
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.steps.train import train
 from prunecli.types import Images
 
 
@@ -105,10 +107,10 @@ def test_inspect_tells_a_mask_by_its_weights_and_not_by_its_bytes(folder, prune)
 
 
 def test_inspect_says_how_far_a_training_is(folder, prune, stopped_at):
-    source = Source("digits", {}, folder, False)
-    options = TrainOptions(model="cnn", source=source, settings={"epochs": 3})
+    source = DataSettings("digits", {}, folder, False)
+    options = TrainingSettings(model=ModelSettings("cnn"), data=source, given={"epochs": 3})
     with stopped_at(20):
-        train(options, Common(output=Path("t.safetensors")))
+        train(options, RunOptions(output=Path("t.safetensors")))
     said = prune("inspect", "t.state.safetensors").out
     assert 'model       {"classes": 10' in said
     assert "trained     1 epochs, 20 steps\n" in said

@@ -14,9 +14,9 @@ from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
 from prunecli.runtime.device import place
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
 from prunecli.training.course import TrainingSet, build_pruner
-from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
 from prunecli.types import Pruner
 
@@ -46,7 +46,7 @@ class Training:
         net = place(build((1, 28, 28), 10, **own["model_options"]), device)
         images = TrainingSet(digits(Path(), "train"), device, 0)
         pruner = self.pruner(kind, net, images)
-        self.settings = Settings(epochs=2, batch_size=36, precision=precision)
+        self.settings = Hyperparameters(epochs=2, batch_size=36, precision=precision)
         self.data = ImageBatches(images.data, device, 36)
         self.state = new_state(net, self.settings, pruner, len(self.data))
         self.watched = range(2 * len(self.data))[FIRST:LAST]

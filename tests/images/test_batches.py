@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from prunecli.errors import BadUsage
-from prunecli.images.batches import ImageBatches, ScoringBatches, derive_seed, split_off
+from prunecli.images.batches import ImageBatches, ScoringBatches, derive_seed, eval_batch, split_off
 from prunecli.runtime.device import has_room
 from prunecli.runtime.world import World
 from prunecli.types import Images
@@ -287,3 +287,12 @@ def test_the_images_themselves_stay_as_they_were():
 def test_a_fraction_that_leaves_one_part_empty_is_refused(fraction):
     with pytest.raises(BadUsage, match=f"fraction={fraction:g}: it must leave images to train on"):
         split_off(numbered(MIXED), fraction, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("side", "kind", "images"),
+    [(32, "cpu", 500), (32, "cuda", 2000), (8, "cuda", 2000), (48, "cuda", 910),
+     (64, "cuda", 512), (224, "cuda", 500), (224, "cpu", 500)],
+)  # fmt: skip
+def test_small_images_are_evaluated_in_larger_batches_on_a_gpu(side, kind, images):
+    assert eval_batch(torch.device(kind), (3, side, side)) == images

@@ -15,13 +15,15 @@ from prunecli.data import _trees
 from prunecli.data.folder import folder
 from prunecli.errors import BadInput
 from prunecli.images.batches import ImageBatches, ScoringBatches, split_off
-from prunecli.images.source import Source, fingerprint
+from prunecli.images.source import fingerprint
 from prunecli.images.streaming import AHEAD, decoded
 from prunecli.runtime.world import World
-from prunecli.scoring.scored import Scoring
-from prunecli.settings.common import Common
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoreSettings
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps.score import score
-from prunecli.steps.train import TrainOptions, train
+from prunecli.steps.train import train
 from prunecli.types import Stream
 
 CPU = torch.device("cpu")
@@ -94,29 +96,29 @@ def test_scoring_batches_are_those_from_memory(tree):
 def test_a_streamed_training_ends_in_the_same_weights(tree, pruner):
     ends = []
     for stream in (False, True):
-        options = TrainOptions(
-            model="resnet20",
-            model_options={"thin": 0.05},
-            source=Source("folder", {"size": 16, "stream": stream}, tree),
+        options = TrainingSettings(
+            model=ModelSettings("resnet20", own_options={"thin": 0.05}),
+            data=DataSettings("folder", {"size": 16, "stream": stream}, tree),
             pruner=pruner,
-            settings={"epochs": 2, "batch_size": 5, "precision": "fp32"},
+            given={"epochs": 2, "batch_size": 5, "precision": "fp32"},
         )
-        ends.append(train(options, Common(output=tree / f"{stream}.safetensors")))
+        ends.append(train(options, RunOptions(output=tree / f"{stream}.safetensors")))
     one, two = map(load_file, ends)
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_scores_are_those_from_memory(tree):
-    start = TrainOptions(
-        model="resnet20", source=Source("folder", {"size": 16}, tree), settings={"epochs": 0}
+    start = TrainingSettings(
+        model=ModelSettings("resnet20"),
+        data=DataSettings("folder", {"size": 16}, tree),
+        given={"epochs": 0},
     )
-    checkpoint = train(start, Common(output=tree / "c.safetensors"))
+    checkpoint = train(start, RunOptions(output=tree / "c.safetensors"))
     one, two = (
         score(
             checkpoint,
-            Scoring("snip", {}, Source("folder", {"size": 16, "stream": stream}, tree)),
-            None,
-            Common(output=tree / f"{stream}.scores.safetensors"),
+            ScoreSettings("snip", {}, DataSettings("folder", {"size": 16, "stream": stream}, tree)),
+            RunOptions(output=tree / f"{stream}.scores.safetensors"),
         )
         for stream in (False, True)
     )

@@ -9,21 +9,23 @@ from torch.nn import functional as F
 from prunecli.errors import Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact
 from prunecli.images.batches import ScoringBatches
-from prunecli.images.source import Source
 from prunecli.network.build import load_model
 from prunecli.network.layers import prunable
 from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
 from prunecli.plugins.trust import trust
-from prunecli.pruning.selection import Selection
 from prunecli.runtime.device import place
 from prunecli.scoring.by_network import check_scores, network_scores
-from prunecli.scoring.scored import Scoring
-from prunecli.settings.common import Common
+from prunecli.settings.data import DataSettings
+from prunecli.settings.eval import EvalSettings
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.mask import mask
-from prunecli.steps.train import TrainOptions, train
+from prunecli.steps.train import train
 
 SIDES = {
     "alexnet": 64, "convnext_tiny": 64, "densenet121": 32, "efficientnet_b0": 64,
@@ -44,9 +46,11 @@ BY_FLOW = {"activation", "lookahead", "synflow"}
 
 def start(name, path):
     trust(["album"])
-    source = Source("album:colours", {"size": SIDES[name]})
-    said = TrainOptions(model=f"torchvision:{name}", source=source, settings={"epochs": 0})
-    return train(said, Common(output=path, seed=0)), source
+    source = DataSettings("album:colours", {"size": SIDES[name]})
+    said = TrainingSettings(
+        model=ModelSettings(f"torchvision:{name}"), data=source, given={"epochs": 0}
+    )
+    return train(said, RunOptions(output=path, seed=0)), source
 
 
 def loaded(path):
@@ -91,11 +95,11 @@ def test_it_goes_all_the_way(name, tmp_path):
         assert all(score.isfinite().all() for score in scores.values())
         if method == "snip":
             _check_snip(model, scores, images, labels)
-    out = {each: Common(output=tmp_path / f"{each}.safetensors") for each in "mst"}
-    bits = mask(dense, Selection(0.5), Scoring("magnitude"), None, out["m"])
+    out = {each: RunOptions(output=tmp_path / f"{each}.safetensors") for each in "mst"}
+    bits = mask(dense, MaskSettings(density=0.5, scoring=ScoringSettings("magnitude")), out["m"])
     sparse = apply(dense, bits, out["s"])
-    evaluation(sparse, None, source, Common(output=tmp_path / "e.json"))
-    train(TrainOptions(checkpoint=dense, mask=bits, settings={"epochs": 1}), out["t"])
+    evaluation(sparse, EvalSettings(data=source), RunOptions(output=tmp_path / "e.json"))
+    train(TrainingSettings(checkpoint=dense, mask=bits, given={"epochs": 1}), out["t"])
 
 
 def _check_snip(model, scores, images, labels):

@@ -12,14 +12,15 @@ from torchvision import models
 
 from prunecli.errors import BadEnvironment, BadUsage, Mismatch
 from prunecli.files.artifacts import open_artifact
-from prunecli.images.source import Source
 from prunecli.models import _torchvision
 from prunecli.network.adoption import adopt
 from prunecli.network.layers import classifier, prunable
 from prunecli.plugins.resolve import resolve
 from prunecli.runtime.progress import Progress
-from prunecli.settings.common import Common
-from prunecli.steps.train import TrainOptions, train
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.steps.train import train
 
 NAME = "shufflenet_v2_x0_5"
 
@@ -43,7 +44,7 @@ def tree(tmp_path):
             for number in range(4):
                 pixels = draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{number}.png")
-    return Source("folder", data_dir=tmp_path)
+    return DataSettings("folder", data_dir=tmp_path)
 
 
 @pytest.fixture
@@ -60,9 +61,12 @@ def published(monkeypatch):
     return publish
 
 
-def options(**changes):
-    given = {"model": f"torchvision:{NAME}", "source": Source("digits"), "pretrained": True}
-    return TrainOptions(**given | changes, settings={"epochs": 0})
+DIGITS = DataSettings("digits")
+
+
+def options(data=DIGITS, checkpoint=None, **changes):
+    model = ModelSettings(**{"name": f"torchvision:{NAME}", "pretrained": True, **changes})
+    return TrainingSettings(checkpoint, model=model, data=data, given={"epochs": 0})
 
 
 def test_a_name_builds_torchvisions_network_for_the_data():
@@ -104,7 +108,7 @@ def test_grey_images_are_refused():
 
 def test_pretrained_weights_are_the_published_ones(published, tree):
     tensors = published(classes=3)
-    output = train(options(source=tree), Common(output=tree.data_dir / "c.safetensors"))
+    output = train(options(tree), RunOptions(output=tree.data_dir / "c.safetensors"))
     saved, meta = load_file(output), open_artifact(output, "checkpoint").meta
     assert saved.keys() == tensors.keys()
     assert all(torch.equal(saved[name], tensors[name]) for name in tensors)
@@ -113,7 +117,7 @@ def test_pretrained_weights_are_the_published_ones(published, tree):
 
 def test_without_them_the_lineage_says_so(tree):
     output = train(
-        options(source=tree, pretrained=False), Common(output=tree.data_dir / "c.safetensors")
+        options(tree, pretrained=False), RunOptions(output=tree.data_dir / "c.safetensors")
     )
     assert open_artifact(output, "checkpoint").meta["pretrained"] is None
 
@@ -207,12 +211,12 @@ def planted(monkeypatch, home):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "cnn"}, "--pretrained is for --model torchvision:NAME"),
-        ({"model": None}, "--pretrained is for --model|which model"),
-        ({"model_options": {"thin": 0.5}}, "has no option 'thin'"),
+        ({"name": "cnn"}, "--pretrained is for --model torchvision:NAME"),
+        ({"name": None}, "--pretrained is for --model|which model"),
+        ({"own_options": {"thin": 0.5}}, "has no option 'thin'"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_fetched(monkeypatch, changes, message):
     monkeypatch.setattr(_torchvision, "pretrained", lambda name: pytest.fail("fetched"))
     with pytest.raises(BadUsage, match=message):
-        train(options(source=Source("digits"), **changes), Common())
+        train(options(**changes), RunOptions())

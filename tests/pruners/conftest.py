@@ -19,9 +19,9 @@ from prunecli.data.digits import digits
 from prunecli.images.batches import ImageBatches
 from prunecli.plugins.names import check_name
 from prunecli.plugins.resolve import resolve
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
 from prunecli.training.course import TrainingSet, build_pruner
-from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState, new_state
 from prunecli.types import Course, Pruner
 
@@ -55,7 +55,7 @@ class Run:
     images: TrainingSet
     pruner: Pruner
     state: TrainingState
-    settings: Settings
+    settings: Hyperparameters
 
     def go(
         self,
@@ -106,7 +106,7 @@ def begin():
         plugin = resolve("pruners", name, options, by_file=False)
         pruner = build_pruner(plugin, model, images, epochs, ignore)
         chosen = {"batch_size": 36, "precision": "fp32"} | (settings or {})
-        how = Settings(epochs=epochs, **chosen)
+        how = Hyperparameters(epochs=epochs, **chosen)
         steps = len(ImageBatches(images.data, device, how.batch_size))
         return Run(model, images, pruner, new_state(model, how, pruner, steps), how)
 

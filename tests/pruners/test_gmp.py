@@ -7,11 +7,13 @@ from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
 from prunecli.images.batches import split_off
-from prunecli.images.source import Resolved, Source
+from prunecli.images.source import Source
 from prunecli.network.layers import prunable
 from prunecli.pruners.gmp import gmp
-from prunecli.settings.common import Common
-from prunecli.steps.train import TrainOptions, train
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.steps.train import train
 from prunecli.training.course import TrainingSet
 from prunecli.types import Clock, Course, Images
 
@@ -256,22 +258,22 @@ def test_in_a_training_the_held_out_images_are_missing_from_the_epochs(begin, so
 
 @pytest.mark.parametrize("source", ["held-out", "train"])
 def test_the_test_split_is_never_read(tiny, tmp_path, monkeypatch, source):
-    read, load = [], Resolved.load
+    read, load = [], Source.load
 
     def watched(self, split, *more):
         read.append(split)
         return load(self, split, *more)
 
-    monkeypatch.setattr(Resolved, "load", watched)
-    options = TrainOptions(
-        model=tiny,
-        source=Source("digits", {"fraction": 0.1}),
+    monkeypatch.setattr(Source, "load", watched)
+    options = TrainingSettings(
+        model=ModelSettings(tiny),
+        data=DataSettings("digits", {"fraction": 0.1}),
         pruner="gmp",
         pruner_options={"grad_source": source},
-        settings={"epochs": 2},
+        given={"epochs": 2},
         eval_every_epoch=False,
     )
-    train(options, Common(output=tmp_path / "t.safetensors"))
+    train(options, RunOptions(output=tmp_path / "t.safetensors"))
     assert read == ["train"]
 
 

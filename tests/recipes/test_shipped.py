@@ -42,7 +42,7 @@ def test_a_recipe_plans_without_a_fault_and_needs_no_data(
     recipe, prune, tmp_path, monkeypatch, nothing_written
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("prunecli.images.source.Resolved.load", None)
+    monkeypatch.setattr("prunecli.images.source.Source.load", None)
     with nothing_written():
         ended = prune("run", recipe, "--dry-run")
     assert (ended.code, ended.err) == (0, "")

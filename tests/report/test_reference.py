@@ -17,7 +17,8 @@ from prunecli.report.figures import accuracy
 from prunecli.report.page import as_html
 from prunecli.report.reference import HEADINGS, Published, compared, read_reference
 from prunecli.report.rows import as_csv, grouped
-from prunecli.settings.common import Common
+from prunecli.settings.report import ReportSettings
+from prunecli.settings.run import RunOptions
 from prunecli.steps.report import report
 
 DENSE = result(None, 1.0, top1=95.0)
@@ -261,14 +262,14 @@ def written(tmp_path):
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 def test_a_reference_needs_a_page(written, tmp_path, nothing_written, form):
     path, paper = written
-    for common in (Common(), Common(output=tmp_path / "out")):
+    for common in (RunOptions(), RunOptions(output=tmp_path / "out")):
         with nothing_written(), pytest.raises(BadUsage, match="--reference needs --format html"):
-            report([path], form, None, common, paper)
+            report([path], ReportSettings(form=form, reference=paper), common)
 
 
 def test_a_page_with_a_reference_is_written(written, tmp_path):
     path, paper = written
-    output, _ = report([path], "html", None, Common(), paper)
+    output, _ = report([path], ReportSettings(form="html", reference=paper), RunOptions())
     assert output == tmp_path / "report.html"
     assert "<td>88.00</td>" in output.read_text()
 
@@ -277,13 +278,17 @@ def test_a_bad_reference_leaves_nothing_behind(written, nothing_written):
     path, paper = written
     paper.write_text(HEAD + "cnn,digits,lamp,16,high,97\n")
     with nothing_written(), pytest.raises(BadInput, match="not a result"):
-        report([path], "html", None, Common(), paper)
+        report([path], ReportSettings(form="html", reference=paper), RunOptions())
 
 
 def test_the_reference_is_an_input_and_never_written_over(written, nothing_written):
     path, paper = written
     with nothing_written(), pytest.raises(BadUsage, match="one of the inputs"):
-        report([path], "html", None, Common(output=paper, force=True), paper)
+        report(
+            [path],
+            ReportSettings(form="html", reference=paper),
+            RunOptions(output=paper, force=True),
+        )
 
 
 # Where lines start

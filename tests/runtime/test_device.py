@@ -11,7 +11,6 @@ from prunecli.errors import BadEnvironment, BadUsage
 from prunecli.runtime import device
 from prunecli.runtime.device import (
     autocast,
-    eval_batch,
     has_fast_bf16,
     has_room,
     let_go,
@@ -128,15 +127,6 @@ def test_torchs_own_warning_is_understood_also_of_a_backward_pass(two_gpus):
 def test_other_warnings_stay_what_they_are():
     with pytest.warns(DeprecationWarning, match="an old way"), unrepeatable(pytest.fail):
         warnings.warn("an old way", DeprecationWarning, stacklevel=1)
-
-
-@pytest.mark.parametrize(
-    ("side", "kind", "images"),
-    [(32, "cpu", 500), (32, "cuda", 2000), (8, "cuda", 2000), (48, "cuda", 910),
-     (64, "cuda", 512), (224, "cuda", 500), (224, "cpu", 500)],
-)  # fmt: skip
-def test_small_images_are_evaluated_in_larger_batches_on_a_gpu(side, kind, images):
-    assert eval_batch(torch.device(kind), (3, side, side)) == images
 
 
 def test_data_has_room_where_a_quarter_of_the_gpu_is_left_over(monkeypatch):

@@ -8,18 +8,18 @@ from attacks import written
 
 from prunecli.errors import BadEnvironment, BadInput, PruneError
 from prunecli.files.artifacts import open_artifact
-from prunecli.images.source import Source
 from prunecli.runtime.progress import Progress
-from prunecli.settings.common import Common
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps._training_files import TrainingFiles
-from prunecli.steps.train import TrainOptions, train
+from prunecli.steps.train import train
 from prunecli.training.digest import digest_of
 
-OPTIONS = TrainOptions(
-    model="cnn",
-    model_options={"thin": "0.2"},
-    source=Source("digits", {"fraction": 0.03}),
-    settings={"epochs": 2, "batch_size": 19},
+OPTIONS = TrainingSettings(
+    model=ModelSettings("cnn", own_options={"thin": "0.2"}),
+    data=DataSettings("digits", {"fraction": 0.03}),
+    given={"epochs": 2, "batch_size": 19},
     resume=True,
     eval_every_epoch=False,
 )
@@ -29,7 +29,7 @@ OPTIONS = TrainOptions(
 def stopped(tmp_path, stopped_at):
     """The state of a training that was stopped within its second epoch."""
     with stopped_at(4):
-        train(OPTIONS, Common(output=tmp_path / "t.safetensors"))
+        train(OPTIONS, RunOptions(output=tmp_path / "t.safetensors"))
     return tmp_path / "t.state.safetensors"
 
 
@@ -45,7 +45,7 @@ def files(stopped, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(Met) as met:
         patch.setattr(TrainingFiles, "resume", meet)
-        train(OPTIONS, Common(output=stopped.with_name("t.safetensors")))
+        train(OPTIONS, RunOptions(output=stopped.with_name("t.safetensors")))
     return met.value.args[0]
 
 

@@ -14,7 +14,7 @@ from prunecli.images.batches import ImageBatches
 from prunecli.plugins.names import names
 from prunecli.pruners import _straight, adaptive
 from prunecli.training import loop
-from prunecli.training.settings import OPTIMIZERS, SCHEDULES
+from prunecli.training.optimizers import OPTIMIZERS, SCHEDULES
 from prunecli.training.state import new_state
 from prunecli.training.step import Step
 from prunecli.types import Pruner

@@ -1,22 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import click
 
-from prunecli.cli.base import (
-    FILE,
-    PRUNER_PLUGIN,
-    SOURCE_PLUGIN,
-    Command,
-    common_options,
-    device_option,
-    examples,
-    seed_option,
-    source_options,
-)
-from prunecli.cli.commands._training import settings_options, train_from, training_reads
+from prunecli.cli.base import FILE, command
+from prunecli.cli.commands.train import train_from
+from prunecli.settings.run import Seeded, Talk
+from prunecli.settings.train import FinetuneSettings
 
 EXAMPLES = """
 prunecli finetune dense.safetensors --mask m.safetensors --epochs 2
@@ -26,26 +15,19 @@ prunecli finetune dense.safetensors --pruner weightmom --opt density=0.05 --epoc
 """
 
 
-@click.command(
+@command(
     "finetune",
-    cls=Command,
     product="ckpt.safetensors",
-    reads=training_reads,
-    plugins={**PRUNER_PLUGIN, **SOURCE_PLUGIN},
-    epilog=examples(EXAMPLES),
+    reads=lambda settings: settings.splits,
+    trusts=True,
+    examples=EXAMPLES,
 )
 @click.argument("checkpoint", type=FILE)
-@click.option("--rewind", type=FILE, metavar="CHECKPOINT", help="Start from these weights instead.")
-@source_options
-@settings_options
-@seed_option
-@device_option
-@common_options
-def finetune(checkpoint: Path, **params: Any) -> None:
+def finetune(settings: FinetuneSettings, run: Seeded, talk: Talk) -> None:
     """Train CHECKPOINT on under a mask, or while a pruner makes one.
 
     Masked weights stay exactly zero.
 
     Settings that are not given are those CHECKPOINT was trained with.
     """
-    train_from(checkpoint, params)
+    train_from(settings, run, talk)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from prunecli.cli.base import FILE, Command, examples, json_option
+from prunecli.cli.base import FILE, command
 from prunecli.errors import printable
 from prunecli.files.parsing import Record, parsed
 from prunecli.files.records import (
@@ -19,6 +19,7 @@ from prunecli.files.records import (
     StateRecord,
     record_of,
 )
+from prunecli.settings.run import Form
 
 EXAMPLES = """
 prunecli inspect ckpt.safetensors
@@ -31,10 +32,9 @@ TOLD = (
 """Of what a file says of itself."""
 
 
-@click.command("inspect", cls=Command, epilog=examples(EXAMPLES))
+@command("inspect", examples=EXAMPLES)
 @click.argument("file", type=FILE)
-@json_option
-def inspect(file: Path, **params: Any) -> None:
+def inspect(file: Path, form: Form) -> None:
     """Say what FILE is: kind, lineage and tensors. Nothing in it is run or followed.
 
     Of a checkpoint, exact zeros are counted too, and of each tensor the tightest pattern N:M that
@@ -43,7 +43,7 @@ def inspect(file: Path, **params: Any) -> None:
     from prunecli.steps.inspect import inspect as step
 
     facts = step(file)
-    if params["json"]:
+    if form.json:
         click.echo(json.dumps(facts))
         return
     for line in _lines(facts):

@@ -6,13 +6,14 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from prunecli.cli.base import Command, examples, json_option
+from prunecli.cli.base import command
 from prunecli.cli.completion import started
 from prunecli.cli.streams import legible, print_text
 from prunecli.errors import PruneError, printable
 from prunecli.plugins.arguments import default
 from prunecli.plugins.names import known, names
 from prunecli.plugins.resolve import resolve
+from prunecli.settings.run import Form
 
 KINDS = {"methods": "scorers", "pruners": "pruners", "models": "models", "datasets": "data"}
 EXAMPLES = """
@@ -27,22 +28,21 @@ def _of_kind(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     return started(names(kind), incomplete) if kind else []
 
 
-@click.command("list", cls=Command, epilog=examples(EXAMPLES))
+@command("list", examples=EXAMPLES)
 @click.argument("kind", type=click.Choice(list(KINDS)))
 @click.argument("name", required=False, shell_complete=_of_kind)
-@json_option
-def list_names(kind: str, name: str | None, **params: Any) -> None:
+def list_names(kind: str, name: str | None, form: Form) -> None:
     """Say which methods, pruners, models or data sets there are, with their options.
 
     With a NAME, what is written of that one: its equation, its source and its options.
     """
     if name is not None:
-        _tell(KINDS[kind], name, params["json"])
+        _tell(KINDS[kind], name, form.json)
         return
     for odd in known(KINDS[kind]).unread:
         click.echo(printable(f"warning: {odd}"), err=True)
     table = {name: _facts(KINDS[kind], name) for name in names(KINDS[kind])}
-    if params["json"]:
+    if form.json:
         click.echo(json.dumps(table, default=str))
         return
     width = max(map(len, table), default=0)

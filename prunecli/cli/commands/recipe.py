@@ -3,15 +3,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import click
 
-from prunecli.cli.base import FILE, Command, examples, json_option, trust_option
+from prunecli.cli.base import FILE, command, epilog
 from prunecli.cli.streams import print_path, print_text
-from prunecli.cli.study.steps import STEPS, overrides_option, planned
+from prunecli.cli.study.steps import STEPS, planned
 from prunecli.cli.values import Recipe, no_stream
 from prunecli.errors import BadOutput, printable
+from prunecli.settings.run import Form
+from prunecli.settings.study import CheckSettings, CopySettings
 
 EXAMPLES = """
 prunecli recipe list
@@ -21,19 +22,18 @@ prunecli recipe schema > recipe.schema.json
 """
 
 
-@click.group("recipe", epilog=examples(EXAMPLES))
+@click.group("recipe", epilog=epilog(EXAMPLES))
 def recipe() -> None:
     """Look at, copy and check recipes."""
 
 
-@recipe.command("list", cls=Command)
-@json_option
-def list_recipes(**params: Any) -> None:
+@command("list", within=recipe)
+def list_recipes(form: Form) -> None:
     """Name the recipes that come with prunecli."""
     from prunecli.recipe.shipped import purpose, shipped
 
     table = {name: purpose(path) for name, path in shipped().items()}
-    if params["json"]:
+    if form.json:
         click.echo(json.dumps(table))
         return
     width = max(map(len, table), default=0)
@@ -41,7 +41,7 @@ def list_recipes(**params: Any) -> None:
         click.echo(printable(f"{name.ljust(width)}  {what}"))
 
 
-@recipe.command("cat", cls=Command)
+@command("cat", within=recipe)
 @click.argument("recipe", type=Recipe())
 def cat(recipe: Path) -> None:
     """Print a RECIPE, by its name or its path."""
@@ -51,11 +51,10 @@ def cat(recipe: Path) -> None:
     print_text(read_text(locate(recipe)))
 
 
-@recipe.command("cp", cls=Command)
+@command("cp", within=recipe)
 @click.argument("recipe", type=Recipe())
 @click.argument("folder", type=FILE, default=".", callback=no_stream)
-@click.option("--force", is_flag=True, help="Replace existing files.")
-def copy(recipe: Path, folder: Path, force: bool) -> None:
+def copy(recipe: Path, folder: Path, settings: CopySettings) -> None:
     """Copy a RECIPE, and the files that it refers to, into FOLDER, to change it there."""
     from prunecli.files.atomic import refusals, write_text
     from prunecli.recipe.shipped import locate, with_needs
@@ -63,7 +62,7 @@ def copy(recipe: Path, folder: Path, force: bool) -> None:
     texts = {folder / path: text for path, text in with_needs(locate(recipe)).items()}
     with refusals(printable(str(folder))):
         for target in texts:
-            _check_target(target, folder, force)
+            _check_target(target, folder, settings.force)
         for target in texts:
             target.parent.mkdir(parents=True, exist_ok=True)
     for target, text in texts.items():
@@ -82,23 +81,20 @@ def _check_target(target: Path, folder: Path, force: bool) -> None:
         raise BadOutput(f"{label}: it exists already; replace it with --force")
 
 
-@recipe.command("validate", cls=Command)
+@command("validate", within=recipe, trusts=True)
 @click.argument("recipe", type=Recipe())
-@overrides_option
-@trust_option
-@json_option
-def validate(recipe: Path, **params: Any) -> None:
+def validate(recipe: Path, settings: CheckSettings, form: Form) -> None:
     """Check every job of a RECIPE against its command, and say how many there are."""
-    study, _, jobs = planned(recipe, params["overrides"])
+    study, _, jobs = planned(recipe, settings.overrides)
     facts = {"name": study.name, "steps": len(study.steps), "jobs": len(jobs)}
     click.echo(
         json.dumps(facts)
-        if params["json"]
+        if form.json
         else f"{study.name}: {facts['steps']} steps, {facts['jobs']} jobs, no faults"
     )
 
 
-@recipe.command("schema", cls=Command)
+@command("schema", within=recipe)
 def schema() -> None:
     """Print a JSON schema of recipes, for editors that check YAML as it is written."""
     from prunecli.cli.study.schema import recipe_schema

@@ -1,26 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from prunecli.cli.base import (
-    FILE,
-    SCORER_PLUGIN,
-    SOURCE_PLUGIN,
-    Command,
-    common,
-    common_options,
-    device_option,
-    done,
-    examples,
-    scoring,
-    scoring_options,
-    scoring_reads,
-    seed_option,
-)
-from prunecli.cli.values import Named
+from prunecli.cli.base import FILE, command, done, told
+from prunecli.plugins.resolve import resolve
+from prunecli.settings.run import Seeded, Talk
+from prunecli.settings.scoring import ScoreSettings, ScoringSettings
 
 EXAMPLES = """
 prunecli score --method lamp ckpt.safetensors
@@ -30,22 +17,16 @@ prunecli list methods
 """
 
 
-@click.command(
-    "score",
-    cls=Command,
-    product="scores.safetensors",
-    reads=scoring_reads,
-    plugins={**SCORER_PLUGIN, **SOURCE_PLUGIN},
-    epilog=examples(EXAMPLES),
-)
+def scoring_reads(scoring: ScoringSettings) -> list[str]:
+    """The splits that are read: scoring by weights alone reads no data."""
+    method = scoring.method
+    takes = bool(method) and resolve("scorers", str(method), by_file=False).takes_model
+    return ["train"] if takes else []
+
+
+@command("score", product="scores.safetensors", reads=scoring_reads, trusts=True, examples=EXAMPLES)
 @click.argument("checkpoint", type=FILE)
-@click.option("--method", type=Named("scorers"), required=True, help="See 'prunecli list methods'.")
-@scoring_options
-@click.option("--mask", type=FILE, help="Score the network as this mask leaves it.")
-@seed_option
-@device_option
-@common_options
-def score(checkpoint: Path, **params: Any) -> None:
+def score(checkpoint: Path, settings: ScoreSettings, run: Seeded, talk: Talk) -> None:
     """Score how much each weight of CHECKPOINT matters; higher means keep.
 
     magnitude, lamp and random look at weights alone and take any safetensors checkpoint; the others
@@ -53,4 +34,4 @@ def score(checkpoint: Path, **params: Any) -> None:
     """
     from prunecli.steps.score import score as step
 
-    done(params, step(checkpoint, scoring(params), params["mask"], common(params)))
+    done(run, talk, step(checkpoint, settings, told(run, talk)))

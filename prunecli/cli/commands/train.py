@@ -1,20 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import click
 
-from prunecli.cli.base import (
-    FILE,
-    MODEL_PLUGIN,
-    PRUNER_PLUGIN,
-    SOURCE_PLUGIN,
-    Command,
-    common_options,
-    examples,
-)
-from prunecli.cli.commands._training import train_from, training_options, training_reads
+from prunecli.cli.base import FILE, command, done, told
+from prunecli.settings.run import Seeded, Talk
+from prunecli.settings.train import TrainingSettings, TrainSettings
 
 EXAMPLES = """
 prunecli train --model cnn --dataset digits --epochs 20 -o dense.safetensors
@@ -27,21 +19,31 @@ prunecli train --model torchvision:alexnet --pretrained --dataset folder --data-
 """
 
 
-@click.command(
+def train_from(settings: TrainingSettings, run: Seeded, talk: Talk) -> None:
+    """Do what `train` and `finetune` have in common, which is all but their options."""
+    from prunecli.runtime.world import joined
+    from prunecli.steps.train import train
+
+    with joined() as world:
+        speaks = talk if world.leads else replace(talk, quiet=True)
+        output = train(settings, told(run, speaks), world)
+    if world.leads:
+        done(run, talk, output)
+
+
+@command(
     "train",
-    cls=Command,
     product="ckpt.safetensors",
-    reads=training_reads,
-    plugins={**MODEL_PLUGIN, **PRUNER_PLUGIN, **SOURCE_PLUGIN},
-    epilog=examples(EXAMPLES),
+    reads=lambda settings: settings.splits,
+    check=lambda settings: settings.model.options,
+    trusts=True,
+    examples=EXAMPLES,
 )
 @click.argument("checkpoint", type=FILE, required=False, metavar="[CHECKPOINT]")
-@training_options
-@common_options
-def train(checkpoint: Path | None, **params: Any) -> None:
+def train(settings: TrainSettings, run: Seeded, talk: Talk) -> None:
     """Train a network, from its initialisation or from CHECKPOINT.
 
     What is not given is taken from CHECKPOINT: model, data set and training settings. The training
     state is kept beside the output: --resume goes on where a run stopped, to the very same bytes.
     """
-    train_from(checkpoint, params)
+    train_from(settings, run, talk)

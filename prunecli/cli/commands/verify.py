@@ -2,16 +2,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
-from prunecli.cli.base import FILE, Command, examples, json_option, trust_option
-from prunecli.cli.study.steps import inputs, overrides_option, planned
-from prunecli.cli.values import Recipe
+from prunecli.cli.base import FILE, command
+from prunecli.cli.study.steps import inputs, planned
 from prunecli.errors import Mismatch, printable
+from prunecli.settings.run import Form
+from prunecli.settings.study import VerifySettings
 
 EXAMPLES = """
 prunecli verify sparse.safetensors --mask mask.safetensors && echo sound
@@ -20,15 +19,9 @@ prunecli verify runs/quickstart/sparse/method=lamp,compression=4,seed=0/ckpt.saf
 """
 
 
-@click.command("verify", cls=Command, epilog=examples(EXAMPLES))
+@command("verify", trusts=True, examples=EXAMPLES)
 @click.argument("checkpoint", type=FILE)
-@click.option("--mask", type=FILE, help="The mask that it should have been made with.")
-@click.option("--recipe", type=Recipe(), help="The study that it should come from.")
-@overrides_option
-@click.option("--study", type=FILE, help="The study's folder. [default: runs/NAME]")
-@trust_option
-@json_option
-def verify(checkpoint: Path, **params: Any) -> None:  # fmt: skip
+def verify(checkpoint: Path, settings: VerifySettings, form: Form) -> None:
     """Check that CHECKPOINT is what it says it is; the exit code tells.
 
     Its values are finite, and not more of them than its metadata says. With --mask: every tensor
@@ -38,25 +31,25 @@ def verify(checkpoint: Path, **params: Any) -> None:  # fmt: skip
     """
     from prunecli.steps.verify import verify as step
 
-    facts = step(checkpoint, params["mask"])
-    if params["recipe"]:
-        facts["jobs"] = jobs_behind(checkpoint, params)
-    if params["json"]:
+    facts = step(checkpoint, settings.mask)
+    if settings.recipe:
+        facts["jobs"] = jobs_behind(checkpoint, settings.recipe, settings)
+    if form.json:
         click.echo(json.dumps({"verified": True, **facts}))
         return
     click.echo(printable(f"checkpoint  {facts['tensors']} tensors, sha256 {facts['checkpoint']}"))
     if facts["mask"]:
         zeros = f"{facts['zeros']:,} weights of {facts['masked']} tensors are zero"
         click.echo(f"mask        {zeros}, sha256 {facts['mask']}")
-    if params["recipe"]:
+    if settings.recipe:
         click.echo(printable(f"recipe      {', '.join(facts['jobs'])}: done as it says"))
 
 
-def jobs_behind(checkpoint: Path, params: Mapping[str, Any]) -> list[str]:
+def jobs_behind(checkpoint: Path, recipe: Path, settings: VerifySettings) -> list[str]:
     """The names of the jobs that led to the checkpoint. Raises Mismatch if any is not sound."""
     from prunecli.recipe.execute import behind, states
 
-    _, folder, jobs = planned(params["recipe"], params["overrides"], params["study"])
+    _, folder, jobs = planned(recipe, settings.overrides, settings.study)
     own = [job for job in jobs if os.path.realpath(job.output) == os.path.realpath(checkpoint)]
     label = printable(str(checkpoint))
     if not own:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-import click
-
 from prunecli.cli.base import Command
-from prunecli.cli.study.steps import RESERVED, argument_names, option_names
-from prunecli.cli.values import KeyValue, Named, Number
+from prunecli.cli.options import Setting
+from prunecli.cli.study.steps import argument_names, option_names
 from prunecli.recipe.read import DERIVED_KEYS, KEYS, NAME
+from prunecli.settings.kinds import (
+    Kind,
+    OneOf,
+    Plain,
+    PluginName,
+    Real,
+    Switch,
+    Whole,
+)
+from prunecli.settings.study import RESERVED
 
 Schema = dict[str, Any]
 FILLED = {"type": "string", "pattern": r"\$\{[^}]*\}|^@"}
@@ -63,34 +72,37 @@ def _options(command: Command) -> Schema:
     """A command's options and arguments; of one that takes a plugin's, any others as well."""
     properties: Schema = {name: {} for name in sorted(argument_names(command))}
     for name, option in option_names(command).items():
-        if name not in RESERVED:
-            properties[name] = {"description": option.help or "", **_value(option)}
+        if name not in RESERVED and isinstance(option, Setting):
+            properties[name] = {"description": option.row.help, **_value(option.row.kind)}
     # Keys may be written with '_' for '-'.
     properties |= {name.replace("-", "_"): value for name, value in properties.items()}
     known = {"type": "object", "properties": properties}
     return known if "opt" in command.plugins else known | {"additionalProperties": False}
 
 
-def _value(option: click.Option) -> Schema:
-    if option.is_flag:
-        return {"anyOf": [{"type": "boolean"}, FILLED]}
-    if isinstance(option.type, KeyValue):
-        return {"anyOf": [{"type": "object"}, FILLED]}
-    one = {"anyOf": [_scalar(option.type), FILLED]}
-    return {"anyOf": [one, {"type": "array", "items": one}]} if option.multiple else one
+def _value(kind: Kind) -> Schema:
+    one = {"anyOf": [_scalar(kind), FILLED]}
+    return {"anyOf": [one, {"type": "array", "items": one}]} if kind is Plain.TEXTS else one
 
 
-def _scalar(kind: object) -> Schema:
-    if isinstance(kind, click.Choice):
-        return {"enum": list(kind.choices)}
-    if isinstance(kind, click.IntRange):
-        limits = {"minimum": kind.min, "maximum": kind.max}
-        return {"type": "integer", **{k: v for k, v in limits.items() if v is not None}}
-    if isinstance(kind, Number):
-        low = "minimum" if kind.ends[0] == "[" else "exclusiveMinimum"
-        high = "maximum" if kind.ends[1] == "]" else "exclusiveMaximum"
-        finite = {high: kind.high} if kind.high != float("inf") else {}
-        return {"type": "number", low: kind.low, **finite}
-    if isinstance(kind, Named):
-        return {"type": "string"}
+def _scalar(kind: Kind) -> Schema:
+    match kind:
+        case Switch():
+            return {"type": "boolean"}
+        case Plain.PAIRS:
+            return {"type": "object"}
+        case OneOf(names):
+            return {"enum": list(names)}
+        case Whole(least, most):
+            return {"type": "integer", "minimum": least, "maximum": most}
+        case Real(low, high, ends):
+            low_key = "minimum" if ends[0] == "[" else "exclusiveMinimum"
+            high_key = "maximum" if ends[1] == "]" else "exclusiveMaximum"
+            return {
+                "type": "number",
+                low_key: low,
+                **({high_key: high} if math.isfinite(high) else {}),
+            }
+        case PluginName():
+            return {"type": "string"}
     return {"type": ["string", "number"]}

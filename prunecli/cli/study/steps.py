@@ -22,27 +22,18 @@ from prunecli.cli.commands.report import report
 from prunecli.cli.commands.score import score
 from prunecli.cli.commands.train import train
 from prunecli.cli.debug import trace_if_wanted, unforeseen
-from prunecli.cli.values import KeyValue, as_dict
 from prunecli.errors import BadUsage, PruneError, some, suggest
 from prunecli.plugins.trust import check_may_follow, trust
-from prunecli.recipe.plan import Checked, Job
 from prunecli.runtime.interrupts import Terminated
 from prunecli.runtime.shortage import raise_shortage
+from prunecli.settings.study import RESERVED, RUNS
 
 if TYPE_CHECKING:
+    from prunecli.recipe.plan import Checked, Job
     from prunecli.recipe.read import Recipe
     from prunecli.recipe.records import Wrote
     from prunecli.runtime.progress import Progress
 
-overrides_option = click.option(
-    "--set",
-    "overrides",
-    type=KeyValue(),
-    multiple=True,
-    callback=as_dict,
-    metavar="K=V",
-    help="Set a variable or an axis of the recipe; repeatable.",
-)
 STEPS: dict[str, Command] = {
     str(command.name): command
     for command in (train, score, mask, apply, finetune, evaluate, report)
@@ -71,6 +62,8 @@ def check(
 
     `may_name` says which import paths the user wrote, and another's recipe did not.
     """
+    from prunecli.recipe.plan import Checked
+
     argv = arguments(STEPS[command], options)
     params = _params(command, tuple(argv))
     named = sorted((kind, name) for kind, name in STEPS[command].named(params) if ":" in name)
@@ -166,7 +159,7 @@ def planned(
 
     values = {key: scalar(text) for key, text in overrides.items()}
     study = read_recipe(locate(recipe), values, STEPS)
-    folder = folder or Path("runs") / study.name
+    folder = folder or RUNS / study.name
     names = study.own_texts
     may_name = (lambda name: True) if names is None else names.__contains__
     return study, folder, plan(study, folder, partial(check, may_name=may_name))
@@ -181,9 +174,10 @@ def inputs(job: Job) -> Mapping[str, Any]:
 
     params = _params(job.command, tuple(job.arguments))
     command = STEPS[job.command]
-    flags = {str(option.name) for option in command.params if option.default is not None}
     with _own_fault():  # data sets are read, which may be other people's code
-        return dependencies(params, command.reads(params), flags, command.named(params), job.reads)
+        return dependencies(
+            params, command.reads(params), command.unsaid, command.named(params), job.reads
+        )
 
 
 def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:
@@ -219,20 +213,6 @@ def arguments(command: Command, options: Mapping[str, Any]) -> list[str]:
     if faults:
         raise BadUsage("\n".join(faults))
     return [*argv, "--", *positional] if positional else argv
-
-
-RESERVED = {
-    "output",
-    "force",
-    "wait",
-    "dry-run",
-    "json",
-    "quiet",
-    "verbose",
-    "resume",
-    "trust",
-    "help",
-}
 
 
 def option_names(command: Command) -> dict[str, click.Option]:

@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 import pytest
 
-from prunecli.cli.study.steps import RESERVED, STEPS, arguments, check, context, inputs
+from prunecli.cli.study.steps import STEPS, arguments, check, context, inputs
 from prunecli.cli.values import KeyValue, Named, Number
 from prunecli.errors import BadUsage
 from prunecli.plugins.names import names
 from prunecli.recipe.inputs import dependencies
 from prunecli.recipe.plan import Job
 from prunecli.runtime import device
+from prunecli.settings.study import RESERVED
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def sample(option):
     if isinstance(option.type, Named):
         return next(iter(names(option.type.kind)))
     if isinstance(option.type, Number):
-        return max(float(option.type.low), 0.5)
+        return max(float(option.type.real.low), 0.5)
     samples = {KeyValue: {"k": "v"}, click.IntRange: 3, click.Path: "some/path"}
     return samples.get(type(option.type), "cpu")
 

@@ -5,13 +5,14 @@ import math
 import pytest
 
 from prunecli.errors import BadInput
-from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
+from prunecli.settings.training import Hyperparameters
+from prunecli.training.optimizers import OPTIMIZERS, SCHEDULES
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_what_the_command_line_can_say_is_taken(optimizer, schedule):
-    Settings(epochs=0, lr=1, optimizer=optimizer, schedule=schedule, weight_decay=0).check()
+    Hyperparameters(epochs=0, lr=1, optimizer=optimizer, schedule=schedule, weight_decay=0).check()
 
 
 @pytest.mark.parametrize(
@@ -24,4 +25,4 @@ def test_what_the_command_line_can_say_is_taken(optimizer, schedule):
 )
 def test_what_cannot_be_is_named(name, value):
     with pytest.raises(BadInput, match=name):
-        Settings(**{name: value}).check()
+        Hyperparameters(**{name: value}).check()
