@@ -14,7 +14,7 @@ from prunecli.images.batches import ImageBatches
 from prunecli.network.layers import prunable
 from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
-from prunecli.runtime.device import place
+from prunecli.runtime.device import put_on
 from prunecli.runtime.progress import Progress
 from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
@@ -57,7 +57,7 @@ class Paced:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         torch.manual_seed(0)
-        model = place(resolve("models", name, by_file=False)(data.input_shape, 10), device)
+        model = put_on(resolve("models", name, by_file=False)(data.input_shape, 10), device)
         acting = Pruner()
         if isinstance(pruner, float):
             acting = Fixed({n: torch.rand(w.shape) < pruner for n, w in prunable(model).items()})

@@ -41,7 +41,7 @@ from prunecli.images.batches import ImageBatches, ScoringBatches
 from prunecli.masks.select import select
 from prunecli.network.layers import prunable
 from prunecli.plugins.resolve import resolve
-from prunecli.runtime.device import pick_precision, place
+from prunecli.runtime.device import pick_precision, put_on
 from prunecli.runtime.machine import cores
 from prunecli.scoring.by_weights import TensorScores
 from prunecli.settings.training import Hyperparameters
@@ -160,7 +160,7 @@ def lamp_scores() -> list[Row]:
 def scoring_against_a_step() -> list[Row]:
     """SNIP on one batch, against one forward and backward pass of the same."""
     torch.manual_seed(0)
-    model = place(resolve("models", "resnet20", by_file=False)((3, 32, 32), 10), CPU).eval()
+    model = put_on(resolve("models", "resnet20", by_file=False)((3, 32, 32), 10), CPU).eval()
     images = Images(
         torch.randint(0, 256, (512, 32, 32, 3), dtype=torch.uint8),
         torch.randint(0, 10, (512,)),
@@ -213,7 +213,7 @@ def mnist_training(data_dir: Path, epochs: int) -> list[Row]:
         return resolve("models", "cnn", by_file=False)((1, 28, 28), 10)
 
     def ours() -> None:
-        model = place(new_model(), CPU)
+        model = put_on(new_model(), CPU)
         batches = ImageBatches(train, CPU, settings.batch_size)
         state = new_state(model, settings, Pruner(), len(batches))
         loop.train(state, batches, settings, seed=0)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from prunecli.package import VERSION
+
 if TYPE_CHECKING:
     from prunecli.api import (
         BadEnvironment,
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
         write_scores,
     )
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "BadEnvironment",
     "BadInput",

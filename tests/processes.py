@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from prunecli import cli
-from prunecli.data._part import part
+from prunecli.data._subset import subset
 from prunecli.data.digits import digits
 from prunecli.errors import Mismatch
 from prunecli.images.batches import ImageBatches
 from prunecli.models.resnet20 import resnet20
-from prunecli.runtime.device import place
+from prunecli.runtime.device import put_on
 from prunecli.runtime.world import joined
 from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
@@ -106,10 +106,10 @@ def train_resnet(folder):
 def trained_resnet(world=None, device=CPU):
     """Two epochs in float64, where what remains of rounding is small: batches of 19, 19 and 2."""
     torch.manual_seed(0)
-    model = place(resnet20((1, 28, 28), 10, thin=0.1), device).double()
+    model = put_on(resnet20((1, 28, 28), 10, thin=0.1), device).double()
     settings = Hyperparameters(epochs=2, batch_size=19, precision="fp32")
     train = doubled(ImageBatches(digits(Path(), "train", fraction=0.03), device, 19, world))
-    test = doubled(ImageBatches(part(digits(Path(), "train"), "train", 0.05), device, 50, world))
+    test = doubled(ImageBatches(subset(digits(Path(), "train"), "train", 0.05), device, 50, world))
     state = new_state(model, settings, Pruner(), len(train))
     loop.train(state, train, settings, 0, test=test)
     return state

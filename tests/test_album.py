@@ -24,7 +24,7 @@ from prunecli.network.untouched import untouched
 from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
 from prunecli.plugins.trust import trust
-from prunecli.runtime.device import place
+from prunecli.runtime.device import put_on
 from prunecli.scoring.by_network import network_scores
 from prunecli.scoring.scored import Scored
 from prunecli.settings.data import DataSettings
@@ -133,7 +133,7 @@ def _check_loss(checkpoint):
 
 
 def _check_scores(checkpoint):
-    model, given = place(loaded(checkpoint), torch.device("cpu")), album.images(None, "train")
+    model, given = put_on(loaded(checkpoint), torch.device("cpu")), album.images(None, "train")
     batches = ScoringBatches((1, 8, 8), lambda: given, torch.device("cpu"), 16, 0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     scored = {}

@@ -13,7 +13,7 @@ ROOT = Path(prunecli.__file__).parent
 # From the top down. A module may import those of its own layer and of the layers below it.
 LAYERS = [
     ["__main__"],
-    ["cli"],
+    ["cli", "__init__"],
     ["recipe"],
     ["steps", "api"],
     ["training", "report", "pruning"],
@@ -25,7 +25,7 @@ LAYERS = [
     ["files"],
     ["tensors", "types", "settings"],
     ["runtime"],
-    ["errors", "__init__"],
+    ["errors", "package"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

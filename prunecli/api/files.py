@@ -134,7 +134,7 @@ def write_mask(path: Where, mask: Mask | Mapping[str, Tensor], *, force: bool = 
 
 def _write(path: Where, artifact: Artifact, force: bool) -> Path:
     file, output = artifact._file, Path(path)
-    with claimed(output, file.places, force=force) as target:
+    with claimed(output, file.paths, force=force) as target:
         write_tensors(target, _tensors(file), file.metadata)
     return output
 

@@ -18,7 +18,7 @@ from prunecli.files.parsing import parsed, with_nulls
 from prunecli.files.records import CheckpointRecord, MaskRecord, ScoresRecord
 from prunecli.files.tensors import TensorFile
 from prunecli.files.unwritten import Unwritten
-from prunecli.images.source import InMemory, Source, sound
+from prunecli.images.source import GivenImages, Source, sound
 from prunecli.masks.left import density_of
 from prunecli.network.modules import check_storable
 from prunecli.network.structure import structure
@@ -52,9 +52,9 @@ def data_of(data: Data | None) -> DataSettings:
     return DataSettings(named(data) if isinstance(data, str) else None)
 
 
-def images_of(data: Data | None) -> InMemory | None:
+def images_of(data: Data | None) -> GivenImages | None:
     """The images, if they were given, and not the name of a data set."""
-    return InMemory(sound(data, "given")) if isinstance(data, Images) else None
+    return GivenImages(sound(data, "given")) if isinstance(data, Images) else None
 
 
 def loaded(data: Data, split: str) -> Images:

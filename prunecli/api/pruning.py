@@ -78,7 +78,7 @@ def score(
     run = RunOptions(device=device, seed=seed, progress=given.Warned())
     images = given.images_of(data)
     scorer = Scored(checkpoint._file, scoring, run, checkpoint._network, images)
-    sources = checkpoint._file.places + (before.file.places if before else [])
+    sources = checkpoint._file.paths + (before.file.paths if before else [])
     return Scores(Unwritten(*scorer.artifact(before), f"the scores by {method}", sources))
 
 
@@ -182,7 +182,7 @@ def apply(what: given.Network, mask: GivenMask) -> nn.Module | Checkpoint:
         text = described(file, kept)
     tensors = {name: masked(file, kept, name) for name in file}
     said = {**file.metadata, "prunecli": text}
-    return Checkpoint(Unwritten(tensors, said, file.label, file.places + kept.file.places))
+    return Checkpoint(Unwritten(tensors, said, file.label, file.paths + kept.file.paths))
 
 
 def fitted(model: nn.Module, mask: GivenMask) -> tuple[Params, Bits]:

@@ -23,7 +23,7 @@ from prunecli.network.build import check_trainable
 from prunecli.network.modules import check_sound
 from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
-from prunecli.runtime.device import pick_device, pick_precision, place, unrepeatable
+from prunecli.runtime.device import pick_device, pick_precision, put_on, unrepeatable
 from prunecli.runtime.seeds import derive_seed
 from prunecli.runtime.versions import versions
 from prunecli.settings.training import Hyperparameters
@@ -108,7 +108,7 @@ def train(
     settings = settings or Hyperparameters()
     settings.check()
     settings = replace(settings, precision=pick_precision(settings.precision, device))
-    place(model, device)
+    put_on(model, device)
     _check_trainable(model, images)
 
     def acts(training: TrainingSet) -> Pruner:
@@ -171,7 +171,7 @@ def evaluate(
     """
     if isinstance(what, Checkpoint) and what._network is None:
         own = what._file.says(CheckpointRecord)
-        model = place(what.model(), pick_device(device))
+        model = put_on(what.model(), pick_device(device))
         source = given.images_of(data) or Source.of(given.data_of(data), own)
         images = source.load("test", own)
     else:

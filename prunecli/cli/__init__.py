@@ -13,7 +13,6 @@ from typing import NoReturn
 
 import click
 
-import prunecli
 from prunecli.cli.commands.apply import apply
 from prunecli.cli.commands.eval import evaluate
 from prunecli.cli.commands.finetune import finetune
@@ -29,13 +28,14 @@ from prunecli.cli.commands.verify import verify
 from prunecli.cli.debug import trace_if_wanted, unforeseen
 from prunecli.cli.streams import open_streams
 from prunecli.errors import PruneError, printable
+from prunecli.package import VERSION
 from prunecli.plugins.trust import forget
 from prunecli.runtime.interrupts import Terminated
 from prunecli.runtime.shortage import raise_shortage
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(prunecli.__version__, prog_name="prunecli")
+@click.version_option(VERSION, prog_name="prunecli")
 def cli() -> None:
     """Prune neural networks, one file to the next.
 

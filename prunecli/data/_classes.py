@@ -85,9 +85,9 @@ def check_alike(tree: Tree, others: Sequence[Path]) -> None:
     other = next((other for other in others if is_folder(other)), None)
     if other is None:
         return
-    own, place = set(tree.classes), tree.root
+    own, root = set(tree.classes), tree.root
     theirs = {name for name, status in _scan(other) if _is_class(name, status)}
-    for lone, where, lacks in ((own - theirs, place, other), (theirs - own, other, place)):
+    for lone, where, lacks in ((own - theirs, root, other), (theirs - own, other, root)):
         if lone:
             raise Mismatch(
                 f"{printable(str(where))}: {printable(str(lacks))} lacks its classes "

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from prunecli.data._cache import cached
-from prunecli.data._part import part
+from prunecli.data._subset import subset
 from prunecli.types import Images
 
 FORMS = {"images": ("U8", (1797, 28, 28, 1)), "labels": ("I64", (1797,))}
@@ -45,4 +45,4 @@ def digits(root: Path, split: str, download: bool = False, *, fraction: float = 
     chosen = (place % 5 == 4) if split == "test" else (place % 5 != 4)
     classes = [str(label) for label in range(10)]
     data = Images(images[chosen], labels[chosen], classes, mean=[0.3051], std=[0.3248])
-    return part(data, split, fraction)
+    return subset(data, split, fraction)

@@ -28,7 +28,7 @@ from prunecli.files.parsing import table
 from prunecli.files.records import CheckpointRecord, FileRecord, MaskRecord
 from prunecli.files.tensors import Form, TensorFile
 from prunecli.runtime.facts import canonical
-from prunecli.tensors.parts import PART, Made, Parted, held, parted
+from prunecli.tensors.parts import PART, Made, Parted, in_memory, parted
 from prunecli.types import Mask
 
 SCHEMA = 1
@@ -107,11 +107,11 @@ def untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     kept: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
     for name, tensor in tensors.items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
-        if tensor.numel() and place in first:
-            tied[name] = first[place]
+        memory = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        if tensor.numel() and memory in first:
+            tied[name] = first[memory]
         else:
-            first[place], kept[name] = name, tensor
+            first[memory], kept[name] = name, tensor
     return kept, tied
 
 
@@ -169,7 +169,7 @@ def _check_bits(file: TensorFile, name: str, shape: tuple[int, ...]) -> None:
 def read_mask(path: Path) -> tuple[Mask, TensorFile]:
     """A mask, in memory, and the file it came from. Raises what a `MaskFile` raises."""
     mask = MaskFile(open_artifact(path, "mask"))
-    return held(mask), mask.file
+    return in_memory(mask), mask.file
 
 
 def check_mask_fits(

@@ -63,14 +63,14 @@ class TensorFile(Mapping[str, Tensor]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.label = printable(str(path))
-        places = _index(path)
-        self.index = index_of(path) if places else None
+        shards = _index(path)
+        self.index = index_of(path) if shards else None
         """Of a sharded checkpoint."""
-        files = sorted(set(places.values())) if places else [_only_file(path)]
+        files = sorted(set(shards.values())) if shards else [_only_file(path)]
         self.folder = self.index.parent if self.index else path if files != [path] else None
         """Of a checkpoint that is all of a folder."""
         self._take({file: read_header(file) for file in files})
-        if places and (astray := [n for n in places if self._stored.get(n) != places[n]]):
+        if shards and (astray := [n for n in shards if self._stored.get(n) != shards[n]]):
             raise BadInput(f"{self.label}: {astray[0]!r} is not in the shard that the index names")
 
     def _take(self, shards: dict[Path, Header]) -> None:
@@ -99,7 +99,7 @@ class TensorFile(Mapping[str, Tensor]):
         return {wholes.get(n, n): shard for n, shard in self._stored.items() if n not in masks}
 
     @property
-    def places(self) -> list[Path]:
+    def paths(self) -> list[Path]:
         """Every path that must not be written while this is read: its own and its shards'."""
         return [self.path, *self.shards]
 

@@ -123,8 +123,8 @@ def _padded(images: Tensor | Stream, pad: int, device: torch.device) -> Padded:
     if has_room(device, images.nbytes):
         return _held(images, pad, device)
 
-    def chosen(places: list[Tensor]) -> Iterator[Tensor]:
-        for index in places:
+    def chosen(indices: list[Tensor]) -> Iterator[Tensor]:
+        for index in indices:
             yield images[index].pin_memory() if on_gpu else images[index]
 
     return _brought(chosen, pad, device)
@@ -134,10 +134,10 @@ def _held(images: Tensor, pad: int, device: torch.device) -> Padded:
     # Padded once, not per batch: a shifted image is then a window, found by indexing.
     padded = F.pad(images.to(device), (0, 0, pad, pad, pad, pad))
 
-    def batches(places: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(indices: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         # All at once: each copy to a GPU waits until it has nothing else to do.
-        there = torch.cat([torch.empty(0, dtype=torch.long), *places]).to(device)
-        for index in torch.split(there, [len(index) for index in places]):
+        there = torch.cat([torch.empty(0, dtype=torch.long), *indices]).to(device)
+        for index in torch.split(there, [len(index) for index in indices]):
             yield padded, index
 
     return batches
@@ -148,8 +148,8 @@ def _brought(
 ) -> Padded:
     """Of images that are not on the device: `read` gives those of one batch after the other."""
 
-    def batches(places: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in read(places):
+    def batches(indices: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in read(indices):
             padded = F.pad(batch.to(device, non_blocking=True), (0, 0, pad, pad, pad, pad))
             yield padded, torch.arange(len(batch), device=device)
 

@@ -88,7 +88,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class InMemory:
+class GivenImages:
     """Images that are there already, and have no name."""
 
     images: Images

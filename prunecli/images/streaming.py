@@ -23,15 +23,15 @@ AT_ONCE = 8
 """Images that a thread takes."""
 
 
-def decoded(images: Stream, places: list[Tensor], pin: bool) -> Iterator[Tensor]:
-    """A batch, uint8 [B, H, W, C], for each list of places, in order.
+def decoded(images: Stream, indices: list[Tensor], pin: bool) -> Iterator[Tensor]:
+    """A batch, uint8 [B, H, W, C], for each list of indices, in order.
 
     Raises BadInput naming an image that cannot be read, or that was changed meanwhile.
     """
     begun: deque[_Batch] = deque()
     threads = ThreadPoolExecutor(min(THREADS, cores()))
     try:
-        for index in places:
+        for index in indices:
             begun.append(_Batch(images, index, pin, threads))
             if len(begun) > AHEAD:
                 yield begun.popleft().whole()
@@ -60,5 +60,5 @@ class _Batch:
 
 
 def _fill(images: Stream, index: Tensor, rows: Tensor) -> None:
-    for place, row in zip(index.tolist(), rows, strict=True):
-        images.read(images.files[place], row)
+    for number, row in zip(index.tolist(), rows, strict=True):
+        images.read(images.files[number], row)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from prunecli.masks.mask import dead_layers, exact_count
 from prunecli.masks.scopes import Scope, Shapes
 from prunecli.masks.select import Tied
-from prunecli.tensors.parts import held
+from prunecli.tensors.parts import in_memory
 
 GRID = 1.01  # the step, as a ratio
 
@@ -31,7 +31,7 @@ def critical(
     best = pruned(1.0)
     while empty - fine > 1:
         middle = (fine + empty) // 2
-        if dead_layers(held(kept := pruned(grid[middle]))):
+        if dead_layers(in_memory(kept := pruned(grid[middle]))):
             empty = middle
         else:
             fine, best = middle, kept
@@ -46,6 +46,6 @@ def _by_quotas(
     total = sum(room.values())
     for density in grid:
         quotas = allocate(shapes, room, exact_count(density, total))
-        if all(quotas.values()) and not dead_layers(held(kept := pruned(density))):
+        if all(quotas.values()) and not dead_layers(in_memory(kept := pruned(density))):
             return kept
     return pruned(1.0)

@@ -11,7 +11,7 @@ from prunecli.files.artifacts import MaskFile, check_mask_fits, open_artifact
 from prunecli.files.records import CheckpointRecord
 from prunecli.files.tensors import DTYPES, TensorFile
 from prunecli.masks.targets import PRUNED_MODULES, prunable_names
-from prunecli.tensors.parts import held
+from prunecli.tensors.parts import in_memory
 from prunecli.tensors.zeros import SIGNED, UNSIGNED
 from prunecli.types import Mask
 
@@ -19,7 +19,7 @@ from prunecli.types import Mask
 def open_mask(path: Path, checkpoint: TensorFile) -> tuple[Mask, TensorFile]:
     """A mask that fits the checkpoint, and its file."""
     mask = fitting_mask(path, checkpoint)
-    return held(mask), mask.file
+    return in_memory(mask), mask.file
 
 
 def fitting_mask(path: Path, checkpoint: TensorFile) -> MaskFile:

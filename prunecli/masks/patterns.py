@@ -108,19 +108,19 @@ class Patterned:
         groups = scores.float().reshape(-1, self.pattern.of)
         if not bool((groups < math.inf).all()):
             raise NotFinite(f"the scores of {name!r} hold NaN or infinity; nothing was selected")
-        places = groups.t().contiguous()
-        beaten = torch.zeros(places.shape, dtype=torch.int8)
+        columns = groups.t().contiguous()
+        beaten = torch.zeros(columns.shape, dtype=torch.int8)
         for one, other in combinations(range(self.pattern.of), 2):
-            first = places[one] >= places[other]
+            first = columns[one] >= columns[other]
             beaten[other] += first
             beaten[one] += ~first
-        kept = (beaten < self.pattern.kept) & (places > PRUNED)
-        self._ties[name] = _added(self._ties[name], places, kept)
+        kept = (beaten < self.pattern.kept) & (columns > PRUNED)
+        self._ties[name] = _added(self._ties[name], columns, kept)
         return kept.t().reshape(-1)
 
 
-def _added(ties: Ties, places: Tensor, kept: Tensor) -> Ties:
+def _added(ties: Ties, columns: Tensor, kept: Tensor) -> Ties:
     """With those of groups of which each is a column."""
-    equal = places == torch.where(kept, places, math.inf).amin(0)
-    counted = (equal, equal & kept, places > PRUNED)
+    equal = columns == torch.where(kept, columns, math.inf).amin(0)
+    counted = (equal, equal & kept, columns > PRUNED)
     return Ties(*(old + int(new.count_nonzero()) for old, new in zip(ties, counted, strict=True)))

@@ -24,7 +24,7 @@ from prunecli.files.artifacts import PRUNED
 from prunecli.masks.mask import exact_count
 from prunecli.masks.scopes import allocation
 from prunecli.masks.select_on_gpu import not_finite, sorted_out
-from prunecli.tensors.parts import PART, Parted, held, one_thread, parted
+from prunecli.tensors.parts import PART, Parted, in_memory, one_thread, parted
 from prunecli.types import Mask
 
 HALF = 1 << 16
@@ -40,7 +40,7 @@ def select(
     dense: Collection[str] | None = None,
 ) -> Mask:
     """The mask of `choose`, in memory."""
-    return held(choose(parted(scores), density, scope, dense))
+    return in_memory(choose(parted(scores), density, scope, dense))
 
 
 @one_thread()
@@ -86,7 +86,7 @@ def keep_highest(scores: Mapping[str, Tensor], keep: int) -> Mask:
     ranked = parted(scores)
     ranking = _Ranking(ranked)
     cuts = ranking.highest(list(scores), keep)
-    return held(Chosen(ranked, cuts, sum(ranking.room().values())))
+    return in_memory(Chosen(ranked, cuts, sum(ranking.room().values())))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from prunecli.errors import Mismatch
 from prunecli.files.roles import ALL_OI, Layouts
 from prunecli.network.flow import Flow
 from prunecli.network.graph import Layer, grouped
-from prunecli.tensors.parts import PART, Parted, held, parted, whole
+from prunecli.tensors.parts import PART, Parted, in_memory, parted, whole
 from prunecli.types import Mask
 
 
@@ -44,7 +44,7 @@ def diagnosis(
         for name in bits.shapes
     }
     known = {name: layer for name, layer in layers.items() if layouts.get(name, "oi")}
-    effective = None if model is None else _effective(held(bits), model, input_shape)
+    effective = None if model is None else _effective(in_memory(bits), model, input_shape)
     return {
         "dead_layers": [name for name, layer in layers.items() if not layer.kept],
         "dead_inputs": {name: layer.dead_inputs for name, layer in known.items()},

@@ -120,10 +120,10 @@ def trace(model: nn.Module, input_shape: tuple[int, ...]) -> fx.GraphModule:
         graph = fx.GraphModule(model, tracer.trace(model))
     except Exception as error:  # other people's forward: it may raise anything
         raise_shortage(error)
-        place = repr(tracer.inside[-1]) if tracer.inside else "the forward"
+        where = repr(tracer.inside[-1]) if tracer.inside else "the forward"
         why = str(error).partition("\n")[0]
         raise Mismatch(
-            f"torch.fx cannot trace {place} of {type(model).__name__} ({why}); {NEED_GRAPH}"
+            f"torch.fx cannot trace {where} of {type(model).__name__} ({why}); {NEED_GRAPH}"
         ) from None
     _refuse_hidden_layers(model, graph)
     return graph

@@ -27,8 +27,8 @@ def prunable(model: nn.Module) -> Params:
 
 def _multiplies(model: nn.Module, name: str) -> bool:
     """Whether a parameter is a matrix or kernel of a module that is known."""
-    place, _, own = name.rpartition(".")
-    module = model.get_submodule(place)
+    owner, _, own = name.rpartition(".")
+    module = model.get_submodule(owner)
     return any(
         isinstance(module, kinds) and names.fullmatch(own) for kinds, names in MATRICES.items()
     )

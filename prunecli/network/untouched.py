@@ -18,7 +18,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     Within, each weight that may be pruned can be differentiated by, though it be frozen or that of
     an RNN.
     """
-    places = [(module, name, b) for module in model.modules() for name, b in _buffers_of(module)]
+    buffers = [(module, name, b) for module in model.modules() for name, b in _buffers_of(module)]
     values = {tensor: tensor.detach().clone() for tensor in [*model.parameters(), *model.buffers()]}
     grads = {parameter: parameter.grad for parameter in model.parameters()}
     modes = {module: module.training for module in model.modules()}
@@ -30,7 +30,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
                 weight.requires_grad_()
             yield
     finally:
-        for module, name, buffer in places:
+        for module, name, buffer in buffers:
             setattr(module, name, buffer)
         with torch.no_grad():
             for tensor, value in values.items():

@@ -27,15 +27,15 @@ _HASHES: dict[str, str | None] = {}
 
 
 def code_of(spec: ModuleSpec) -> str | None:
-    """The hash of a top-level module's sources by their places in it, wherever it lies.
+    """The hash of a top-level module's sources by their paths in it, wherever it lies.
 
     The version of what was installed without them; None where nothing can be told. It is taken
     once, since the code that a process has imported stays as well.
     """
     if spec.name not in _HASHES:
         sources = dict(sorted(_sources(spec)))
-        hashes = {place: file_sha256(file) for place, file in sources.items()}
-        _SEEN[spec.name] = {os.path.realpath(sources[place]): hashes[place] for place in sources}
+        hashes = {path: file_sha256(file) for path, file in sources.items()}
+        _SEEN[spec.name] = {os.path.realpath(sources[path]): hashes[path] for path in sources}
         _HASHES[spec.name] = _joined(hashes) if hashes else _version(spec.name)
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
             sys.meta_path.insert(0, _Finder())
@@ -49,7 +49,7 @@ def forget() -> None:
 
 
 def _joined(hashes: dict[str, str]) -> str:
-    lines = "".join(f"{place}:{sha256}\n" for place, sha256 in hashes.items())
+    lines = "".join(f"{path}:{sha256}\n" for path, sha256 in hashes.items())
     return hashlib.sha256(os.fsencode(lines)).hexdigest()
 
 
@@ -60,7 +60,7 @@ def _version(module: str) -> str | None:
 
 
 def _sources(spec: ModuleSpec) -> Iterator[tuple[str, Path]]:
-    """Place and path of each .py file of a module, but for those that no import leads to."""
+    """The .py files of a module by their paths in it, but for those that no import leads to."""
     for folder in spec.submodule_search_locations or ():
         yield from ((file.relative_to(folder).as_posix(), file) for file in _modules(folder))
     if not spec.submodule_search_locations and (spec.origin or "").endswith(".py"):

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, distributions, entry_points
-from pathlib import Path
 
-import prunecli
 from prunecli.errors import BadUsage, suggest
+from prunecli.package import FOLDER
 from prunecli.runtime.shortage import raise_shortage
 
 NOUNS = {"scorers": "method", "pruners": "pruner", "models": "model", "data": "data set"}
@@ -37,7 +36,7 @@ class Known:
 @cache
 def known(kind: str) -> Known:
     """The names of a kind that files and installed packages define."""
-    folder = Path(prunecli.__file__).parent / kind
+    folder = FOLDER / kind
     found: dict[str, EntryPoint | None] = {
         path.stem.replace("_", "-"): None for path in folder.glob("[!_]*.py")
     }

@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
 
-import prunecli
+from prunecli.package import NAME
 from prunecli.plugins.code import code_of
 from prunecli.plugins.names import family_of, import_path
 from prunecli.plugins.trust import may_follow
@@ -28,7 +28,7 @@ def origin(kind: str, name: str, *, by_file: bool) -> ModuleSpec | None:
     if family_of(kind, name) or not may_follow(kind, name, by_file=by_file):
         return None
     top = import_path(kind, name)[0].partition(".")[0]
-    if not top or top in sys.stdlib_module_names or top == prunecli.__name__:
+    if not top or top in sys.stdlib_module_names or top == NAME:
         return None
     try:
         return importlib.util.find_spec(top)

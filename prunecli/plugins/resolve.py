@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import reduce, wraps
 from typing import Any
 
-import prunecli
 from prunecli.errors import BadUsage, Mismatch
+from prunecli.package import NAME
 from prunecli.plugins.arguments import positional
 from prunecli.plugins.blame import OTHERS
 from prunecli.plugins.names import NOUNS, check_name, family_of, import_path, is_path, names
@@ -50,7 +50,7 @@ def _family(kind: str, name: str) -> Plugin | None:
 
 def _imported(kind: str, name: str) -> Plugin:
     module, _ = import_path(kind, name)
-    own = module.partition(".")[0] == prunecli.__name__
+    own = module.partition(".")[0] == NAME
     found = Plugin(kind, name, _attribute(kind, name), own)
     if ":" not in name and names(kind)[name] is None:
         return found

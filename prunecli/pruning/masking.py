@@ -15,7 +15,7 @@ from prunecli.files.bits import Packed
 from prunecli.files.records import CheckpointRecord, Described, MaskRecord, ModelRecord, TiesRecord
 from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
-from prunecli.images.source import InMemory
+from prunecli.images.source import GivenImages
 from prunecli.masks.critical import critical
 from prunecli.masks.left import density_from
 from prunecli.masks.mask import density
@@ -56,7 +56,7 @@ class Masking:
         before: MaskFile | None,
         run: RunOptions,
         network: nn.Module | None = None,
-        images: InMemory | None = None,
+        images: GivenImages | None = None,
     ) -> Masking:
         """What is to be made of a file. Raises BadUsage or Mismatch for what cannot be had.
 

@@ -20,7 +20,7 @@ from prunecli.plugins.resolve import resolve
 from prunecli.scoring.scored import Scored, first_layer
 from prunecli.settings.mask import COUNTS, ROUND_SCHEDULES, SCOPES, MaskSettings
 from prunecli.settings.run import RunOptions
-from prunecli.tensors.parts import Held, Parted, held
+from prunecli.tensors.parts import InMemory, Parted, in_memory
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def check_told(ties: Ties, file: TensorFile) -> None:
         )
 
 
-class Last(Held):
+class Last(InMemory):
     """The mask of the last of several rounds, with the ties of the round that had most."""
 
     def __init__(self, mask: Mapping[str, Any], ties: Ties) -> None:
@@ -164,7 +164,7 @@ def _in_rounds(
         if last is None:  # later, all are equal once nothing gets through the network
             check_told(chosen.ties, scorer.file)
         ties = [chosen.ties, *([last.ties] if last else [])]
-        kept = last = Last(held(chosen), max(ties, key=lambda each: each.left_out))
+        kept = last = Last(in_memory(chosen), max(ties, key=lambda each: each.left_out))
         run.progress.advance("pruning rounds", done, len(steps))
     assert last is not None, "the last round is at the density asked for, which `before` can give"
     return last

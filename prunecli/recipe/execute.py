@@ -79,10 +79,10 @@ class Study:
 
     def __post_init__(self) -> None:
         self.named = {job.name: job for job in self.jobs}
-        self.places = {job.name: place for place, job in enumerate(self.jobs)}
+        self.order = {job.name: number for number, job in enumerate(self.jobs)}
 
-    def _place(self, job: Job) -> int:
-        return self.places[job.name]
+    def _number(self, job: Job) -> int:
+        return self.order[job.name]
 
     def run(self) -> int:
         """Do what is not done; gives how many jobs were run.
@@ -139,7 +139,7 @@ class Study:
 
     def _settled(self, names: Iterable[str]) -> Iterator[Job]:
         """Those of the jobs, whose needs are settled, that there is nothing to do for."""
-        for job in sorted((self.named[name] for name in names), key=self._place):
+        for job in sorted((self.named[name] for name in names), key=self._number):
             if any(need in self.failed or need in self.left for need in job.needs):
                 self.left.add(job.name)
                 self.watcher.ends(job, "left", "needs a failed job")
@@ -167,10 +167,10 @@ class Study:
             key = self.keys[job.name]
             try:
                 hold = self.holds[job.name] = ExitStack()
-                hold.enter_context(records.held(job))
+                hold.enter_context(records.occupied(job))
                 records.start(job, key)
-                if place := self.shelf.take(job, key):
-                    self._is_done(job, "taken", str(place))
+                if folder := self.shelf.take(job, key):
+                    self._is_done(job, "taken", str(folder))
                     yield job
                     continue
                 self.running[self.engine.submit(job, self.watcher.starts(job))] = job
@@ -186,12 +186,12 @@ class Study:
         """
         busy = {self.keys[job.name] for job in self.running.values()}
         free = [job for job in self.waiting if self.keys[job.name] not in busy]
-        return min(free, key=self._place, default=None)
+        return min(free, key=self._number, default=None)
 
     def _ended(self) -> Iterator[Job]:
         """Wait for a job to be over; gives all that are."""
         over = wait(self.running, return_when=FIRST_COMPLETED).done
-        for future in sorted(over, key=lambda future: self._place(self.running[future])):
+        for future in sorted(over, key=lambda future: self._number(self.running[future])):
             job = self.running.pop(future)
             try:
                 wrote = future.result()

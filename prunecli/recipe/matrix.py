@@ -1,4 +1,4 @@
-"""The axes multiplied out: at which places each step has a job."""
+"""The axes multiplied out: at which points each step has a job."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MOST_VALUES = 20 * MOST
 """Of axes, at all points together: more would take gigabytes."""
 
 
-def places(recipe: Recipe, axes: Mapping[str, tuple[str, ...]]) -> dict[str, list[Axes]]:
-    """Where each step has a job: at every place on its axes that the matrix has a point for."""
+def points(recipe: Recipe, axes: Mapping[str, tuple[str, ...]]) -> dict[str, list[Axes]]:
+    """Where each step has a job: at every point of its axes that the matrix has."""
     points = _points(recipe)
     by_axes: dict[tuple[str, ...], list[Axes]] = {}
     jobs = 0

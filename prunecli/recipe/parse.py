@@ -17,8 +17,8 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """What escapes can spell and no path or argument can hold: NUL, and halves of characters."""
-Place = tuple[Any, ...]
-Lines = dict[Place, int]
+Location = tuple[Any, ...]
+Lines = dict[Location, int]
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,7 +42,7 @@ PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float"
 
 
 def load_yaml(path: Path) -> tuple[Any, Lines]:
-    """The document and the line of every key, item and value, by its place in the document.
+    """The document and the line of every key, item and value, by its location in the document.
 
     Raises BadInput if the file cannot be read, and BadUsage with the line for anything but plain
     YAML: duplicate keys, aliases, tags, deep nesting, text that is not UTF-8.
@@ -130,10 +130,10 @@ def _where(error: yaml.YAMLError) -> str:
     return f"{mark.line + 1}: {problem}" if mark else f" {problem}"
 
 
-def _value(node: yaml.Node, place: Place, lines: Lines, errors: list[str]) -> Any:
-    line = lines[place] = node.start_mark.line + 1
+def _value(node: yaml.Node, location: Location, lines: Lines, errors: list[str]) -> Any:
+    line = lines[location] = node.start_mark.line + 1
     if isinstance(node, yaml.SequenceNode):
-        return [_value(n, (*place, i), lines, errors) for i, n in enumerate(node.value)]
+        return [_value(n, (*location, i), lines, errors) for i, n in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         table: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -146,8 +146,8 @@ def _value(node: yaml.Node, place: Place, lines: Lines, errors: list[str]) -> An
             elif key in table:
                 errors.append(f"{line}: the key {printable(key)!r} is there twice")
             else:
-                table[key] = _value(value_node, (*place, key), lines, errors)
-                lines[(*place, key)] = line
+                table[key] = _value(value_node, (*location, key), lines, errors)
+                lines[(*location, key)] = line
         return table
     if odd := NO_TEXT.search(node.value):
         errors.append(f"{line}: the character {odd[0]!a} is not allowed")

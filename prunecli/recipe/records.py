@@ -89,7 +89,7 @@ def state(job: Job, key: str) -> str:
 
 
 @contextmanager
-def held(job: Job) -> Iterator[None]:
+def occupied(job: Job) -> Iterator[None]:
     """Within, others see that the job is running. What killed ones were writing is removed."""
     make_folder(job)
     with locked(job.folder / RECORD, printable(str(job.folder))):
@@ -178,29 +178,29 @@ class Shelf:
 
     def __init__(self, study: Path, shared: bool) -> None:
         self.study, self.shared = study, shared
-        self._places: dict[str, Path] | None = None
+        self._folders: dict[str, Path] | None = None
 
     def put(self, job: Job, key: str) -> None:
-        if self._places is not None:
-            self._places[key] = job.folder
+        if self._folders is not None:
+            self._folders[key] = job.folder
 
     def take(self, job: Job, key: str) -> Path | None:
         """Copy what a job of this key has left elsewhere, if one has, and note it; from where."""
-        if self._places is None:  # not needed, and not read, by a run that finds all done
-            self._places = dict(self._records())
-        place = self._places.get(key)
-        if place is None or place == job.folder:
+        if self._folders is None:  # not needed, and not read, by a run that finds all done
+            self._folders = dict(self._records())
+        folder = self._folders.get(key)
+        if folder is None or folder == job.folder:
             return None
-        record = read_record(place)
+        record = read_record(folder)
         if record.key != key:  # another job is being done there by now
             return None
         names = [job.output.name, *(record.beside or ())]
         with suppress(BadInput):
             for name in names:
-                write_bytes(job.folder / name, chunks(place / name))
+                write_bytes(job.folder / name, chunks(folder / name))
             if _is_intact(job.output, record):
                 finish(job, key, dict.fromkeys(names))
-                return place
+                return folder
         return None
 
     def _records(self) -> Iterator[tuple[str, Path]]:

@@ -84,16 +84,16 @@ def canvas(width: float = 7.2, height: float = 4.2) -> Iterator[tuple[Axes, Call
         yield axes, svg
 
 
-def look(place: int) -> dict[str, Any]:
+def look(number: int) -> dict[str, Any]:
     return {
-        "color": COLOURS[place % len(COLOURS)],
-        "marker": MARKERS[place % len(MARKERS)],
-        "linestyle": "-" if place < len(COLOURS) else "--",
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": "-" if number < len(COLOURS) else "--",
     }
 
 
 def means(
-    axes: Axes, across: Sequence[float | str], values: list[list[float]], label: str, place: int
+    axes: Axes, across: Sequence[float | str], values: list[list[float]], label: str, number: int
 ) -> None:
     """A line through the means of each point's values, with a bar where they spread."""
     spreads = [stdev(each) if len(each) > 1 else 0.0 for each in values]
@@ -103,7 +103,7 @@ def means(
         yerr=spreads if any(spreads) else None,
         capsize=3,
         label=listed(label),
-        **look(place),
+        **look(number),
     )
 
 

@@ -31,10 +31,10 @@ def accuracy(rows: list[Row], key: Literal["top1", "top5"]) -> str:
     with canvas() as (axes, svg):
         for row in dense:
             axes.axhline(row.mean(key), color="grey", linestyle=":", label=row.method)
-        for place, (method, pruned) in enumerate(lines_of(rows).items()):
+        for number, (method, pruned) in enumerate(lines_of(rows).items()):
             line = dense + pruned if len(dense) == 1 else pruned
             values = [row.values(key) for row in line]
-            means(axes, [row.compression for row in line], values, method, place)
+            means(axes, [row.compression for row in line], values, method, number)
         _compression_axis(axes, rows)
         axes.set_ylabel("test top-1, %" if key == "top1" else "test top-5, %")
         legend(axes)
@@ -50,10 +50,10 @@ def parameters(rows: list[Row]) -> str:
     for row in rows:
         lines.setdefault(DENSE if row.is_dense else _without_numbers(row), []).append(row)
     with canvas() as (axes, svg):
-        for place, (name, line) in enumerate(lines.items()):
+        for number, (name, line) in enumerate(lines.items()):
             line.sort(key=lambda row: row.mean("nonzero"))
             values = [[100 - top1 for top1 in row.values("top1")] for row in line]
-            means(axes, [row.mean("nonzero") for row in line], values, name, place)
+            means(axes, [row.mean("nonzero") for row in line], values, name, number)
         axes.set_xscale("log")
         axes.set_xlabel("weights left")
         axes.set_ylabel("test error, %")
@@ -75,12 +75,12 @@ def degradation(rows: list[Row]) -> str:
     whole = {result.seed: result.top1 for result in dense.results}
     with canvas() as (axes, svg):
         axes.axhline(0, color="grey", linestyle=":", label=dense.method)
-        for place, (method, line) in enumerate(lines_of(rows).items()):
+        for number, (method, line) in enumerate(lines_of(rows).items()):
             lost = [
                 [whole.get(r.seed, dense.mean("top1")) - r.top1 for r in row.results]
                 for row in line
             ]
-            means(axes, [100 - 100 / row.compression for row in line], lost, method, place)
+            means(axes, [100 - 100 / row.compression for row in line], lost, method, number)
         axes.set_xlabel("sparsity, %")
         axes.set_ylabel("top-1 lost, points")
         axes.invert_yaxis()
@@ -105,10 +105,10 @@ def by_option(rows: list[Row], value: Callable[[Row], list[float]], label: str) 
             lines.setdefault(name + asked, []).append((at, row))
     across = sorted({at for points in lines.values() for at, _ in points})
     with canvas() as (axes, svg):
-        for place, (name, points) in enumerate(lines.items()):
+        for number, (name, points) in enumerate(lines.items()):
             points.sort(key=lambda point: point[0])
             values = [value(row) for _, row in points]
-            means(axes, [across.index(at) for at, _ in points], values, name, place)
+            means(axes, [across.index(at) for at, _ in points], values, name, number)
         axes.set_xticks(range(len(across)), [f"{at:g}" for at in across])
         axes.set_xlabel(shown(option), parse_math=False)
         axes.set_ylabel(label)
@@ -138,10 +138,10 @@ def varied(rows: list[Row]) -> tuple[str, str] | None:
 def compression_error(rows: list[Row]) -> str:
     """(reached - asked) / asked over compression: how exactly a mask meets what was asked."""
     with canvas(height=3.0) as (axes, svg):
-        for place, (method, line) in enumerate(lines_of(rows).items()):
+        for number, (method, line) in enumerate(lines_of(rows).items()):
             ratios = [row.compression for row in line]
             errors = [100 * row.mean("compression_error") for row in line]
-            axes.plot(ratios, errors, label=listed(method), **look(place))
+            axes.plot(ratios, errors, label=listed(method), **look(number))
         _compression_axis(axes, rows)
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, -1), max(high, 1))
@@ -155,13 +155,13 @@ def layer_density(rows: list[Row]) -> str:
     last = most_pruned(rows)
     names = list(dict.fromkeys(layer.name for row in last for layer in row.first.layers))
     with canvas() as (axes, svg):
-        for place, row in enumerate(last):
+        for number, row in enumerate(last):
             kept = {names.index(layer.name): layer.density for layer in row.first.layers}
             axes.plot(
                 sorted(kept),
                 [kept[layer] for layer in sorted(kept)],
                 label=listed(f"{row.method} at {rounded(row.compression)}x"),
-                **look(place),
+                **look(number),
             )
         step = -(-len(names) // 24)
         labels = [shown(name.removesuffix(".weight")) for name in names[::step]]

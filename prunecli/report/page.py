@@ -10,9 +10,9 @@ from typing import Any
 
 import jinja2
 
-import prunecli
 from prunecli.errors import BadUsage, printable, some
-from prunecli.report import courses, figures
+from prunecli.package import VERSION
+from prunecli.report import curves, figures
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared
 from prunecli.report.rows import HEADINGS, Row, cells, rounded, unpruned
@@ -45,7 +45,7 @@ def as_html(rows: list[Row], title: str, reference: Reference | None = None) -> 
         compared_headings=COMPARED,
         sections=sections,
         versions=rows[0].first.versions or {},
-        prunecli=prunecli.__version__,
+        prunecli=VERSION,
     )
 
 
@@ -68,11 +68,11 @@ DRAWINGS: dict[str, Callable[[list[Row]], str]] = {
     "options-sparsity": lambda rows: figures.by_option(rows, _sparsity, "sparsity reached, %"),
     "error": figures.compression_error,
     "density": figures.layer_density,
-    "loss": courses.convergence,
-    "top1-epochs": courses.accuracy,
-    "sparsity": courses.sparsity,
-    "pruned": courses.pruned,
-    "weights": courses.weights,
+    "loss": curves.convergence,
+    "top1-epochs": curves.accuracy,
+    "sparsity": curves.sparsity,
+    "pruned": curves.pruned,
+    "weights": curves.weights,
 }
 """What draws each figure of `settings.report`."""
 
@@ -87,10 +87,10 @@ def _drawn(rows: list[Row]) -> list[str]:
         "options-sparsity": figures.varied(rows) and any(row.is_free for row in rows),
         "error": any(not row.is_dense and not row.is_free for row in rows),
         "loss": any(len(row.history) > 1 for row in rows),
-        "top1-epochs": courses.evaluated_in_training(rows),
-        "sparsity": courses.pruned_in_training(rows),
-        "pruned": courses.pruned_in_training(rows),
-        "weights": courses.with_weights(rows),
+        "top1-epochs": curves.evaluated_in_training(rows),
+        "sparsity": curves.pruned_in_training(rows),
+        "pruned": curves.pruned_in_training(rows),
+        "weights": curves.with_weights(rows),
     }
     return [name for name in CAPTIONS if optional.get(name, pruned)]
 

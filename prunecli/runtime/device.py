@@ -114,7 +114,7 @@ def gpus() -> list[str]:
     return [name.strip() for name in named.split(",")][: len(numbers)] if named else numbers
 
 
-def place(model: nn.Module, device: torch.device) -> nn.Module:
+def put_on(model: nn.Module, device: torch.device) -> nn.Module:
     """The model on the device, in the memory format that convolutions are fastest in."""
     if device.type == "cpu":
         keep_freed_memory()

@@ -13,12 +13,12 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def differences(one: Any, other: Any, place: str = "") -> list[tuple[str, Any, Any]]:
+def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, Any, Any]]:
     """Where two JSON values differ: [('settings.lr', 0.1, 0.2)]."""
     if isinstance(one, dict) and isinstance(other, dict):
         return [
             found
             for key in sorted(one.keys() | other.keys())
-            for found in differences(one.get(key), other.get(key), f"{place}.{key}".strip("."))
+            for found in differences(one.get(key), other.get(key), f"{where}.{key}".strip("."))
         ]
-    return [] if one == other else [(printable(place), one, other)]
+    return [] if one == other else [(printable(where), one, other)]

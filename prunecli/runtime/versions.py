@@ -7,14 +7,14 @@ from importlib.metadata import version
 
 import torch
 
-import prunecli
+from prunecli.package import VERSION
 
 
 @cache
 def versions() -> dict[str, str]:
     """Of what computes; asked of the installation, since importing torchvision takes long."""
     return {
-        "prunecli": prunecli.__version__,
+        "prunecli": VERSION,
         "torch": torch.__version__,
         **{name: version(name) for name in ("numpy", "torchvision")},
     }

@@ -35,7 +35,7 @@ class World:
 
     rank: int = 0
     size: int = 1
-    place: int | None = None
+    gpu: int | None = None
     """Which of the GPUs of its machine is this process's; None for the default one."""
 
     @property
@@ -88,8 +88,8 @@ class World:
         changed = differences(leaders, json.loads(canonical(facts)))
         if odd := self._highest(self.rank if changed else 0):
             said = [
-                f"{place} is {own!r} in process {odd}, {leading!r} in the process that leads"
-                for place, leading, own in changed
+                f"{where} is {own!r} in process {odd}, {leading!r} in the process that leads"
+                for where, leading, own in changed
             ]
             raise Mismatch(
                 "the processes of this training were told different things: "
@@ -151,7 +151,7 @@ def joined() -> Iterator[World]:
     backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         distributed.init_process_group(backends, timeout=PATIENCE)
-        place = int(os.environ.get("LOCAL_RANK", "0"))
+        gpu = int(os.environ.get("LOCAL_RANK", "0"))
     except (RuntimeError, ValueError) as error:
         raise_shortage(error)
         raise BadEnvironment(
@@ -160,7 +160,7 @@ def joined() -> Iterator[World]:
         ) from None
     failed = True
     try:
-        yield World(distributed.get_rank(), distributed.get_world_size(), place)
+        yield World(distributed.get_rank(), distributed.get_world_size(), gpu)
         failed = False
     finally:
         # After a failure NCCL might wait, for half an hour, for a process that is gone; the end of

@@ -16,20 +16,20 @@ from prunecli.files.records import CheckpointRecord, Described, ScoresRecord
 from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
 from prunecli.images.batches import ScoringBatches
-from prunecli.images.source import InMemory, Source
+from prunecli.images.source import GivenImages, Source
 from prunecli.masks.targets import chosen, parameter_count, prunable_names
 from prunecli.network import coverage
 from prunecli.network.build import load_model
 from prunecli.plugins.plugin import Plugin
 from prunecli.plugins.resolve import resolve
-from prunecli.runtime.device import pick_device, place, unrepeatable
+from prunecli.runtime.device import pick_device, put_on, unrepeatable
 from prunecli.runtime.versions import versions
 from prunecli.scoring.by_network import network_scores
 from prunecli.scoring.by_weights import TensorScores
 from prunecli.scoring.checks import check_scores
 from prunecli.settings.run import RunOptions
 from prunecli.settings.scoring import ScoringSettings
-from prunecli.tensors.parts import PART, Held, Made, Parted, held
+from prunecli.tensors.parts import PART, InMemory, Made, Parted, in_memory
 from prunecli.types import Mask, Scores
 
 
@@ -69,7 +69,7 @@ class Scored:
         scoring: ScoringSettings,
         run: RunOptions,
         network: nn.Module | None = None,
-        images: InMemory | None = None,
+        images: GivenImages | None = None,
     ) -> None:
         """With a `network` that has the file's tensors, it is not built, and stays where it is.
 
@@ -86,7 +86,7 @@ class Scored:
         self.needs_model = self.plugin.takes_model
         if self.needs_model:
             if network is None:
-                network = place(load_model(file), self.device).eval()
+                network = put_on(load_model(file), self.device).eval()
             self.model, self.device = network, next(network.parameters()).device
             own = file.says(CheckpointRecord)
             self.described = own.model
@@ -139,12 +139,12 @@ class Scored:
             own = (self.file, self.names, self.plugin, self.seed, self.file.label)
             scores = TensorScores(*own, mask)
             return Left(scores, mask) if mask else scores
-        kept = held(mask) if mask else {}
+        kept = in_memory(mask) if mask else {}
         made = self._model_scores(kept)
         check_scores(made, self.plugin, self.file.label)
         for name in made.keys() & kept.keys():
             made[name].masked_fill_(~kept[name], PRUNED)
-        return Held(made)
+        return InMemory(made)
 
     def _model_scores(self, mask: Mask) -> Scores:
         shape = self.described.input_shape if self.described else self.load().input_shape

@@ -99,8 +99,8 @@ def prepared(options: TrainingSettings, run: RunOptions, world: World) -> Plan:
         raise BadUsage("--pretrained is for --model torchvision:NAME")
     pruner = _named("pruners", options.pruner, options.pruner_options)
     output = run.output or _output_name(options, source)
-    inputs = [path for file in (parent, start, mask_file) if file for path in file.places]
-    device = pick_device(run.device, world.place)
+    inputs = [path for file in (parent, start, mask_file) if file for path in file.paths]
+    device = pick_device(run.device, world.gpu)
     seed = run.seed if run.seed is not None else (own and own.seed) or 0
     settings = _settings(options.given, (own and own.settings) or {}, device)
     if settings.compile and world.size > 1:

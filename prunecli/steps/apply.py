@@ -33,7 +33,7 @@ def apply(checkpoint: Path, mask: Path, run: RunOptions) -> Path:
     kept = fitting_mask(mask, file)
     suffix = "" if file.folder else SUFFIX
     output = run.output or sibling(checkpoint, f"{stem(mask)}.pruned{suffix}")
-    inputs = file.places + kept.file.places
+    inputs = file.paths + kept.file.paths
     in_shards = file.folder is not None and output.suffix != SUFFIX
     (check_folder if in_shards else check_output)(output, inputs, force=run.force)
     if not file.folder and output.suffix != SUFFIX and model_folder(checkpoint):

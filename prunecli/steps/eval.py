@@ -28,7 +28,7 @@ from prunecli.network.build import load_model
 from prunecli.network.collapse import diagnosis
 from prunecli.network.flops import count_flops, sparse_flops
 from prunecli.network.layers import prunable
-from prunecli.runtime.device import pick_device, pick_precision, place, unrepeatable
+from prunecli.runtime.device import pick_device, pick_precision, put_on, unrepeatable
 from prunecli.runtime.versions import versions
 from prunecli.settings.eval import EvalSettings
 from prunecli.settings.run import RunOptions
@@ -51,7 +51,7 @@ def evaluation(checkpoint: Path, settings: EvalSettings, run: RunOptions) -> Pat
     model = load_model(file).eval()
     apply_(dict(model.named_parameters()), kept)
     output = run.output or _output_name(checkpoint, file, mask_file)
-    inputs = file.places + (mask_file.places if mask_file else [])
+    inputs = file.paths + (mask_file.paths if mask_file else [])
     check_output(output, inputs, force=run.force)
     if run.dry_run:
         return output
@@ -68,7 +68,7 @@ def evaluation(checkpoint: Path, settings: EvalSettings, run: RunOptions) -> Pat
         state = diagnosis(bits, model, record.model.input_shape)
         layers = _layers(file, {} if own else kept, state)
         network = _network(model, record.model, layers, state)
-        place(model, device)
+        put_on(model, device)
         size = settings.batch_size or eval_batch(device, data.input_shape)
         test = ImageBatches(data, device, size)
         exact = pick_precision(settings.precision, device)

@@ -29,7 +29,7 @@ def mask(source: Path, settings: MaskSettings, run: RunOptions) -> Path:
     before = fitting_mask(settings.mask, file) if settings.mask else None
     masking = Masking.of(file, selection, scoring, before, run)
     output = run.output or _output_name(source, masking.selection, scoring)
-    inputs = file.places + (before.file.places if before else [])
+    inputs = file.paths + (before.file.paths if before else [])
     check_output(output, inputs, force=run.force)
     if run.dry_run:
         return output

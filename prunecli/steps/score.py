@@ -25,7 +25,7 @@ def score(checkpoint: Path, settings: ScoreSettings, run: RunOptions) -> Path:
     before = fitting_mask(settings.mask, file) if settings.mask else None
     method = file_word(settings.method or "")
     output = run.output or sibling(checkpoint, f"{stem(checkpoint)}.{method}.scores.safetensors")
-    inputs = file.places + (before.file.places if before else [])
+    inputs = file.paths + (before.file.paths if before else [])
     check_output(output, inputs, force=run.force)
     scorer = Scored(file, settings, run)
     if run.dry_run:

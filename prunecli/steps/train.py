@@ -29,7 +29,7 @@ from prunecli.network.modules import check_sound
 from prunecli.network.weights import load_weights, read_weights
 from prunecli.plugins.origin import code
 from prunecli.pruners._fixed import Fixed
-from prunecli.runtime.device import place, unrepeatable
+from prunecli.runtime.device import put_on, unrepeatable
 from prunecli.runtime.interrupts import deferred_interrupts
 from prunecli.runtime.seeds import derive_seed
 from prunecli.runtime.versions import versions
@@ -101,7 +101,7 @@ def _train(plan: Plan, target: Path, run: RunOptions, world: World) -> None:
         head: Head = "new" if model_asked.new_head else "fitting"
         adopt(model, published.tensors, published.name, run.progress, head=head)
     check_sound(model, f"model {described.name!r}")
-    place(model, plan.device)
+    put_on(model, plan.device)
     check_trainable(model, described)
     pruner = partial(_pruner, plan, model, run)
     state, batches = begun(model, data, plan.settings, plan.seed, pruner, world)

@@ -30,7 +30,7 @@ class Parted(Protocol):
         ...
 
 
-class Held:
+class InMemory:
     """Tensors in memory."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -77,7 +77,7 @@ def one_thread() -> Iterator[None]:
 
 
 def parted(tensors: Parted | Mapping[str, Tensor]) -> Parted:
-    return tensors if isinstance(tensors, Parted) else Held(tensors)
+    return tensors if isinstance(tensors, Parted) else InMemory(tensors)
 
 
 def whole(tensors: Parted, name: str) -> Tensor:
@@ -85,6 +85,6 @@ def whole(tensors: Parted, name: str) -> Tensor:
     return torch.cat(list(tensors.parts(name))).reshape(tensors.shapes[name])
 
 
-def held(tensors: Parted) -> dict[str, Tensor]:
+def in_memory(tensors: Parted) -> dict[str, Tensor]:
     """All of them, in memory."""
     return {name: whole(tensors, name) for name in tensors.shapes}

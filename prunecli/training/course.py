@@ -22,7 +22,7 @@ from prunecli.scoring.by_weights import TensorScores
 from prunecli.scoring.checks import check_scores
 from prunecli.settings.eval import EVAL_BATCH
 from prunecli.settings.training import Hyperparameters
-from prunecli.tensors.parts import Held, held
+from prunecli.tensors.parts import InMemory, in_memory
 from prunecli.training.state import TrainingState, new_state
 from prunecli.types import Batches, Course, Images, Mask, Pruner, Scores
 
@@ -107,8 +107,8 @@ def _scorer(
             params = prunable(model)
             # Copies: what is somebody's own may change what it is given.
             weights = {name: params[name].detach().to("cpu", copy=True) for name in names}
-            own = (Held(weights), names, scorer, data.seed, "the network")
-            return held(TensorScores(*own, Held(mask)))
+            own = (InMemory(weights), names, scorer, data.seed, "the network")
+            return in_memory(TensorScores(*own, InMemory(mask)))
         batches = data.batches()
         scores = network_scores(scorer, model, batches, mask, data.seed, "the network")
         check_scores(scores, scorer, "the network")

@@ -220,7 +220,7 @@ class _State:
     def __init__(self, tensors: Sequence[Tensor], recorder: Recorder) -> None:
         self.tensors, self.recorder = tensors, recorder
         self.values = _copies(tensors)
-        self.places = [tensor.data_ptr() for tensor in tensors]
+        self.addresses = [tensor.data_ptr() for tensor in tensors]
         self.random = recorder.random_state()
         self.elsewhere = recorder.elsewhere()
 
@@ -240,7 +240,7 @@ def _unlike(before: _State, after: _State) -> str:
     """Why work that came from one to the other cannot be recorded, if so."""
     if after.elsewhere != before.elsewhere:
         return "the network draws random numbers on the CPU"
-    if after.places != before.places:  # a replay would read the old and leave the new as they are
+    if after.addresses != before.addresses:  # a replay would read the old
         return "the network puts other tensors in place of its buffers"
     return ""
 

@@ -78,8 +78,8 @@ class TrainingState:
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to write; `restore` takes them back."""
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
-        for place, name, value in self._optimizer_values():
-            tensors[f"optimizer/{place}/{name}"] = value
+        for number, name, value in self._optimizer_values():
+            tensors[f"optimizer/{number}/{name}"] = value
         tensors |= {f"pruner/{name}": t for name, t in self.pruner.state_dict().items()}
         tensors["random/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
@@ -122,8 +122,8 @@ class TrainingState:
             group.update(saved)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for key, value in _part(tensors, "optimizer/").items():
-            place, _, name = key.partition("/")
-            parameter = parameters[int(place)]
+            number, _, name = key.partition("/")
+            parameter = parameters[int(number)]
             fitting = () if name == "step" else parameter.shape
             if value.shape != fitting or not value.is_floating_point():
                 raise ValueError(f"{key} has the shape of no parameter")
@@ -161,10 +161,10 @@ class TrainingState:
             raise ValueError("the loss is not a number")
 
     def _optimizer_values(self) -> Iterator[tuple[int, str, Tensor]]:
-        for place, values in self.optimizer.state_dict()["state"].items():
+        for number, values in self.optimizer.state_dict()["state"].items():
             for name, value in values.items():
                 if value is not None:
-                    yield place, name, value
+                    yield number, name, value
 
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:

@@ -104,8 +104,8 @@ class Step:
             return self._slopes(inputs, labels, count)[:2]
         if not self.batch:
             self.batch = [torch.empty_like(inputs), torch.empty_like(labels)]
-        for place, given in zip(self.batch, (inputs, labels), strict=True):
-            place.copy_(given)
+        for slot, given in zip(self.batch, (inputs, labels), strict=True):
+            slot.copy_(given)
         loss, total, *slopes = self.slopes()
         for parameter, slope in zip(self.moving, slopes, strict=True):
             if parameter.grad is not slope:  # but that of an eager step, or of the pruner

@@ -15,7 +15,7 @@ from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.network.untouched import untouched
 from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
-from prunecli.runtime.device import place
+from prunecli.runtime.device import put_on
 
 pytestmark = pytest.mark.cuda
 
@@ -67,7 +67,7 @@ def network():
 def test_scores_are_those_of_the_cpu(device, method, options):
     function, scores = resolve("scorers", method, by_file=False), []
     for where in (device, CPU):
-        model = place(network(), where)
+        model = put_on(network(), where)
         with untouched(model):
             scores.append(function(model.eval(), Data(where), **options))
     ours, theirs = scores
@@ -88,7 +88,7 @@ def step(name, where, dtype):
     """The scores that a model gives of 16 images in training mode, and all its gradients."""
     torch.manual_seed(0)
     model = resolve("models", name, by_file=False)((3, 32, 32), 10, thin=0.25).to(dtype)
-    model = place(model, where).train()
+    model = put_on(model, where).train()
     images = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(where, dtype)
     logits = model(images)
     F.cross_entropy(logits, torch.arange(16, device=where) % 10).backward()

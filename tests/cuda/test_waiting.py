@@ -13,7 +13,7 @@ from prunecli.network.layers import prunable
 from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
-from prunecli.runtime.device import place
+from prunecli.runtime.device import put_on
 from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
 from prunecli.training.course import TrainingSet, build_pruner
@@ -43,7 +43,7 @@ class Training:
         torch.manual_seed(0)
         own = model or MODELS.get(kind, SMALL)
         build = resolve("models", own["model"], by_file=False)
-        net = place(build((1, 28, 28), 10, **own["model_options"]), device)
+        net = put_on(build((1, 28, 28), 10, **own["model_options"]), device)
         images = TrainingSet(digits(Path(), "train"), device, 0)
         pruner = self.pruner(kind, net, images)
         self.settings = Hyperparameters(epochs=2, batch_size=36, precision=precision)

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from prunecli.errors import BadUsage, Mismatch, NotFinite
 from prunecli.masks.patterns import Pattern, Patterned
-from prunecli.tensors.parts import Held, held
+from prunecli.tensors.parts import InMemory, in_memory
 
 
 def patterned(scores, text):
-    return held(Patterned(Held(scores), Pattern.parse(text)))
+    return in_memory(Patterned(InMemory(scores), Pattern.parse(text)))
 
 
 def test_by_hand():

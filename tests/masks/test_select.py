@@ -11,7 +11,7 @@ from prunecli.errors import BadUsage, NotFinite
 from prunecli.masks.scopes import SCOPES, apportion, erk, layer, uniform, water_filled
 from prunecli.masks.select import choose, keep_highest, select
 from prunecli.masks.select_on_gpu import sorted_out
-from prunecli.tensors.parts import PART, held
+from prunecli.tensors.parts import PART, in_memory
 
 SHAPES = {"conv1": (8, 3, 3, 3), "conv2": (16, 8, 3, 3), "fc": (10, 64)}
 SIZES = {name: math.prod(shape) for name, shape in SHAPES.items()}
@@ -391,7 +391,7 @@ def test_a_pass_for_each_half_of_the_bits_that_is_in_use(dtype, passes):
     chosen = choose(scores, 0.3)
     assert scores.count == passes
     assert chosen.cuts["w"].kept == 300
-    assert int(held(chosen)["w"].sum()) == 300
+    assert int(in_memory(chosen)["w"].sum()) == 300
 
 
 @pytest.mark.parametrize("extra", [-1, 0, 1, 5])

@@ -14,7 +14,7 @@ from prunecli.network.layers import prunable
 from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
 from prunecli.plugins.trust import trust
-from prunecli.runtime.device import place
+from prunecli.runtime.device import put_on
 from prunecli.scoring.by_network import check_scores, network_scores
 from prunecli.settings.data import DataSettings
 from prunecli.settings.eval import EvalSettings
@@ -54,7 +54,7 @@ def start(name, path):
 
 
 def loaded(path):
-    return place(load_model(open_artifact(path, "checkpoint")), torch.device("cpu")).eval()
+    return put_on(load_model(open_artifact(path, "checkpoint")), torch.device("cpu")).eval()
 
 
 def batches(side):

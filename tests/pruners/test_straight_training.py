@@ -14,7 +14,7 @@ from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.images.batches import ImageBatches
 from prunecli.network.build import load_model
 from prunecli.pruners._straight import StraightThrough
-from prunecli.runtime.device import place
+from prunecli.runtime.device import put_on
 from prunecli.settings.data import DataSettings
 from prunecli.settings.run import RunOptions
 from prunecli.settings.train import ModelSettings, TrainingSettings
@@ -212,7 +212,7 @@ def test_read_back_the_network_is_to_the_bit_the_one_that_was_trained(
     monkeypatch.setattr(StraightThrough, "final_mask", materialise)
     output = train(how(name, options), RunOptions(output=tmp_path / "t.safetensors", seed=3))
     file = open_artifact(output, "checkpoint")
-    logits = place(load_model(file), CPU).eval()(inputs)
+    logits = put_on(load_model(file), CPU).eval()(inputs)
     assert torch.equal(logits.view(torch.int32), before[0].view(torch.int32))
     assert logits.std() > 1e-3
     mask, _ = read_mask(tmp_path / "t.mask.safetensors")

@@ -6,7 +6,7 @@ import pytest
 from results import result
 
 from prunecli.errors import BadUsage
-from prunecli.report import courses, figures
+from prunecli.report import curves, figures
 from prunecli.report.page import as_html, as_svg
 from prunecli.report.rows import grouped
 
@@ -56,9 +56,9 @@ def test_degradation_is_against_the_dense_network_of_the_same_seed(monkeypatch):
 def test_sparsity_and_weights_pruned_by_epoch(monkeypatch):
     seen = lines(monkeypatch)
     rows = grouped([DENSE, during([1.0, 0.5, 0.25]), result("snip")])
-    courses.sparsity(rows)
+    curves.sparsity(rows)
     assert seen == {"weightmom 4x": ([1, 2, 3], [0, 50, 75])}
-    courses.pruned(rows)
+    curves.pruned(rows)
     assert seen["weightmom 4x"] == ([1, 2, 3], [0, 800, 400])
 
 
@@ -185,7 +185,7 @@ def test_accuracy_over_epochs_where_it_was_measured(monkeypatch):
     history = [{"epoch": e, "loss": 1.0, "top1": t} for e, t in enumerate([50.0, 70.0], 1)]
     blind = result("snip", history=[{"epoch": e, "loss": 1.0} for e in (1, 2)])
     results = [result(None, 1.0, history=history), blind, result(history=history)]
-    courses.accuracy(grouped(results))
+    curves.accuracy(grouped(results))
     assert seen == {name: ([1, 2], [50, 70]) for name in ("dense", "lamp 16x")}
     assert "Test accuracy over epochs" in as_html(grouped(results), "t")
     assert "Test accuracy over epochs" not in as_html(grouped([DENSE, blind]), "t")
@@ -200,7 +200,7 @@ def test_the_spread_of_weights_is_a_share_of_them(monkeypatch):
     )
     bell = [{"epoch": 1, "loss": 1.0, "weights": [1, 3, 4, 2]}]
     results = [DENSE, result("fixed-ga", history=bell), result("lamp")]
-    courses.weights(grouped(results))
+    curves.weights(grouped(results))
     assert seen == {"fixed-ga 16x": ([10, 30, 40, 20], [-4, -2, 0, 2, 4])}
     monkeypatch.undo()
     assert "Spread of the weights" in as_html(grouped(results), "t")
@@ -218,7 +218,7 @@ def looks(monkeypatch, rows):
         return plain(axes, x, y, **more)
 
     monkeypatch.setattr(Axes, "plot", plot)
-    courses.convergence(rows)
+    curves.convergence(rows)
     monkeypatch.undo()
     return seen
 

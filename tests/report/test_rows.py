@@ -8,7 +8,7 @@ from results import result, table
 
 from prunecli.files.parsing import parsed
 from prunecli.files.results import Result
-from prunecli.report.courses import convergence
+from prunecli.report.curves import convergence
 from prunecli.report.figures import accuracy, compression_error, layer_density
 from prunecli.report.page import as_html
 from prunecli.report.reference import Published

@@ -16,7 +16,7 @@ from prunecli.runtime.device import (
     let_go,
     pick_device,
     pick_precision,
-    place,
+    put_on,
     unrepeatable,
 )
 
@@ -179,7 +179,7 @@ def test_autocast_computes_in_the_precision_asked_for():
 
 
 def test_a_placed_model_is_channels_last():
-    model = place(nn.Conv2d(3, 4, 3), CPU)
+    model = put_on(nn.Conv2d(3, 4, 3), CPU)
     assert model.weight.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -189,7 +189,7 @@ def test_memory_that_a_step_frees_is_there_for_the_next_step():
         held = [torch.ones(megabytes << 18) for megabytes in (4, 8, 16, 24, 30)]
         return sum(tensor[0] for tensor in held)
 
-    place(nn.Linear(1, 1), CPU)
+    put_on(nn.Linear(1, 1), CPU)
     step()
     rounds = []
     for _ in range(3):  # the heap may still grow, and other threads of the process have pages too

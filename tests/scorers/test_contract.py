@@ -8,7 +8,7 @@ from prunecli.network.layers import prunable
 from prunecli.network.untouched import untouched
 from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
-from prunecli.runtime.device import place
+from prunecli.runtime.device import put_on
 
 
 class Data:
@@ -77,7 +77,7 @@ CHOICES += [("obd", {"hessian": how, "batches": 1}) for how in ("exact", "ggn")]
 
 @pytest.mark.parametrize(("method", "options"), CHOICES)
 def test_a_network_in_the_memory_format_that_commands_use_scores_the_same(method, options):
-    models = network(), place(network(), torch.device("cpu"))
+    models = network(), put_on(network(), torch.device("cpu"))
     for model in models:
         model[3].p = 0.0  # it would drop others, for it draws in the order of the memory
     one, two = (score(method, model.double(), options) for model in models)

@@ -11,7 +11,7 @@ from prunecli.network.layers import prunable
 from prunecli.network.untouched import untouched
 from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
-from prunecli.runtime.device import place
+from prunecli.runtime.device import put_on
 from prunecli.scoring.by_network import network_scores
 
 METHODS = list(names("scorers"))
@@ -60,7 +60,7 @@ class Network(nn.Module):
 
 @pytest.mark.parametrize(("method", "options"), CHOICES)
 def test_a_model_is_scored_on_one_device_and_looked_at_only_where_it_must_be(method, options):
-    model, scorer = place(Network(), META), resolve("scorers", method, by_file=False)
+    model, scorer = put_on(Network(), META), resolve("scorers", method, by_file=False)
     with OneDevice(may_look=method in LOOKS) as device, untouched(model):
         scores = scorer(model.eval(), Data(), **options)
     assert {name: score.shape for name, score in scores.items()} == {
@@ -80,7 +80,7 @@ def test_a_weight_is_scored_on_its_device_without_a_look_at_it(method):
 
 @pytest.mark.parametrize("method", ["snip", "snip-thesis"])
 def test_weights_drawn_anew_go_to_the_device_and_so_does_the_mask(method):
-    model = place(Network(), META)
+    model = put_on(Network(), META)
     mask = {name: torch.ones(w.shape, dtype=torch.bool) for name, w in prunable(model).items()}
     with OneDevice():
         scores = resolve("scorers", method, by_file=False)(model, Data(), init="xavier", mask=mask)
@@ -90,7 +90,7 @@ def test_weights_drawn_anew_go_to_the_device_and_so_does_the_mask(method):
 @pytest.mark.parametrize("method", OF_GRAPHS)
 @pytest.mark.parametrize("name", [*names("models")])
 def test_the_graph_of_a_model_is_run_on_one_device(name, method):
-    model = place(resolve("models", name, by_file=False)(Data.input_shape, 3), META).eval()
+    model = put_on(resolve("models", name, by_file=False)(Data.input_shape, 3), META).eval()
     with OneDevice(may_look=method in LOOKS) as device, untouched(model):
         scores = resolve("scorers", method, by_file=False)(model, Data())
     assert {score.device for score in scores.values()} == {META}
@@ -99,7 +99,7 @@ def test_the_graph_of_a_model_is_run_on_one_device(name, method):
 
 @pytest.mark.parametrize("method", [name for name in OF_MODELS if name not in LOOKS])
 def test_only_scores_and_whether_weights_are_finite_come_back_from_the_device(method):
-    model, scorer = place(Network(), META), resolve("scorers", method, by_file=False)
+    model, scorer = put_on(Network(), META), resolve("scorers", method, by_file=False)
     mask = {name: torch.ones(w.shape, dtype=torch.bool) for name, w in prunable(model).items()}
     with OneDevice(may_look=True) as device:
         scores = network_scores(scorer, model, Data(), mask, 0, "the network")

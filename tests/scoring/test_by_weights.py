@@ -11,7 +11,7 @@ from prunecli.plugins.names import names
 from prunecli.plugins.plugin import Plugin
 from prunecli.plugins.resolve import resolve
 from prunecli.scoring.by_weights import TensorScores
-from prunecli.tensors.parts import Held, held
+from prunecli.tensors.parts import InMemory, in_memory
 from prunecli.types import Part, decisive
 
 OWN = {name: resolve("scorers", name, by_file=False) for name in names("scorers")}
@@ -23,8 +23,10 @@ def made(function):
 
 
 def scores_of(weights, scorer, mask=None, seed=0):
-    before = Held(mask) if mask else None
-    return held(TensorScores(Held(weights), [*weights], scorer, seed, "the network", before))
+    before = InMemory(mask) if mask else None
+    return in_memory(
+        TensorScores(InMemory(weights), [*weights], scorer, seed, "the network", before)
+    )
 
 
 @pytest.fixture
@@ -40,9 +42,9 @@ def test_a_network_in_memory_scores_as_its_file_does(weights, tmp_path, method):
     mask = {"a": torch.rand(7, 9) > 0.5}
     for before in (None, mask):
         made = TensorScores(
-            file, ["a", "b"], OWN[method], 3, file.label, Held(before) if before else None
+            file, ["a", "b"], OWN[method], 3, file.label, InMemory(before) if before else None
         )
-        ours, theirs = held(made), scores_of(weights, OWN[method], before, 3)
+        ours, theirs = in_memory(made), scores_of(weights, OWN[method], before, 3)
         assert all(torch.equal(ours[name], theirs[name]) for name in "ab")
     by_hand = {n: w * mask[n] if n in mask else w for n, w in weights.items()}
     for name, weight in by_hand.items():

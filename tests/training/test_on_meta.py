@@ -8,7 +8,7 @@ from torch import nn
 from prunecli.images.batches import ImageBatches
 from prunecli.network.layers import prunable
 from prunecli.pruners._fixed import Fixed
-from prunecli.runtime.device import place
+from prunecli.runtime.device import put_on
 from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
 from prunecli.training.optimizers import OPTIMIZERS, SCHEDULES
@@ -31,7 +31,7 @@ def network():
     net = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 6)
     )
-    return place(net, META)
+    return put_on(net, META)
 
 
 def fixed(model):

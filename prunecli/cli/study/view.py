@@ -23,7 +23,7 @@ def watcher(jobs: list[Job], slots: int, quiet: bool, verbose: bool) -> Log:
     return Log(jobs, slots, quiet, verbose)
 
 
-class Clock:
+class Forecast:
     """How long a study will take still, from how long its jobs have taken so far."""
 
     def __init__(self, jobs: list[Job], slots: int) -> None:
@@ -71,7 +71,7 @@ class Log(Watcher):
 
     def __init__(self, jobs: list[Job], slots: int, quiet: bool, verbose: bool) -> None:
         self.quiet, self.verbose = quiet, verbose
-        self.clock = Clock(jobs, slots)
+        self.forecast = Forecast(jobs, slots)
         self.total, self.slots = len(jobs), slots
         self.counts = {"ran": 0, "done": 0, "taken": 0, "failed": 0, "left": 0}
         self.numbers = {job.name: number for number, job in enumerate(jobs, 1)}
@@ -84,12 +84,12 @@ class Log(Watcher):
             self.say(self.summary())
 
     def starts(self, job: Job) -> Progress:
-        self.clock.starts(job)
+        self.forecast.starts(job)
         self.say(f"{self._title(job)}: {job.command}")
         return Progress() if self.quiet else JobLines(job.name if self.slots > 1 else "", self)
 
     def ends(self, job: Job, how: str, note: str = "") -> None:
-        seconds = self.clock.ends(job, how == "ran")
+        seconds = self.forecast.ends(job, how == "ran")
         self.counts[how] += 1
         if how == "done" and self.verbose:
             self.say(f"{self._title(job)}: done already")
@@ -98,8 +98,8 @@ class Log(Watcher):
         if how in ("failed", "left"):
             self.warn(f"{self._title(job)}: {note}")
         if how == "ran" and seconds >= 1:
-            left = self.clock.seconds_left()
-            more = f", about {duration(left)} left" if left and self.clock.left else ""
+            left = self.forecast.seconds_left()
+            more = f", about {duration(left)} left" if left and self.forecast.left else ""
             self.say(f"{self._title(job)}: done in {duration(seconds)}{more}")
 
     def _title(self, job: Job) -> str:
@@ -160,7 +160,7 @@ class Live(Log):
         self.bars.console.print(printable(message), markup=False, highlight=False, soft_wrap=True)
 
     def starts(self, job: Job) -> Progress:
-        self.clock.starts(job)
+        self.forecast.starts(job)
         task = self.tasks[job.name] = self.bars.add_task(printable(job.name), total=None, note="")
         return JobBar(job.name, self, task)
 
@@ -168,7 +168,7 @@ class Live(Log):
         if task := self.tasks.pop(job.name, None):
             self.bars.remove_task(task)
         super().ends(job, how, note)
-        left = self.clock.seconds_left()
+        left = self.forecast.seconds_left()
         more = f"about {duration(left)} left" if left else ""
         failed = f"{self.counts['failed']} failed " * (self.counts["failed"] > 0)
         self.bars.update(self.study, advance=1, note=failed + more)

@@ -15,7 +15,7 @@ from attacks import cut, in_place
 from studies import PLUGIN, RECIPE, Forked, outputs, undisturbed, until
 
 from prunecli.cli.study import view as _study
-from prunecli.cli.study.view import Clock, Live, Log, duration, watcher
+from prunecli.cli.study.view import Forecast, Live, Log, duration, watcher
 from prunecli.files.claims import is_locked, locked
 from prunecli.recipe.plan import Job
 
@@ -268,7 +268,7 @@ def test_what_is_left_is_reckoned_from_what_has_been(clock):
     names = ["train/1", "train/2", "train/3", "score/1", "score/2", "tune/1"]
     commands = {"train": "train", "score": "score", "tune": "train"}
     jobs = {name: job(name, command=commands[name.partition("/")[0]]) for name in names}
-    left = Clock(list(jobs.values()), slots=2)
+    left = Forecast(list(jobs.values()), slots=2)
     assert left.seconds_left() is None
 
     left.starts(jobs["train/1"])
@@ -298,7 +298,7 @@ def test_what_is_left_is_reckoned_from_what_has_been(clock):
 
 def test_a_failed_job_says_nothing_of_how_long_one_takes(clock):
     jobs = [job("a"), job("b")]
-    left = Clock(jobs, 1)
+    left = Forecast(jobs, 1)
     left.starts(jobs[0])
     clock(5)
     assert left.ends(jobs[0], False) == 5

@@ -32,9 +32,9 @@ def convergence(rows: list[Row]) -> str:
     strokes = {ratio: stroke for stroke, ratio in enumerate(ratios)}
     if len(lines) > len(COLOURS) or len(ratios) > len(STROKES) or len(rows) > MANY:
         lines, strokes = [line[-1:] for line in lines], {}
-    drawn = [(row, "grey", place) for place, row in enumerate(dense)] + [
-        (row, COLOURS[place % len(COLOURS)], strokes.get(row.compression, place // len(COLOURS)))
-        for place, line in enumerate(lines)
+    drawn = [(row, "grey", number) for number, row in enumerate(dense)] + [
+        (row, COLOURS[number % len(COLOURS)], strokes.get(row.compression, number // len(COLOURS)))
+        for number, line in enumerate(lines)
         for row in line
     ]
     with canvas() as (axes, svg):
@@ -50,8 +50,8 @@ def convergence(rows: list[Row]) -> str:
 def accuracy(rows: list[Row]) -> str:
     """Test accuracy over epochs, of the first seed, where it was measured."""
     with canvas() as (axes, svg):
-        for place, row in enumerate(evaluated_in_training(rows)):
-            _course(axes, row, _accuracies(row), **look(place) | {"marker": ""})
+        for number, row in enumerate(evaluated_in_training(rows)):
+            _course(axes, row, _accuracies(row), **look(number) | {"marker": ""})
         axes.set_ylabel("test top-1, %")
         legend(axes)
         return svg()
@@ -60,11 +60,11 @@ def accuracy(rows: list[Row]) -> str:
 def weights(rows: list[Row]) -> str:
     """How the weights were spread before the last threshold, in standard deviations of a layer."""
     with canvas() as (axes, svg):
-        for place, row in enumerate(with_weights(rows)):
+        for number, row in enumerate(with_weights(rows)):
             spread = row.history[-1].weights or ()
             edges = [-REACH + 2 * REACH * bin / len(spread) for bin in range(len(spread) + 1)]
             share = [100 * count / sum(spread) for count in spread]
-            axes.stairs(share, edges, label=_name(row), color=look(place)["color"])
+            axes.stairs(share, edges, label=_name(row), color=look(number)["color"])
         axes.set_yscale("log")
         axes.set_xlabel("weight, in standard deviations of its layer")
         axes.set_ylabel("share of the weights, %")
@@ -75,9 +75,9 @@ def weights(rows: list[Row]) -> str:
 def sparsity(rows: list[Row]) -> str:
     """Sparsity over epochs, of the first seed, where it changes while training."""
     with canvas() as (axes, svg):
-        for place, row in enumerate(pruned_in_training(rows)):
+        for number, row in enumerate(pruned_in_training(rows)):
             sparsities = [100 * (1 - density) for density in _densities(row)]
-            _course(axes, row, sparsities, **look(place))
+            _course(axes, row, sparsities, **look(number))
         axes.set_ylabel("sparsity, %")
         legend(axes)
         return svg()
@@ -86,10 +86,10 @@ def sparsity(rows: list[Row]) -> str:
 def pruned(rows: list[Row]) -> str:
     """Weights pruned in each epoch, of the first seed, where that is done while training."""
     with canvas() as (axes, svg):
-        for place, row in enumerate(pruned_in_training(rows)):
+        for number, row in enumerate(pruned_in_training(rows)):
             steps = pairwise([1.0, *_densities(row)])
             gone = [row.first.prunable * (before - after) for before, after in steps]
-            _course(axes, row, gone, **look(place))
+            _course(axes, row, gone, **look(number))
         axes.set_yscale("symlog", linthresh=10)
         axes.set_ylabel("weights pruned in the epoch")
         legend(axes)

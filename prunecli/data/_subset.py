@@ -10,7 +10,7 @@ from prunecli.errors import BadUsage
 from prunecli.types import Images
 
 
-def part(data: Images, split: str, fraction: float) -> Images:
+def subset(data: Images, split: str, fraction: float) -> Images:
     """The same fraction of every class of a training set, spread evenly; a test set whole.
 
     Raises BadUsage for a fraction that is not above 0 and at most 1.
