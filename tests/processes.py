@@ -66,7 +66,7 @@ def batch_norms(inputs, targets, parts, output):
 
 def step(prefix, norm, x, goal, world):
     """What comes out, and the gradients, of a squared error; what the norm keeps of two batches."""
-    norm, x = prepared(norm), x.clone().requires_grad_()
+    norm, x = prepare(norm), x.clone().requires_grad_()
     for _ in range(2):
         with shared_statistics(world):
             y = norm(x)
@@ -77,7 +77,7 @@ def step(prefix, norm, x, goal, world):
     return {prefix + name: t.contiguous() for name, t in found.items()}
 
 
-def prepared(norm):
+def prepare(norm):
     """In float64 and with parameters that are not all alike."""
     for number, parameter in enumerate(norm.parameters(), 1):
         nn.init.uniform_(parameter, generator=torch.Generator().manual_seed(number))

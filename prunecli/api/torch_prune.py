@@ -54,7 +54,7 @@ def to_torch_prune(model: M, mask: GivenMask) -> M:
     covered = {id(weight): kept[name] for name, weight in weights.items()}
     for name, weight in list(model.named_parameters(remove_duplicate=False)):
         if id(weight) in covered:
-            place, _, own = name.rpartition(".")
+            owner, _, own = name.rpartition(".")
             bits = covered[id(weight)].to(weight.dtype)
-            prune.custom_from_mask(model.get_submodule(place), own, bits)  # type: ignore[no-untyped-call]
+            prune.custom_from_mask(model.get_submodule(owner), own, bits)  # type: ignore[no-untyped-call]
     return model

@@ -59,11 +59,11 @@ R = TypeVar("R", bound=Record)
 Scalar: TypeAlias = str | bool | int | float
 
 
-def parsed(cls: type[R], table: Any, place: str = "") -> R:
-    """The record of a table; `place` is where that stands. Raises ValueError naming the field."""
+def parsed(cls: type[R], table: Any, where: str = "") -> R:
+    """The record of a table; `where` is where that stands. Raises ValueError naming the field."""
     if not isinstance(table, dict):
-        raise ValueError(_unfit(place, table))
-    start, known = f"{place}." if place else "", cls.types()
+        raise ValueError(_unfit(where, table))
+    start, known = f"{where}." if where else "", cls.types()
     values = {}
     for name, hint in known.items():
         if table.get(name) is None and not _allows_none(hint):
@@ -75,8 +75,8 @@ def parsed(cls: type[R], table: Any, place: str = "") -> R:
             nulls=frozenset(name for name in known if name in table and table[name] is None),
             more={name: value for name, value in table.items() if name not in known},
         )
-    except ValueError as error:  # of `__post_init__`, which does not know the place
-        raise ValueError(f"its {place!r}: {error}" if place else str(error)) from None
+    except ValueError as error:  # of `__post_init__`, which does not know the where
+        raise ValueError(f"its {where!r}: {error}" if where else str(error)) from None
 
 
 def table(record: Record) -> dict[str, Any]:
@@ -105,27 +105,27 @@ def within(low: float, high: float = float("inf")) -> Callable[[float], bool]:
 Natural: TypeAlias = Annotated[int, within(0)]
 
 
-def _value(hint: Any, value: Any, place: str) -> Any:
+def _value(hint: Any, value: Any, where: str) -> Any:
     """The value as the type says. Raises ValueError for one that is none of it."""
     base, inner = get_origin(hint), get_args(hint)
     if base is Annotated:
-        found = _value(inner[0], value, place)
+        found = _value(inner[0], value, where)
         if all(check(found) for check in inner[1:]):
             return found
     elif base in (UnionType, Union):
-        return _one_of(inner, value, place)
+        return _one_of(inner, value, where)
     elif base is tuple and isinstance(value, list):
         kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
         if len(kinds) == len(value):
             items = enumerate(zip(kinds, value, strict=True))
-            return tuple(_value(kind, item, f"{place}[{i}]") for i, (kind, item) in items)
+            return tuple(_value(kind, item, f"{where}[{i}]") for i, (kind, item) in items)
     elif base is Mapping and isinstance(value, dict):
-        return {key: _value(inner[1], item, f"{place}.{key}") for key, item in value.items()}
+        return {key: _value(inner[1], item, f"{where}.{key}") for key, item in value.items()}
     elif isinstance(hint, type) and issubclass(hint, Record):
-        return parsed(hint, value, place)
+        return parsed(hint, value, where)
     elif base is None and _is(hint, value):
         return value
-    raise ValueError(_unfit(place, value))
+    raise ValueError(_unfit(where, value))
 
 
 def is_a(kind: Any, value: Any) -> bool:
@@ -137,17 +137,17 @@ def is_a(kind: Any, value: Any) -> bool:
     return True
 
 
-def _one_of(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
+def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
     """As the first type that the value is of; where there is but one, that says what is wrong."""
     if value is None and NoneType in kinds:
         return None
     for kind in (own := [kind for kind in kinds if kind is not NoneType]):
         try:
-            return _value(kind, value, place)
+            return _value(kind, value, where)
         except ValueError:
             if len(own) == 1:
                 raise
-    raise ValueError(_unfit(place, value))
+    raise ValueError(_unfit(where, value))
 
 
 def _is(kind: Any, value: Any) -> bool:
@@ -173,6 +173,6 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _unfit(place: str, value: Any) -> str:
+def _unfit(where: str, value: Any) -> str:
     what = printable(SHORT.repr(value))
-    return f"its {printable(SHORT.repr(place))} is {what}" if place else f"it is {what}"
+    return f"its {printable(SHORT.repr(where))} is {what}" if where else f"it is {what}"

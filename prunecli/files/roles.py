@@ -167,10 +167,10 @@ def _by_shape(name: str, tensors: Mapping[str, Form]) -> Role:
     long = sum(side != 1 for side in shape)
     if len(shape) < 2 or (long < 2 and not feeds and not (is_weight and len(shape) == 2)):
         return VECTOR
-    part = name.rpartition(".")[2]
-    if part == "bias" and len(shape) == 4:  # GPT-2 keeps its causal mask under this name
+    last = name.rpartition(".")[2]
+    if last == "bias" and len(shape) == 4:  # GPT-2 keeps its causal mask under this name
         return MASK
-    if part.endswith("bias"):
+    if last.endswith("bias"):
         return BIAS
     if bias == shape or (is_weight and not feeds and NORMS.search(owner(name))):
         return GAIN
@@ -206,8 +206,8 @@ def _bias(name: str, tensors: Mapping[str, Form]) -> tuple[int, ...] | None:
 
 def _in_one(name: str, tensors: Mapping[str, Form]) -> bool:
     """Whether it may hold the weights of all experts: three dimensions, or DBRX's rows of them."""
-    part = name.rpartition(".")[2]
-    return len(tensors[name].shape) == 3 or re.fullmatch(r"[wv]\d", part) is not None
+    last = name.rpartition(".")[2]
+    return len(tensors[name].shape) == 3 or re.fullmatch(r"[wv]\d", last) is not None
 
 
 def _routes(name: str, tensors: Mapping[str, Form]) -> bool:

@@ -56,11 +56,9 @@ def _imported(kind: str, name: str) -> Plugin:
         return found
     if is_path(kind, name):
         _check_form(found)
-    for place in (
-        module,
-        str(getattr(found.call, "__module__", "")),
-    ):  # one may give what another defines
-        OTHERS[place][found.label] = found.call
+    for origin in (module, str(getattr(found.call, "__module__", ""))):
+        # One may give what another defines.
+        OTHERS[origin][found.label] = found.call
     return Plugin(kind, name, _checked(found), found.own)
 
 

@@ -23,7 +23,7 @@ from prunecli.masks.select import Ties
 from prunecli.network import coverage
 from prunecli.network.diagnosis import collapse_facts
 from prunecli.plugins.trust import may_follow
-from prunecli.pruning.budget import Budget
+from prunecli.pruning.allowance import Allowance
 from prunecli.pruning.selection import Selection, check_told, pruning
 from prunecli.scoring.scored import Scored, names_of, record_of_scores
 from prunecli.settings.run import RunOptions
@@ -43,7 +43,7 @@ class Masking:
     selection: Selection
     scorer: Scored | None
     names: list[str]
-    budget: Budget
+    allowance: Allowance
     before: MaskFile | None
     run: RunOptions
 
@@ -69,12 +69,12 @@ class Masking:
         if before is not None:
             _check_same(before, names, file.label)
         selection = selection.of(scorer, {name: file.shapes[name] for name in names}, file)
-        budget = Budget.of(file, names, selection)
+        allowance = Allowance.of(file, names, selection)
         if before is not None and selection.pattern is None and not selection.decided:
-            _check_room(before, budget.density or 1.0)
+            _check_room(before, allowance.density or 1.0)
         if scorer and before is None and not selection.decided:
             _warn_if_masked(file, run)
-        return cls(file, scoring, selection, scorer, names, budget, before, run)
+        return cls(file, scoring, selection, scorer, names, allowance, before, run)
 
     def made(self, folder: Path, label: str) -> tuple[Packed, MaskRecord]:
         """The mask, and what it says of itself.
@@ -108,10 +108,10 @@ class Masking:
 
     def _record(self, kept: Packed) -> MaskRecord:
         """What the mask says of how it was chosen, and what its scores say."""
-        selection, budget, before = self.selection, self.budget, self.before
+        selection, allowance, before = self.selection, self.allowance, self.before
         said = (self.file, self.scoring, self.names)
         scores = self.scorer.record() if self.scorer else record_of_scores(*said)
-        left = sum(kept.kept.values()) + budget.others
+        left = sum(kept.kept.values()) + allowance.others
         sizes = {name: math.prod(shape) for name, shape in kept.shapes.items()}
         own = {
             "left_out": {**(scores.left_out or {}), **selection.left_out},
@@ -123,9 +123,9 @@ class Masking:
             rounds=selection.rounds,
             schedule=selection.schedule if selection.rounds != 1 else None,
             critical=selection.is_critical,
-            asked=selection.density or left / budget.whole,
+            asked=selection.density or left / allowance.whole,
             count=selection.count,
-            total=budget.whole,
+            total=allowance.whole,
             kept=left,
             density=density_from(kept.kept, sizes),
             scores=None if self.scorer else self.file.sha256,
@@ -140,7 +140,7 @@ class Masking:
         shapes = {name: self.file.shapes[name] for name in self.names}
         with refusals(label):
             found = (
-                pruned(self.budget.density or 1.0)
+                pruned(self.allowance.density or 1.0)
                 if not selection.is_critical
                 else critical(pruned, shapes, selection.allocation, selection.rounds)
             )

@@ -235,11 +235,11 @@ def _override(recipe: Recipe, values: Mapping[str, Any], said: str) -> None:
             recipe.fault(location, f"{prefix}there is no {key!r} in vars or matrix{hint}")
 
 
-def _moved(recipe: Recipe, part: str, key: str, location: Location) -> None:
+def _moved(recipe: Recipe, section: str, key: str, location: Location) -> None:
     """Have faults of what is set told where it is set; what an axis's values set stays."""
-    recipe.elsewhere[part, key] = recipe.elsewhere[location]
+    recipe.elsewhere[section, key] = recipe.elsewhere[location]
     if key not in recipe.settings:
-        recipe.lines = {p: line for p, line in recipe.lines.items() if p[:2] != (part, key)}
+        recipe.lines = {p: line for p, line in recipe.lines.items() if p[:2] != (section, key)}
 
 
 def _step(recipe: Recipe, name: str, body: Any, commands: list[str]) -> Step | None:

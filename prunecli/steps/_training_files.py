@@ -145,7 +145,7 @@ class TrainingFiles:
             outdated = [*_companions_of(self.target), self.state_path]
             with Files(journal_of(self.target)) as files:
                 self._write(data, files)
-                files.outdated += [path for path in outdated if path not in files.parts]
+                files.outdated += [path for path in outdated if path not in files.drafts]
         self.world.wait()
 
     def _write(self, data: Images, files: Files) -> None:
@@ -199,8 +199,8 @@ class TrainingFiles:
             versions=versions(),
         )
         write_mask(path, kept, record, files)
-        part, _ = files.parts[path]
-        sha256, epochs = file_sha256(part), self.lineage.epochs
+        draft, _ = files.drafts[path]
+        sha256, epochs = file_sha256(draft), self.lineage.epochs
         origin = MaskOrigin(**record.part(Selected), nested=None, sha256=sha256, epochs=epochs)
         return with_nulls(origin, "schedule", "asked")
 

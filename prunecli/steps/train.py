@@ -36,9 +36,9 @@ from prunecli.runtime.versions import versions
 from prunecli.runtime.world import World
 from prunecli.settings.run import RunOptions
 from prunecli.settings.train import TrainingSettings
+from prunecli.steps._preparation import Preparation, lineage, prepare
 from prunecli.steps._pretrained import pretrained
 from prunecli.steps._training_files import TrainingFiles, state_beside
-from prunecli.steps._training_plan import Plan, lineage, prepared
 from prunecli.steps._zeros import warn_of_zeros
 from prunecli.tensors.finite import all_finite
 from prunecli.training import loop
@@ -63,66 +63,66 @@ def train(options: TrainingSettings, run: RunOptions, world: World | None = None
     """
     world = world or World()
     with world.leader_first():
-        plan = prepared(options, run, world)
-    world.check_told(_told(plan, run))
+        prepared = prepare(options, run, world)
+    world.check_told(_told(prepared, run))
     if not run.dry_run:
-        claim = _claimed(plan, run, world)
+        claim = _claimed(prepared, run, world)
         with claim as target, unrepeatable(run.progress.warn):
-            _train(plan, target, run, world)
-    return plan.output
+            _train(prepared, target, run, world)
+    return prepared.output
 
 
-def _claimed(plan: Plan, run: RunOptions, world: World) -> AbstractContextManager[Path]:
+def _claimed(prepared: Preparation, run: RunOptions, world: World) -> AbstractContextManager[Path]:
     if world.leads:
         how = {"force": run.force, "wait": run.wait}
-        return claimed(plan.output, plan.inputs, beside=plan.beside, **how)
-    return nullcontext(check_output(plan.output, plan.inputs, force=run.force))
+        return claimed(prepared.output, prepared.inputs, beside=prepared.beside, **how)
+    return nullcontext(check_output(prepared.output, prepared.inputs, force=run.force))
 
 
-def _train(plan: Plan, target: Path, run: RunOptions, world: World) -> None:
-    model_asked = plan.options.model
+def _train(prepared: Preparation, target: Path, run: RunOptions, world: World) -> None:
+    model_asked = prepared.options.model
     with world.leader_first():
         published = pretrained(model_asked.name or "") if model_asked.pretrained else None
-        data = plan.source.load("train", None, run.progress)
-        test_data = _test_data(plan, run) if plan.evaluates else None
-    told = lineage(plan, data, published.name if published else None)
+        data = prepared.source.load("train", None, run.progress)
+        test_data = _test_data(prepared, run) if prepared.evaluates else None
+    told = lineage(prepared, data, published.name if published else None)
     if world.size > 1:
-        world.check_told({**table(told), **_held(plan, target, test_data)})
-    torch.manual_seed(derive_seed(plan.seed, "init"))
+        world.check_told({**table(told), **_held(prepared, target, test_data)})
+    torch.manual_seed(derive_seed(prepared.seed, "init"))
     described = told.model
     assert described is not None, "a training is of a network"
-    model = build_model(described, by_file=plan.model is None)
-    if plan.start is not None:
-        _load(model, plan.start, plan.options, run)
-        own = plan.mask or plan.options.pruner or plan.start.says(CheckpointRecord).mask
+    model = build_model(described, by_file=prepared.model is None)
+    if prepared.start is not None:
+        _load(model, prepared.start, prepared.options, run)
+        own = prepared.mask or prepared.options.pruner or prepared.start.says(CheckpointRecord).mask
         if world.leads and not own:
-            warn_of_zeros(prunable(model), plan.start.label, run.progress)
+            warn_of_zeros(prunable(model), prepared.start.label, run.progress)
     if published is not None:
         head: Head = "new" if model_asked.new_head else "fitting"
         adopt(model, published.tensors, published.name, run.progress, head=head)
     check_sound(model, f"model {described.name!r}")
-    put_on(model, plan.device)
+    put_on(model, prepared.device)
     check_trainable(model, described)
-    pruner = partial(_pruner, plan, model, run)
-    state, batches = begun(model, data, plan.settings, plan.seed, pruner, world)
-    files = TrainingFiles(target, told, _course(plan, told), state, world)
-    if plan.options.resume:
+    pruner = partial(_pruner, prepared, model, run)
+    state, batches = begun(model, data, prepared.settings, prepared.seed, pruner, world)
+    files = TrainingFiles(target, told, _beside_lineage(prepared, told), state, world)
+    if prepared.options.resume:
         files.resume(run.progress)
     test = None
     if test_data is not None:
         check_data_fits(described, data.classes, test_data)
-        size = eval_batch(plan.device, test_data.input_shape)
-        test = ImageBatches(test_data, plan.device, size, world)
+        size = eval_batch(prepared.device, test_data.input_shape)
+        test = ImageBatches(test_data, prepared.device, size, world)
     with deferred_interrupts() as interrupted:
         loop.train(
             state,
             batches,
-            plan.settings,
-            plan.seed,
+            prepared.settings,
+            prepared.seed,
             test=test,
-            saving=loop.Saving(files.save, interrupted, plan.options.save_every),
+            saving=loop.Saving(files.save, interrupted, prepared.options.save_every),
             progress=run.progress,
-            graphs=plan.options.graphs,
+            graphs=prepared.options.graphs,
         )
     files.finish(data)
 
@@ -147,38 +147,38 @@ def _check_finite(tensors: Mapping[str, Tensor], label: str) -> None:
         raise NotFinite(f"{label}: {some(odd)} hold NaN or infinity; begin with other weights")
 
 
-def _test_data(plan: Plan, run: RunOptions) -> Images:
+def _test_data(prepared: Preparation, run: RunOptions) -> Images:
     try:
-        return plan.source.load("test", None, run.progress)
+        return prepared.source.load("test", None, run.progress)
     except BadEnvironment as error:
         raise BadEnvironment(f"{error}; --no-eval-epochs trains without a test set") from None
 
 
-def _course(plan: Plan, told: Lineage) -> dict[str, Any]:
+def _beside_lineage(prepared: Preparation, told: Lineage) -> dict[str, Any]:
     """What changes the course of a training and is not in its lineage: the code of plugins, too."""
     assert told.model is not None
-    named = [("models", told.model.name, plan.model is None)]
-    named += [("data", plan.source.dataset, plan.options.data.dataset is None)]
-    if plan.pruner:
-        named += [("pruners", plan.pruner.name, False)]
-        texts = [text for text in plan.pruner.options.values() if isinstance(text, str)]
+    named = [("models", told.model.name, prepared.model is None)]
+    named += [("data", prepared.source.dataset, prepared.options.data.dataset is None)]
+    if prepared.pruner:
+        named += [("pruners", prepared.pruner.name, False)]
+        texts = [text for text in prepared.pruner.options.values() if isinstance(text, str)]
         named += [("scorers", text, False) for text in texts]
     codes = {f"{kind}/{name}": code(kind, name, by_file=own) for kind, name, own in named}
-    return {"eval_epochs": plan.evaluates, "plugins": {k: c for k, c in codes.items() if c}}
+    return {"eval_epochs": prepared.evaluates, "plugins": {k: c for k, c in codes.items() if c}}
 
 
-def _told(plan: Plan, run: RunOptions) -> dict[str, Any]:
+def _told(prepared: Preparation, run: RunOptions) -> dict[str, Any]:
     """What all processes of a training must be told alike, as far as it shows before the data.
 
     Not where to write, which may be called otherwise on another machine, and only the one that
     leads does it.
     """
-    options = plan.options
+    options = prepared.options
     return {
-        "dataset": {"name": plan.source.dataset, "options": dict(plan.source.options)},
-        "settings": asdict(plan.settings),
-        "seed": plan.seed,
-        "device": plan.device.type,
+        "dataset": {"name": prepared.source.dataset, "options": dict(prepared.source.options)},
+        "settings": asdict(prepared.settings),
+        "seed": prepared.seed,
+        "device": prepared.device.type,
         "resume": options.resume,
         "eval_epochs": options.eval_every_epoch,
         "save_every": options.save_every if math.isfinite(options.save_every) else None,
@@ -187,27 +187,27 @@ def _told(plan: Plan, run: RunOptions) -> dict[str, Any]:
     }
 
 
-def _held(plan: Plan, target: Path, test: Images | None) -> dict[str, Any]:
+def _held(prepared: Preparation, target: Path, test: Images | None) -> dict[str, Any]:
     """What decides a training besides its lineage."""
     state = state_beside(target)
     return {
         "test": fingerprint(test) if test is not None else None,
-        "state": file_sha256(state) if plan.options.resume and state.exists() else None,
+        "state": file_sha256(state) if prepared.options.resume and state.exists() else None,
     }
 
 
-def _pruner(plan: Plan, model: nn.Module, run: RunOptions, data: TrainingSet) -> Pruner:
-    if plan.mask is not None:
-        check_maskable(plan.mask, prunable(model), "the mask")
-        return Fixed(plan.mask)
-    if plan.pruner is None:
+def _pruner(prepared: Preparation, model: nn.Module, run: RunOptions, data: TrainingSet) -> Pruner:
+    if prepared.mask is not None:
+        check_maskable(prepared.mask, prunable(model), "the mask")
+        return Fixed(prepared.mask)
+    if prepared.pruner is None:
         return Pruner()
     return build_pruner(
-        plan.pruner,
+        prepared.pruner,
         model,
         data,
-        plan.settings.epochs,
-        plan.options.ignore,
-        plan.options.exclude_classifier,
+        prepared.settings.epochs,
+        prepared.options.ignore,
+        prepared.options.exclude_classifier,
         run.progress,
     )

@@ -16,7 +16,7 @@ from prunecli.settings.mask import MaskSettings
 from prunecli.settings.run import RunOptions
 from prunecli.settings.scoring import ScoreSettings, ScoringSettings
 from prunecli.settings.train import ModelSettings, TrainingSettings
-from prunecli.steps import _training_plan, eval, score
+from prunecli.steps import _preparation, eval, score
 from prunecli.steps.mask import mask
 from prunecli.steps.train import train
 
@@ -31,7 +31,7 @@ PRUNERS = {
 @pytest.fixture(autouse=True)
 def _meta(monkeypatch):
     let_train_on_meta(monkeypatch)
-    for step in (_training_plan, eval, scored):
+    for step in (_preparation, eval, scored):
         monkeypatch.setattr(step, "pick_device", lambda *arguments: META)
 
 

@@ -14,7 +14,7 @@ from prunecli.pruning.selection import Selection
 
 
 @dataclass(frozen=True)
-class Budget:
+class Allowance:
     """How many weights may stay: the density over the scored ones, and what else is counted."""
 
     density: float | None
@@ -23,7 +23,7 @@ class Budget:
     whole: int
 
     @classmethod
-    def of(cls, file: TensorFile, names: list[str], selection: Selection) -> Budget:
+    def of(cls, file: TensorFile, names: list[str], selection: Selection) -> Allowance:
         """Solved for the weights that are scored. Raises BadUsage where there is no solution."""
         scored = sum(file.entry(name).numel for name in names)
         over_model = selection.count == "model"
@@ -33,24 +33,22 @@ class Budget:
             whole = told if kind_of(file) == "scores" else parameter_count(file)
         if whole < scored:
             raise BadUsage(f"{file.label}: it does not say how many parameters the network has")
-        budget = cls(None, scored, len(names), whole)
+        allowance = cls(None, scored, len(names), whole)
         if selection.density is None:
-            return budget
+            return allowance
         asked = exact_count(selection.density, whole)
-        if asked <= budget.others:
+        if asked <= allowance.others:
             what = f"a density of {selection.density:g} keeps"
             why = f"none of the {scored:,} weights"
             if over_model:
-                why = (
-                    f"{asked:,} of {whole:,} parameters, of which {budget.others:,} are not pruned"
-                )
-            most = whole / (budget.others + budget.layers)
+                why = f"{asked:,} of {whole:,} parameters, of which {allowance.others:,} are not pruned"
+            most = whole / (allowance.others + allowance.layers)
             raise BadUsage(
                 f"{what} {why}: infeasible; the highest compression that leaves each of the "
-                f"{budget.layers} layers a weight is {most:.6g}"
+                f"{allowance.layers} layers a weight is {most:.6g}"
             )
-        keep = asked - budget.others
-        return replace(budget, density=keep / scored)
+        keep = asked - allowance.others
+        return replace(allowance, density=keep / scored)
 
     @property
     def others(self) -> int:

@@ -1,4 +1,4 @@
-"""What a training is to do: options to a plan, checked before any data is read, and its lineage."""
+"""What a training is to do: options to a preparation, checked before any data is read, and its lineage."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from prunecli.types import Images, Mask
 
 
 @dataclass(frozen=True)
-class Plan:
+class Preparation:
     """What can be known, and checked, before the data is read."""
 
     options: TrainingSettings
@@ -66,7 +66,7 @@ class Plan:
         return self.options.eval_every_epoch and self.settings.epochs > 0
 
 
-def prepared(options: TrainingSettings, run: RunOptions, world: World) -> Plan:
+def prepare(options: TrainingSettings, run: RunOptions, world: World) -> Preparation:
     parent = open_artifact(options.checkpoint, "checkpoint") if options.checkpoint else None
     start = open_artifact(options.rewind, "checkpoint") if options.rewind else parent
     own = parent.says(CheckpointRecord) if parent else None
@@ -107,7 +107,7 @@ def prepared(options: TrainingSettings, run: RunOptions, world: World) -> Plan:
         raise BadUsage("--compile is for a training in one process")
     beside = _checked_outputs(output, inputs, options, settings.epochs, run.force)
     run.progress.detail(f"on {device}: {settings}")
-    return Plan(
+    return Preparation(
         options,
         parent,
         start,
@@ -186,30 +186,32 @@ def _output_name(options: TrainingSettings, source: Source) -> Path:
     return sibling(options.checkpoint, f"{stem(basis)}.{verb}.safetensors")
 
 
-def lineage(plan: Plan, data: Images, pretrained: str | None) -> Lineage:
+def lineage(prepared: Preparation, data: Images, pretrained: str | None) -> Lineage:
     """How the checkpoint comes to be; a resumed run must agree with it in every point.
 
     `pretrained` says what weights were published with the network, where it begins with those.
     """
-    parent, start = plan.parent, plan.start
+    parent, start = prepared.parent, prepared.start
     rewound = start if start is not parent else None
     return Lineage(
-        model=_model(plan, data),
+        model=_model(prepared, data),
         dataset=DatasetRecord(
-            name=plan.source.dataset,
-            options=plan.source.options,
+            name=prepared.source.dataset,
+            options=prepared.source.options,
             sha256=fingerprint(data),
         ),
-        seed=plan.seed,
-        settings=asdict(plan.settings),
-        device=plan.device.type,
+        seed=prepared.seed,
+        settings=asdict(prepared.settings),
+        device=prepared.device.type,
         parent=parent.sha256 if parent else None,
         rewind=rewound.sha256 if rewound else None,
         rewound_to=rewound.says(CheckpointRecord).epochs if rewound else None,
         earlier=_earlier(parent.says(CheckpointRecord)) if parent else None,
-        mask=mask_origin(plan.mask_file, plan.settings.epochs) if plan.mask_file else None,
-        pruner=_pruner(plan),
-        adapted=_adapted(plan.options),
+        mask=mask_origin(prepared.mask_file, prepared.settings.epochs)
+        if prepared.mask_file
+        else None,
+        pruner=_pruner(prepared),
+        adapted=_adapted(prepared.options),
         pretrained=pretrained,
     )
 
@@ -225,33 +227,33 @@ def _earlier(parent: CheckpointRecord) -> tuple[Mapping[str, Scalar], ...]:
     return (*(parent.earlier or ()), parent.settings or {})
 
 
-def _pruner(plan: Plan) -> PrunerRecord | None:
-    if plan.pruner is None:
+def _pruner(prepared: Preparation) -> PrunerRecord | None:
+    if prepared.pruner is None:
         return None
     return PrunerRecord(
-        name=plan.pruner.name,
-        options=plan.pruner.options,
-        ignore=plan.options.ignore,
-        exclude_classifier=plan.options.exclude_classifier,
+        name=prepared.pruner.name,
+        options=prepared.pruner.options,
+        ignore=prepared.options.ignore,
+        exclude_classifier=prepared.options.exclude_classifier,
     )
 
 
-def _model(plan: Plan, data: Images) -> ModelRecord:
-    if plan.model is not None:
+def _model(prepared: Preparation, data: Images) -> ModelRecord:
+    if prepared.model is not None:
         return ModelRecord(
-            name=plan.model.name,
-            options=plan.model.options,
+            name=prepared.model.name,
+            options=prepared.model.options,
             input_shape=data.input_shape,
             classes=len(data.classes),
         )
-    own = plan.parent.says(CheckpointRecord) if plan.parent else None
-    assert own is not None and own.model is not None, "checked in `prepared`"
+    own = prepared.parent.says(CheckpointRecord) if prepared.parent else None
+    assert own is not None and own.model is not None, "checked in `prepare`"
     try:
         check_data_fits(own.model, own.classes, data)
     except Mismatch as error:
         mend = "--model NAME --new-head takes its weights up, with a last layer for these"
         raise Mismatch(f"{error}; {mend}") from None
-    return _described(plan.options, own.model)
+    return _described(prepared.options, own.model)
 
 
 def _described(options: TrainingSettings, own: ModelRecord) -> ModelRecord:
