@@ -41,7 +41,8 @@ class Allowance:
             what = f"a density of {selection.density:g} keeps"
             why = f"none of the {scored:,} weights"
             if over_model:
-                why = f"{asked:,} of {whole:,} parameters, of which {allowance.others:,} are not pruned"
+                others = f"{allowance.others:,} are not pruned"
+                why = f"{asked:,} of {whole:,} parameters, of which {others}"
             most = whole / (allowance.others + allowance.layers)
             raise BadUsage(
                 f"{what} {why}: infeasible; the highest compression that leaves each of the "

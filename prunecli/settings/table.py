@@ -114,8 +114,8 @@ def options(table: type) -> tuple[Option, ...]:
     return tuple(found)
 
 
-def _flag(place: Field[Any]) -> str:
-    return place.metadata["option"].flag or f"--{place.name.replace('_', '-')}"
+def _flag(each: Field[Any]) -> str:
+    return each.metadata["option"].flag or f"--{each.name.replace('_', '-')}"
 
 
 def option_of(table: type, name: str) -> Option:

@@ -1,4 +1,4 @@
-"""What a training is to do: options to a preparation, checked before any data is read, and its lineage."""
+"""What a training is to do: checked before any data is read, and its lineage."""
 
 from __future__ import annotations
 
@@ -193,6 +193,7 @@ def lineage(prepared: Preparation, data: Images, pretrained: str | None) -> Line
     """
     parent, start = prepared.parent, prepared.start
     rewound = start if start is not parent else None
+    mask, epochs = prepared.mask_file, prepared.settings.epochs
     return Lineage(
         model=_model(prepared, data),
         dataset=DatasetRecord(
@@ -207,9 +208,7 @@ def lineage(prepared: Preparation, data: Images, pretrained: str | None) -> Line
         rewind=rewound.sha256 if rewound else None,
         rewound_to=rewound.says(CheckpointRecord).epochs if rewound else None,
         earlier=_earlier(parent.says(CheckpointRecord)) if parent else None,
-        mask=mask_origin(prepared.mask_file, prepared.settings.epochs)
-        if prepared.mask_file
-        else None,
+        mask=mask_origin(mask, epochs) if mask else None,
         pruner=_pruner(prepared),
         adapted=_adapted(prepared.options),
         pretrained=pretrained,

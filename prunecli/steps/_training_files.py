@@ -105,8 +105,8 @@ class TrainingFiles:
         file, record = self._opened()
         damaged = DAMAGED.format(file.label)
         changed = [
-            f"{place} was {before!r}, now {now!r}"
-            for place, before, now in differences(
+            f"{where} was {before!r}, now {now!r}"
+            for where, before, now in differences(
                 record.facts, json.loads(canonical(table(self.lineage) | self.told))
             )
         ]

@@ -77,9 +77,9 @@ def do(jobs: list[Job], folder: Path, settings: StudySettings, talk: Talk) -> No
 
     shelf = Shelf(folder, shared=settings.output is None)
     with locked(folder / "study", printable(str(folder)), settings.wait):
-        place = engine(settings.engine, settings.jobs, threads(settings))
-        with watcher(jobs, place.slots, talk.quiet, talk.verbose) as watching:
-            study = Study(jobs, place, inputs, shelf, watching, settings.keep_going)
+        runs = engine(settings.engine, settings.jobs, threads(settings))
+        with watcher(jobs, runs.slots, talk.quiet, talk.verbose) as watching:
+            study = Study(jobs, runs, inputs, shelf, watching, settings.keep_going)
             ran = study.run()
     needed = {need for job in jobs for need in job.needs}
     outputs = [job.output for job in jobs if job.name not in needed]
