@@ -11,7 +11,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
 from typing import Any, TypeVar
 
-from prunecli.errors import BadUsage
+from prunecli.errors import BadUsage, suggest
 from prunecli.settings.kinds import Kind, OneOf, Plain, PluginName, Real, Switch, Whole
 
 S = TypeVar("S")
@@ -133,9 +133,14 @@ def check(settings: Any) -> None:
         if "option" not in known or value is None or value == each.default:
             continue
         kind = known["option"].kind
-        if isinstance(kind, Switch | OneOf | Whole | Real) and not kind.holds(value):
-            limits = option_of(type(settings), each.name).limits or "yes or no"
-            raise BadUsage(f"{_flag(each)} cannot be {value!r}: {limits}")
+        if not isinstance(kind, Switch | OneOf | Whole | Real) or kind.holds(value):
+            continue
+        if isinstance(kind, OneOf):
+            raise BadUsage(
+                f"{_flag(each)} cannot be {value!r}{suggest(str(value), list(kind.names))}"
+            )
+        limits = option_of(type(settings), each.name).limits or "true or false"
+        raise BadUsage(f"{_flag(each)} cannot be {value!r}: {limits}")
 
 
 def flag_said(settings: Any, *names: str) -> str:

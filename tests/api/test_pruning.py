@@ -155,16 +155,19 @@ def test_a_module_is_pruned_in_place_to_plus_zero_even_where_it_was_nan(net):
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({}, "give exactly one of density"),
-        ({"density": 0.1, "sparsity": 0.9}, "give exactly one of density"),
-        ({"density": 0}, "density=0: it must keep some"),
-        ({"sparsity": 1}, "sparsity=1: it must keep some"),
-        ({"compression": 0}, "compression=0: it must keep some"),
-        ({"compression": 0.5}, "at most all"),
-        ({"density": 0.1, "pattern": "2:4"}, "decides how many stay; leave density="),
+        ({}, "give exactly one of --density"),
+        ({"density": 0.1, "sparsity": 0.9}, "give exactly one of --density"),
+        ({"density": 0}, "--density cannot be 0: 0<x<=1"),
+        ({"sparsity": 1}, "--sparsity cannot be 1: 0<=x<1"),
+        ({"compression": 0}, "--compression cannot be 0: x>=1"),
+        ({"compression": 0.5}, "--compression cannot be 0.5: x>=1"),
+        ({"density": 0.1, "pattern": "2:4"}, "--pattern 2:4 decides that; leave --density out"),
         ({"density": 0.1, "scope": "glbal"}, "did you mean 'global'"),
-        ({"density": 0.1, "schedule": "expo", "rounds": 2}, "there is no schedule 'expo'"),
-        ({"density": 0.1, "count": "all"}, "there is no count 'all'"),
+        (
+            {"density": 0.1, "schedule": "expo", "rounds": 2},
+            "--schedule cannot be 'expo'; did you mean 'exponential'",
+        ),
+        ({"density": 0.1, "count": "all"}, "--count cannot be 'all'; there are scored, model"),
         ({"density": 0.1, "options": {"nothing": 1}}, "no option 'nothing'"),
         ({"density": 0.1, "ignore": ["fc9*"]}, "no prunable weight matches 'fc9"),
         ({"density": 0.5, "before": {"fc2.weight": torch.ones(10, 500).bool()}}, "covers"),
@@ -183,7 +186,7 @@ def test_wrong_uses_end_in_errors_that_say_the_mend(net, checkpoint):
         prunecli.score(net, "snip")
     with pytest.raises(BadUsage, match="give Scores, or a tensor of scores"):
         prunecli.mask(net, density=0.5)
-    with pytest.raises(BadUsage, match="leave sparsity= out"):
+    with pytest.raises(BadUsage, match="leave --sparsity out"):
         prunecli.mask(net, "nonzero", sparsity=0.5)
     with pytest.raises(Mismatch, match="does not have"):
         prunecli.apply(net, {"fc3.weight": torch.ones(2).bool()})

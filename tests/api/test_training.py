@@ -4,15 +4,15 @@ from safetensors.torch import load_file
 from torch import nn
 
 import prunecli
-from prunecli import BadUsage, Mismatch, NotFinite, Settings
+from prunecli import BadUsage, Mismatch, NotFinite, Hyperparameters
 
-ONE = Settings(epochs=1, precision="fp32")
+ONE = Hyperparameters(epochs=1, precision="fp32")
 
 
 def test_a_training_comes_to_the_weights_and_the_log_of_the_command(net, prune):
     words = ("train", "--model", "cnn", "--dataset", "digits", "--epochs", "1", "--lr", "0.02")
     assert prune(*words, "--precision", "fp32", "-o", "t.safetensors").code == 0
-    settings = Settings(epochs=1, lr=0.02, precision="fp32")
+    settings = Hyperparameters(epochs=1, lr=0.02, precision="fp32")
     trained = prunecli.train(net, "digits", settings, test="digits")
     theirs = load_file("t.safetensors")
     assert all(torch.equal(own, theirs[name]) for name, own in net.state_dict().items())
@@ -35,7 +35,7 @@ def test_a_finetuning_under_a_mask_comes_to_the_weights_of_the_command(checkpoin
 
 
 def test_a_pruner_leaves_its_mask_and_zeros_under_it(net):
-    settings = Settings(epochs=1, batch_size=128, precision="fp32")
+    settings = Hyperparameters(epochs=1, batch_size=128, precision="fp32")
     trained = prunecli.train(
         net, "digits", settings, pruner="rigl", options={"density": 0.1, "every": 3}
     )
