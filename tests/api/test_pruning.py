@@ -165,7 +165,7 @@ def test_a_module_is_pruned_in_place_to_plus_zero_even_where_it_was_nan(net):
         ({"density": 0.1, "scope": "glbal"}, "did you mean 'global'"),
         (
             {"density": 0.1, "schedule": "expo", "rounds": 2},
-            "--schedule cannot be 'expo'; did you mean 'exponential'",
+            "--schedule cannot be 'expo'; there are exponential, linear",
         ),
         ({"density": 0.1, "count": "all"}, "--count cannot be 'all'; there are scored, model"),
         ({"density": 0.1, "options": {"nothing": 1}}, "no option 'nothing'"),

@@ -4,7 +4,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import prunecli
-from prunecli import BadUsage, Mismatch, NotFinite, Hyperparameters
+from prunecli import BadUsage, Hyperparameters, Mismatch, NotFinite
 
 ONE = Hyperparameters(epochs=1, precision="fp32")
 
