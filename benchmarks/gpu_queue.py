@@ -20,6 +20,7 @@ from prunecli.cli.commands.run import do
 from prunecli.errors import PruneError
 from prunecli.files.atomic import write_text
 from prunecli.images.source import Source
+from prunecli.settings.data import DataSettings
 
 HERE = Path(__file__).parent
 EVERY = 20
@@ -55,9 +56,10 @@ def work(entries: Sequence[Entry], given: argparse.Namespace) -> bool:
 
 def lacking(entry: Entry, data_dir: Path) -> str:
     """What of its data is not there, in words; empty if all is."""
+    data = DataSettings(entry.data, {}, data_dir)
     for split in ("train", "test"):
         try:
-            found = len(Source(entry.data, {}, data_dir).resolved(None).load(split).labels)
+            found = len(Source.of(data, None).load(split).labels)
         except PruneError as error:
             return str(error)
         if found != entry.images[split]:

@@ -5,7 +5,6 @@ What is counted on here is what plain torch says of the same network.
 
 import json
 import warnings
-from functools import partial
 
 import album
 import pytest
@@ -138,7 +137,7 @@ def _check_scores(checkpoint):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     scored = {}
     for method in METHODS:
-        scorer = partial(SCORERS[method], **QUICK.get(method, {}))
+        scorer = SCORERS[method].bound(QUICK.get(method, {}))
         try:
             scored[method] = network_scores(scorer, model, batches, {}, 0, "album")
         except Mismatch as error:
@@ -239,7 +238,7 @@ def _check_same_curvature(one, other):
     given = album.images(None, "train")
     batches = ScoringBatches((1, 8, 8), lambda: given, torch.device("cpu"), 16, 0)
     for method, options in (("obd", {"hessian": "exact", "batches": 1}), ("grasp", FEW)):
-        scorer = partial(SCORERS[method], **options)
+        scorer = SCORERS[method].bound(options)
         scores, expected = (network_scores(scorer, m, batches, {}, 0, "x") for m in (one, other))
         for name in scores:
             size = float(expected[name].abs().max())

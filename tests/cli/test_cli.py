@@ -723,7 +723,7 @@ def own(folder, monkeypatch):
 def test_scores_of_another_form_than_the_weights_are_refused(own, refused, command, method, words):
     line = f"{command} dense.safetensors --method own_things:{method} -o x.safetensors"
     message = refused(line, 4)
-    assert f"the method '{method}' gives scores of 'conv1.weight' that are" in message
+    assert f"the method 'own_things:{method}' gives scores of 'conv1.weight' that are" in message
     assert words in message
 
 

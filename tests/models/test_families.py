@@ -15,7 +15,8 @@ from prunecli.plugins.names import names
 from prunecli.plugins.resolve import resolve
 from prunecli.plugins.trust import trust
 from prunecli.runtime.device import put_on
-from prunecli.scoring.by_network import check_scores, network_scores
+from prunecli.scoring.by_network import network_scores
+from prunecli.scoring.checks import check_scores
 from prunecli.settings.data import DataSettings
 from prunecli.settings.eval import EvalSettings
 from prunecli.settings.mask import MaskSettings
@@ -83,14 +84,14 @@ def test_it_goes_all_the_way(name, tmp_path):
     images, labels = next(iter(data))
     for method in METHODS:
         try:
-            scorer = partial(SCORERS[method], **QUICK.get(method, {}))
+            scorer = SCORERS[method].bound(QUICK.get(method, {}))
             scores = network_scores(scorer, model, data, {}, 0, "album")
         except Mismatch:
             assert method in BY_FLOW
             continue
         if (name, method) in TWICE_AT_ZERO:
             with pytest.raises(NotFinite, match="hold NaN or infinity"):
-                check_scores(scores, method, "album")
+                check_scores(scores, scorer, "album")
             continue
         assert all(score.isfinite().all() for score in scores.values())
         if method == "snip":

@@ -91,7 +91,7 @@ def test_networks_with_side_exits_give_plain_logits_in_training(name):
     [
         ("torchvision:resnet5O", "no classifier 'resnet5O'; did you mean 'resnet50'"),
         ("torchvision:fasterrcnn_resnet50_fpn", "no classifier"),
-        ("torchvision:", "there is no|cannot be imported"),
+        ("torchvision:", "no classifier ''"),
         ("torchvisio:resnet50", "cannot be imported"),
     ],
 )

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from results import result
 
 from prunecli.cli.study.steps import STEPS
 from prunecli.plugins.resolve import resolve
@@ -100,12 +101,12 @@ def method_of(job):
     else:
         name, kind = given["--method"], "scorers"
         rounds = resolve(kind, name, by_file=False).rounds
-    options = resolve(kind, name, own, by_file=False).options
+    options = dict(resolve(kind, name, own, by_file=False).options)
     ratio = given.get("--compression") or f"{1 / options.pop('density', 1):.12g}"
     fixed = "layer" if name.startswith("fixed-") else "global"
     scope = options.pop("scope", given.get("--scope", fixed))
-    facts = {"method": name, "options": options, "scope": scope, "rounds": rounds}
-    return method_label(facts), float(ratio)
+    facts = {"options": options, "scope": scope, "rounds": rounds}
+    return method_label(result(name, float(ratio), **facts)), float(ratio)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
