@@ -21,6 +21,8 @@ from prunecli.errors import PruneError
 from prunecli.files.atomic import write_text
 from prunecli.images.source import Source
 from prunecli.settings.data import DataSettings
+from prunecli.settings.run import Talk
+from prunecli.settings.study import StudySettings
 
 HERE = Path(__file__).parent
 EVERY = 20
@@ -44,10 +46,9 @@ def work(entries: Sequence[Entry], given: argparse.Namespace) -> bool:
             continue
         print(f"{entry.name}: {len(jobs)} jobs", file=sys.stderr)
         folder = given.runs / entry.folder
-        where = {"output": folder, "engine": "local", "jobs": given.jobs, "threads": None}
-        says = {"keep_going": True, "wait": False, "quiet": False, "verbose": False, "json": True}
+        settings = StudySettings(jobs=given.jobs, keep_going=True, output=folder)
         try:
-            do(jobs, folder, where | says)
+            do(jobs, folder, settings, Talk(json=True))
         except PruneError as error:
             sound = False
             print(f"{entry.name}: {error}", file=sys.stderr)

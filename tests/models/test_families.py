@@ -1,7 +1,5 @@
 """torchvision's families, each at its smallest, from the first file to the last."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch.nn import functional as F
@@ -70,7 +68,7 @@ def test_what_was_written_is_read_again_and_differentiated_twice(name, tmp_path)
     model = loaded(dense)
     torch.manual_seed(0)
     data = batches(SIDES[name])
-    scorer = partial(SCORERS["obd"], **QUICK["obd"])
+    scorer = SCORERS["obd"].bound(QUICK["obd"])
     scores = network_scores(scorer, model, data, {}, 0, "album")
     assert all(scores[each].isfinite().all() for each in prunable(model))
     assert any(scores[each].any() for each in scores)
