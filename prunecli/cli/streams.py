@@ -17,7 +17,7 @@ class _Results(io.FileIO):
     """Standard output, which carries results. A reader that is gone is a BrokenPipeError still."""
 
     def write(self, data: Any, /) -> int:
-        """Raises BadOutput where there is no room for a result."""
+        """Write a result. Raises BadOutput where there is no room for it."""
         try:
             return super().write(data)
         except BrokenPipeError:

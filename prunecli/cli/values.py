@@ -27,7 +27,7 @@ else:  # click before 8.4 cannot be subscripted
 
 T = TypeVar("T")
 FOLDER = "prunecli.folder"
-"""In a context's `meta`: an output that was written as the name of a folder."""
+"""The key in a context's `meta` of an output that was written as the name of a folder."""
 
 
 class Place(click.Path):
@@ -104,7 +104,7 @@ class Number(_Number):
 
 
 def _meant(text: str) -> float:
-    """0.5, for '50%' and '0,5', and a thousand for '1,000'; NaN for what is no number."""
+    """The number that a text means: 0.5 for '50%' and '0,5', a thousand for '1,000'; else NaN."""
     bare = text.removesuffix("%")
     bare = re.sub(r",(\d{3})(?!\d)", r"\1", bare) if bare[:1] != "0" else bare
     try:

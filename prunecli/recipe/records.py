@@ -90,7 +90,10 @@ def state(job: Job, key: str) -> str:
 
 @contextmanager
 def occupied(job: Job) -> Iterator[None]:
-    """Within, others see that the job is running. What killed ones were writing is removed."""
+    """Have others see, within, that the job is running.
+
+    What killed ones were writing is removed.
+    """
     make_folder(job)
     with locked(job.folder / RECORD, printable(str(job.folder))):
         if not is_locked(job.output):  # somebody may be doing the job's command by hand
@@ -167,7 +170,7 @@ def check_folders(job: Job) -> None:
 
 
 def make_folder(job: Job) -> None:
-    """Raises BadOutput where that cannot be."""
+    """Make the folder of a job. Raises BadOutput where that cannot be."""
     check_folders(job)
     with refusals(printable(str(job.folder))):
         job.folder.mkdir(parents=True, exist_ok=True)
