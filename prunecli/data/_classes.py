@@ -96,7 +96,7 @@ def check_alike(tree: Tree, others: Sequence[Path]) -> None:
 
 
 def _counted(names: list[str]) -> str:
-    """Escaped, for they are anybody's."""
+    """The names, or their number and the first few; escaped, for they are anybody's."""
     return some(names) if len(names) <= 3 else f"{len(names):,} files and folders ({some(names)})"
 
 
@@ -133,7 +133,7 @@ def _missing(folder: Path, error: OSError) -> BadEnvironment:
 
 
 def is_folder(path: Path) -> bool:
-    """Raises BadEnvironment where that cannot be found out."""
+    """Whether it is a folder. Raises BadEnvironment where that cannot be found out."""
     try:
         return path.is_dir()
     except OSError as error:

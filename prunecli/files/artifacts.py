@@ -87,7 +87,7 @@ def read_state_dict(checkpoint: TensorFile) -> dict[str, Tensor]:
 
 
 def state_forms(checkpoint: TensorFile) -> dict[str, Form]:
-    """Of what `read_state_dict` reads, without reading it."""
+    """The forms of what `read_state_dict` reads, without reading it."""
     forms = checkpoint.forms
     return forms | {alias: forms[name] for alias, name in _tied(checkpoint).items()}
 
@@ -102,7 +102,7 @@ def _tied(checkpoint: TensorFile) -> dict[str, str]:
 
 
 def untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors that are one and the same are stored once: those to store, and alias -> name."""
+    """The tensors to store, one of those that are one and the same; and alias -> name."""
     first: dict[tuple[Any, ...], str] = {}
     kept: dict[str, Tensor] = {}
     tied: dict[str, str] = {}

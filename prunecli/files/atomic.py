@@ -79,12 +79,12 @@ def laid_out(
 
 
 def size_of(tensor: Tensor | Made) -> int:
-    """In bytes."""
+    """The size of a tensor in a file, in bytes."""
     return _entry(tensor)[3]
 
 
 def _entry(tensor: Tensor | Made) -> tuple[str, list[int], int, int]:
-    """How it stands in the header: type, shape, bytes of one value and of all."""
+    """What the header says of a tensor: type, shape, bytes of one value and of all."""
     if isinstance(tensor, Made) and tensor.packed:
         code, size = tensor.packed
         return code, list(tensor.shape), 0, size
@@ -110,7 +110,7 @@ class Files:
 
     def __init__(self, journal: Path | None = None) -> None:
         self.drafts: dict[Path, tuple[Path, BinaryIO]] = {}
-        """Where that is what will be of this path, and the open file."""
+        """By path, where what will be of it lies now, and the open file."""
         self.outdated: list[Path] = []
         """What is removed once the others have their names."""
         self.journal = journal
@@ -176,7 +176,7 @@ class Files:
 
 @contextmanager
 def _put_back(path: Path) -> Iterator[list[Path]]:
-    """On a failure within, have `path` as it was, if the list says that it was taken."""
+    """Have `path` as it was, on a failure within, if the list says that it was taken."""
     taken: list[Path] = []
     earlier = None
     if os.path.lexists(path):
@@ -197,7 +197,7 @@ def _put_back(path: Path) -> Iterator[list[Path]]:
 
 
 def journal_of(path: Path) -> Path:
-    """Where it is noted which files take their names together with this one."""
+    """The path of the journal: which files take their names together with this one."""
     return path.with_name(f".{path.name}.commit")
 
 

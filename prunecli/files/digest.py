@@ -69,9 +69,9 @@ def is_settled(identity: Identity, at: int) -> bool:
 
 
 HASHES = Hashes()
-"""Of this process."""
+"""The hashes that this process has taken."""
 
 
 def file_sha256(path: Path, identity: Identity | None = None) -> str:
-    """See `Hashes.of`."""
+    """The hash that `sha256sum` prints; see `Hashes.of`."""
     return HASHES.of(path, identity)

@@ -32,11 +32,11 @@ MAX_CONFIG = 10_000_000
 def claimed_folder(
     output: Path, inputs: Iterable[Path] = (), *, wait: bool = False
 ) -> Iterator[Callable[[str], Path]]:
-    """As `claims.claimed`, for a folder: yields what begins one to fill, which gets the name later.
+    """Hold the right to write a folder; yields what begins one to fill, which gets the name later.
 
-    What is to be filled is told by a text: if that does not come about, the folder is left for the
-    next process to go on from, of the same text. A folder that is there is never replaced, not with
-    `force` either: nobody knows what else it holds.
+    It is `claims.claimed` for folders. A text tells what is to be filled in: if that does not come
+    about, the folder is left for the next process to go on from, of the same text. A folder that is
+    there is never replaced, not with `force` either: nobody knows what else it holds.
     """
     inputs, label = list(inputs), printable(str(output))
     target = check_folder(output, inputs)
@@ -73,7 +73,7 @@ def _begun(target: Path, text: str) -> Path:
 
 
 def _remove(path: Path) -> None:
-    """Whatever lies there, and never what it leads to."""
+    """Remove whatever lies there, and never what it leads to."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -81,7 +81,7 @@ def _remove(path: Path) -> None:
 
 
 def check_folder(output: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> Path:
-    """As `atomic.check_output`, for a folder."""
+    """The real path of a folder that may be written; see `claims.check_output`."""
     label = printable(str(output))
     if output.is_dir():
         raise BadOutput(f"{label}: the folder exists; remove it, or give another with -o")

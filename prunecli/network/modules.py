@@ -16,7 +16,7 @@ from prunecli.runtime.shortage import raise_shortage
 
 
 def cause(error: BaseException) -> str:
-    """'RuntimeError: what it says', in one line."""
+    """The error in one line: 'RuntimeError: what it says'."""
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
