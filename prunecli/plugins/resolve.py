@@ -1,4 +1,4 @@
-"""From the name of a scorer, pruner, model or data set to the plugin, which is imported."""
+"""The plugin that a scorer's, pruner's, model's or data set's name stands for, imported."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _check_form(plugin: Plugin) -> None:
 
 
 def _checked(plugin: Plugin) -> Callable[..., Any]:
-    """Its function, which raises Mismatch if it gives other things than its kind does.
+    """The plugin's function, which raises Mismatch if it gives other things than its kind does.
 
     What is prunecli's own has types that say so, which are checked before it is run.
     """

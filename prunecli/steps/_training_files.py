@@ -52,7 +52,7 @@ class DamagedState(BadInput):
 
 
 def state_beside(target: Path) -> Path:
-    """Where the training state goes while a checkpoint is under way."""
+    """The path of the training state while a checkpoint is under way."""
     return beside(target, "state.safetensors")
 
 
@@ -61,7 +61,7 @@ def log_beside(target: Path) -> Path:
 
 
 def mask_beside(target: Path) -> Path:
-    """Where a pruner's mask goes."""
+    """The path of a pruner's mask."""
     return beside(target, "mask.safetensors")
 
 

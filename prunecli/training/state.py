@@ -55,7 +55,7 @@ class TrainingState:
         return prunable(self.model)
 
     def gradients(self) -> list[Tensor]:
-        """Of all that is trained, the pruner's own parameters among it, where there is one."""
+        """Gradients of all that is trained, the pruner's parameters too, where there are any."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         return [p.grad for p in parameters if p.grad is not None]
 
@@ -139,7 +139,7 @@ class TrainingState:
             self.loss_sum = tensors["loss_sum"].to(self.device)
 
     def _check(self, tensors: Mapping[str, Tensor], position: Position) -> None:
-        """That nothing is missing, and nothing another but what changes from step to step."""
+        """Raise ValueError if anything is missing, or differs that never changes."""
         if sorted(tensors) != [*position.tensors]:
             raise ValueError("tensors are missing or too many")
         if position.scheduler.get("last_epoch") != position.step:
