@@ -163,7 +163,7 @@ def as_file(ctx: click.Context, param: click.Parameter, value: str | None) -> Pa
 
 
 def no_stream(ctx: click.Context, param: click.Parameter, value: T) -> T:
-    """An output that is none in name only. Raises BadParameter for the `-` of other programs."""
+    """The path of an output, as given. Raises BadParameter for the `-` of other programs."""
     if str(value) == "-":
         text = "results are written whole, and standard output carries their paths; name a file"
         raise click.BadParameter(text, ctx, param)

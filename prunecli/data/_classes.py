@@ -101,7 +101,7 @@ def _counted(names: list[str]) -> str:
 
 
 def _scan(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Names in a folder, and what they or, of links, what these lead to is.
+    """Names in a folder, and what each of them is; of a link, what it leads to.
 
     Raises BadEnvironment if the folder cannot be read, BadInput naming a link that leads nowhere.
     """

@@ -38,7 +38,7 @@ USES = {
     "state": "; --resume goes on from it",
     "checkpoint": "; 'prunecli mask' makes masks of checkpoints",
 }
-"""What a file is good for that was given in another's place."""
+"""What a file that was given in another's place is good for."""
 PRUNED = -math.inf  # the score of a weight that an earlier mask removed
 
 

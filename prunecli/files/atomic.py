@@ -110,7 +110,7 @@ class Files:
 
     def __init__(self, journal: Path | None = None) -> None:
         self.drafts: dict[Path, tuple[Path, BinaryIO]] = {}
-        """By path, where what will be of it lies now, and the open file."""
+        """Where the draft of each path lies, and the open file."""
         self.outdated: list[Path] = []
         """What is removed once the others have their names."""
         self.journal = journal
@@ -204,7 +204,8 @@ def journal_of(path: Path) -> Path:
 def settle(path: Path) -> None:
     """Complete what a process was killed at while files took their names; whoever calls holds it.
 
-    What the journal speaks of is believed where it is the very file: no other has its times.
+    A file that the journal speaks of is believed only where it is the very one: no other has its
+    times.
     """
     journal, temporary = journal_of(path), re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
     try:
@@ -254,7 +255,9 @@ def _check_folder(path: Path) -> None:
 
 
 def take_name(draft: Path, path: Path, file: BinaryIO) -> None:
-    """Give a whole file its name. One that came meanwhile is replaced only where that was meant.
+    """Give a whole file its name.
+
+    A file of that name that came meanwhile is replaced only where that was meant.
 
     Raises BadOutput, or OSError.
     """

@@ -63,7 +63,7 @@ def is_settled(identity: Identity, at: int) -> bool:
     """Whether a file was left alone for a while at that time, in nanoseconds.
 
     Clocks of file systems tick slowly: one that was just written may be written once more within
-    the same tick, and look the same. A time of its own may be anything, also one to come.
+    the same tick, and look the same. The time of a file may be anything, also one to come.
     """
     return max(identity.mtime_ns, identity.ctime_ns) < at - TICK
 

@@ -21,7 +21,8 @@ from prunecli.runtime.shortage import raise_shortage
 WEIGHTS = {
     ".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors", ".tflite",
 }  # fmt: skip
-"""What files of weights are called; they would be those of the checkpoint before it was pruned."""
+"""Suffixes of files of weights, which are not copied: they would be those of the checkpoint before
+it was pruned."""
 
 CONFIG = {"model_type", "architectures", "architecture", "_class_name"}
 """What a `config.json` of transformers, timm or diffusers has."""
@@ -113,7 +114,7 @@ def model_folder(path: Path) -> Path | None:
 
 
 def copy_others(source: Path, folder: Path, made: Iterable[str]) -> list[str]:
-    """Copy the files of a folder that are no weights, its index too, to where the shards are.
+    """Copy the files of a folder that are no weights, also its index, to where the shards are.
 
     What is in the folder and comes neither from there nor from `made` is removed. Gives the names
     of the folders in it, which may hold anything and are not copied.

@@ -138,7 +138,7 @@ class TensorFile(Mapping[str, Tensor]):
             raise unreadable(shard, error) from None
 
     def equal(self, one: str, other: str) -> bool:
-        """Whether two tensors are the same, bit by bit. Where that needs them read, once."""
+        """Whether two tensors are the same, bit by bit. If they must be read for it, then once."""
         first, second = self.entry(one), self.entry(other)
         if (first.dtype, first.shape) != (second.dtype, second.shape):
             return False
@@ -173,7 +173,7 @@ class TensorFile(Mapping[str, Tensor]):
         return {name: Form(self.entry(name).dtype, self.entry(name).shape) for name in self}
 
     def once(self, ask: Callable[[TensorFile], T]) -> T:
-        """What `ask` says of this file, which does not change; asked the first time alone."""
+        """What `ask` says of this file. It is asked but once, since the file does not change."""
         if ask not in self._said:
             self._said[ask] = ask(self)
         said: T = self._said[ask]

@@ -44,7 +44,7 @@ class Source:
     def of(cls, settings: DataSettings, checkpoint: CheckpointRecord | None) -> Source:
         """The data set of the settings, else the checkpoint's.
 
-        Without a checkpoint, it is the one to begin with.
+        Where no checkpoint is given either, it is `FIRST_DATASET`.
         """
         name, given, by_file = settings.dataset, dict(settings.options), False
         if name is None and checkpoint is None:

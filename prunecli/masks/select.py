@@ -179,12 +179,12 @@ class Positive:
 
 
 class _Ranking:
-    """How many scores of each tensor have which upper half. Needs a pass to make."""
+    """Counts of the upper halves of each tensor's scores. It takes a pass over them to make."""
 
     def __init__(self, scores: Parted) -> None:
         self.scores = scores
         self.lower_halves = False
-        """Whether any is not zero."""
+        """Whether any lower half is not zero."""
         self.upper = {name: self._by_upper_half(name) for name in scores.shapes}
 
     def room(self) -> dict[str, int]:

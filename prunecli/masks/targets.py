@@ -32,7 +32,7 @@ def prunable_names(file: TensorFile) -> list[str]:
 
 
 def parameter_count(checkpoint: TensorFile) -> int:
-    """The number of all that training moves, as prunecli's own checkpoints say.
+    """The number of parameters that training moves, as prunecli's own checkpoints say.
 
     In any other file it is the floating-point tensors but the statistics of normalisations.
     """

@@ -37,9 +37,9 @@ NO_MODEL = (
 
 
 def build_model(model: ModelRecord, *, by_file: bool) -> nn.Module:
-    """The network that is described so, with fresh weights; `by_file` is that of `resolve`.
+    """The network that is described, with fresh weights; `by_file` is that of `resolve`.
 
-    What only a first image tells of it, one has told. Raises Mismatch where layers are hidden.
+    Shapes that only a first image tells are known by then. Raises Mismatch where layers are hidden.
     """
     build = resolve("models", model.name, model.options, by_file=by_file)
     built: nn.Module = build(model.input_shape, model.classes)
@@ -157,7 +157,8 @@ def on_meta(model: nn.Module) -> bool:
 def at_hand(model: nn.Module, described: ModelRecord) -> bool:
     """Whether an image of the shape that is described costs little, whatever is said of it.
 
-    Elsewhere shapes alone may tell, but for those torch's compiler is loaded, which takes 1.5 s.
+    Where it costs much, shapes alone may tell, but for those torch's compiler is loaded, which
+    takes 1.5 s.
     """
     channels = max((tensor.shape[0] for tensor in model.parameters() if tensor.ndim), default=1)
     _, height, width = described.input_shape

@@ -257,7 +257,7 @@ def untold(n: fx.Node, why: str, need: str = NEED_FLOW) -> Mismatch:
 
 
 def _known(parts: Mapping[str, Any], name: str, otherwise: float, x: Tensor) -> Tensor:
-    """A part of a normalisation, or the number that it is without."""
+    """A part of a normalisation, or the number that stands for a missing one."""
     part = parts.get(name)
     if part is None:
         return x.new_full((), otherwise)

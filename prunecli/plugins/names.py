@@ -81,7 +81,7 @@ def _installed(group: str) -> tuple[list[EntryPoint], list[str]]:
 def check_name(kind: str, name: str) -> None:
     """Raise BadUsage for a name that nothing can be found by, without importing anything.
 
-    Nor is one that is defined twice known for what is meant.
+    A name that is defined twice is refused too: nobody knows which one is meant.
     """
     if name not in names(kind) and ":" not in name:
         raise BadUsage(f"there is no {NOUNS[kind]} {name!r}{suggest(name, list(names(kind)))}")

@@ -29,8 +29,8 @@ def resolve(
     """The plugin of that name, with these options; None looks at what it is and binds none yet.
 
     `by_file` says who gave the name: a file, whoever made it, or the user, in this command or in
-    the recipe that is run. There is no default, since importing a module runs it: of an import path
-    that a file gives, that takes the user's word; see `trust`.
+    the recipe that is run. There is no default, since importing a module runs it: an import path
+    that a file gives is followed only on the user's word; see `trust`.
 
     Raises BadUsage for a plugin that is not there, is not trusted or cannot be imported, and for
     options that it does not take.

@@ -188,7 +188,7 @@ class Shelf:
             self._folders[key] = job.folder
 
     def take(self, job: Job, key: str) -> Path | None:
-        """Copy what a job of this key has left elsewhere, if one has, and note it; from where."""
+        """Copy what a job of this key has left elsewhere, if any, and note it; gives from where."""
         if self._folders is None:  # not needed, and not read, by a run that finds all done
             self._folders = dict(self._records())
         folder = self._folders.get(key)

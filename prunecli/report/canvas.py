@@ -95,7 +95,7 @@ def look(number: int) -> dict[str, Any]:
 def means(
     axes: Axes, across: Sequence[float | str], values: list[list[float]], label: str, number: int
 ) -> None:
-    """A line through the means of each point's values, with a bar where they spread."""
+    """Draw a line through the means of each point's values, with a bar where they spread."""
     spreads = [stdev(each) if len(each) > 1 else 0.0 for each in values]
     axes.errorbar(
         across,

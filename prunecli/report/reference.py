@@ -29,8 +29,8 @@ Reference = Mapping[Key, Published]
 
 
 def read_reference(path: Path) -> Reference:
-    """A CSV with at least `COLUMNS`, such as `report --format csv` writes. '#' starts a comment;
-    top5 may be empty.
+    """The results in a CSV with at least `COLUMNS`, such as `report --format csv` writes. '#'
+    starts a comment; top5 may be empty.
 
     `method` is what a report calls it. Raises BadInput naming the line that is none of that.
     """

@@ -22,8 +22,7 @@ Number: TypeAlias = Literal[
 ]  # fmt: skip
 """What of a result is averaged over seeds."""
 ACTIVE = re.compile(r"'*[-=+@#\t\r\n\uff1d\uff0b\uff0d\uff20]")
-"""What a cell begins with that a spreadsheet, or a reader of tables, may take for something to
-do."""
+"""The beginnings of cells that spreadsheets, or readers of tables, may take for something to do."""
 
 
 def method_label(result: Result) -> str:

@@ -106,7 +106,7 @@ def _scarce(error: BaseException) -> str | None:
 
 
 def _has_room() -> bool:
-    """Whether this process gets as much as nothing goes on without."""
+    """Whether this process gets `ROOM`, without which nothing goes on."""
     try:
         mmap.mmap(-1, ROOM).close()
     except (OSError, MemoryError):

@@ -97,7 +97,10 @@ class Scored:
 
     @property
     def is_known(self) -> bool:
-        """Whether `record` tells all that scores depend on: not of a GPU nor of others' code."""
+        """Whether `record` tells all that scores depend on.
+
+        It does not tell of a GPU, nor of others' code.
+        """
         return not self.needs_model and self.plugin.own
 
     def record(self, mask: str | None = None) -> ScoresRecord:

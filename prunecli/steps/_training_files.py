@@ -98,7 +98,10 @@ class TrainingFiles:
         self.world.wait()
 
     def resume(self, progress: Progress) -> None:
-        """Take up the state that an earlier run left, if any; Mismatch if it is another's."""
+        """Take up the state that an earlier run left, if any.
+
+        Raises Mismatch if it is another training's.
+        """
         if not self.state_path.exists():
             progress.detail(f"nothing to resume beside {self.target.name}: starting afresh")
             return

@@ -47,7 +47,7 @@ class Recorder(Protocol):
         """The state of what draws random numbers and cannot be recorded."""
 
     def set_elsewhere(self, state: Elsewhere) -> None:
-        """Have that go on from there."""
+        """Have what draws random numbers elsewhere go on from there."""
 
 
 class CudaGraphs:

@@ -93,7 +93,7 @@ class TrainingState:
         return _not_finite(self.tensors())
 
     def position(self) -> Position:
-        """The rest, for the metadata."""
+        """What else there is than tensors, for the metadata."""
         groups = self.optimizer.state_dict()["param_groups"]
         return Position(
             step=self.step,
@@ -108,7 +108,7 @@ class TrainingState:
         )
 
     def restore(self, tensors: Mapping[str, Tensor], position: Position) -> None:
-        """Go on from there. Raises ValueError, or what torch raises, if that cannot be."""
+        """Go on from a saved state. Raises ValueError, or what torch raises, if that cannot be."""
         model, pruner = _part(tensors, "model/"), _part(tensors, "pruner/")
         self._check(tensors, position)
         _check_alike(model, self.model.state_dict())
@@ -139,7 +139,7 @@ class TrainingState:
             self.loss_sum = tensors["loss_sum"].to(self.device)
 
     def _check(self, tensors: Mapping[str, Tensor], position: Position) -> None:
-        """Raise ValueError if anything is missing, or differs that never changes."""
+        """Raise ValueError where anything is missing, or differs though it never changes."""
         if sorted(tensors) != [*position.tensors]:
             raise ValueError("tensors are missing or too many")
         if position.scheduler.get("last_epoch") != position.step:

@@ -70,7 +70,7 @@ class Step:
         self.descent, self.masked = self._new_descent(), self.masker.kept
 
     def __call__(self, inputs: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Gives the loss of the task, and that with the pruner's penalty, over the `count` images.
+        """The loss of the task, and that with the pruner's penalty, over the `count` images.
 
         Each process gives the sum over its own images divided by the count of all, and its part of
         the penalty, so that what they add up to is the loss and the gradient of a single process.
@@ -93,13 +93,13 @@ class Step:
     def end(self) -> None:
         """Take no more: let go of what was recorded, which keeps all the memory that a step takes.
 
-        These two refer back to the step, so that they would stay until Python looks for circles.
+        Both recordings refer back to the step, so they would stay until Python looks for cycles.
         """
         self.state.optimizer.zero_grad()
         del self.slopes, self.descent
 
     def _differentiate(self, inputs: Tensor, labels: Tensor, count: int) -> list[Tensor]:
-        """Gives the two losses, with the gradients in place."""
+        """The two losses, with the gradients in place."""
         if not self.slopes.may_replay or count != self.settings.batch_size:
             return self._slopes(inputs, labels, count)[:2]
         if not self.batch:
@@ -117,7 +117,7 @@ class Step:
         return self._slopes(inputs, labels, len(labels))
 
     def _slopes(self, inputs: Tensor, labels: Tensor, count: int) -> list[Tensor]:
-        """Gives the two losses and the gradients, of what has any."""
+        """The two losses and the gradients, of what has any."""
         state, clock, whole = self.state, self.clock, count == self.settings.batch_size
         state.optimizer.zero_grad()
         net = self.compiled if self.compiled and whole else forward

@@ -166,7 +166,7 @@ def planned(
 
 
 def inputs(job: Job) -> Mapping[str, Any]:
-    """All that a job's output depends on besides the program.
+    """Everything that a job's output depends on besides the program.
 
     Raises PruneError where that cannot be told, also for what nobody foresaw.
     """

@@ -31,7 +31,7 @@ class Forecast:
         self.slots = slots
         self.began: dict[str, float] = {}
         self.took: dict[str, list[float]] = defaultdict(list)
-        """Seconds, by step and by command."""
+        """Seconds that each job took, by step and by command."""
 
     def starts(self, job: Job) -> None:
         self.began[job.name] = time.monotonic()
