@@ -21,7 +21,7 @@ MANY = 30
 """Names that are too many to be listed in a message."""
 
 LIKE = 0.65
-"""How much alike two words are, as difflib has it, for one to be taken for the other."""
+"""The likeness of two words, as difflib has it, for one to be taken for the other."""
 
 
 class PruneError(Exception):
@@ -77,7 +77,10 @@ def some(names: list[str], most: int = 3) -> str:
 
 
 def suggest(word: str, known: list[str]) -> str:
-    """'; did you mean "x"?', or what there is to choose from, if that is not long."""
+    """The end of a message: '; did you mean "x"?', or what there is to choose from.
+
+    It is empty where nothing is alike, and there is too much to choose from.
+    """
     by_letters = {name.lower(): name for name in known}
     near = get_close_matches(word.lower(), by_letters, n=1, cutoff=LIKE)
     if near:

@@ -99,7 +99,7 @@ class Checkpoint(Artifact):
 
 
 class Scores(Artifact):
-    """How much each weight matters: float32, higher = keep; -inf was pruned before.
+    """The importance of each weight: float32, higher = keep; -inf was pruned before.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> scores = prunecli.score(model, "magnitude")
@@ -112,7 +112,7 @@ class Scores(Artifact):
 
 
 class Mask(Artifact):
-    """Which weights stay: bool, of the weights' shapes. A name that is missing is kept whole.
+    """The weights that stay: bool, of the weights' shapes. A name that is missing is kept whole.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> mask = prunecli.mask(model, "magnitude", density=0.1)

@@ -40,7 +40,7 @@ class Warned(Progress):
     """Tells what is probably not wanted as Python's warnings, and keeps silent otherwise."""
 
     def warn(self, message: str) -> None:
-        """As of the line that called prunecli."""
+        """Give the warning at the line that called prunecli."""
         frame, depth = sys._getframe(), 1
         while frame.f_back and frame.f_globals["__name__"].startswith("prunecli."):
             frame, depth = frame.f_back, depth + 1
@@ -48,7 +48,7 @@ class Warned(Progress):
 
 
 def data_of(data: Data | None) -> DataSettings:
-    """Which data set is meant; None stands for the checkpoint's own."""
+    """The settings of the data set; without a name, they mean the checkpoint's own."""
     return DataSettings(named(data) if isinstance(data, str) else None)
 
 

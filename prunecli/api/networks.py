@@ -26,7 +26,7 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class Network:
-    """Which network it is: one that `prunecli list` names, or `mypkg.mod:function`.
+    """A network by its name: one that `prunecli list` names, or `mypkg.mod:function`.
 
     `input_shape` is [channels, height, width] of an image. Raises BadUsage for a name or an option
     that is not there.

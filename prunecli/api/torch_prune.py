@@ -1,4 +1,4 @@
-"""To and from `torch.nn.utils.prune`, which keeps a weight X as X_orig and X_mask."""
+"""Conversion to and from `torch.nn.utils.prune`, which keeps a weight X as X_orig and X_mask."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def _batches(model: nn.Module, images: Images, size: int | None) -> ImageBatches
 
 @contextmanager
 def _own_random(device: torch.device, seed: int) -> Iterator[None]:
-    """Within, random numbers come of the seed; afterwards, they are as before."""
+    """Have random numbers come of the seed within; afterwards, they are as before."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "train"))
         yield

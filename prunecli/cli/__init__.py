@@ -56,7 +56,7 @@ def cli() -> None:
 
 
 SPINS = "1000"
-"""As OpenMP has it itself where there are more threads than cores."""
+"""The count that OpenMP has itself where there are more threads than cores."""
 COMPLETES = {"_PRUNECLI_COMPLETE"}
 COMMANDS = (
     *(train, score, mask, apply, finetune, evaluate, report),

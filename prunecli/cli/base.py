@@ -52,8 +52,8 @@ class Command(click.Command):
         self._check, self._folder = check, folder
         rows = {param.row.name: param.row for param in self.params if isinstance(param, Setting)}
         self.plugins = plugins(rows)
-        """Of each `k=v` option, or one that is short for `k=v`: the kind of plugin whose options it
-        sets, and the option that names the plugin."""
+        """The kind of plugin whose options a `k=v` option sets, or one short for `k=v`, and the
+        option that names the plugin; by each such option."""
         self.resumable = "resume" in rows
         self.unsaid = {row.name for row in rows.values() if row.default is not None}
         """Options that say nothing where they are off."""
@@ -69,7 +69,10 @@ class Command(click.Command):
         return self._reads(self.settings(params))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Raises UsageError with the name that is ours for what other programs call otherwise."""
+        """Parse the arguments.
+
+        Raises UsageError with the name that is ours for what other programs call otherwise.
+        """
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -92,7 +95,7 @@ class Command(click.Command):
         return self.do(ctx)
 
     def do(self, ctx: click.Context) -> Any:
-        """As `invoke`, of a command line that is not the user's own: a job's may be a base's."""
+        """Do the command without trusting the names in its line: a job's may be a base's."""
         reserve = bytearray(RESERVE)
         try:
             if FOLDER in ctx.meta and not self._folder(ctx.params):
@@ -167,7 +170,7 @@ def command(
 
 
 def told(run: RunOptions, talk: Talk) -> RunOptions:
-    """With a progress that suits the terminal."""
+    """The run's options, with a progress that suits the terminal."""
     from prunecli.cli.progress import progress
 
     return replace(run, progress=progress(talk.quiet, talk.verbose))

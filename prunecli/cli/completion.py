@@ -12,7 +12,7 @@ from prunecli.plugins.names import names
 
 
 def started(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    """Those of the words that may become of what was typed so far."""
+    """The words that may become of what was typed so far."""
     return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 

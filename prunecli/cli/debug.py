@@ -15,7 +15,7 @@ def trace_if_wanted() -> None:
 
 
 def unforeseen(error: BaseException) -> str:
-    """Whose error it is, and what to do."""
+    """A message that says whose error it is, and what to do."""
     what = f"{type(error).__name__}: {error}"
     if plugin := behind(error):
         first = what.partition("\n")[0]

@@ -17,4 +17,4 @@ ELSEWHERE = {
     "--wd": ["--weight-decay"],
     "--workers": ["--jobs"],
 }
-"""Our options by their names there; click would guess by letters."""
+"""Our options, by other programs' names for them; click would guess by letters."""

@@ -1,4 +1,4 @@
-"""Where memory is short: room to say so, and what to say."""
+"""Room to say that memory is short, and what to say then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESERVE = 1 << 23
 
 
 def lowered(params: Mapping[str, Any]) -> str:
-    """Which of a command's options to lower where memory is short; "" if none helps."""
+    """The options of a command to lower where memory is short; "" if none helps."""
     if "method" not in params:
         return "--batch-size" if "batch_size" in params else ""
     if params["method"] is None:  # scores that are there already

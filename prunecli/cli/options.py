@@ -1,4 +1,4 @@
-"""From the table of settings to click's options."""
+"""Click's options, made from the table of settings."""
 
 from __future__ import annotations
 

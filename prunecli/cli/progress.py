@@ -16,7 +16,7 @@ DRAWN = 0.1  # seconds between two looks of the bar, which a short step would sp
 
 
 def progress(quiet: bool, verbose: bool) -> Progress:
-    """What suits where standard error goes; a study's own, for one of its jobs."""
+    """The progress that suits where standard error goes; a study's own, for one of its jobs."""
     context = click.get_current_context(silent=True)
     if context and isinstance(context.obj, Progress):
         return context.obj

@@ -17,7 +17,7 @@ class _Results(io.FileIO):
     """Standard output, which carries results. A reader that is gone is a BrokenPipeError still."""
 
     def write(self, data: Any, /) -> int:
-        """Raises BadOutput where there is no room for a result."""
+        """Write a result. Raises BadOutput where there is no room for it."""
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -39,7 +39,7 @@ class _Messages(io.FileIO):
 
 
 def open_streams() -> None:
-    """Have both be there, also after `>&-`, take any text, and fail as said above."""
+    """Have both streams be there, also after `>&-`, take any text, and fail as told above."""
     # Others than the process's own are somebody's who calls this, such as a test.
     if sys.stdout is sys.__stdout__:
         sys.stdout = _stream(1, sys.stdout, _Results)

@@ -27,7 +27,7 @@ else:  # click before 8.4 cannot be subscripted
 
 T = TypeVar("T")
 FOLDER = "prunecli.folder"
-"""In a context's `meta`: an output that was written as the name of a folder."""
+"""The key in a context's `meta` of an output that was written as the name of a folder."""
 
 
 class Place(click.Path):
@@ -104,7 +104,7 @@ class Number(_Number):
 
 
 def _meant(text: str) -> float:
-    """0.5, for '50%' and '0,5', and a thousand for '1,000'; NaN for what is no number."""
+    """The number that a text means: 0.5 for '50%' and '0,5', a thousand for '1,000'; else NaN."""
     bare = text.removesuffix("%")
     bare = re.sub(r",(\d{3})(?!\d)", r"\1", bare) if bare[:1] != "0" else bare
     try:
@@ -163,7 +163,7 @@ def as_file(ctx: click.Context, param: click.Parameter, value: str | None) -> Pa
 
 
 def no_stream(ctx: click.Context, param: click.Parameter, value: T) -> T:
-    """An output that is none in name only. Raises BadParameter for the `-` of other programs."""
+    """The path of an output, as given. Raises BadParameter for the `-` of other programs."""
     if str(value) == "-":
         text = "results are written whole, and standard output carries their paths; name a file"
         raise click.BadParameter(text, ctx, param)

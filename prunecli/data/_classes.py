@@ -96,12 +96,12 @@ def check_alike(tree: Tree, others: Sequence[Path]) -> None:
 
 
 def _counted(names: list[str]) -> str:
-    """Escaped, for they are anybody's."""
+    """The names, or their number and the first few; escaped, for they are anybody's."""
     return some(names) if len(names) <= 3 else f"{len(names):,} files and folders ({some(names)})"
 
 
 def _scan(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Names in a folder, and what they or, of links, what these lead to is.
+    """Names in a folder, and what each of them is; of a link, what it leads to.
 
     Raises BadEnvironment if the folder cannot be read, BadInput naming a link that leads nowhere.
     """
@@ -133,7 +133,7 @@ def _missing(folder: Path, error: OSError) -> BadEnvironment:
 
 
 def is_folder(path: Path) -> bool:
-    """Raises BadEnvironment where that cannot be found out."""
+    """Whether it is a folder. Raises BadEnvironment where that cannot be found out."""
     try:
         return path.is_dir()
     except OSError as error:

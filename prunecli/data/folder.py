@@ -30,10 +30,10 @@ def folder(
     """Any image-folder tree, DATA-DIR/{train,test}/CLASS/*; `val` stands in for `test`.
 
     `size` scales images to size x size, `grey` reads them with one channel, `pad` and `flip` say
-    how training images are shifted and mirrored. Normalised with ImageNet's mean and deviation
-    (0.5 and 0.25 for grey images). `fraction` takes a part of the training set, the same of every
-    class. `stream` decodes images batch by batch in folder_ of once into memory, with the same
-    result; if not given, that is done for what would fill more than half of the memory.
+    how training images are shifted and mirrored. Normalised with ImageNet's mean and deviation (0.5
+    and 0.25 for grey images). `fraction` takes a part of the training set, the same of every class.
+    `stream` decodes images batch by batch in place of once into memory, with the same result; if
+    not given, that is done for what would fill more than half of the memory.
     """
     if pad < 0 or (size is not None and not 1 <= size <= LARGEST):
         raise BadUsage(f"the data set 'folder' needs pad of 0 or more, and size of 1 to {LARGEST}")

@@ -38,7 +38,7 @@ USES = {
     "state": "; --resume goes on from it",
     "checkpoint": "; 'prunecli mask' makes masks of checkpoints",
 }
-"""What a file is good for that was given in another's place."""
+"""What a file that was given in another's place is good for."""
 PRUNED = -math.inf  # the score of a weight that an earlier mask removed
 
 
@@ -87,7 +87,7 @@ def read_state_dict(checkpoint: TensorFile) -> dict[str, Tensor]:
 
 
 def state_forms(checkpoint: TensorFile) -> dict[str, Form]:
-    """Of what `read_state_dict` reads, without reading it."""
+    """The forms of what `read_state_dict` reads, without reading it."""
     forms = checkpoint.forms
     return forms | {alias: forms[name] for alias, name in _tied(checkpoint).items()}
 
@@ -102,7 +102,7 @@ def _tied(checkpoint: TensorFile) -> dict[str, str]:
 
 
 def untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors that are one and the same are stored once: those to store, and alias -> name."""
+    """The tensors to store, one of those that are one and the same; and alias -> name."""
     first: dict[tuple[Any, ...], str] = {}
     kept: dict[str, Tensor] = {}
     tied: dict[str, str] = {}

@@ -79,12 +79,12 @@ def laid_out(
 
 
 def size_of(tensor: Tensor | Made) -> int:
-    """In bytes."""
+    """The size of a tensor in a file, in bytes."""
     return _entry(tensor)[3]
 
 
 def _entry(tensor: Tensor | Made) -> tuple[str, list[int], int, int]:
-    """How it stands in the header: type, shape, bytes of one value and of all."""
+    """What the header says of a tensor: type, shape, bytes of one value and of all."""
     if isinstance(tensor, Made) and tensor.packed:
         code, size = tensor.packed
         return code, list(tensor.shape), 0, size
@@ -110,7 +110,7 @@ class Files:
 
     def __init__(self, journal: Path | None = None) -> None:
         self.drafts: dict[Path, tuple[Path, BinaryIO]] = {}
-        """Where that is what will be of this path, and the open file."""
+        """Where the draft of each path lies, and the open file."""
         self.outdated: list[Path] = []
         """What is removed once the others have their names."""
         self.journal = journal
@@ -176,7 +176,7 @@ class Files:
 
 @contextmanager
 def _put_back(path: Path) -> Iterator[list[Path]]:
-    """On a failure within, have `path` as it was, if the list says that it was taken."""
+    """Have `path` as it was, on a failure within, if the list says that it was taken."""
     taken: list[Path] = []
     earlier = None
     if os.path.lexists(path):
@@ -197,14 +197,15 @@ def _put_back(path: Path) -> Iterator[list[Path]]:
 
 
 def journal_of(path: Path) -> Path:
-    """Where it is noted which files take their names together with this one."""
+    """The path of the journal: which files take their names together with this one."""
     return path.with_name(f".{path.name}.commit")
 
 
 def settle(path: Path) -> None:
     """Complete what a process was killed at while files took their names; whoever calls holds it.
 
-    What the journal speaks of is believed where it is the very file: no other has its times.
+    A file that the journal speaks of is believed only where it is the very one: no other has its
+    times.
     """
     journal, temporary = journal_of(path), re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
     try:
@@ -254,7 +255,9 @@ def _check_folder(path: Path) -> None:
 
 
 def take_name(draft: Path, path: Path, file: BinaryIO) -> None:
-    """Give a whole file its name. One that came meanwhile is replaced only where that was meant.
+    """Give a whole file its name.
+
+    A file of that name that came meanwhile is replaced only where that was meant.
 
     Raises BadOutput, or OSError.
     """

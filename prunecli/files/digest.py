@@ -63,15 +63,15 @@ def is_settled(identity: Identity, at: int) -> bool:
     """Whether a file was left alone for a while at that time, in nanoseconds.
 
     Clocks of file systems tick slowly: one that was just written may be written once more within
-    the same tick, and look the same. A time of its own may be anything, also one to come.
+    the same tick, and look the same. The time of a file may be anything, also one to come.
     """
     return max(identity.mtime_ns, identity.ctime_ns) < at - TICK
 
 
 HASHES = Hashes()
-"""Of this process."""
+"""The hashes that this process has taken."""
 
 
 def file_sha256(path: Path, identity: Identity | None = None) -> str:
-    """See `Hashes.of`."""
+    """The hash that `sha256sum` prints; see `Hashes.of`."""
     return HASHES.of(path, identity)

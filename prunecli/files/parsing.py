@@ -27,7 +27,7 @@ from prunecli.errors import printable
 
 SHORT = Repr()
 SHORT.maxstring = SHORT.maxother = 80
-"""How what is not as it should be is told."""
+"""The short form in which messages tell what is not as it should be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ def with_nulls(record: R, *more: str) -> R:
 
 
 def within(low: float, high: float = float("inf")) -> Callable[[float], bool]:
-    """For `Annotated`: whether a number is in a range, its ends included."""
+    """A check, for `Annotated`, whether a number is in a range, its ends included."""
     return lambda value: low <= value <= high
 
 
@@ -138,7 +138,10 @@ def is_a(kind: Any, value: Any) -> bool:
 
 
 def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    """As the first type that the value is of; where there is but one, that says what is wrong."""
+    """The value as the first type that it is of.
+
+    Where there is but one type, that says what is wrong.
+    """
     if value is None and NoneType in kinds:
         return None
     for kind in (own := [kind for kind in kinds if kind is not NoneType]):
@@ -165,7 +168,7 @@ def _allows_none(hint: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it."""
+    """The value as JSON has it."""
     if isinstance(value, Record):
         return table(value)
     if isinstance(value, Mapping):

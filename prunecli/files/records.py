@@ -15,7 +15,7 @@ from prunecli.files.header import is_shape
 from prunecli.files.parsing import Natural, Record, Scalar, parsed, within
 
 MOST_VALUES = 1 << 26
-"""Of one image."""
+"""The most values of one image."""
 Options: TypeAlias = Mapping[str, Any]
 Settings: TypeAlias = Mapping[str, Scalar]
 Layout: TypeAlias = Annotated[str, ("oi", "io", "eoi", "eio").__contains__]
@@ -33,7 +33,7 @@ def is_size(shape: tuple[int, ...]) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRecord(Record):
-    """Which network it is."""
+    """The network: its name, and what it is built for."""
 
     name: str
     options: Options
@@ -43,7 +43,7 @@ class ModelRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetRecord(Record):
-    """Which images it was trained on."""
+    """The images that a network was trained on."""
 
     name: str
     options: Options | None
@@ -52,7 +52,7 @@ class DatasetRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class PrunerRecord(Record):
-    """What pruned it while it was trained."""
+    """What pruned a network while it was trained."""
 
     name: str
     options: Options
@@ -62,7 +62,7 @@ class PrunerRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Adapted(Record):
-    """How the weights that training began with were changed to fit the network."""
+    """The changes that made the weights that training began with fit the network."""
 
     strip_prefix: str | None
     new_head: bool
@@ -85,9 +85,9 @@ class LeftWhole(Record):
     weights: Natural
     """How many the checkpoint has in all."""
     reasons: Mapping[str, tuple[Natural, Natural]]
-    """By what they are, how many tensors and values; of what is no weight, too."""
+    """The numbers of tensors and of values, by what they are; of what is no weight, too."""
     beside: tuple[str, ...]
-    """Which of the reasons are no weights, such as an optimizer's state."""
+    """The reasons that are no weights, such as an optimizer's state."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class TiesRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Method(Record):
-    """How weights were scored."""
+    """The method by which weights were scored."""
 
     method: str | None
     options: Options | None
@@ -113,7 +113,7 @@ class Method(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Selected(Method):
-    """How a mask was chosen. `total`, `kept` and `asked` count as the density was asked for."""
+    """The choice of a mask. `total`, `kept` and `asked` count as the density was asked for."""
 
     scope: str | None
     rounds: int | None
@@ -130,13 +130,13 @@ class Selected(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskOrigin(Selected):
-    """How the mask of a checkpoint came to be."""
+    """The origin of a checkpoint's mask."""
 
     nested: bool | None
     sha256: str
-    """Of the mask's file."""
+    """The hash of the mask's file."""
     epochs: int | None
-    """That were trained under it."""
+    """The epochs that were trained under it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,14 +149,17 @@ class Described(Record):
     model: ModelRecord | None
     parameters: Natural | None
     layouts: Mapping[str, Layout | None] | None = None
-    """Of the weights that are not [outputs, inputs]; see `roles.layout`."""
+    """The layouts of weights that are not [outputs, inputs]; see `roles.layout`."""
     classifier: str | None
     versions: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lineage(Record):
-    """How a checkpoint came to be; a training that goes on must agree with it in every point."""
+    """The way a checkpoint came to be.
+
+    A training that goes on must agree with it in every point.
+    """
 
     model: ModelRecord | None
     dataset: DatasetRecord | None
@@ -177,7 +180,7 @@ class Lineage(Record):
 
     @property
     def epochs(self) -> int | None:
-        """For how many it was trained, if it says that."""
+        """The epochs that it was trained for, if it says that."""
         epochs = (self.settings or {}).get("epochs")
         return epochs if isinstance(epochs, int) else None
 
@@ -224,12 +227,12 @@ class MaskRecord(Described, Selected):
     ties: TiesRecord | None
     collapse: Options | None
     shapes: Mapping[str, Annotated[tuple[int, ...], is_size]] | None
-    """Of the weights."""
+    """The shapes of the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Position(Record):
-    """How far a training is; see `training.state`."""
+    """The point that a training is at; see `training.state`."""
 
     step: Natural
     history: tuple[Options, ...]

@@ -16,7 +16,7 @@ from prunecli.files.texts import read_text
 LONGEST = 1_000
 """Characters of a name."""
 MOST = 1e100
-"""Of a number whose square can be added up."""
+"""The most that a number may be for its square to be added up."""
 
 
 def _has_room(name: str) -> bool:
@@ -78,10 +78,10 @@ class Result(Record):
     """
 
     density: Share
-    """Kept, of the weights that the mask counts."""
+    """The fraction kept of the weights that the mask counts."""
     sparsity: Share | None
     asked: Share | None
-    """None where the method decides, or there is no mask."""
+    """The density asked for; None where the method decides, or there is no mask."""
     compression: Compression
     """1 / `asked`, or what was reached where nothing was asked."""
     empirical_compression: Compression
@@ -121,7 +121,7 @@ class Result(Record):
     model_options: Table | None
     dataset_options: Table | None
     mask_epochs: int | None
-    """Trained under the mask."""
+    """The epochs that were trained under the mask."""
     seed: int | None
     settings: Table | None
     history: tuple[Epoch, ...] | None

@@ -16,7 +16,7 @@ from prunecli.files.records import CheckpointRecord, Described
 from prunecli.files.tensors import Form, TensorFile
 
 Layouts: TypeAlias = Mapping[str, str | None]
-"""Of each weight, its layout; `oi` where nothing is said. See `layout`."""
+"""The layout of each weight; `oi` where nothing is said. See `layout`."""
 ALL_OI: Layouts = {}
 
 
@@ -52,8 +52,8 @@ MASK = Role("masks", counts=False)
 NO_FLOATS = Role("of types that are no floats of two bytes or more", counts=False)
 
 SMALL_FLOATS = {"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
-"""With scales of their own, one for each tensor or block: magnitudes of two do not compare. They
-have a zero, as F8_E8M0 has not, so --targets may prune them."""
+"""Floats with scales of their own, one for each tensor or block: magnitudes of two do not compare.
+They have a zero, as F8_E8M0 has not, so --targets may prune them."""
 
 # The first that is found in a name decides.
 BY_NAME = [
@@ -77,7 +77,7 @@ PAIRS = [
 """A last part of a name, and what must be there beside it."""
 
 WEIGHT = re.compile(r"(^|\.)(weight|(in|q|k|v)_proj_weight|weight_(ih|hh|hr)(_l\d+)?(_reverse)?)$")
-"""As Conv, Linear, MultiheadAttention, RNN, LSTM and GRU call theirs."""
+"""Names that Conv, Linear, MultiheadAttention, RNN, LSTM and GRU give their weights."""
 WRAPPED = re.compile(r"\.(base_layer|original_module|modules_to_save|default|module)(?=\.)")
 TABLES = re.compile(
     r"(^|_)(\w*embed(s|der|ding|dings)?|embd|embs?|wte|wpe|codebooks?|codevectors|rel_pos|positional"
@@ -160,7 +160,7 @@ def _by_pair(name: str, tensors: Mapping[str, Form]) -> Role | None:
 
 
 def _by_shape(name: str, tensors: Mapping[str, Form]) -> Role:
-    """Of floats of two bytes or more."""
+    """The role of floats of two bytes or more, by their shape."""
     shape, bias = tensors[name].shape, _bias(name, tensors)
     feeds = bias is not None and bias == shape[:1]  # a value for each output, as of a layer
     is_weight = WEIGHT.search(name) is not None
@@ -274,7 +274,10 @@ def _has_conv1d(tensors: Mapping[str, Form]) -> bool:
 
 
 def _of_experts(name: str, tensors: Mapping[str, Form]) -> str | None:
-    """As the projections of all experts tell: the first gives twice what the second takes."""
+    """The layout that the projections of all experts tell.
+
+    The first projection gives twice what the second takes.
+    """
     base = name.rpartition(".")[0]
     up, down = (tensors.get(f"{base}.{part}") for part in ("gate_up_proj", "down_proj"))
     if up is None or down is None or not len(up.shape) == len(down.shape) == 3:

@@ -47,13 +47,13 @@ class Note(Record):
     """The hash of the header of what is written."""
     bytes: Natural
     sha256: str
-    """Of those bytes."""
+    """The hash of those bytes."""
 
 
 def write_in_stages(
     path: Path, tensors: Mapping[str, Tensor | Made], metadata: Mapping[str, str]
 ) -> None:
-    """As `atomic.write_tensors`, but what an earlier call wrote before it was stopped is kept.
+    """Write as `atomic.write_tensors`, but keep what an earlier call wrote before it was stopped.
 
     That call must have had tensors of the same names and shapes and the same metadata, which must
     say all that the values depend on. What is less than a stage is not kept, nor is anything where

@@ -65,16 +65,16 @@ class TensorFile(Mapping[str, Tensor]):
         self.label = printable(str(path))
         shards = _index(path)
         self.index = index_of(path) if shards else None
-        """Of a sharded checkpoint."""
+        """The index of a sharded checkpoint."""
         files = sorted(set(shards.values())) if shards else [_only_file(path)]
         self.folder = self.index.parent if self.index else path if files != [path] else None
-        """Of a checkpoint that is all of a folder."""
+        """The folder of a checkpoint that is all of a folder."""
         self._take({file: read_header(file) for file in files})
         if shards and (astray := [n for n in shards if self._stored.get(n) != shards[n]]):
             raise BadInput(f"{self.label}: {astray[0]!r} is not in the shard that the index names")
 
     def _take(self, shards: dict[Path, Header]) -> None:
-        """Be what these headers say."""
+        """Take these shards, and be what their headers say."""
         self.shards = shards
         self._stored: dict[str, Path] = {}
         self._hashing: Callable[[], str] | None = None
@@ -93,7 +93,7 @@ class TensorFile(Mapping[str, Tensor]):
         return {name: e for head in self.shards.values() for name, e in head.entries.items()}
 
     def _seen(self) -> dict[str, Path]:
-        """In which shard each tensor is, under the names that it has here."""
+        """The shard that each tensor is in, by the names that tensors have here."""
         wholes = {orig: whole for whole, (orig, _) in self.pairs.items()}
         masks = {mask for _, mask in self.pairs.values()}
         return {wholes.get(n, n): shard for n, shard in self._stored.items() if n not in masks}
@@ -120,7 +120,7 @@ class TensorFile(Mapping[str, Tensor]):
         return masked(self._parts(weight, size), self._parts(mask, size), f"{self.label}: {mask!r}")
 
     def _parts(self, name: str, size: int) -> Iterator[Tensor]:
-        """Of a tensor under the name that it has in the file."""
+        """The parts of a tensor under the name that it has in the file."""
         shard = self._stored[name]
         header = self.shards[shard]
         entry = header.entries[name]
@@ -138,7 +138,7 @@ class TensorFile(Mapping[str, Tensor]):
             raise unreadable(shard, error) from None
 
     def equal(self, one: str, other: str) -> bool:
-        """Whether two tensors are the same, bit by bit. Where that needs them read, once."""
+        """Whether two tensors are the same, bit by bit. If they must be read for it, then once."""
         first, second = self.entry(one), self.entry(other)
         if (first.dtype, first.shape) != (second.dtype, second.shape):
             return False
@@ -173,7 +173,7 @@ class TensorFile(Mapping[str, Tensor]):
         return {name: Form(self.entry(name).dtype, self.entry(name).shape) for name in self}
 
     def once(self, ask: Callable[[TensorFile], T]) -> T:
-        """What `ask` says of this file, which does not change; asked the first time alone."""
+        """What `ask` says of this file. It is asked but once, since the file does not change."""
         if ask not in self._said:
             self._said[ask] = ask(self)
         said: T = self._said[ask]
@@ -185,7 +185,7 @@ class TensorFile(Mapping[str, Tensor]):
 
     @cached_property
     def sha256(self) -> str:
-        """Of the file's bytes; of a sharded checkpoint, over its shards' names and hashes."""
+        """The hash of the file; of a sharded checkpoint, over its shards' names and hashes."""
         return self._hashing() if self._hashing else self._hash()
 
     def _hash(self) -> str:
@@ -198,7 +198,7 @@ class TensorFile(Mapping[str, Tensor]):
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """Of the header; of all shards' headers, the first that says something counts."""
+        """The header's metadata; of all shards' headers, the first that says something counts."""
         headers = reversed(list(self.shards.values()))
         return {key: value for header in headers for key, value in header.metadata.items()}
 
@@ -230,7 +230,10 @@ class TensorFile(Mapping[str, Tensor]):
 
 
 def _fill(part: Tensor, file: BinaryIO) -> None:
-    """Raises OSError where the file ends early: it was whole when its header was read."""
+    """Fill a part with what comes next in the file.
+
+    Raises OSError where the file ends early: it was whole when its header was read.
+    """
     left = part.view(torch.uint8).numpy().data if part.numel() else memoryview(b"")
     while left:
         if not (count := file.readinto(left)):  # type: ignore[attr-defined]
@@ -269,7 +272,7 @@ def _only_file(path: Path) -> Path:
 
 
 def _index(path: Path) -> dict[str, Path]:
-    """Where the index of a sharded checkpoint says each tensor is; empty if `path` is no such."""
+    """The shard of each tensor by the index of a sharded checkpoint; empty if `path` is no such."""
     index = index_of(path)
     label = printable(str(index))
     try:

@@ -113,7 +113,8 @@ class ImageBatches:
 
 
 Padded = Callable[[list[Tensor]], Iterator[tuple[Tensor, Tensor]]]
-"""From the places of each batch's images to images with a border, and where in them those are."""
+"""Gives images with a border, and where in them those of a batch are, from the places of each
+batch's images."""
 
 
 def _padded(images: Tensor | Stream, pad: int, device: torch.device) -> Padded:
@@ -146,7 +147,7 @@ def _held(images: Tensor, pad: int, device: torch.device) -> Padded:
 def _brought(
     read: Callable[[list[Tensor]], Iterator[Tensor]], pad: int, device: torch.device
 ) -> Padded:
-    """Of images that are not on the device: `read` gives those of one batch after the other."""
+    """What pads images that are not on the device; `read` gives those of one batch at a time."""
 
     def batches(indices: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in read(indices):
@@ -178,7 +179,7 @@ def split_off(data: Images, fraction: float, seed: int) -> tuple[Images, Images]
 
 @dataclass
 class ScoringBatches:
-    """`types.Batches` over a training set that is opened only when a batch is asked for."""
+    """Batches, as `types.Batches`, of a training set that is opened when a batch is asked for."""
 
     input_shape: tuple[int, int, int]
     load: Callable[[], Images]

@@ -44,7 +44,7 @@ class Source:
     def of(cls, settings: DataSettings, checkpoint: CheckpointRecord | None) -> Source:
         """The data set of the settings, else the checkpoint's.
 
-        Without a checkpoint, it is the one to begin with.
+        Where no checkpoint is given either, it is `FIRST_DATASET`.
         """
         name, given, by_file = settings.dataset, dict(settings.options), False
         if name is None and checkpoint is None:
@@ -64,7 +64,7 @@ class Source:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Those of the data set, of their types."""
+        """The options of the data set, of their types."""
         return self.plugin.options
 
     def load(
@@ -111,9 +111,10 @@ class GivenImages:
 def _images(
     plugin: Plugin, said: str, data_dir: Path, here: Path, download: bool, split: str
 ) -> Images:
-    """Kept for the next job of this process, since decoding and checking take seconds.
+    """The images of a split, kept for the next job of this process.
 
-    `here` is what a relative folder starts from. `said` tells options apart that are equal: 1, 1.0.
+    Decoding and checking take seconds. `here` is what a relative folder starts from. `said` tells
+    options apart that are equal: 1, 1.0.
     """
     return loaded(plugin, data_dir, split, download)
 
@@ -230,7 +231,7 @@ def _lacking(names: list[str], others: list[str]) -> list[str]:
 
 
 def _differ(names: list[str], others: list[str]) -> str:
-    """Which classes the network has that the data lack, and the other way round."""
+    """What classes the network has that the data lack, and the other way round, in words."""
     less, more = (_lacking(a, b) for a, b in ((names, others), (others, names)))
     parts = [f"there is no {some(less)}"] * bool(less) + [f"{some(more)} are new"] * bool(more)
     return " and ".join(parts) or f"they come in another order, {some(others)}"

@@ -53,7 +53,7 @@ class _Batch:
         self.parts: list[Future[None]] = [threads.submit(_fill, images, *part) for part in parts]
 
     def whole(self) -> Tensor:
-        """It, once that is done. Raises what came up first, in the order of its images."""
+        """The batch, once it is done. Raises what came up first, in the order of its images."""
         for part in self.parts:
             part.result()
         return self.pixels

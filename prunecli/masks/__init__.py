@@ -1,1 +1,1 @@
-"""From scores to a mask, and from a mask to what it leaves."""
+"""The way from scores to a mask, and from a mask to what it leaves."""

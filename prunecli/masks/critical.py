@@ -41,7 +41,10 @@ def critical(
 def _by_quotas(
     pruned: Callable[[float], Tied], grid: Iterable[float], shapes: Shapes, allocate: Scope
 ) -> Tied:
-    """Of layers with quotas, one may get none and, as still fewer weights are kept, one again."""
+    """The first mask on the grid that empties no layer, where layers have quotas.
+
+    Of these layers, one may get none and, as still fewer weights are kept, one again.
+    """
     room = {name: math.prod(shape) for name, shape in shapes.items()}
     total = sum(room.values())
     for density in grid:

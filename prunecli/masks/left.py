@@ -39,7 +39,7 @@ def left_over(checkpoint: TensorFile, mask: Parted | Mask) -> Density:
 
 
 def kept_bits(checkpoint: TensorFile, mask: Mask, *, own: bool = False) -> Mask:
-    """Which of a checkpoint's prunable weights are left once `mask` is applied; see `left_over`.
+    """The prunable weights of a checkpoint that are left once `mask` is applied; see `left_over`.
 
     Under its `own` mask a weight that is kept may well be zero, as some are initialised.
     """
@@ -57,7 +57,7 @@ def _recorded(
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Size and number of kept weights of each tensor that is prunable or masked, as the file says.
 
-    In a file that is not prunecli's, any tensor may be masked; see `masks.chosen`.
+    In a file that is not prunecli's, any tensor may be masked; see `targets.chosen`.
     """
     names = dict.fromkeys([*prunable_names(checkpoint), *masked])
     sizes = {name: checkpoint.entry(name).numel for name in names}

@@ -27,7 +27,7 @@ def axis_of_inputs(name: str, layouts: Layouts) -> int:
 
 @dataclass(frozen=True)
 class Pattern:
-    """`kept` of every `of` weights, along the inputs of a layer.
+    """A pattern that keeps `kept` of every `of` weights, along the inputs of a layer.
 
     That is where hardware multiplies 2:4 sparse matrices: a convolution's weight counts as the
     matrix [outputs, kernel * inputs], its inputs side by side. Which dimension of a weight that is,
@@ -41,7 +41,7 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: str) -> Pattern | None:
-        """From 'N:M'; None from 'unstructured'. Raises BadUsage."""
+        """The pattern that 'N:M' names; None for 'unstructured'. Raises BadUsage."""
         if text == "unstructured":
             return None
         found = re.fullmatch(r"([1-9][0-9]?):([1-9][0-9]?)", text, re.ASCII)
@@ -84,7 +84,7 @@ class Patterned:
 
     @property
     def ties(self) -> Ties:
-        """Of the tensors that were read so far."""
+        """The ties of the tensors that were read so far."""
         return Ties(*map(sum, zip(*self._ties.values(), strict=True)))
 
     @property
@@ -104,7 +104,10 @@ class Patterned:
         yield from torch.split(kept.reshape(-1), size)
 
     def _kept(self, name: str, scores: Tensor) -> Tensor:
-        """Of flat scores: kept if fewer than N of its group are higher, or equal and earlier."""
+        """The mask of flat scores.
+
+        A score is kept if fewer than N of its group are higher, or equal and earlier.
+        """
         groups = scores.float().reshape(-1, self.pattern.of)
         if not bool((groups < math.inf).all()):
             raise NotFinite(f"the scores of {name!r} hold NaN or infinity; nothing was selected")
@@ -120,7 +123,7 @@ class Patterned:
 
 
 def _added(ties: Ties, columns: Tensor, kept: Tensor) -> Ties:
-    """With those of groups of which each is a column."""
+    """The ties, with those added of groups of which each is a column."""
     equal = columns == torch.where(kept, columns, math.inf).amin(0)
     counted = (equal, equal & kept, columns > PRUNED)
     return Ties(*(old + int(new.count_nonzero()) for old, new in zip(ties, counted, strict=True)))

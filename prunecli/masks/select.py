@@ -97,7 +97,7 @@ class Cut:
     ties: int
     equal: int
     kept: int
-    """In all."""
+    """The number of weights that are kept in all."""
 
 
 class Ties(NamedTuple):
@@ -179,12 +179,12 @@ class Positive:
 
 
 class _Ranking:
-    """How many scores of each tensor have which upper half. Needs a pass to make."""
+    """Counts of the upper halves of each tensor's scores. It takes a pass over them to make."""
 
     def __init__(self, scores: Parted) -> None:
         self.scores = scores
         self.lower_halves = False
-        """Whether any is not zero."""
+        """Whether any lower half is not zero."""
         self.upper = {name: self._by_upper_half(name) for name in scores.shapes}
 
     def room(self) -> dict[str, int]:
@@ -222,7 +222,7 @@ class _Ranking:
         return _Counts(counts, FALLING)
 
     def _within(self, name: str, half: int) -> _Counts:
-        """Of the scores that have this upper half, how many have which lower half."""
+        """Counts of the lower halves of the scores that have this upper half."""
         counts = np.zeros(HALF, np.int64)
         there = self.upper[name].at(int(FALLING[half]))
         if there and self.lower_halves:
@@ -235,7 +235,7 @@ class _Ranking:
 
 
 class _Counts:
-    """How often each half occurs that does, by its place in the falling order of the floats."""
+    """Counts of the halves that occur, by their place in the falling order of the floats."""
 
     def __init__(self, counts: Counts, place: Counts) -> None:
         halves = counts.nonzero()[0]
@@ -244,7 +244,7 @@ class _Counts:
         self.up_to = self.counts.cumsum()
 
     def before(self, place: int) -> int:
-        """How many come before it."""
+        """The number of those that come before a place."""
         found = int(self.places.searchsorted(place))
         return int(self.up_to[found - 1]) if found else 0
 
@@ -260,7 +260,7 @@ def _count(halves: NDArray[Any], counts: Counts) -> int:
 
 
 def _kth(all_counts: list[_Counts], rank: int) -> tuple[int, int]:
-    """Where the rank-th highest of all together is, and its rank among those of the same place."""
+    """The place of the rank-th highest of all together, and its rank among those of that place."""
     falling = np.zeros(HALF, np.int64)
     for counts in all_counts:
         falling[counts.places] += counts.counts
@@ -270,7 +270,7 @@ def _kth(all_counts: list[_Counts], rank: int) -> tuple[int, int]:
 
 
 def _bits(scores: Tensor) -> NDArray[np.uint32]:
-    """Of the float32 values. Adding zero leaves it without a sign."""
+    """The bits of the float32 values. Adding zero leaves -0.0 without its sign."""
     return (scores.float() + 0.0).numpy().view(np.uint32)
 
 

@@ -13,7 +13,7 @@ from prunecli.types import Mask
 
 
 def sorted_out(scores: Mapping[str, Tensor], keep: int) -> Mask:
-    """What `selection.keep_highest` gives, on the device of the scores.
+    """What `select.keep_highest` gives, on the device of the scores.
 
     The sort is a stable one, so that equal scores stay in order, and -0.0 is taken for 0.0.
     """

@@ -1,4 +1,4 @@
-"""Which weights of a file may be pruned, and which of them are meant."""
+"""The weights of a file that may be pruned, and those of them that are meant."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def prunable_names(file: TensorFile) -> list[str]:
 
 
 def parameter_count(checkpoint: TensorFile) -> int:
-    """All that training moves, as prunecli's own checkpoints say.
+    """The number of parameters that training moves, as prunecli's own checkpoints say.
 
     In any other file it is the floating-point tensors but the statistics of normalisations.
     """
@@ -81,7 +81,7 @@ def matrices(file: TensorFile) -> list[str]:
 
 
 def _matching(names: list[str], patterns: tuple[str, ...], label: str) -> list[str]:
-    """Those that match any pattern. Raises BadUsage for a pattern that matches none."""
+    """The names that match any pattern. Raises BadUsage for a pattern that matches none."""
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise BadUsage(f"{label}: no prunable weight matches {pattern!r}")
@@ -95,7 +95,10 @@ def left_in(
     ignore: tuple[str, ...] = (),
     exclude_classifier: bool = False,
 ) -> list[str]:
-    """`names` less those that match a pattern, and less the classifier's, `last`. See `chosen`."""
+    """The `names` less those that match a pattern, and less the classifier's. See `chosen`.
+
+    `last` is the classifier's weight.
+    """
     if exclude_classifier and last is None:
         raise BadUsage(
             f"{label}: it does not say which weight is the classifier; "

@@ -34,7 +34,7 @@ def n2nskip(
     span: int = 2,
     thin: float = 1.0,
 ) -> nn.Module:
-    """Another network with skip convolutions, from every activation to the one `span` further on.
+    """The network `base` with skip convolutions, from each activation to the one `span` further on.
 
         a_{l+k} = g(z_{l+k} + g(BN(C_l * a_l))),   k = span
 

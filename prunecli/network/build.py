@@ -37,9 +37,9 @@ NO_MODEL = (
 
 
 def build_model(model: ModelRecord, *, by_file: bool) -> nn.Module:
-    """The network that is described so, with fresh weights; `by_file` is that of `resolve`.
+    """The network that is described, with fresh weights; `by_file` is that of `resolve`.
 
-    What only a first image tells of it, one has told. Raises Mismatch where layers are hidden.
+    Shapes that only a first image tells are known by then. Raises Mismatch where layers are hidden.
     """
     build = resolve("models", model.name, model.options, by_file=by_file)
     built: nn.Module = build(model.input_shape, model.classes)
@@ -86,7 +86,7 @@ ACTIVATIONS = 1 << 28
 
 
 def check_described(described: ModelRecord, checkpoint: TensorFile) -> nn.Module:
-    """`built_small`, of a network that the checkpoint's tensors fit.
+    """The network as of `built_small`, which the checkpoint's tensors fit.
 
     Raises Mismatch if they do not, BadInput if there is no such network, or none of that size.
     """
@@ -101,10 +101,11 @@ def check_described(described: ModelRecord, checkpoint: TensorFile) -> nn.Module
 
 
 def built_small(described: ModelRecord, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
-    """`build_model` for a description that may be damaged and so ask for any amount of anything.
+    """The network as of `build_model`, for a description that may be damaged.
 
-    It has shapes but no weights, except where it cannot be built so; then it has no more values
-    than goes with these shapes. Raises what the model raises, ValueError if it is too large.
+    A damaged description may ask for any amount of anything. The network has shapes but no weights,
+    except where it cannot be built so; then it has no more values than goes with these shapes.
+    Raises what the model raises, ValueError if it is too large.
     """
     try:
         with warnings.catch_warnings(), torch.device("meta"), _Small(shapes):
@@ -132,7 +133,7 @@ class _Small(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here, and to be skipped torch's compiler takes 1.5 s to load."""
+        """False: nothing is compiled here, and to be skipped torch's compiler loads for 1.5 s."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -156,7 +157,8 @@ def on_meta(model: nn.Module) -> bool:
 def at_hand(model: nn.Module, described: ModelRecord) -> bool:
     """Whether an image of the shape that is described costs little, whatever is said of it.
 
-    Elsewhere shapes alone may tell, but for those torch's compiler is loaded, which takes 1.5 s.
+    Where it costs much, shapes alone may tell, but for those torch's compiler is loaded, which
+    takes 1.5 s.
     """
     channels = max((tensor.shape[0] for tensor in model.parameters() if tensor.ndim), default=1)
     _, height, width = described.input_shape
@@ -175,7 +177,7 @@ def _refusal(model: nn.Module, described: ModelRecord, device: str = "cpu") -> E
 
 @torch.no_grad()
 def _shape_of_one(model: nn.Module, described: ModelRecord, device: Any) -> tuple[int, ...]:
-    """Of what the network makes of one image. Raises what the model raises."""
+    """The shape of what the network makes of one image. Raises what the model raises."""
     training = model.training
     try:
         with torch.device(device):

@@ -25,7 +25,7 @@ def diagnosis(
     input_shape: tuple[int, ...] = (),
     layouts: Layouts = ALL_OI,
 ) -> dict[str, Any]:
-    """Of a mask, and of the network that it is for, if that is known and can be traced:
+    """The diagnosis of a mask, and of its network, if that is known and can be traced:
 
     - `dead_layers`: without any weight left (layer-collapse)
     - `dead_inputs`, `dead_outputs`: per layer, how many channels no weight reads or feeds
@@ -57,7 +57,7 @@ def diagnosis(
 
 
 class _Left(NamedTuple):
-    """Of a layer: the weights that are left, and the channels without any."""
+    """What is left of a layer: its weights, and the channels without any."""
 
     kept: int
     dead_inputs: int
@@ -72,7 +72,7 @@ def _grouped(mask: Parted, name: str, model: nn.Module) -> _Left:
 
 
 def _left(mask: Parted, name: str, layouts: Layouts) -> _Left:
-    """Of an unknown layer."""
+    """What is left of a layer of which no network is known, by its layout."""
     order = layouts.get(name, "oi") or "oi"
     if order.startswith("e"):
         return _of_experts(mask, name, order)
@@ -81,7 +81,7 @@ def _left(mask: Parted, name: str, layouts: Layouts) -> _Left:
 
 
 def _of_experts(mask: Parted, name: str, order: str) -> _Left:
-    """Of the matrices of many experts, one after the other: all their channels count."""
+    """What is left of the matrices of many experts, one after the other: all channels count."""
     kept = rows = columns = 0
     _, *matrix = mask.shapes[name]
     for part in mask.parts(name, math.prod(matrix)):
@@ -93,7 +93,7 @@ def _of_experts(mask: Parted, name: str, order: str) -> _Left:
 
 
 def _streamed(mask: Parted, name: str) -> _Left:
-    """Of an unknown layer, as of one that has no groups: read a few outputs at a time."""
+    """What is left of an unknown layer, taken for one without groups, a few outputs at a time."""
     outputs, inputs, *kernel = (*mask.shapes[name], 1)[: max(2, len(mask.shapes[name]))]
     row = inputs * math.prod(kernel)
     if not outputs * row:

@@ -25,7 +25,7 @@ def of_file(file: TensorFile, names: Collection[str]) -> LeftWhole:
 
 
 def of_model(model: nn.Module, names: Collection[str]) -> LeftWhole:
-    """As `of_file`, of the checkpoint that a network would be written as."""
+    """What is left whole of the checkpoint that a network would be written as; see `of_file`."""
     listed = prunable(model)
     first = {id(weight): name for name, weight in listed.items()}
     forms = {
@@ -76,7 +76,7 @@ def _left(
 
 
 def line(whole: LeftWhole) -> str:
-    """All of it in one line, the most first."""
+    """What is left whole, all of it in one line, the most first."""
     weights = max(whole.weights, 1)
     most = sorted(whole.reasons.items(), key=lambda reason: (-reason[1][1], reason[0]))
     parts = [
@@ -103,7 +103,7 @@ def tell(whole: LeftWhole, progress: Progress) -> None:
 
 
 def _share(whole: LeftWhole) -> float:
-    """Of the weights that are left whole."""
+    """The share of the weights that is left whole."""
     reasons = whole.reasons.items()
     left = sum(values for what, (_, values) in reasons if what not in whole.beside)
     return left / max(whole.weights, 1)

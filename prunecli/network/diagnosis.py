@@ -40,7 +40,7 @@ def collapse_facts(
 def _covered(
     mask: Parted, described: ModelRecord, shapes: Mapping[str, tuple[int, ...]]
 ) -> nn.Module | None:
-    """The network that is described, if the mask may be its, and the shapes of what there is."""
+    """The network that is described, if the mask, and the shapes that there are, may be its own."""
     bare = built_small(described, shapes)
     own = {name: tuple(weight.shape) for name, weight in prunable(bare).items()}
     values = sum(tensor.numel() for tensor in bare.state_dict().values())

@@ -198,7 +198,7 @@ class Flow(fx.Interpreter):
         return amounts * self.factor(constant if name in PRODUCTS else 1 / constant)
 
     def _arguments(self, n: fx.Node) -> dict[str, Any]:
-        """Those of a functional normalisation, by name."""
+        """The arguments of a functional normalisation, by name."""
         found = n.normalized_arguments(self.traced, normalize_to_only_use_kwargs=True)
         flows = [node for node in n.all_input_nodes if node in self.flows]
         named = dict(found.kwargs) if found else {}
@@ -230,7 +230,7 @@ class Flow(fx.Interpreter):
         return x * gain + shift
 
     def _as_is(self, n: fx.Node) -> Any:
-        """As the model does it, unless that would take parameters for amounts."""
+        """What a call gives as the model does it, unless that would take parameters for amounts."""
         for node in n.all_input_nodes:
             for value in tree_leaves(self.env[node]) if node not in self.flows else ():
                 if _continuous(value) and value.any():  # zeros, as for padding, are no amounts
@@ -257,7 +257,7 @@ def untold(n: fx.Node, why: str, need: str = NEED_FLOW) -> Mismatch:
 
 
 def _known(parts: Mapping[str, Any], name: str, otherwise: float, x: Tensor) -> Tensor:
-    """A part of a normalisation, or the number that it is without."""
+    """A part of a normalisation, or the number that stands for a missing one."""
     part = parts.get(name)
     if part is None:
         return x.new_full((), otherwise)

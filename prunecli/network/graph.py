@@ -1,4 +1,4 @@
-"""Which weight feeds which: the network as a graph."""
+"""The network as a graph: which weight feeds which."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Layer: TypeAlias = _ConvNd | nn.Linear
 LAYERS = (_ConvNd, nn.Linear)
 BENDS = {"clamp", "clampmax", "clampmin", "clip", "erf"}
 ACTIVATIONS = {name.lower() for name in activation.__all__} - {"glu", "multiheadattention"} | BENDS
-"""As the class or function is called, in lower case and without underscores; `BENDS` are functions
-that activations are written with."""
+"""Activations, as the class or function is called, in lower case and without underscores; `BENDS`
+are functions that activations are written with."""
 
 NEED_GRAPH = "the methods activation, lookahead and synflow need that, the others do not"
 NEED_SUM = "the methods activation and lookahead need that, the others do not"
@@ -90,7 +90,7 @@ class _Tracer(fx.Tracer):
 
 
 class _Proxy(fx.Proxy):
-    """Also says how long it is."""
+    """A node's proxy that also says how long it is."""
 
     def __len__(self) -> int:
         return len(cast(_Tracer, self.tracer).known(self))
@@ -174,7 +174,7 @@ def _plain(name: str) -> str:
 
 
 def weight_names(graph: fx.GraphModule, model: nn.Module) -> dict[fx.Node, str]:
-    """Of every call of a layer, the name of its weight: of a shared one the first, as in masks."""
+    """The name of the weight of every call of a layer: of a shared one the first, as in masks."""
     first = {weight: name for name, weight in prunable(model).items()}
     names = {}
     for node in graph.graph.nodes:
@@ -185,7 +185,7 @@ def weight_names(graph: fx.GraphModule, model: nn.Module) -> dict[fx.Node, str]:
 
 
 def one_layout(graph: fx.GraphModule, weights: dict[fx.Node, str]) -> None:
-    """Raises Mismatch for a weight whose rows are outputs in one layer and inputs in another."""
+    """Raise Mismatch for a weight whose rows are outputs in one layer and inputs in another."""
     layouts: dict[str, tuple[bool, int]] = {}
     for node, name in weights.items():
         module = graph.get_submodule(str(node.target))
@@ -198,7 +198,7 @@ def one_layout(graph: fx.GraphModule, weights: dict[fx.Node, str]) -> None:
 
 
 def channel_axis(module: nn.Module) -> int:
-    """Where the channels are in what a Conv or Linear takes and gives."""
+    """The axis of the channels in what a Conv or Linear takes and gives."""
     return -1 if isinstance(module, nn.Linear) else 1
 
 

@@ -1,4 +1,4 @@
-"""Which weights of a network may be pruned."""
+"""The weights of a network that may be pruned."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from prunecli.runtime.shortage import raise_shortage
 
 
 def cause(error: BaseException) -> str:
-    """'RuntimeError: what it says', in one line."""
+    """The error in one line: 'RuntimeError: what it says'."""
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
@@ -45,8 +45,9 @@ def scores_of(given: object) -> Tensor:
 def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Load a state_dict whose tensors have the names and shapes of the network's own.
 
-    Which version of a module wrote them, no file of tensors says. Of this form they are the present
-    one's, and a module that looks at the version is told so. Raises what the modules raise.
+    No file of tensors says which version of a module wrote them. Tensors of this form are taken for
+    the present version's, and a module that looks at the version is told so. Raises what the
+    modules raise.
     """
     state = OrderedDict(tensors)
     state._metadata = getattr(model.state_dict(), "_metadata", None)  # type: ignore[attr-defined]

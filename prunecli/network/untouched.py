@@ -13,7 +13,7 @@ from prunecli.network.layers import prunable
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Whatever happens within, the model, its gradients and the random state are as before.
+    """Have the model, its gradients and the random state as before, whatever happens within.
 
     Within, each weight that may be pruned can be differentiated by, though it be frozen or that of
     an RNN.
@@ -60,5 +60,5 @@ def _own_rnns(model: nn.Module) -> Iterator[None]:
 
 
 def _buffers_of(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """Its own, those that are not saved among them."""
+    """A module's own buffers, those that are not saved among them."""
     return list(module.named_buffers(recurse=False))

@@ -16,12 +16,15 @@ Parameters = Mapping[str, inspect.Parameter]
 
 
 def positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """What it is called with. Raises BadUsage for a function that does not say it."""
+    """The arguments that a function is called with.
+
+    Raises BadUsage for a function that does not say them.
+    """
     return [p for p in _parameters(function).values() if p.kind in POSITIONAL]
 
 
 def named(function: Callable[..., Any]) -> Parameters:
-    """Its keyword-only arguments, with types and defaults. Raises BadUsage as `positional` does."""
+    """Keyword-only arguments, with types and defaults. Raises BadUsage as `positional` does."""
     parameters = _parameters(function)
     return {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 

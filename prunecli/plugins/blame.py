@@ -1,4 +1,4 @@
-"""Whose code an error came up in."""
+"""The plugin whose code an error came up in."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ from types import CodeType, ModuleType
 from prunecli.files.digest import file_sha256
 
 _SEEN: dict[str, dict[str, str]] = {}
-"""By top-level module, the hash of each of its sources by the real path."""
+"""The hash of each source by its real path, by the top-level module."""
 _HASHES: dict[str, str | None] = {}
-"""By top-level module, that of all of it."""
+"""The hash of all of a top-level module, by its name."""
 
 
 def code_of(spec: ModuleSpec) -> str | None:

@@ -13,7 +13,7 @@ KINDS = {int: "a whole number", float: "a finite number", bool: "true or false",
 
 
 def converted(value: Any, wanted: Any) -> Any:
-    """`value`, or what its text spells, as an instance of the annotation `wanted`.
+    """The value, or what its text spells, as an instance of the annotation `wanted`.
 
     Raises ValueError, which goes on where "the option 'x'" leaves off.
     """

@@ -1,4 +1,4 @@
-"""Which scorers, pruners, models and data sets there are, by name. Nothing is imported for it.
+"""The names of scorers, pruners, models and data sets. Nothing is imported for them.
 
 A name is a file: `scorers/snip.py` defines `snip`, and nothing else lists it. Others add names
 through the entry-point groups `prunecli.scorers`, `prunecli.pruners`, `prunecli.models` and
@@ -26,7 +26,8 @@ class Known:
     """The names of a kind."""
 
     names: Mapping[str, EntryPoint | None]
-    """Sorted; the value is None for prunecli's own. Of a name that is defined twice, the first."""
+    """Names in order; the value is None for prunecli's own. Of a name that is defined twice, the
+    first."""
     twice: Mapping[str, str]
     """The names that two packages define, with where the second has it from."""
     unread: tuple[str, ...]
@@ -50,7 +51,7 @@ def known(kind: str) -> Known:
 
 
 def names(kind: str) -> Mapping[str, EntryPoint | None]:
-    """See `Known.names`."""
+    """The names of a kind; see `Known.names`."""
     return known(kind).names
 
 
@@ -80,7 +81,7 @@ def _installed(group: str) -> tuple[list[EntryPoint], list[str]]:
 def check_name(kind: str, name: str) -> None:
     """Raise BadUsage for a name that nothing can be found by, without importing anything.
 
-    Nor is one that is defined twice known for what is meant.
+    A name that is defined twice is refused too: nobody knows which one is meant.
     """
     if name not in names(kind) and ":" not in name:
         raise BadUsage(f"there is no {NOUNS[kind]} {name!r}{suggest(name, list(names(kind)))}")

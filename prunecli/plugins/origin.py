@@ -1,4 +1,4 @@
-"""Where the code of somebody else's plugin lies, and its hash, before it is imported."""
+"""The origin and the hash of somebody else's plugin's code, before it is imported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def code(kind: str, name: str, *, by_file: bool) -> str | None:
 
 
 def origin(kind: str, name: str, *, by_file: bool) -> ModuleSpec | None:
-    """Where somebody else's plugin comes from: its top-level module, which is not run for it.
+    """The top-level module of somebody else's plugin, which is not run for it.
 
     None for prunecli's own and Python's own, which versions tell apart, for what is not there, and
     for what only a file names.

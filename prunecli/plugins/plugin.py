@@ -23,19 +23,19 @@ class Plugin:
     own: bool
     """Whether it is prunecli's own."""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Those that were said, of their own types."""
+    """The options that were said, of their own types."""
 
     def __call__(self, *arguments: Any, **more: Any) -> Any:
         return self.call(*arguments, **{**self.options, **more})
 
     @property
     def label(self) -> str:
-        """As errors call it: "method 'snip'"."""
+        """The name that errors call it by: "method 'snip'"."""
         return f"{NOUNS[self.kind]} {self.name!r}"
 
     @property
     def text(self) -> str:
-        """Its documentation."""
+        """The documentation."""
         return inspect.getdoc(self.call) or ""
 
     @property
@@ -49,11 +49,11 @@ class Plugin:
         return {name: option for name, option in named(self.call).items() if name != "mask"}
 
     def bound(self, options: Mapping[str, Any]) -> Plugin:
-        """With these options. Raises BadUsage for unknown, misfit or missing ones."""
+        """The plugin with these options. Raises BadUsage for unknown, misfit or missing ones."""
         return replace(self, options=checked(self.label, self.declared, options))
 
     def seeded(self, seed: int, *parts: object) -> Plugin:
-        """With a seed, if it takes one: derived from its own, or else from `seed`.
+        """The plugin with a seed, if it takes one: derived from its own, or else from `seed`.
 
         `parts` tell apart the calls that must not draw the same numbers.
         """
@@ -86,7 +86,7 @@ class Plugin:
 
     @property
     def rounds(self) -> int:
-        """In how many rounds it prunes unless told otherwise; see `types.iterative`."""
+        """The rounds that it prunes in unless told otherwise; see `types.iterative`."""
         return int(getattr(self.call, "rounds", 1))
 
     @property

@@ -1,4 +1,4 @@
-"""From the name of a scorer, pruner, model or data set to the plugin, which is imported."""
+"""The plugin that a scorer's, pruner's, model's or data set's name stands for, imported."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def resolve(
     """The plugin of that name, with these options; None looks at what it is and binds none yet.
 
     `by_file` says who gave the name: a file, whoever made it, or the user, in this command or in
-    the recipe that is run. There is no default, since importing a module runs it: of an import path
-    that a file gives, that takes the user's word; see `trust`.
+    the recipe that is run. There is no default, since importing a module runs it: an import path
+    that a file gives is followed only on the user's word; see `trust`.
 
     Raises BadUsage for a plugin that is not there, is not trusted or cannot be imported, and for
     options that it does not take.
@@ -98,7 +98,7 @@ def _check_form(plugin: Plugin) -> None:
 
 
 def _checked(plugin: Plugin) -> Callable[..., Any]:
-    """Its function, which raises Mismatch if it gives other things than its kind does.
+    """The plugin's function, which raises Mismatch if it gives other things than its kind does.
 
     What is prunecli's own has types that say so, which are checked before it is run.
     """

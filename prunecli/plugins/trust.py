@@ -1,4 +1,4 @@
-"""Whose code may be imported: what the user names, and never what only a file names.
+"""Trust in code: what the user names may be imported, and never what only a file names.
 
 A checkpoint says which network it holds, and importing a module runs it. So an import path,
 `mypkg.mod:function`, that a file gives is followed only where the user gave it as well: in the

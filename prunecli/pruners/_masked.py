@@ -17,7 +17,7 @@ from prunecli.types import Clock, Course, Mask, Params, Pruner, Scores
 
 
 class Masked(Pruner):
-    """Has a mask, all ones at first, that is part of the training state."""
+    """A pruner with a mask, all ones at first, that is part of the training state."""
 
     def __init__(self, course: Course) -> None:
         self.params = course.params

@@ -24,7 +24,10 @@ class Allowance:
 
     @classmethod
     def of(cls, file: TensorFile, names: list[str], selection: Selection) -> Allowance:
-        """Solved for the weights that are scored. Raises BadUsage where there is no solution."""
+        """The allowance, solved for the weights that are scored.
+
+        Raises BadUsage where there is no solution.
+        """
         scored = sum(file.entry(name).numel for name in names)
         over_model = selection.count == "model"
         whole = scored

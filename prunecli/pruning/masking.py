@@ -191,7 +191,10 @@ SEEN = 0.01
 
 
 def _check_same(before: Parted, names: list[str], label: str) -> None:
-    """Masks nest over the same weights only: what the new one left out would grow back."""
+    """Raise Mismatch unless the mask from before covers just what is scored.
+
+    Masks nest over the same weights only: what the new one left out would grow back.
+    """
     if odd := sorted(before.shapes.keys() ^ set(names)):
         raise Mismatch(f"{label}: only one of what is scored and --mask covers {some(odd)}")
 
@@ -221,7 +224,7 @@ def _report(record: MaskRecord, selection: Selection, run: RunOptions) -> None:
 
 
 def _warn_of_ties(ties: Ties, kept: int, run: RunOptions) -> None:
-    """Where more than 1% of what is kept might as well be others."""
+    """Warn where more than 1% of what is kept might as well be others."""
     if ties.left_out > SEEN * kept:
         run.progress.warn(
             f"{ties.equal:,} scores are equal where the cut lies, and {ties.kept:,} of them were "

@@ -1,4 +1,4 @@
-"""How a mask is selected: in one go, in rounds, or by a pattern."""
+"""The selection of a mask: in one go, in rounds, or by a pattern."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Selection:
     whole: tuple[str, ...] | None = None
     """The names that come of `dense`."""
     decided: bool = False
-    """By the method; `density` is None then."""
+    """Whether the method decides; `density` is None then."""
 
     @property
     def is_critical(self) -> bool:
@@ -52,7 +52,10 @@ class Selection:
 
     @classmethod
     def asked(cls, settings: MaskSettings) -> Selection:
-        """As the settings say, before any file is read. Raises BadUsage for what cannot be."""
+        """The selection that is asked for, before any file is read.
+
+        Raises BadUsage for what cannot be.
+        """
         method = settings.scoring.method
         decides = bool(method) and resolve("scorers", str(method), by_file=False).decides
         return cls(
@@ -69,7 +72,7 @@ class Selection:
     def of(
         self, scorer: Scored | None, names: Mapping[str, tuple[int, ...]], file: TensorFile
     ) -> Selection:
-        """With what follows from the method, the file and the pattern.
+        """The selection, with what follows from the method, the file and the pattern.
 
         Raises Mismatch if the pattern misfits, and BadUsage for what would be passed over.
         """

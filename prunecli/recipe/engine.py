@@ -1,4 +1,4 @@
-"""Where jobs are done: in this process, in worker processes, or on a cluster."""
+"""Engines that do jobs: in this process, in worker processes, or on a cluster."""
 
 from __future__ import annotations
 

@@ -43,16 +43,17 @@ def states(jobs: list[Job], inputs: Inputs) -> dict[str, str]:
 
 
 class Watcher:
-    """Is told how a study goes. This one stays silent; the command line draws."""
+    """Follows how a study goes. This one stays silent; the command line draws."""
 
     def starts(self, job: Job) -> Progress:
-        """A job is under way; gives who is told of its steps."""
+        """Note that a job is under way; gives who is told of its steps."""
         return Progress()
 
     def ends(self, job: Job, how: str, note: str = "") -> None:
-        """A job 'ran', was 'done' before, was 'taken' from a folder, or 'failed' for a reason.
+        """Note that a job 'ran', was 'done' before, was 'taken' from a folder, or 'failed'.
 
-        Or it was 'left' undone, since it needs one that failed.
+        It may be 'left' undone, too, since it needs one that failed. `note` names the folder, or
+        the reason.
         """
 
 
@@ -70,7 +71,7 @@ class Study:
     waiting: list[Job] = field(default_factory=list)
     running: dict[Future[Wrote], Job] = field(default_factory=dict)
     holds: dict[str, ExitStack] = field(default_factory=dict)
-    """Of the jobs that are running, so that others see it."""
+    """The hold on the folder of each job that is running, so that others see it."""
     made: dict[Path, str] = field(default_factory=dict)
     """The hash of each output that is done, as its record says."""
     failed: dict[str, str] = field(default_factory=dict)
@@ -138,7 +139,7 @@ class Study:
         return replace(job, given=self.inputs(job))
 
     def _settled(self, names: Iterable[str]) -> Iterator[Job]:
-        """Those of the jobs, whose needs are settled, that there is nothing to do for."""
+        """The jobs, of those whose needs are settled, that there is nothing to do for."""
         for job in sorted((self.named[name] for name in names), key=self._number):
             if any(need in self.failed or need in self.left for need in job.needs):
                 self.left.add(job.name)

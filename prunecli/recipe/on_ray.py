@@ -19,7 +19,7 @@ from prunecli.recipe.records import Wrote
 from prunecli.runtime.progress import Progress
 
 RETRIES = 3
-"""How often a task is started again whose worker died."""
+"""The times that a task is started again whose worker died."""
 PATIENCE = 60.0
 """Seconds that interrupted tasks have for keeping what they can."""
 
@@ -79,7 +79,7 @@ class OnRay:
 
 
 def _share(slots: int, devices: int) -> float:
-    """Of a GPU, for each of so many tasks at once. Of more than half a GPU, it has but one."""
+    """The part of a GPU that each of so many tasks at once has: all, a half, a third, and so on."""
     return 1 / max(1, -(-slots // devices)) if devices else 0
 
 

@@ -22,9 +22,8 @@ Lines = dict[Location, int]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-3 for text, 010 for 8, 1:30 for 90 and no for false. Here values are what
-    they look like: a number is decimal, and of words only true, false and null are not text.
-    """
+    """Reads values as what they look like: a number is decimal, and of words only true, false and
+    null are not text. YAML 1.1 takes 1e-3 for text, 010 for 8, 1:30 for 90 and no for false."""
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -106,7 +105,7 @@ def texts(value: Any) -> list[str]:
 
 
 class _Trap(Exception):
-    """Something YAML allows and a recipe does not, with its line in front."""
+    """The fault of what YAML allows and a recipe does not, with its line in front."""
 
 
 def _refuse_traps(loader: Any) -> None:

@@ -1,4 +1,4 @@
-"""From a recipe to its jobs: axes multiplied out, references resolved, everything checked.
+"""The jobs of a recipe: axes multiplied out, references resolved, everything checked.
 
 A step varies on the axes that it uses: those whose `${axis}` stands in its options, and those of
 the steps it refers to. `over` names them explicitly. `@step` is the output of that step's job with
@@ -68,7 +68,7 @@ class Job:
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Job:
-        """From what `dataclasses.asdict` gives, by way of JSON."""
+        """The job that `dataclasses.asdict` gave, by way of JSON."""
         paths = {"output": Path(table["output"]), "reads": tuple(map(Path, table["reads"]))}
         return cls(**{**table, "needs": tuple(table["needs"]), **paths})
 
@@ -79,7 +79,7 @@ class Job:
 
     @property
     def folders(self) -> list[Path]:
-        """That one, and those above it within the study's."""
+        """The job's folder, and those above it within the study's."""
         return [self.folder, *self.folder.parents][: self.name.count("/") + 1]
 
 
@@ -107,7 +107,10 @@ def plan(recipe: Recipe, folder: Path, check: Check) -> list[Job]:
 
 
 def _check_paths(recipe: Recipe, jobs: list[Job]) -> None:
-    """What a job writes is read by reference only: a path would say nothing of the order."""
+    """Note a fault where a job reads by path what another one writes.
+
+    It is read by reference only: a path would say nothing of the order.
+    """
     writers = {os.path.realpath(job.output): job for job in jobs}
     names = {job.output.name for job in jobs}
     for job in jobs:
@@ -240,7 +243,7 @@ def _job(
 
 
 def _meant(jobs: Jobs, point: Axes, which: str | None, wanted: Mapping[str, str]) -> list[Job]:
-    """Those of a step's jobs that a reference at `point` means."""
+    """The jobs of a step that a reference at `point` means."""
     axes = next((at for at, _ in jobs.values()), {})
     if jobs and which is None and axes.keys() <= point.keys():
         return [jobs[_label(point, axes)][1]]  # without a look at the others: there may be many

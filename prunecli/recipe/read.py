@@ -1,4 +1,4 @@
-"""From a document to a recipe: is every part where it belongs, and of the kind it must be?"""
+"""The recipe that a document is, if every part is where it belongs, and of the kind it must be."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Recipe:
     elsewhere: dict[Location, tuple[Path, int]] = field(default_factory=dict)
     """File and line of what another recipe sets in this one, its base."""
     own_texts: frozenset[str] | None = None
-    """Of a derived recipe, the texts that it or the user sets, and its base does not say."""
+    """The texts of a derived recipe that it or the user sets, and its base does not say."""
 
     def variables_at(self, point: Axes) -> Mapping[str, Any]:
         """All variables at a point of the matrix: an axis's value, and what that value sets."""

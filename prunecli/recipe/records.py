@@ -90,7 +90,10 @@ def state(job: Job, key: str) -> str:
 
 @contextmanager
 def occupied(job: Job) -> Iterator[None]:
-    """Within, others see that the job is running. What killed ones were writing is removed."""
+    """Have others see, within, that the job is running.
+
+    What killed ones were writing is removed.
+    """
     make_folder(job)
     with locked(job.folder / RECORD, printable(str(job.folder))):
         if not is_locked(job.output):  # somebody may be doing the job's command by hand
@@ -167,7 +170,7 @@ def check_folders(job: Job) -> None:
 
 
 def make_folder(job: Job) -> None:
-    """Raises BadOutput where that cannot be."""
+    """Make the folder of a job. Raises BadOutput where that cannot be."""
     check_folders(job)
     with refusals(printable(str(job.folder))):
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +188,7 @@ class Shelf:
             self._folders[key] = job.folder
 
     def take(self, job: Job, key: str) -> Path | None:
-        """Copy what a job of this key has left elsewhere, if one has, and note it; from where."""
+        """Copy what a job of this key has left elsewhere, if any, and note it; gives from where."""
         if self._folders is None:  # not needed, and not read, by a run that finds all done
             self._folders = dict(self._records())
         folder = self._folders.get(key)

@@ -92,7 +92,7 @@ def _below(recipe: Path, path: Path, other: str) -> Path:
 
 
 def _is_file(path: Path) -> bool:
-    """`Path.is_file`, which fails where nobody may look."""
+    """Whether it is a file, as `Path.is_file`, which fails where nobody may look."""
     return os.path.isfile(path)  # noqa: PTH113
 
 

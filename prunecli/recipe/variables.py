@@ -1,4 +1,4 @@
-"""`${x}` in texts: which there are, what they stand for, and variables that refer to others."""
+"""Variables, `${x}` in texts: which there are, what they stand for, how they refer to others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def filled(value: Any, fill: Callable[[str], Any]) -> Any:
 
 
 def substituted(text: str, variables: Mapping[str, Any]) -> Any:
-    """`${x}` replaced; a text that is nothing else keeps the variable's type."""
+    """The text with `${x}` replaced; one that is nothing else keeps the variable's type."""
     whole = VARIABLE.fullmatch(text)
     if whole:
         return variables[whole[1]]
@@ -43,7 +43,7 @@ def substituted(text: str, variables: Mapping[str, Any]) -> Any:
 
 
 def resolved(recipe: Recipe) -> Recipe:
-    """With what variables, and what axes set, say of other variables filled in.
+    """The recipe with what variables, and what axes set, say of other variables filled in.
 
     An axis's own values stand as they are: they name jobs, and `exclude` and `--set` speak of them.
     """
@@ -78,7 +78,10 @@ def no_variable(recipe: Recipe, name: str) -> str:
 
 
 def _refuse_what_would_be_literal(recipe: Recipe) -> None:
-    """References mean something in a step only, and variables nothing in an axis's values."""
+    """Note faults of references outside steps, and of variables in an axis's values.
+
+    Neither would mean anything there.
+    """
     axes: dict[Location, Any] = {("matrix", axis): values for axis, values in recipe.matrix.items()}
     axes |= {("matrix", "exclude"): recipe.exclude, ("matrix", "include"): recipe.include}
     for location, values in axes.items():

@@ -18,7 +18,7 @@ from prunecli.errors import printable
 
 @contextmanager
 def _at_home() -> Iterator[None]:
-    """Within, the current folder is where matplotlib has its own settings.
+    """Have the current folder, within, be where matplotlib has its own settings.
 
     When it is imported, it takes those of a `matplotlibrc` in the current folder. That may have
     come with a recipe, and can name a backend, which is code, or LaTeX to run; or be a pipe.
@@ -95,7 +95,7 @@ def look(number: int) -> dict[str, Any]:
 def means(
     axes: Axes, across: Sequence[float | str], values: list[list[float]], label: str, number: int
 ) -> None:
-    """A line through the means of each point's values, with a bar where they spread."""
+    """Draw a line through the means of each point's values, with a bar where they spread."""
     spreads = [stdev(each) if len(each) > 1 else 0.0 for each in values]
     axes.errorbar(
         across,
@@ -119,7 +119,7 @@ def shown(name: str) -> str:
 
 
 def legend(axes: Axes) -> None:
-    """Beside the lines, not on them; in columns, if it would be higher than the figure.
+    """Put a legend beside the lines, not on them; in columns, if it were higher than the figure.
 
     The figure grows by what further columns take, so that the lines keep their room.
     """

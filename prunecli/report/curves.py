@@ -58,7 +58,7 @@ def accuracy(rows: list[Row]) -> str:
 
 
 def weights(rows: list[Row]) -> str:
-    """How the weights were spread before the last threshold, in standard deviations of a layer."""
+    """The spread of weights before the last threshold, in standard deviations of a layer."""
     with canvas() as (axes, svg):
         for number, row in enumerate(with_weights(rows)):
             spread = row.history[-1].weights or ()

@@ -10,7 +10,7 @@ from prunecli.report.rows import DENSE, Row, lines_of, most_pruned, rounded, unp
 
 
 def _compression_axis(axes: Axes, rows: list[Row]) -> None:
-    """In powers of two, marked at what was asked for."""
+    """Draw the axis of compressions in powers of two, marked at what was asked for."""
     axes.set_xscale("log", base=2)
     asked = [row for row in rows if not row.is_free]
     if any(not row.is_dense for row in asked):

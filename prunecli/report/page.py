@@ -22,7 +22,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 
 
 def as_html(rows: list[Row], title: str, reference: Reference | None = None) -> str:
-    """Tables and figures, a section for every model and data set."""
+    """A page of tables and figures, a section for every model and data set."""
     sections: list[dict[str, Any]] = []
     numbers = count(1)
     for (model, dataset), group in groupby(rows, lambda r: (r.model, r.dataset)):

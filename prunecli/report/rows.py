@@ -22,7 +22,7 @@ Number: TypeAlias = Literal[
 ]  # fmt: skip
 """What of a result is averaged over seeds."""
 ACTIVE = re.compile(r"'*[-=+@#\t\r\n\uff1d\uff0b\uff0d\uff20]")
-"""How a cell begins that a spreadsheet, or a reader of tables, may take for something to do."""
+"""The beginnings of cells that spreadsheets, or readers of tables, may take for something to do."""
 
 
 def method_label(result: Result) -> str:
@@ -76,11 +76,11 @@ class Row:
 
     @property
     def dead_layers(self) -> int:
-        """The most that any of the results has."""
+        """The most dead layers that any of the results has."""
         return max(len(result.dead_layers) for result in self.results)
 
     def values(self, number: Number) -> list[float]:
-        """One for each result."""
+        """The values of a number, one for each result."""
         return [getattr(result, number) for result in self.results]
 
     def mean(self, number: Number) -> float:
@@ -159,7 +159,7 @@ def _repetitions(group: list[Result]) -> list[tuple[str, list[Result]]]:
 
 
 def _seeds(results: list[Result]) -> set[tuple[int | None, int | None]]:
-    """Of the training, and of a mask that has one of its own."""
+    """The seeds of the training, and of a mask that has one of its own."""
     return {(result.seed, result.mask_seed) for result in results}
 
 

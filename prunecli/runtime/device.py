@@ -1,4 +1,4 @@
-"""Where and in which precision to compute."""
+"""The device and the precision to compute in."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNREPEATABLE = re.compile(
 
 
 def pick_device(name: str, own: int | None = None) -> torch.device:
-    """`auto` is the GPU if there is one; an explicit device never falls back.
+    """The device of that name: `auto` is the GPU if there is one; an explicit one never falls back.
 
     A process that shares its work with others uses the GPU `own`. On a GPU, kernels that repeat
     their results are asked for; those of a CPU do anyway. Raises BadEnvironment for a GPU that is
@@ -56,7 +56,10 @@ def pick_device(name: str, own: int | None = None) -> torch.device:
 
 
 def _ask_for_repeatable_kernels() -> None:
-    """Of all GPUs. `cudnn.benchmark` stays off: by its timings, it may choose others each run."""
+    """Ask all GPUs for kernels that repeat their results.
+
+    `cudnn.benchmark` stays off: by its timings, it may choose others each run.
+    """
     # cuBLAS repeats its results only with a fixed work space, which it reads when it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -71,9 +74,9 @@ def _ask_for_repeatable_kernels() -> None:
 
 @contextmanager
 def unrepeatable(warn: Callable[[str], object]) -> Iterator[None]:
-    """Within, `warn` is told, once each, of operations that may not repeat their bits on a GPU.
+    """Tell `warn`, once each, of operations within that may not repeat their bits on a GPU.
 
-    In words of ours: torch's own name a line of the code that happened to be running.
+    It is told in words of ours: torch's own name a line of the code that happened to be running.
     """
     told = cache(warn)
     with warnings.catch_warnings():
@@ -92,7 +95,7 @@ def unrepeatable(warn: Callable[[str], object]) -> Iterator[None]:
 
 
 def _differing(operation: str) -> str:
-    """Of 'upsample_bilinear2d_backward_out_cuda', what it means for the user."""
+    """What 'upsample_bilinear2d_backward_out_cuda' means for the user, in words."""
     name = re.sub(r"_(out|cuda|kernel|template)(?=_|\b)", "", operation)
     return (
         f"{name}: two runs of this operation on a GPU may differ in the last bits, so that "
@@ -172,7 +175,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 @cache
 def processor() -> str:
-    """What Linux says of it; empty elsewhere."""
+    """What Linux says of the processor; empty elsewhere."""
     try:
         return Path("/proc/cpuinfo").read_text()
     except OSError as error:
@@ -181,7 +184,7 @@ def processor() -> str:
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """`bf16` or `fp32`; `auto` is bf16 where the hardware has it."""
+    """The precision, `bf16` or `fp32`; `auto` is bf16 where the hardware has it."""
     if name != "auto":
         return name
     return "bf16" if has_fast_bf16(device) else "fp32"

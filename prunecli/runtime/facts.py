@@ -14,7 +14,7 @@ def canonical(value: Any) -> str:
 
 
 def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, Any, Any]]:
-    """Where two JSON values differ: [('settings.lr', 0.1, 0.2)]."""
+    """The differences of two JSON values: [('settings.lr', 0.1, 0.2)]."""
     if isinstance(one, dict) and isinstance(other, dict):
         return [
             found

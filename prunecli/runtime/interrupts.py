@@ -15,7 +15,7 @@ class Terminated(SystemExit):
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], bool]]:
-    """Within, the first SIGINT or SIGTERM only makes the yielded function return True.
+    """Have the first SIGINT or SIGTERM, within, only make the yielded function return True.
 
     A second one acts at once. On leaving, handlers are as before, and a signal that nobody acted
     on is delivered. Outside the main thread, where handlers cannot be set, it does nothing.

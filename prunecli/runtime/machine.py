@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath
 from prunecli.runtime.shortage import raise_shortage
 
 ROOT = Path("/")
-"""Where /proc and /sys are."""
+"""The folder that /proc and /sys are in."""
 MEMORY_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
-"""Of a group of processes, by Linux's cgroups of version 2 and 1; 'max' where there is none."""
+"""Files with the limits of a group of processes, by Linux's cgroups of version 2 and 1; 'max' where
+there is none."""
 IN_USE = {resource.RLIMIT_AS: 0, resource.RLIMIT_DATA: 5}
-"""Which number of /proc/self/statm counts the pages that such a limit is on."""
+"""The position in /proc/self/statm of the count of pages that such a limit is on."""
 
 
 def cores(root: Path = ROOT) -> int:
@@ -38,9 +39,10 @@ def memory(root: Path = ROOT) -> int:
 
 
 def at_home(path: str | os.PathLike[str]) -> str:
-    """'~/x' in the user's folder, as a shell has it; as it stands where nobody knows that folder.
+    """The path with a '~' for the user's folder filled in, as a shell does.
 
-    For paths that no shell has seen: in recipes, the environment, and within quotes.
+    It stays as it is where nobody knows that folder. For paths that no shell has seen: in recipes,
+    the environment, and within quotes.
     """
     return os.path.expanduser(path)  # noqa: PTH111 - which fails for want of a user
 

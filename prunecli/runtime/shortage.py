@@ -61,7 +61,7 @@ MENDS = {
     "memory": "out of memory{wanted}; {lower}allow more (ulimit -v, the container)",
 }
 ROOM = 1 << 25
-"""Bytes."""
+"""Bytes that nothing goes on without."""
 WANTED = re.compile(r"(?:allocate|mmap)\s+([\d.]+)\s?(bytes|[KMGT]i?B)", re.IGNORECASE)
 
 
@@ -90,7 +90,7 @@ def _shortage(error: BaseException) -> Shortage | None:
 
 
 def _scarce(error: BaseException) -> str | None:
-    """Which of `MENDS` an error comes down to, if any."""
+    """The key of `MENDS` for what an error comes down to, if any."""
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         return "gpu"
     if isinstance(error, OSError) and error.errno is not None:  # its text may be a file's name
@@ -106,7 +106,7 @@ def _scarce(error: BaseException) -> str | None:
 
 
 def _has_room() -> bool:
-    """Whether this process gets as much as nothing goes on without."""
+    """Whether this process gets `ROOM`, without which nothing goes on."""
     try:
         mmap.mmap(-1, ROOM).close()
     except (OSError, MemoryError):
@@ -115,7 +115,7 @@ def _has_room() -> bool:
 
 
 def _size(number: str, unit: str) -> str:
-    """'8179200', 'bytes' -> '7.8 MiB'."""
+    """An amount as people read it: '8179200', 'bytes' -> '7.8 MiB'."""
     number = number.rstrip(".")  # numpy's "256. TiB"
     if unit.lower() != "bytes" or float(number) < 1024:
         return f"{number} {unit}"

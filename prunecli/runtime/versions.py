@@ -12,7 +12,7 @@ from prunecli.package import VERSION
 
 @cache
 def versions() -> dict[str, str]:
-    """Of what computes; asked of the installation, since importing torchvision takes long."""
+    """The versions of what computes, by the installation: importing torchvision takes long."""
     return {
         "prunecli": VERSION,
         "torch": torch.__version__,

@@ -19,8 +19,8 @@ from prunecli.runtime.seeds import derive_seed
 from prunecli.runtime.shortage import raise_shortage
 
 PATIENCE = timedelta(minutes=30)
-"""For one that is alive: it may be reading or downloading data. One that is dead is seen at once,
-since its connections close."""
+"""Time to wait for one that is alive: it may be reading or downloading data. One that is dead is
+seen at once, since its connections close."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class World:
     rank: int = 0
     size: int = 1
     gpu: int | None = None
-    """Which of the GPUs of its machine is this process's; None for the default one."""
+    """The GPU of its machine that is this process's; None for the default one."""
 
     @property
     def leads(self) -> bool:
         return self.rank == 0
 
     def rows(self, start: int, end: int) -> slice:
-        """Which of these rows are this process's; there may be none."""
+        """The rows of these that are this process's; there may be none."""
         return slice(start + self.rank, end, self.size)
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
@@ -62,12 +62,12 @@ class World:
         return bool(self._highest(int(flag)))
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes are here."""
         self.any(False)
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
-        """Within, the others come after the one that leads.
+        """Have the others, within, come after the one that leads.
 
         What that one refuses is refused once; what it has downloaded or cached is there.
         """
@@ -130,7 +130,7 @@ class World:
 
     @contextmanager
     def apart(self, seed: int, device: torch.device) -> Iterator[None]:
-        """Within, each process draws random numbers of its own; afterwards all draw the same."""
+        """Have each process, within, draw random numbers of its own; after, all draw the same."""
         if self.size == 1:
             yield
             return

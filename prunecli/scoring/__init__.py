@@ -1,1 +1,1 @@
-"""From a checkpoint and a method to scores."""
+"""The way from a checkpoint and a method to scores."""

@@ -53,7 +53,7 @@ class TensorScores:
         return iter(torch.split(self._whole(name).reshape(-1), size))
 
     def _weights(self, name: str, size: int) -> Iterator[Tensor]:
-        """In float32, with what the earlier mask removed zero. A masked NaN is gone.
+        """The weights in float32, with what the earlier mask removed zero. A masked NaN is gone.
 
         Who decides by what is exactly zero sees doubles as they are: some would become zero.
         """

@@ -71,9 +71,10 @@ class Scored:
         network: nn.Module | None = None,
         images: GivenImages | None = None,
     ) -> None:
-        """With a `network` that has the file's tensors, it is not built, and stays where it is.
+        """Prepare to score a file.
 
-        With `images`, those of `scoring` are not looked for.
+        A `network` that has the file's tensors is taken as it is: it is not built, and stays where
+        it is. With `images`, those of `scoring` are not looked for.
         """
         self.file, self.scoring = file, scoring
         self.plugin = plugin_of(scoring)
@@ -82,7 +83,7 @@ class Scored:
         self.device = pick_device(run.device)
         self.warn = cache(run.progress.warn)  # once, in however many rounds
         self.decides = self.plugin.decides
-        """By itself what stays; see `types.decisive`."""
+        """Whether it says by itself what stays; see `types.decisive`."""
         self.needs_model = self.plugin.takes_model
         if self.needs_model:
             if network is None:
@@ -96,7 +97,10 @@ class Scored:
 
     @property
     def is_known(self) -> bool:
-        """Whether `record` tells all that scores depend on: not of a GPU nor of others' code."""
+        """Whether `record` tells all that scores depend on.
+
+        It does not tell of a GPU, nor of others' code.
+        """
         return not self.needs_model and self.plugin.own
 
     def record(self, mask: str | None = None) -> ScoresRecord:

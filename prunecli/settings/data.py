@@ -1,4 +1,4 @@
-"""Which images, and from where."""
+"""The images: which, and from where."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIRST_DATASET = "digits"
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Where a data set comes from. A missing name means the checkpoint's own."""
+    """The data set, and where it comes from. A missing name means the checkpoint's own."""
 
     dataset: str | None = option(
         "Data set; see 'prunecli list datasets'.", PluginName("data"),

@@ -1,4 +1,4 @@
-"""How a checkpoint is evaluated."""
+"""The settings of an evaluation."""
 
 from __future__ import annotations
 

@@ -8,12 +8,12 @@ from enum import Enum, auto
 from typing import Any, TypeAlias
 
 MOST = 1_000_000
-"""Where a whole number has no limit of its own."""
+"""The limit of a whole number that has none of its own."""
 
 
 @dataclass(frozen=True)
 class Switch:
-    """Yes or no; where it `negates`, `--no-NAME` says no."""
+    """A yes or no; where it `negates`, `--no-NAME` says no."""
 
     negates: bool = False
 
@@ -88,13 +88,13 @@ class Plain(Enum):
     TEXTS = auto()
     """Any number of texts."""
     PAIRS = auto()
-    """`key=value`, any number of times."""
+    """Any number of `key=value`."""
     OUTPUT = auto()
     """The path of the file that is written."""
     RECIPE = auto()
     """The path of a recipe, or the name of one that comes with prunecli."""
     DEVICE = auto()
-    """Where to compute."""
+    """The device to compute on."""
 
 
 @dataclass(frozen=True)

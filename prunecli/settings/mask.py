@@ -20,7 +20,7 @@ ASKS = ("density", "sparsity", "compression", "critical")
 
 @dataclass(frozen=True)
 class MaskSettings:
-    """How a mask is selected, and from what."""
+    """What says how a mask is selected, and from what."""
 
     density: float | None = option("Fraction of weights to keep.", Real(0, 1))
     sparsity: float | None = option("Fraction to remove.", Real(0, 1, "[)"))
@@ -57,7 +57,7 @@ class MaskSettings:
     scoring: ScoringSettings = group(ScoringSettings)
 
     def complete(self) -> MaskSettings:
-        """With what the preset stands for."""
+        """The settings, with what the preset stands for."""
         if self.preset is None:
             return self
         scoring = replace(self.scoring, exclude_classifier=True)

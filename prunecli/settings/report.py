@@ -1,4 +1,4 @@
-"""How results are reported, and which figures there are."""
+"""The settings of a report, and the figures that there are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prunecli.settings.run import OUTPUT, RunOptions
 from prunecli.settings.table import field_of, option
 
 ENDINGS = {"table": "txt", "csv": "csv", "json": "json", "html": "html", "svg": "svg"}
-"""Of a file of each format."""
+"""The ending of a file of each format."""
 CAPTIONS = {
     "top1": "Top-1 accuracy over compression",
     "top5": "Top-5 accuracy over compression",
@@ -51,7 +51,7 @@ class ReportSettings:
 
 @dataclass(frozen=True)
 class ReportRun(RunOptions):
-    """How to run `report`."""
+    """What `report` may be told of its run."""
 
     output: Path | None = field_of(
         replace(OUTPUT, unset="standard output; of html, report.html beside the first result")

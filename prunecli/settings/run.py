@@ -1,4 +1,4 @@
-"""How a command is run: where to write, where to compute, and what to say meanwhile."""
+"""The settings of a run: where to write, where to compute, and what to say meanwhile."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TRUST = Option(
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run a step."""
+    """What a step may be told of its run."""
 
     output: Path | None = field_of(OUTPUT)
     force: bool = option("Replace an existing output.", Switch(), decides=False, reserved=True)
@@ -46,28 +46,28 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class OnDevice(RunOptions):
-    """As of a step that computes."""
+    """What a step may be told that computes."""
 
     device: str = field_of(DEVICE, "auto")
 
 
 @dataclass(frozen=True)
 class Seeded(OnDevice):
-    """As of a step that draws lots."""
+    """What a step may be told that draws lots."""
 
     seed: int | None = field_of(SEED)
 
 
 @dataclass(frozen=True)
 class Form:
-    """How to print what comes out."""
+    """What says how the result is printed."""
 
     json: bool = option("Print one JSON object to stdout.", Switch(), decides=False, reserved=True)
 
 
 @dataclass(frozen=True)
 class Talk(Form):
-    """How much to say, and how."""
+    """What says how much to say, and how."""
 
     quiet: bool = option(
         "Say nothing but errors.", Switch(), short="-q", envvar="PRUNECLI_QUIET", decides=False,

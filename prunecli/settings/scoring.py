@@ -1,4 +1,4 @@
-"""How weights are scored, and which of them."""
+"""The settings of scoring, and of which weights are scored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prunecli.settings.table import group, option
 
 @dataclass(frozen=True)
 class ScoringSettings:
-    """How weights are scored, wherever that happens, and which are left out."""
+    """What says how weights are scored, wherever that happens, and which are left out."""
 
     method: str | None = option(
         "Score a checkpoint on the fly; see 'prunecli list methods'.", PluginName("scorers")

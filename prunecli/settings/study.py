@@ -1,4 +1,4 @@
-"""How a study is run and looked at, and what of its jobs' options their outputs depend on."""
+"""The settings of a study, and what of its jobs' options their outputs depend on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOT_CONTENT = {row.name for row in _OPTIONS if not row.decides}
 """What an output does not depend on."""
 
 RUNS = Path("runs")
-"""Where the folders of studies are."""
+"""The folder that studies' folders are in."""
 SET = Option("Set a variable or an axis of the recipe; repeatable.", Plain.PAIRS, flag="--set")
 THREADS = Whole(1, 1000)
 FOLDER = f"{RUNS}/NAME"
@@ -36,7 +36,7 @@ FOLDER = f"{RUNS}/NAME"
 
 @dataclass(frozen=True)
 class StudySettings:
-    """How to run a study."""
+    """What `run` may be told."""
 
     overrides: Mapping[str, str] = field_of(SET)
     only: str | None = option("Do this step and what it needs.", Plain.TEXT, metavar="STEP")
@@ -60,14 +60,14 @@ class StudySettings:
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """How to check a recipe."""
+    """What `recipe validate` may be told."""
 
     overrides: Mapping[str, str] = field_of(SET)
 
 
 @dataclass(frozen=True)
 class CopySettings:
-    """How to copy a recipe."""
+    """What `recipe cp` may be told."""
 
     force: bool = option("Replace existing files.", Switch())
 

@@ -19,12 +19,12 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Option:
-    """How a setting is said on a command line and in a recipe, and what is said of it."""
+    """The way a setting is said on a command line and in a recipe, and what is said of it."""
 
     help: str
     kind: Kind
     flag: str = ""
-    """With its dashes; the field's name if not given."""
+    """The name with its dashes; the field's name if not given."""
     short: str = ""
     metavar: str = ""
     envvar: str = ""
@@ -38,11 +38,11 @@ class Option:
     reserved: bool = False
     """Whether 'prunecli run' sets it, and no recipe does."""
     default: Any = None
-    """Of the field."""
+    """The default of the field."""
 
     @property
     def name(self) -> str:
-        """Its key in a recipe, with '_' for '-'."""
+        """The key in a recipe, with '_' for '-'."""
         return key_of(self.flag)
 
     @property

@@ -16,7 +16,7 @@ from prunecli.settings.training import Hyperparameters, taken_over
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Which network, and what to change of a checkpoint's to make it that."""
+    """The network, and what to change of a checkpoint's to make it that."""
 
     name: str | None = option(
         "Architecture; see 'prunecli list models'.", PluginName("models"), flag="--model",
@@ -76,7 +76,7 @@ class TrainingSettings:
         Plain.TEXTS, metavar="PATTERN",
     )  # fmt: skip
     given: Mapping[str, Any] = some_of(Hyperparameters, taken_over)
-    """Those of the hyperparameters that were said."""
+    """The hyperparameters that were said."""
     graphs: bool = option(
         "On a GPU, replay steps as CUDA graphs; they come to the same bytes.",
         Switch(negates=True), True, flag="--cuda-graphs", decides=False,

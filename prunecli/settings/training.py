@@ -19,7 +19,10 @@ PRECISION = Option(
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """How to train. These travel in the checkpoint, so that finetuning can take them over."""
+    """The settings of a training.
+
+    They travel in the checkpoint, so that finetuning can take them over.
+    """
 
     epochs: int = option("Passes over the data.", Whole(0), 10)
     batch_size: int = option("Images of a step.", Whole(1), 128)

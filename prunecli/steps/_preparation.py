@@ -54,7 +54,7 @@ class Preparation:
     settings: Hyperparameters
     source: Source
     model: Plugin | None
-    """The one that was named; None for the checkpoint's."""
+    """The network that was named; None for the checkpoint's."""
     pruner: Plugin | None
     output: Path
     inputs: list[Path]
@@ -131,7 +131,7 @@ def _named(kind: str, name: str | None, options: Mapping[str, Any]) -> Plugin | 
 
 
 def _check_adapts(options: TrainingSettings) -> None:
-    """Raises BadUsage unless there are weights to change, and a model that they are to fit."""
+    """Raise BadUsage unless there are weights to change, and a model that they are to fit."""
     given = options.checkpoint and options.model.name is not None
     if options.model.strip_prefix is not None and not given:
         raise BadUsage("--strip-prefix is for a CHECKPOINT that is given a --model")
@@ -187,7 +187,7 @@ def _output_name(options: TrainingSettings, source: Source) -> Path:
 
 
 def lineage(prepared: Preparation, data: Images, pretrained: str | None) -> Lineage:
-    """How the checkpoint comes to be; a resumed run must agree with it in every point.
+    """The lineage of the checkpoint; a resumed run must agree with it in every point.
 
     `pretrained` says what weights were published with the network, where it begins with those.
     """

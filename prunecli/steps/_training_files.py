@@ -52,7 +52,7 @@ class DamagedState(BadInput):
 
 
 def state_beside(target: Path) -> Path:
-    """Where the training state goes while a checkpoint is under way."""
+    """The path of the training state while a checkpoint is under way."""
     return beside(target, "state.safetensors")
 
 
@@ -61,7 +61,7 @@ def log_beside(target: Path) -> Path:
 
 
 def mask_beside(target: Path) -> Path:
-    """Where a pruner's mask goes."""
+    """The path of a pruner's mask."""
     return beside(target, "mask.safetensors")
 
 
@@ -98,7 +98,10 @@ class TrainingFiles:
         self.world.wait()
 
     def resume(self, progress: Progress) -> None:
-        """Take up the state that an earlier run left, if any; Mismatch if it is another's."""
+        """Take up the state that an earlier run left, if any.
+
+        Raises Mismatch if it is another training's.
+        """
         if not self.state_path.exists():
             progress.detail(f"nothing to resume beside {self.target.name}: starting afresh")
             return

@@ -56,7 +56,7 @@ def apply(checkpoint: Path, mask: Path, run: RunOptions) -> Path:
 def _write_folder(
     folder: Path, file: TensorFile, kept: MaskFile, text: str, run: RunOptions
 ) -> None:
-    """Each shard whole or not at all, then what else the checkpoint's folder holds."""
+    """Write each shard, whole or not at all, then what else the checkpoint's folder holds."""
     for done, (shard, header) in enumerate(file.shards.items(), 1):
         target = folder / shard.name
         if not _is_there(target, text):
@@ -72,7 +72,7 @@ def _write_folder(
 
 
 def _index(file: TensorFile) -> str:
-    """Where each tensor is once there are no pairs of tensors left; see `TensorFile.pairs`."""
+    """The index: where each tensor is once no pairs of tensors are left; see `TensorFile.pairs`."""
     size = sum(file.entry(name).end - file.entry(name).start for name in file)
     weight_map = {name: shard.name for shard in file.shards for name in file.within(shard)}
     return json.dumps({"metadata": {"total_size": size}, "weight_map": weight_map}, indent=2)

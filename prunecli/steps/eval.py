@@ -90,7 +90,10 @@ def _mask_in_use(file: TensorFile, mask: TensorFile | None) -> MaskOrigin | None
 
 
 def _output_name(checkpoint: Path, file: TensorFile, mask: TensorFile | None) -> Path:
-    """After the checkpoint, or after a mask that is not in it yet: 'dense.lamp.0.1.eval.json'."""
+    """The result's path, named after the checkpoint, or after a mask that is not in it yet.
+
+    The mask's may be 'dense.lamp.0.1.eval.json'.
+    """
     own = file.says(CheckpointRecord).mask
     basis = mask.path if mask and _mask_in_use(file, mask) is not own else checkpoint
     return sibling(checkpoint, f"{stem(basis)}.eval.json")
@@ -138,7 +141,7 @@ def _network(
 def _images_per_second(
     model: nn.Module, test: ImageBatches, precision: str, device: torch.device
 ) -> float:
-    """Of a whole evaluation, the second of two: the first one warms up."""
+    """Images per second in a whole evaluation, the second of two: the first one warms up."""
     began = time.perf_counter()
     evaluate(model, test, precision, device)
     return len(test.labels) / (time.perf_counter() - began)

@@ -56,7 +56,7 @@ def inspect(path: Path) -> dict[str, Any]:
 
 
 def _zeros(tensors: list[dict[str, Any]], prunable: Iterable[str]) -> int | None:
-    """Of the prunable weights; None where there are none whose zeros can be told."""
+    """The zeros of the prunable weights; None where there are none whose zeros can be told."""
     wanted = set(prunable)
     counts = [t["zeros"] for t in tensors if t["name"] in wanted and t["zeros"] is not None]
     return sum(counts) if counts else None

@@ -188,7 +188,7 @@ def _told(prepared: Preparation, run: RunOptions) -> dict[str, Any]:
 
 
 def _held(prepared: Preparation, target: Path, test: Images | None) -> dict[str, Any]:
-    """What decides a training besides its lineage."""
+    """What decides a training besides its lineage: the test set, and the state to resume."""
     state = state_beside(target)
     return {
         "test": fingerprint(test) if test is not None else None,

@@ -45,7 +45,7 @@ def verify(checkpoint: Path, mask: Path | None = None) -> dict[str, Any]:
 
 
 def _not_zero(file: TensorFile, mask: MaskFile) -> list[str]:
-    """Masked weights are +0.0, all bits of them: -0.0 is none, and neither is NaN."""
+    """Faults of masked weights that are not +0.0, all bits of them: -0.0 is none, nor is NaN."""
     there: dict[str, int] = {}
     minus: dict[str, int] = {}
     for name in mask.shapes:

@@ -52,10 +52,9 @@ class Made:
     shape: tuple[int, ...]
     parts: Callable[[], Iterable[Tensor]]
     packed: tuple[str, int] | None = None
-    """Of a type that torch does not have: what safetensors calls it, and how many bytes there are.
+    """The type, if torch does not have it: what safetensors calls it, and how many bytes there are.
 
-    These are what the parts give.
-    """
+    These are what the parts give."""
 
     def numel(self) -> int:
         return math.prod(self.shape)
@@ -86,5 +85,5 @@ def whole(tensors: Parted, name: str) -> Tensor:
 
 
 def in_memory(tensors: Parted) -> dict[str, Tensor]:
-    """All of them, in memory."""
+    """The tensors, all of them in memory."""
     return {name: whole(tensors, name) for name in tensors.shapes}

@@ -36,7 +36,7 @@ class TrainingSet:
         self.data, self.device, self.seed = data, device, seed
 
     def hold_out(self, fraction: float, *, keep: bool = False) -> Batches:
-        """See `types.HoldOut`."""
+        """A fraction of every class as batches; see `types.HoldOut`."""
         rest, held = split_off(self.data, fraction, self.seed)
         self.data = self.data if keep else rest
         return self._batches(lambda: held, EVAL_BATCH)
@@ -99,7 +99,7 @@ def build_pruner(
 def _scorer(
     model: nn.Module, data: TrainingSet, names: list[str], method: str
 ) -> Callable[[Mask], Scores]:
-    """See `types.Course`. Raises BadUsage for a method that is not there."""
+    """A method by its name; see `types.Course`. Raises BadUsage for one that is not there."""
     scorer = resolve("scorers", method, {}, by_file=False)
 
     def score(mask: Mask) -> Scores:

@@ -28,14 +28,14 @@ from prunecli.training.step import Step, forward
 from prunecli.types import Clock, Params
 
 CHEAP = 0.05
-"""Seconds."""
+"""Seconds that a save may take to be cheap."""
 SHARE = 1 / 20
-"""Of the time of a training that may go into saves which are not cheap."""
+"""The part of the time of a training that may go into saves which are not cheap."""
 
 
 @dataclass
 class Saving:
-    """When the state is saved, besides when training stops early."""
+    """The times at which the state is saved, besides when training stops early."""
 
     save: Callable[[], None] = lambda: None
     interrupted: Callable[[], bool] = lambda: False
@@ -48,7 +48,10 @@ class Saving:
         self.last = time.monotonic()
 
     def due(self, *, epoch_ends: bool) -> bool:
-        """At the end of an epoch, unless it would cost too much so soon; else as told."""
+        """Whether to save now.
+
+        At the end of an epoch it is, unless that would cost too much so soon; else as told.
+        """
         passed = time.monotonic() - self.last
         if epoch_ends and (self.took <= CHEAP or passed * SHARE >= self.took):
             return True
@@ -145,7 +148,7 @@ def _pass(step: Step, data: ImageBatches, saving: Saving, progress: Progress) ->
 
 
 def _stop(state: TrainingState, progress: Progress) -> NoReturn:
-    """What is saved by now is all."""
+    """Say that training has stopped, and raise KeyboardInterrupt. What is saved by now is all."""
     progress.say(f"stopped after step {state.step}; --resume goes on from there")
     raise KeyboardInterrupt
 
@@ -161,13 +164,13 @@ def _tested(
 
 
 def _check_same(state: TrainingState, world: World) -> None:
-    """That no process went astray: it would spoil what the others compute, unseen."""
+    """Raise Mismatch if a process went astray: it would spoil what the others compute, unseen."""
     step = torch.tensor(state.step)
     world.check_same([step, *state.model.state_dict().values(), *state.pruner.parameters()])
 
 
 def _check_finite(state: TrainingState, first_bad: Tensor) -> None:
-    """That nothing in the state is NaN or infinite, nor was the loss of a step (or 0)."""
+    """Raise NotFinite for NaN or infinity in the state, or in the loss of a step (or 0)."""
     bad, step = state.not_finite(), int(first_bad)
     if bad or step:
         what = ["the loss is not finite"] if step else []

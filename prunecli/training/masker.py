@@ -18,7 +18,7 @@ class Masker:
         self.state, self.pruner, self.params = state, state.pruner, state.params
         self.seen: Mask = {}
         self.kept: Mask = {}
-        """On the device. The same tensors for as long as the same weights are masked."""
+        """The mask on the device. The same tensors for as long as the same weights are masked."""
 
     def look(self, clock: Clock) -> bool:
         """Take the mask of now; gives whether it is a new one."""

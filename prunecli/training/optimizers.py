@@ -42,4 +42,5 @@ SCHEDULES: dict[str, LrSchedule] = {
         cycle_momentum=False,
     ),
 }
-"""From an optimizer, the hyperparameters and the steps per epoch; stepped after every step."""
+"""Schedules, made from an optimizer, the hyperparameters and the steps per epoch; stepped after
+every step."""

@@ -55,7 +55,7 @@ class TrainingState:
         return prunable(self.model)
 
     def gradients(self) -> list[Tensor]:
-        """Of all that is trained, the pruner's own parameters among it, where there is one."""
+        """Gradients of all that is trained, the pruner's parameters too, where there are any."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         return [p.grad for p in parameters if p.grad is not None]
 
@@ -93,7 +93,7 @@ class TrainingState:
         return _not_finite(self.tensors())
 
     def position(self) -> Position:
-        """The rest, for the metadata."""
+        """What else there is than tensors, for the metadata."""
         groups = self.optimizer.state_dict()["param_groups"]
         return Position(
             step=self.step,
@@ -108,7 +108,7 @@ class TrainingState:
         )
 
     def restore(self, tensors: Mapping[str, Tensor], position: Position) -> None:
-        """Go on from there. Raises ValueError, or what torch raises, if that cannot be."""
+        """Go on from a saved state. Raises ValueError, or what torch raises, if that cannot be."""
         model, pruner = _part(tensors, "model/"), _part(tensors, "pruner/")
         self._check(tensors, position)
         _check_alike(model, self.model.state_dict())
@@ -139,7 +139,7 @@ class TrainingState:
             self.loss_sum = tensors["loss_sum"].to(self.device)
 
     def _check(self, tensors: Mapping[str, Tensor], position: Position) -> None:
-        """That nothing is missing, and nothing another but what changes from step to step."""
+        """Raise ValueError where anything is missing, or differs though it never changes."""
         if sorted(tensors) != [*position.tensors]:
             raise ValueError("tensors are missing or too many")
         if position.scheduler.get("last_epoch") != position.step:

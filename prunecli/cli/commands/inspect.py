@@ -29,7 +29,7 @@ prunecli inspect llama/ --json | jq .parameters
 TOLD = (
     "model", "dataset", "method", "options", "scope", "rounds", "asked", "seed", "parent", "mask",
 )  # fmt: skip
-"""Of what a file says of itself."""
+"""The keys that are printed of what a file says of itself."""
 
 
 @command("inspect", examples=EXAMPLES)
@@ -109,7 +109,7 @@ def _values(tensor: dict[str, Any]) -> list[str]:
 
 
 def _kept(tensor: dict[str, Any]) -> str:
-    """How much a mask keeps of a weight."""
+    """What a mask keeps of a weight, in words."""
     total = math.prod(tensor["shape"])
     return f"keeps {tensor['kept']:,}, density {tensor['kept'] / max(total, 1):.4g}"
 
@@ -121,7 +121,7 @@ def _told(table: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
 
 
 def _kept_in_all(mask: MaskRecord) -> list[str]:
-    """How much a mask keeps, and what that does to the network."""
+    """Lines that say what a mask keeps, and what that does to the network."""
     lines = []
     if mask.kept and mask.total:
         ratio = f"{mask.total / mask.kept:.6g}x"
@@ -132,7 +132,7 @@ def _kept_in_all(mask: MaskRecord) -> list[str]:
 
 
 def _progress(state: StateRecord) -> list[str]:
-    """How far an interrupted training is."""
+    """Lines that say how far an interrupted training is."""
     lines = _told(state.facts, ("model", "dataset", "seed", "parent"))
     done = f"{len(state.training.history)} epochs, {state.training.step:,} steps"
     return [*lines, f"trained     {done}"]

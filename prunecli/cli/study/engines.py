@@ -1,4 +1,4 @@
-"""Where the jobs of a study are done, as its options say."""
+"""The engine that does the jobs of a study, as its options say."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def context(command: str, argv: list[str]) -> click.Context:
 
 @lru_cache(maxsize=10_000)
 def _params(command: str, argv: tuple[str, ...]) -> Mapping[str, Any]:
-    """Of a job, which is asked for them when it is planned and again when it is due."""
+    """The parameters of a job, asked for when it is planned and again when it is due."""
     return context(command, list(argv)).params
 
 
@@ -93,7 +93,7 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
 
 @contextmanager
 def _own_fault() -> Iterator[None]:
-    """Within, what nobody foresaw is a PruneError: it fails this job, and no other one."""
+    """Raise PruneError for what nobody foresaw within: it fails this job, and no other one."""
     try:
         yield
     except (PruneError, BrokenPipeError, Terminated):
@@ -166,7 +166,7 @@ def planned(
 
 
 def inputs(job: Job) -> Mapping[str, Any]:
-    """All that a job's output depends on besides the program.
+    """Everything that a job's output depends on besides the program.
 
     Raises PruneError where that cannot be told, also for what nobody foresaw.
     """

@@ -17,27 +17,27 @@ from prunecli.runtime.progress import Progress
 
 
 def watcher(jobs: list[Job], slots: int, quiet: bool, verbose: bool) -> Log:
-    """What suits where standard error goes."""
+    """The log that suits where standard error goes."""
     if not quiet and sys.stderr.isatty():
         return Live(jobs, slots, verbose)
     return Log(jobs, slots, quiet, verbose)
 
 
 class Forecast:
-    """How long a study will take still, from how long its jobs have taken so far."""
+    """A forecast of how long a study will take still, from how long its jobs have taken so far."""
 
     def __init__(self, jobs: list[Job], slots: int) -> None:
         self.left = {job.name: job for job in jobs}
         self.slots = slots
         self.began: dict[str, float] = {}
         self.took: dict[str, list[float]] = defaultdict(list)
-        """Seconds, by step and by command."""
+        """Seconds that each job took, by step and by command."""
 
     def starts(self, job: Job) -> None:
         self.began[job.name] = time.monotonic()
 
     def ends(self, job: Job, ran: bool) -> float:
-        """Gives the seconds that it took."""
+        """Note that a job is over; gives the seconds that it took."""
         del self.left[job.name]
         seconds = time.monotonic() - self.began.pop(job.name, time.monotonic())
         if ran:
@@ -46,7 +46,10 @@ class Forecast:
         return seconds
 
     def seconds_left(self) -> float | None:
-        """None before any job is over. A step that has not run is taken for its command's mean."""
+        """Seconds that the study will take still; None before any job is over.
+
+        A step that has not run is taken for its command's mean.
+        """
         every = [seconds for times in self.took.values() for seconds in times]
         if not every:
             return None
@@ -59,7 +62,7 @@ class Forecast:
 
 
 def duration(seconds: float) -> str:
-    """In the two largest units: '42 s', '5 min', '2 h 05 min'."""
+    """The time in its one or two largest units: '42 s', '5 min', '2 h 05 min'."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"
