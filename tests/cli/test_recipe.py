@@ -110,7 +110,7 @@ def test_an_installation_finds_them_among_its_own_files(monkeypatch, tmp_path):
             return tmp_path / self
 
     installed = [File(f"share/prunecli/recipes/{n}") for n in ("mine.yaml", "mine.csv")]
-    monkeypatch.setattr(shipped.prunecli, "__file__", str(tmp_path / "lib" / "p" / "__init__.py"))
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "lib" / "p")
     monkeypatch.setattr(shipped, "files", lambda name: [File("prunecli/cli/run.py"), *installed])
     assert shipped.shipped() == {"mine": place / "mine.yaml"}
 

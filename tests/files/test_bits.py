@@ -24,9 +24,9 @@ def test_set_padding_is_refused():
         list(unpacked([torch.tensor([255, 128], dtype=torch.uint8)], 15))
 
 
-@pytest.mark.parametrize("in_memory", [1, 1 << 20])
-def test_a_mask_is_made_once_and_read_often(tmp_path, monkeypatch, in_memory):
-    monkeypatch.setattr(bits, "IN_MEMORY", in_memory)
+@pytest.mark.parametrize("room", [1, 1 << 20])
+def test_a_mask_is_made_once_and_read_often(tmp_path, monkeypatch, room):
+    monkeypatch.setattr(bits, "IN_MEMORY", room)
     torch.manual_seed(0)
     mask = {"a": torch.rand(33, 7) < 0.5, "b": torch.rand(5) < 0.5, "none": torch.zeros(0, 3) > 0}
 

@@ -181,7 +181,7 @@ def test_of_a_full_gpu_it_is_said_what_to_lower_and_nothing_is_written(
 
 
 @pytest.mark.fault(36)
-@pytest.mark.parametrize("place", ["prunecli.images.batches._held", "prunecli.steps.train.place"])
+@pytest.mark.parametrize("place", ["prunecli.images.batches._held", "prunecli.steps.train.put_on"])
 def test_a_gpu_that_is_full_before_the_first_step_is_told_too(prune, monkeypatch, tmp_path, place):
     monkeypatch.chdir(tmp_path)
     full(monkeypatch, GPU_FULL["tensors"], place)
