@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from prunecli.files import bits
 from prunecli.files.bits import Packed, packed, unpacked
-from prunecli.tensors.parts import InMemory
+from prunecli.tensors.parts import InMemory, in_memory
 
 
 @given(st.lists(st.booleans()))
