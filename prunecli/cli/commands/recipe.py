@@ -71,7 +71,7 @@ def copy(recipe: Path, folder: Path, settings: CopySettings) -> None:
 
 
 def _check_target(target: Path, folder: Path, force: bool) -> None:
-    """Raises BadOutput unless it may be written: within the folder, also where links lead."""
+    """Raise BadOutput unless it may be written: within the folder, also where links lead."""
     label = printable(str(target))
     if not Path(os.path.realpath(target)).is_relative_to(os.path.realpath(folder)):
         raise BadOutput(f"{label}: a link leads out of the folder there; remove it")
