@@ -12,7 +12,7 @@ import torch
 from prunecli.errors import BadOutput, BadUsage, Mismatch, printable
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.claims import check_output, settle_before
-from prunecli.files.names import sibling, stem
+from prunecli.files.names import file_word, sibling, stem
 from prunecli.files.parsing import Scalar
 from prunecli.files.records import (
     Adapted,
@@ -177,10 +177,10 @@ def _settings(
 
 
 def _output_name(options: TrainingSettings, source: Source) -> Path:
-    pruner = (options.pruner or "").replace(":", ".")
+    pruner = file_word(options.pruner or "")
     if options.checkpoint is None:
-        name = f"{options.model.name}.{source.dataset}{pruner and f'.{pruner}'}.safetensors"
-        return Path(name.replace(":", "."))
+        words = filter(None, (options.model.name, source.dataset, pruner))
+        return Path(f"{'.'.join(map(file_word, words))}.safetensors")
     basis = options.mask or options.checkpoint
     verb = pruner or ("finetuned" if options.mask else "trained")
     return sibling(options.checkpoint, f"{stem(basis)}.{verb}.safetensors")
