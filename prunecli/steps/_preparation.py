@@ -108,20 +108,20 @@ def prepare(options: TrainingSettings, run: RunOptions, world: World) -> Prepara
     beside = _checked_outputs(output, inputs, options, settings.epochs, run.force)
     run.progress.detail(f"on {device}: {settings}")
     return Preparation(
-        options,
-        parent,
-        start,
-        mask,
-        mask_file,
-        seed,
-        device,
-        settings,
-        source,
-        model,
-        pruner,
-        output,
-        inputs,
-        beside,
+        options=options,
+        parent=parent,
+        start=start,
+        mask=mask,
+        mask_file=mask_file,
+        seed=seed,
+        device=device,
+        settings=settings,
+        source=source,
+        model=model,
+        pruner=pruner,
+        output=output,
+        inputs=inputs,
+        beside=beside,
     )
 
 
