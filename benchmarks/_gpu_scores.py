@@ -57,13 +57,13 @@ def _step(setup: Setup, network: str, method: str) -> dict[str, Any]:
     )
     with tempfile.TemporaryDirectory() as folder:
         start, output = (Path(folder, f"{n}.safetensors") for n in ("init", "mask"))
-        common = RunOptions(output, force=True, device=str(setup.device), seed=0)
+        run = RunOptions(output, force=True, device=str(setup.device), seed=0)
         fresh = TrainingSettings(model=ModelSettings(network), data=source, given={"epochs": 0})
         train(fresh, RunOptions(start, device=str(setup.device), seed=0))
-        scored = Scored(open_artifact(start, "checkpoint"), scoring, common)
+        scored = Scored(open_artifact(start, "checkpoint"), scoring, run)
 
         def whole() -> None:
-            mask(start, replace(selection, scoring=scoring), common)
+            mask(start, replace(selection, scoring=scoring), run)
 
         turns = 2 if setup.quick else 1 + TURNS
         alone = [timed(lambda: scored(None), setup.device) for _ in range(turns)]

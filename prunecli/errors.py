@@ -15,6 +15,7 @@ The message is one line: what, where, and the mend. Only `prunecli.cli` turns th
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 MANY = 30
@@ -70,7 +71,7 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def some(names: list[str], most: int = 3) -> str:
+def some(names: Sequence[str], most: int = 3) -> str:
     """The first few names, and how many more there are: 'a, b, c and 4 more'."""
     shown = ", ".join(repr(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, NewType, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, NewType, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -48,17 +48,8 @@ class Batches(Protocol):
         ...
 
 
-Scorer: TypeAlias = "Callable[Concatenate[nn.Module, Batches, ...], Scores]"
-"""Scores a model: `def snip(model, data, *, batches=1) -> Scores`.
-
-A keyword argument `mask` is given the mask that is on meanwhile, whose weights are zero by then.
-"""
-
 REACH = 4.0
 """Standard deviations to either side that a histogram of weights covers."""
-
-TensorScorer: TypeAlias = "Callable[Concatenate[Tensor, ...], Tensor]"
-"""Scores one tensor at a time, so it needs no model: `def lamp(weight: Tensor) -> Tensor`."""
 
 Part = NewType("Part", Tensor)
 """Any part of a tensor, flat, or all of it: `def magnitude(weight: Part) -> Tensor`.

@@ -74,9 +74,9 @@ def trained(
     given = {"epochs": 3, "batch_size": 36, "precision": "fp32"} | (settings or {})
     network = ModelSettings(model, own_options=dict(model_options))
     how = {"data": data, "eval_every_epoch": False} | options
-    common = RunOptions(output=output, seed=3, device=device, progress=Listening())
-    train(TrainingSettings(model=network, given=given, **how), common)
-    assert not [said for said in common.progress.warnings if UNREPEATABLE.search(said)]
+    run = RunOptions(output=output, seed=3, device=device, progress=Listening())
+    train(TrainingSettings(model=network, given=given, **how), run)
+    assert not [said for said in run.progress.warnings if UNREPEATABLE.search(said)]
     return output
 
 

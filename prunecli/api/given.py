@@ -34,6 +34,7 @@ Network: TypeAlias = "Checkpoint | nn.Module | Mapping[str, Tensor]"
 Data: TypeAlias = "str | Images"
 """The name of a data set, or images in memory."""
 M = TypeVar("M", bound=nn.Module)
+N = TypeVar("N", bound=str | None)
 
 
 class Warned(Progress):
@@ -62,9 +63,9 @@ def loaded(data: Data, split: str) -> Images:
     return (images_of(data) or Source.of(data_of(data), None)).load(split)
 
 
-def named(plugin: str) -> str:
+def named(plugin: N) -> N:
     """A plugin's name, which the caller gave: so an import path may be followed."""
-    trust([plugin] if ":" in plugin else [])
+    trust([plugin] if isinstance(plugin, str) and ":" in plugin else [])
     return plugin
 
 

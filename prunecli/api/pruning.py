@@ -65,7 +65,10 @@ def score(
     ['conv1.weight', 'conv2.weight', 'fc1.weight', 'fc2.weight']
     """
     checkpoint = given.checkpoint_of(what)
-    scoring = _scoring(method, options, data, batch_size, exclude_classifier, targets, ignore)
+    scoring = ScoringSettings(
+        given.named(method), options or {}, given.data_of(data), batch_size,
+        exclude_classifier, tuple(targets), tuple(ignore),
+    )  # fmt: skip
     check(scoring)
     before = _before(mask, checkpoint._file)
     run = RunOptions(device=device, seed=seed, progress=given.Warned())
@@ -116,7 +119,10 @@ def mask(
     [[False, True], [True, False]]
     """
     artifact = given.scores_of(what) if method is None else given.checkpoint_of(what)
-    scoring = _scoring(method, options, data, batch_size, exclude_classifier, targets, ignore)
+    scoring = ScoringSettings(
+        given.named(method), options or {}, given.data_of(data), batch_size,
+        exclude_classifier, tuple(targets), tuple(ignore),
+    )  # fmt: skip
     settings = MaskSettings(
         density, sparsity, compression, critical, scope, tuple(dense), pattern, rounds, schedule,
         count, no_dead_layers=not allow_dead_layers, scoring=scoring,
@@ -175,17 +181,3 @@ def fitted(model: nn.Module, mask: GivenMask) -> tuple[Params, Bits]:
 
 def _before(mask: GivenMask | None, file: TensorFile) -> MaskFile | None:
     return None if mask is None else fitting(given.mask_of(mask)._bits, file)
-
-
-def _scoring(
-    method: str | None,
-    options: Mapping[str, Any] | None,
-    data: given.Data | None,
-    batch_size: int,
-    exclude_classifier: bool,
-    targets: Sequence[str],
-    ignore: Sequence[str],
-) -> ScoringSettings:
-    named = None if method is None else given.named(method)
-    left = (exclude_classifier, tuple(targets), tuple(ignore))
-    return ScoringSettings(named, options or {}, given.data_of(data), batch_size, *left)

@@ -14,22 +14,23 @@ from prunecli.api import given
 from prunecli.api.artifacts import Checkpoint, Mask
 from prunecli.api.pruning import GivenMask, fitted
 from prunecli.errors import BadUsage
-from prunecli.files.parsing import parsed
-from prunecli.files.records import CheckpointRecord, MaskRecord, ModelRecord
+from prunecli.files.records import CheckpointRecord, ModelRecord, PrunerRecord
 from prunecli.images.batches import ImageBatches, eval_batch
 from prunecli.images.source import Source
-from prunecli.masks.left import density_of
 from prunecli.network.build import check_trainable
 from prunecli.network.modules import check_sound
+from prunecli.plugins.plugin import Plugin
 from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
 from prunecli.runtime.device import pick_device, pick_precision, put_on, unrepeatable
 from prunecli.runtime.seeds import derive_seed
-from prunecli.runtime.versions import versions
 from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
 from prunecli.training.course import TrainingSet, begun, build_pruner
+from prunecli.training.outcome import record_of_mask
+from prunecli.training.state import TrainingState
 from prunecli.types import Images, Pruner
+from prunecli.types import Mask as Bits
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,13 @@ def train(
     put_on(model, device)
     _check_trainable(model, images)
 
-    def acts(training: TrainingSet) -> Pruner:
-        if pruner is None:
-            return Fixed(fitted(model, mask)[1]) if mask is not None else Pruner()
+    left, plugin = (tuple(ignore), exclude_classifier), None
+    if pruner is not None:
         plugin = resolve("pruners", given.named(pruner), options or {}, by_file=False)
-        left = (tuple(ignore), exclude_classifier)
+
+    def acts(training: TrainingSet) -> Pruner:
+        if plugin is None:
+            return Fixed(fitted(model, mask)[1]) if mask is not None else Pruner()
         return build_pruner(plugin, model, training, settings.epochs, *left, given.Warned())
 
     with unrepeatable(given.Warned().warn), _modes_kept(model), _own_random(device, seed):
@@ -123,17 +126,29 @@ def train(
         testing = None if tested is None else _batches(model, tested, None)
         loop.train(state, batches, settings, seed, test=testing)
         kept = state.settle(settings.epochs)
-    if mask is not None or not kept:
-        return Trained(tuple(state.history), None if mask is None else given.mask_of(mask))
-    bits = {name: each.cpu() for name, each in kept.items()}
-    record = replace(
-        parsed(MaskRecord, {}),
-        method=pruner,
-        seed=seed,
-        density=density_of(bits),
-        versions=versions(),
+    made = None if mask is None else given.mask_of(mask)
+    if plugin is not None and kept:
+        made = _mask_by(plugin, state, kept, seed, *left)
+    return Trained(tuple(state.history), made)
+
+
+def _mask_by(
+    plugin: Plugin,
+    state: TrainingState,
+    kept: Bits,
+    seed: int,
+    ignore: tuple[str, ...],
+    exclude_classifier: bool,
+) -> Mask:
+    """The mask that a pruner made, with what the command would say of it."""
+    pruner = PrunerRecord(
+        name=plugin.name,
+        options=plugin.options,
+        ignore=ignore,
+        exclude_classifier=exclude_classifier,
     )
-    return Trained(tuple(state.history), given.mask_with(bits, record))
+    bits = {name: each.cpu() for name, each in kept.items()}
+    return given.mask_with(bits, record_of_mask(state, kept, pruner, seed))
 
 
 def _check_trainable(model: nn.Module, images: Images) -> None:

@@ -25,6 +25,11 @@ def stem(path: Path) -> str:
     return name
 
 
+def file_word(plugin: str) -> str:
+    """A plugin's name for use in a file's name, import paths included."""
+    return plugin.replace(":", ".").replace("/", ".")
+
+
 def sibling(path: Path, name: str) -> Path:
     """A path beside `path`; beside the folder itself, if that is '.' or '..', or somebody's model.
 

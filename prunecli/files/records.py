@@ -99,6 +99,26 @@ class TiesRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Collapse(Record):
+    """The diagnosis of a mask, and of its network where that is known and can be traced."""
+
+    dead_layers: tuple[str, ...]
+    """Those without any weight left (layer-collapse)."""
+    dead_inputs: Mapping[str, int]
+    """How many channels of each layer no weight reads."""
+    dead_outputs: Mapping[str, int]
+    """How many channels of each layer no weight feeds."""
+    live_path: bool | None
+    """Whether any path from input to output is left."""
+    effective_density: float | None
+    """The weights on such a path, over all that the mask covers."""
+    max_compression: float
+    """The highest compression that leaves each of the L layers a weight, n / L."""
+    feasible: bool
+    """Whether so many weights could be spread over all layers."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Method(Record):
     """The method by which weights were scored."""
 
@@ -225,7 +245,7 @@ class MaskRecord(Described, Selected):
     mask: str | None
     """The hash of the mask that it is within."""
     ties: TiesRecord | None
-    collapse: Options | None
+    collapse: Collapse | None
     shapes: Mapping[str, Annotated[tuple[int, ...], is_size]] | None
     """The shapes of the weights."""
 

@@ -45,7 +45,7 @@ class Unwritten(TensorFile):
             raise BadInput(f"{label}: {error}") from None
 
     @property
-    def places(self) -> list[Path]:
+    def paths(self) -> list[Path]:
         return self.sources
 
     def _parts(self, name: str, size: int) -> Iterator[Tensor]:

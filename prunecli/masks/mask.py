@@ -1,4 +1,4 @@
-"""What may be masked, what a mask does, and what it leaves over."""
+"""What a mask does to weights, and how many it keeps."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from prunecli.errors import BadUsage, Mismatch, NotFinite, some
 from prunecli.files.artifacts import PRUNED
 from prunecli.files.roles import ALL_OI, Layouts
 from prunecli.masks.select import Ties
+from prunecli.settings.mask import UNSTRUCTURED
 from prunecli.tensors.parts import PART, Parted, whole
 
 MOST = 64
@@ -41,8 +42,8 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: str) -> Pattern | None:
-        """The pattern that 'N:M' names; None for 'unstructured'. Raises BadUsage."""
-        if text == "unstructured":
+        """The pattern that 'N:M' names; None for `UNSTRUCTURED`. Raises BadUsage."""
+        if text == UNSTRUCTURED:
             return None
         found = re.fullmatch(r"([1-9][0-9]?):([1-9][0-9]?)", text, re.ASCII)
         if found and int(found[1]) < int(found[2]) <= MOST:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from prunecli.errors import Mismatch
+from prunecli.files.records import Collapse
 from prunecli.files.roles import ALL_OI, Layouts
 from prunecli.network.flow import Flow
 from prunecli.network.graph import Layer, grouped
@@ -24,18 +25,11 @@ def diagnosis(
     model: nn.Module | None = None,
     input_shape: tuple[int, ...] = (),
     layouts: Layouts = ALL_OI,
-) -> dict[str, Any]:
-    """The diagnosis of a mask, and of its network, if that is known and can be traced:
+) -> Collapse:
+    """The diagnosis of a mask, and of its network, if that is known and can be traced.
 
-    - `dead_layers`: without any weight left (layer-collapse)
-    - `dead_inputs`, `dead_outputs`: per layer, how many channels no weight reads or feeds
-    - `live_path`: whether any path from input to output is left
-    - `effective_density`: the weights on such a path, over all that the mask covers
-    - `max_compression`: the highest compression that leaves each of the L layers a weight, n / L
-    - `feasible`: whether so many weights could be spread over all layers
-
-    `live_path` and `effective_density` are None where there is no network to trace. Without a
-    network, `layouts` tell where a weight's channels lie; one of unknown layout has no counts.
+    Without a network, `layouts` tell where a weight's channels lie; one of unknown layout has no
+    counts.
     """
     bits = parted(mask)
     total = sum(map(math.prod, bits.shapes.values()))
@@ -45,15 +39,15 @@ def diagnosis(
     }
     known = {name: layer for name, layer in layers.items() if layouts.get(name, "oi")}
     effective = None if model is None else _effective(in_memory(bits), model, input_shape)
-    return {
-        "dead_layers": [name for name, layer in layers.items() if not layer.kept],
-        "dead_inputs": {name: layer.dead_inputs for name, layer in known.items()},
-        "dead_outputs": {name: layer.dead_outputs for name, layer in known.items()},
-        "live_path": None if effective is None else effective > 0,
-        "effective_density": None if effective is None else effective / total,
-        "max_compression": total / len(layers),
-        "feasible": sum(layer.kept for layer in layers.values()) >= len(layers),
-    }
+    return Collapse(
+        dead_layers=tuple(name for name, layer in layers.items() if not layer.kept),
+        dead_inputs={name: layer.dead_inputs for name, layer in known.items()},
+        dead_outputs={name: layer.dead_outputs for name, layer in known.items()},
+        live_path=None if effective is None else effective > 0,
+        effective_density=None if effective is None else effective / total,
+        max_compression=total / len(layers),
+        feasible=sum(layer.kept for layer in layers.values()) >= len(layers),
+    )
 
 
 class _Left(NamedTuple):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import nn
 
 from prunecli.errors import PruneError
-from prunecli.files.records import ModelRecord
+from prunecli.files.records import Collapse, ModelRecord
 from prunecli.files.roles import ALL_OI, Layouts
 from prunecli.network.build import UNFIT, at_hand, build_model, built_small, most_values, on_meta
 from prunecli.network.collapse import diagnosis
@@ -23,7 +22,7 @@ def collapse_facts(
     described: ModelRecord | None,
     shapes: Mapping[str, tuple[int, ...]],
     layouts: Layouts = ALL_OI,
-) -> dict[str, Any]:
+) -> Collapse:
     """The diagnosis, with the network's part where the network is known and can be built.
 
     `shapes` are those of the file that describes the network: it may not be far larger.

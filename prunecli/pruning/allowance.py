@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import kind_of
@@ -18,9 +18,10 @@ class Allowance:
     """How many weights may stay: the density over the scored ones, and what else is counted."""
 
     density: float | None
-    scored: int
-    layers: int
     whole: int
+    """All that is counted."""
+    others: int
+    """Parameters that count but are not scored."""
 
     @classmethod
     def of(cls, file: TensorFile, names: list[str], selection: Selection) -> Allowance:
@@ -34,27 +35,19 @@ class Allowance:
         if over_model:
             told = file.says(ScoresRecord).parameters or 0
             whole = told if kind_of(file) == "scores" else parameter_count(file)
-        if whole < scored:
+        others = whole - scored
+        if others < 0:
             raise BadUsage(f"{file.label}: it does not say how many parameters the network has")
-        allowance = cls(None, scored, len(names), whole)
         if selection.density is None:
-            return allowance
+            return cls(None, whole, others)
         asked = exact_count(selection.density, whole)
-        if asked <= allowance.others:
+        if asked <= others:
             what = f"a density of {selection.density:g} keeps"
             why = f"none of the {scored:,} weights"
             if over_model:
-                others = f"{allowance.others:,} are not pruned"
-                why = f"{asked:,} of {whole:,} parameters, of which {others}"
-            most = whole / (allowance.others + allowance.layers)
+                why = f"{asked:,} of {whole:,} parameters, of which {others:,} are not pruned"
             raise BadUsage(
                 f"{what} {why}: infeasible; the highest compression that leaves each of the "
-                f"{allowance.layers} layers a weight is {most:.6g}"
+                f"{len(names)} layers a weight is {whole / (others + len(names)):.6g}"
             )
-        keep = asked - allowance.others
-        return replace(allowance, density=keep / scored)
-
-    @property
-    def others(self) -> int:
-        """Parameters that count but are not scored."""
-        return self.whole - self.scored
+        return cls((asked - others) / scored, whole, others)

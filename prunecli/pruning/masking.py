@@ -207,19 +207,19 @@ def _report(record: MaskRecord, selection: Selection, run: RunOptions) -> None:
     run.progress.detail(
         f"kept {left:,} of {total:,}: {ratio:.6g}x, compression error "
         f"{ratio * record.asked - 1:+.2g}; highest without an empty layer: "
-        f"{collapse['max_compression']:.6g}x of the scored weights"
+        f"{collapse.max_compression:.6g}x of the scored weights"
     )
-    if (effective := collapse["effective_density"]) is not None:
+    if (effective := collapse.effective_density) is not None:
         run.progress.detail(f"density of the weights on live paths: {effective:.6g}")
     if selection.is_critical:
         run.progress.say(f"critical compression: {ratio:.6g}x")
-    if dead := collapse["dead_layers"]:
+    if dead := collapse.dead_layers:
         through = {True: ": only shortcuts lead past", False: ": nothing gets through", None: ""}
-        message = f"no weight is left in {some(dead)}{through[collapse['live_path']]}"
+        message = f"no weight is left in {some(dead)}{through[collapse.live_path]}"
         if not selection.allow_dead_layers:
             raise Mismatch(f"{message}; raise the density, or choose another --scope or --method")
         run.progress.warn(message)
-    elif collapse["live_path"] is False:
+    elif collapse.live_path is False:
         run.progress.warn("no path of kept weights leads from input to output")
 
 

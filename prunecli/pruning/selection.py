@@ -76,7 +76,7 @@ class Selection:
 
         Raises Mismatch if the pattern misfits, and BadUsage for what would be passed over.
         """
-        if scorer and scorer.decides:
+        if scorer and scorer.plugin.decides:
             return replace(self, rounds=1, density=None, decided=True)
         if self.dense and self.scope != "uniform":
             raise BadUsage("--dense says what --scope uniform keeps whole; leave it out")

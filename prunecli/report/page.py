@@ -15,7 +15,8 @@ from prunecli.package import VERSION
 from prunecli.report import curves, figures
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared
-from prunecli.report.rows import HEADINGS, Row, cells, rounded, unpruned
+from prunecli.report.rows import Row, rounded, unpruned
+from prunecli.report.tables import HEADINGS, cells
 from prunecli.settings.report import CAPTIONS
 
 TEMPLATE = Path(__file__).with_name("page.html")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from prunecli.errors import BadInput, printable
 from prunecli.files.texts import read_text
-from prunecli.report.rows import Row, text_of
+from prunecli.report.rows import Row
+from prunecli.report.tables import text_of
 
 COLUMNS = ("model", "dataset", "method", "compression", "top1", "top5")
 Key = tuple[str, str, str, float]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from statistics import fmean, stdev
-from types import SimpleNamespace
 from typing import Literal, TypeAlias, get_args
 
-from prunecli.errors import printable
 from prunecli.files.results import Epoch, Result, as_table
 
 DENSE = "dense"
@@ -21,8 +17,6 @@ Number: TypeAlias = Literal[
     "prunable", "flops_dense", "flops_sparse",
 ]  # fmt: skip
 """What of a result is averaged over seeds."""
-ACTIVE = re.compile(r"'*[-=+@#\t\r\n\uff1d\uff0b\uff0d\uff20]")
-"""The beginnings of cells that spreadsheets, or readers of tables, may take for something to do."""
 
 
 def method_label(result: Result) -> str:
@@ -240,67 +234,3 @@ def rounded(compression: float) -> str:
     """Four digits of it, as people write them: 16, 1.538, 12,350."""
     digits = f"{compression:.4g}"
     return f"{float(digits):,.0f}" if "e+" in digits else digits
-
-
-def cell_of(text: str) -> str:
-    """Text as a cell that no spreadsheet takes for a formula, and nobody for a comment."""
-    return f"'{text}" if ACTIVE.match(text) else text
-
-
-def text_of(cell: str) -> str:
-    """What `cell_of` made a cell of."""
-    return cell[1:] if cell.startswith("'") and ACTIVE.match(cell) else cell
-
-
-def as_csv(rows: list[Row]) -> str:
-    """A table for other programs, and for `report --reference`."""
-    lines: list[str] = []
-    flat = [
-        {key: cell_of(value) if isinstance(value, str) else value for key, value in own.items()}
-        for own in (row.flat() for row in rows)
-    ]
-    sink = SimpleNamespace(write=lines.append)
-    writer = csv.DictWriter(sink, list(flat[0]), lineterminator="\r\n")  # and so both are quoted
-    writer.writeheader()
-    writer.writerows(flat)
-    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
-
-
-def as_json(rows: list[Row]) -> str:
-    return json.dumps([row.flat() for row in rows], indent=1, allow_nan=False) + "\n"
-
-
-HEADINGS = (
-    "model", "data", "method", "r", "r reached", "top-1 %", "top-5 %", "FLOPs", "dead", "seeds",
-)  # fmt: skip
-
-
-def cells(row: Row) -> list[str]:
-    """The row as a person reads it, under `HEADINGS`."""
-    flops = row.mean("flops_sparse") / row.mean("flops_dense")
-    return [
-        printable(row.model),
-        printable(row.dataset),
-        printable(row.method),
-        "" if row.is_free else f"{rounded(row.compression)}x",
-        f"{rounded(row.mean('empirical_compression'))}x",
-        row.percent("top1"),
-        row.percent("top5"),
-        f"{flops:.1%}",
-        str(row.dead_layers),
-        str(row.seeds),
-    ]
-
-
-def as_text(rows: list[Row]) -> str:
-    """An aligned table: words to the left, numbers to the right."""
-    lines = [list(HEADINGS), *(cells(row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "".join(
-        "  ".join(
-            cell.ljust(width) if number < 3 else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        + "\n"
-        for line in lines
-    )

@@ -55,11 +55,6 @@ def first_layer(file: TensorFile) -> str | None:
     return prunable_names(file)[0] if file.record else None
 
 
-def file_word(method: str) -> str:
-    """A method's name for use in a file's name, import paths included."""
-    return method.replace(":", ".").replace("/", ".")
-
-
 class Scored:
     """A checkpoint and a method, ready to be scored under one mask after another."""
 
@@ -82,8 +77,6 @@ class Scored:
         self.seed = run.seed if run.seed is not None else file.says(Described).seed or 0
         self.device = pick_device(run.device)
         self.warn = cache(run.progress.warn)  # once, in however many rounds
-        self.decides = self.plugin.decides
-        """Whether it says by itself what stays; see `types.decisive`."""
         self.needs_model = self.plugin.takes_model
         if self.needs_model:
             if network is None:

@@ -12,7 +12,7 @@ import torch
 from prunecli.errors import BadOutput, BadUsage, Mismatch, printable
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.claims import check_output, settle_before
-from prunecli.files.names import sibling, stem
+from prunecli.files.names import file_word, sibling, stem
 from prunecli.files.parsing import Scalar
 from prunecli.files.records import (
     Adapted,
@@ -108,20 +108,20 @@ def prepare(options: TrainingSettings, run: RunOptions, world: World) -> Prepara
     beside = _checked_outputs(output, inputs, options, settings.epochs, run.force)
     run.progress.detail(f"on {device}: {settings}")
     return Preparation(
-        options,
-        parent,
-        start,
-        mask,
-        mask_file,
-        seed,
-        device,
-        settings,
-        source,
-        model,
-        pruner,
-        output,
-        inputs,
-        beside,
+        options=options,
+        parent=parent,
+        start=start,
+        mask=mask,
+        mask_file=mask_file,
+        seed=seed,
+        device=device,
+        settings=settings,
+        source=source,
+        model=model,
+        pruner=pruner,
+        output=output,
+        inputs=inputs,
+        beside=beside,
     )
 
 
@@ -177,10 +177,10 @@ def _settings(
 
 
 def _output_name(options: TrainingSettings, source: Source) -> Path:
-    pruner = (options.pruner or "").replace(":", ".")
+    pruner = file_word(options.pruner or "")
     if options.checkpoint is None:
-        name = f"{options.model.name}.{source.dataset}{pruner and f'.{pruner}'}.safetensors"
-        return Path(name.replace(":", "."))
+        words = filter(None, (options.model.name, source.dataset, pruner))
+        return Path(f"{'.'.join(map(file_word, words))}.safetensors")
     basis = options.mask or options.checkpoint
     verb = pruner or ("finetuned" if options.mask else "trained")
     return sibling(options.checkpoint, f"{stem(basis)}.{verb}.safetensors")

@@ -17,22 +17,18 @@ from prunecli.files.atomic import Files, journal_of, write_text
 from prunecli.files.claims import is_locked, sweep
 from prunecli.files.digest import file_sha256
 from prunecli.files.names import beside
-from prunecli.files.parsing import parsed, table, with_nulls
+from prunecli.files.parsing import table, with_nulls
 from prunecli.files.reading import read_bytes
 from prunecli.files.records import (
     CheckpointRecord,
     Lineage,
     MaskOrigin,
-    MaskRecord,
     PrunerRecord,
     Selected,
     StateRecord,
 )
 from prunecli.files.tensors import AGAIN, TensorFile
 from prunecli.masks.left import density_of
-from prunecli.masks.mask import kept_counts
-from prunecli.network import coverage
-from prunecli.network.diagnosis import collapse_facts
 from prunecli.network.structure import structure
 from prunecli.runtime.facts import canonical, differences
 from prunecli.runtime.progress import Progress
@@ -41,6 +37,7 @@ from prunecli.runtime.versions import versions
 from prunecli.runtime.world import World
 from prunecli.tensors.finite import all_finite
 from prunecli.training.digest import check_digest, digest_of
+from prunecli.training.outcome import record_of_mask
 from prunecli.training.state import TrainingState
 from prunecli.types import Images, Mask
 
@@ -181,29 +178,11 @@ class TrainingFiles:
 
     def _write_mask(self, pruner: PrunerRecord, kept: Mask, files: Files) -> MaskOrigin:
         """Write the mask that a pruner made; gives what the checkpoint says of it."""
-        path, model, options = mask_beside(self.target), self.state.model, pruner.options
-        shapes = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-        left_out = {"ignore": pruner.ignore, "exclude_classifier": pruner.exclude_classifier}
-        record = replace(
-            with_nulls(parsed(MaskRecord, {}), "schedule", "asked", "ties"),
-            method=pruner.name,
-            options={k: v for k, v in options.items() if k not in ("density", "scope")},
-            scope=self.state.pruner.scope,
-            rounds=1,
-            seed=self.lineage.seed,
-            asked=options.get("density"),
-            count="scored",
-            total=self.state.pruner.counted or sum(bits.numel() for bits in kept.values()),
-            kept=sum(kept_counts(kept).values()),
-            left_out={key: value for key, value in left_out.items() if value},
-            density=density_of(kept),
-            collapse=collapse_facts(kept, self.lineage.model, shapes),
-            left_whole=coverage.of_model(model, kept),
-            versions=versions(),
-        )
+        path, lineage = mask_beside(self.target), self.lineage
+        record = record_of_mask(self.state, kept, pruner, lineage.seed, lineage.model)
         write_mask(path, kept, record, files)
         draft, _ = files.drafts[path]
-        sha256, epochs = file_sha256(draft), self.lineage.epochs
+        sha256, epochs = file_sha256(draft), lineage.epochs
         origin = MaskOrigin(**record.part(Selected), nested=None, sha256=sha256, epochs=epochs)
         return with_nulls(origin, "schedule", "asked")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from prunecli.files.atomic import write_text
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.names import sibling, stem
 from prunecli.files.parsing import parsed
-from prunecli.files.records import CheckpointRecord, MaskOrigin, ModelRecord
+from prunecli.files.records import CheckpointRecord, Collapse, MaskOrigin, ModelRecord
 from prunecli.files.results import Epoch, Layer, Result, as_json
 from prunecli.files.tensors import TensorFile
 from prunecli.images.batches import ImageBatches, eval_batch
@@ -99,15 +99,15 @@ def _output_name(checkpoint: Path, file: TensorFile, mask: TensorFile | None) ->
     return sibling(checkpoint, f"{stem(basis)}.eval.json")
 
 
-def _layers(file: TensorFile, mask: Mask, state: dict[str, Any]) -> tuple[Layer, ...]:
+def _layers(file: TensorFile, mask: Mask, state: Collapse) -> tuple[Layer, ...]:
     return tuple(
         Layer(
             name=name,
             shape=tuple(file.shapes[name]),
             total=file.entry(name).numel,
             kept=count,
-            dead_inputs=state["dead_inputs"][name],
-            dead_outputs=state["dead_outputs"][name],
+            dead_inputs=state.dead_inputs[name],
+            dead_outputs=state.dead_outputs[name],
         )
         for name, count in left_over(file, mask).kept.items()
     )
@@ -125,13 +125,13 @@ class _Network(NamedTuple):
 
 
 def _network(
-    model: nn.Module, described: ModelRecord, layers: tuple[Layer, ...], state: dict[str, Any]
+    model: nn.Module, described: ModelRecord, layers: tuple[Layer, ...], state: Collapse
 ) -> _Network:
     total, by_layer = count_flops(model, described.input_shape)
     return _Network(
         layers,
-        state["effective_density"],
-        state["live_path"],
+        state.effective_density,
+        state.live_path,
         sum(parameter.numel() for parameter in model.parameters()),
         total,
         sparse_flops(total, by_layer, {layer.name: layer.density for layer in layers}),

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from prunecli.files.artifacts import open_artifact, write_mask
 from prunecli.files.claims import check_output, claimed
-from prunecli.files.names import sibling, stem
+from prunecli.files.names import file_word, sibling, stem
 from prunecli.masks.fitting import fitting_mask
 from prunecli.pruning.masking import Masking
 from prunecli.pruning.selection import Selection
-from prunecli.scoring.scored import file_word
 from prunecli.settings.mask import SCOPES, MaskSettings
 from prunecli.settings.run import RunOptions
 from prunecli.settings.scoring import ScoringSettings

@@ -9,7 +9,8 @@ from prunecli.files.atomic import write_text
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.results import read_result
 from prunecli.report.reference import read_reference
-from prunecli.report.rows import as_csv, as_json, as_text, grouped
+from prunecli.report.rows import grouped
+from prunecli.report.tables import as_csv, as_json, as_text
 from prunecli.settings.report import TITLE, ReportSettings
 from prunecli.settings.run import RunOptions
 

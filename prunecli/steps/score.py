@@ -7,10 +7,10 @@ from pathlib import Path
 from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import write_tensors
 from prunecli.files.claims import check_output, claimed
-from prunecli.files.names import sibling, stem
+from prunecli.files.names import file_word, sibling, stem
 from prunecli.files.stages import write_in_stages
 from prunecli.masks.fitting import fitting_mask
-from prunecli.scoring.scored import Scored, file_word
+from prunecli.scoring.scored import Scored
 from prunecli.settings.run import RunOptions
 from prunecli.settings.scoring import ScoreSettings
 

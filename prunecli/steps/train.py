@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from prunecli.errors import BadEnvironment, NotFinite, some
+from prunecli.errors import BadEnvironment, NotFinite
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.digest import file_sha256
 from prunecli.files.parsing import table
@@ -140,11 +139,6 @@ def _load(model: nn.Module, start: TensorFile, options: TrainingSettings, run: R
         return
     head: Head = "new" if options.model.new_head else "kept"
     adopt(model, tensors, start.label, run.progress, prefix=options.model.strip_prefix, head=head)
-
-
-def _check_finite(tensors: Mapping[str, Tensor], label: str) -> None:
-    if odd := [name for name, tensor in tensors.items() if not all_finite(tensor)]:
-        raise NotFinite(f"{label}: {some(odd)} hold NaN or infinity; begin with other weights")
 
 
 def _test_data(prepared: Preparation, run: RunOptions) -> Images:

@@ -102,6 +102,9 @@ def test_nothing_is_replaced_unless_it_is_said_and_never_what_is_being_read(chec
     masked = prunecli.apply(prunecli.read_checkpoint(checkpoint), none)
     with pytest.raises(BadUsage, match="the output is one of the inputs"):
         prunecli.write_checkpoint(checkpoint, masked, force=True)
+    scores = prunecli.score(prunecli.read_checkpoint(checkpoint), "magnitude")
+    with pytest.raises(BadUsage, match="the output is one of the inputs"):
+        prunecli.write_scores(checkpoint, scores, force=True)
     assert checkpoint.read_bytes() == before
     assert prunecli.write_checkpoint(str(checkpoint), net, force=True) == checkpoint
     assert checkpoint.read_bytes() != before

@@ -46,6 +46,30 @@ def test_a_pruner_leaves_its_mask_and_zeros_under_it(net):
         assert (net.get_parameter(name).view(torch.int32)[~kept] == 0).all()
 
 
+def test_the_mask_of_a_pruner_says_what_that_of_the_command_does(net, prune):
+    words = ("train", "--model", "cnn", "--dataset", "digits", "--epochs", "1", "--lr", "0.02")
+    acts = (
+        "--pruner",
+        "rigl",
+        "--opt",
+        "density=0.1",
+        "--ignore",
+        "conv1*",
+        "--exclude-classifier",
+    )
+    assert prune(*words, *acts, "--precision", "fp32", "-o", "t.safetensors").code == 0
+    settings = Hyperparameters(epochs=1, lr=0.02, precision="fp32")
+    left = {"ignore": ["conv1*"], "exclude_classifier": True}
+    options = {"density": 0.1}
+    made = prunecli.train(net, "digits", settings, pruner="rigl", options=options, **left).mask
+    theirs = prunecli.read_mask("t.mask.safetensors")
+    assert all(torch.equal(made[name], kept) for name, kept in theirs.items())
+    ours, told = dict(made.record), dict(theirs.record)
+    network = {"live_path": None, "effective_density": None}  # which only the command can build
+    assert ours.pop("collapse") == told.pop("collapse") | network
+    assert ours == told
+
+
 class Dropping(nn.Module):
     """A network of one's own, with random numbers in it."""
 

@@ -107,7 +107,7 @@ MAGNITUDE = ScoreSettings("magnitude")
 def valid(plugin, stopped_at):
     """A valid file of each kind."""
     dense, half, scored = Path("dense.safetensors"), Path("half"), Path("scored")
-    common = {"force": True, "device": "cpu", "seed": 0}
+    run = {"force": True, "device": "cpu", "seed": 0}
     with stopped_at(1):
         train(TrainingSettings(**TINY, given=SETTINGS), OUTPUT)
     state = STATE.read_bytes()
@@ -116,10 +116,10 @@ def valid(plugin, stopped_at):
     mask(
         Path("whole.safetensors"),
         MaskSettings(density=0.5, scoring=MAGNITUDE),
-        RunOptions(half, **common),
+        RunOptions(half, **run),
     )
-    score(Path("whole.safetensors"), MAGNITUDE, RunOptions(scored, **common))
-    apply(Path("whole.safetensors"), half, RunOptions(dense, **common))
+    score(Path("whole.safetensors"), MAGNITUDE, RunOptions(scored, **run))
+    apply(Path("whole.safetensors"), half, RunOptions(dense, **run))
     save_file({"a.weight": torch.rand(2, 2)}, "one.safetensors")
     save_file({"b.weight": torch.rand(2, 2)}, "two.safetensors")
     index = {"metadata": {"total_size": 32}}

@@ -61,7 +61,10 @@ SAID = {
         "density": DENSITY,
         "mask": SHA,
         "ties": {"equal": 3, "kept": 1},
-        "collapse": {"dead_layers": []},
+        "collapse": {
+            "dead_layers": ["a"], "dead_inputs": {"a": 3}, "dead_outputs": {"a": 3},
+            "live_path": False, "effective_density": 0.0, "max_compression": 9.0, "feasible": True,
+        },
         "shapes": {"a": [3, 3]},
     },
     "state": {
@@ -140,7 +143,8 @@ INNER = [
     ("checkpoint", ("model", "input_shape")), ("checkpoint", ("model", "classes")),
     ("checkpoint", ("dataset", "name")), ("checkpoint", ("mask", "sha256")),
     ("checkpoint", ("density", "kept")), ("checkpoint", ("density", "per_tensor")),
-    ("mask", ("left_whole", "reasons")), ("scores", ("left_whole", "beside")),
+    ("mask", ("collapse", "dead_layers")), ("mask", ("left_whole", "reasons")),
+    ("scores", ("left_whole", "beside")),
     ("state", ("training", "step")), ("state", ("training", "groups")),
 ]  # fmt: skip
 
@@ -154,7 +158,7 @@ def test_what_must_be_there_is_named_where_it_is_not(kind, place):
             read(kind, {**SAID[kind], outer: said})
 
 
-FREE = {"options", "scoring", "left_out", "collapse", "history", "facts", "scheduler", "groups"}
+FREE = {"options", "scoring", "left_out", "history", "facts", "scheduler", "groups"}
 """What anything may stand in."""
 PLACES = [
     (kind, place)

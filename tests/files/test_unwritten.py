@@ -35,6 +35,10 @@ def test_a_file_that_is_not_written_tells_all_that_the_written_one_does(tmp_path
             assert all(map(torch.equal, ours, theirs))
 
 
+def test_the_paths_of_what_is_not_written_are_those_that_are_read_for_it(tmp_path):
+    assert Unwritten(TENSORS, {}, "the tensors", [tmp_path / "f"]).paths == [tmp_path / "f"]
+
+
 @pytest.mark.parametrize("size", [1000, PART // 8, PART, 2 * PART])
 def test_what_is_made_in_parts_is_read_in_parts_of_any_size(size):
     whole = torch.arange(2 * PART + 5)

@@ -99,9 +99,9 @@ def test_a_scale_is_as_if_folded_into_the_convolution(do, by):
 def test_a_scale_does_not_close_a_path_whatever_its_sign(do, by):
     model = Between(do)
     mask = whole(model)
-    assert diagnosis(mask, model, (2, 3, 3))["effective_density"] == 1
+    assert diagnosis(mask, model, (2, 3, 3)).effective_density == 1
     mask["first.weight"][:] = False
-    assert diagnosis(mask, model, (2, 3, 3))["live_path"] is False  # nor does it open one
+    assert diagnosis(mask, model, (2, 3, 3)).live_path is False  # nor does it open one
 
 
 def test_a_scale_of_zero_closes_a_channel():
@@ -149,13 +149,13 @@ def test_what_is_added_brings_nothing(do):
     assert torch.equal(live_weights(mask, model, (2, 3, 3))["second.weight"], mask["second.weight"])
     for name in ("first.weight", "second.weight"):
         mask[name][:] = False
-    assert diagnosis(mask, model, (2, 3, 3))["live_path"] is False
+    assert diagnosis(mask, model, (2, 3, 3)).live_path is False
 
 
 def test_a_difference_does_not_cancel():
     add, subtract = Between(lambda m, x, v: x + x), Between(lambda m, x, v: x - x)
     same_scores(subtract, add)
-    assert diagnosis(whole(subtract), subtract, (2, 3, 3))["effective_density"] == 1
+    assert diagnosis(whole(subtract), subtract, (2, 3, 3)).effective_density == 1
 
 
 def trained(norm):
@@ -210,9 +210,9 @@ def test_a_functional_normalisation_is_as_the_module(norm, module, functional):
     assert not torch.allclose(scores["second.weight"], plain["second.weight"], rtol=1e-2)
     for model in (ours, theirs):
         mask = whole(model)
-        assert diagnosis(mask, model, (2, 3, 3))["effective_density"] == 1
+        assert diagnosis(mask, model, (2, 3, 3)).effective_density == 1
         mask["first.weight"][:] = False
-        assert diagnosis(mask, model, (2, 3, 3))["live_path"] is False
+        assert diagnosis(mask, model, (2, 3, 3)).live_path is False
 
 
 def test_a_frozen_batch_normalisation_is_as_the_module():
@@ -222,14 +222,14 @@ def test_a_frozen_batch_normalisation_is_as_the_module():
     ours.norm.load_state_dict({k: v for k, v in norm.state_dict().items() if "num" not in k})
     same_scores(ours, Between(lambda m, x, v: m.norm(x), norm=norm))
     same_scores(ours, folded(ours, norm.weight / (norm.running_var + norm.eps).sqrt()))
-    assert diagnosis(whole(ours), ours, (2, 3, 3))["effective_density"] == 1
+    assert diagnosis(whole(ours), ours, (2, 3, 3)).effective_density == 1
 
 
 def test_a_normalisation_whose_weight_starts_at_zero_lets_paths_through():
     for do in NORMS["batch"][1:]:
         model = Between(do).eval()
         nn.init.zeros_(model.norm.weight)
-        assert diagnosis(whole(model), model, (2, 3, 3))["effective_density"] == 1
+        assert diagnosis(whole(model), model, (2, 3, 3)).effective_density == 1
 
 
 UNTOLD = {
@@ -252,7 +252,7 @@ def test_what_cannot_be_told_is_said(do):
         lookahead(model, Shape(2, 3, 3))
     assert "\n" not in str(caught.value)
     found = diagnosis(whole(model), model, (2, 3, 3))
-    assert (found["effective_density"], found["live_path"]) == (None, None)
+    assert (found.effective_density, found.live_path) == (None, None)
 
 
 KEPT = {
@@ -268,7 +268,7 @@ KEPT = {
 def test_shapes_and_indices_are_no_amounts(do):
     model = Between(do)
     same_scores(model, Between(lambda m, x, v: x))
-    assert diagnosis(whole(model), model, (2, 3, 3))["effective_density"] == 1
+    assert diagnosis(whole(model), model, (2, 3, 3)).effective_density == 1
 
 
 def test_a_convnext_is_alive():
@@ -277,7 +277,7 @@ def test_a_convnext_is_alive():
     model = convnext_tiny().eval()
     draw = torch.Generator().manual_seed(1)
     mask = {n: torch.rand(w.shape, generator=draw) < 0.9 for n, w in prunable(model).items()}
-    assert 0.85 < diagnosis(mask, model, (3, 32, 32))["effective_density"] < 0.9
+    assert 0.85 < diagnosis(mask, model, (3, 32, 32)).effective_density < 0.9
     for scores in lookahead(model, Shape(3, 32, 32)).values():
         assert scores.isfinite().all()
         assert (scores > 0).any()

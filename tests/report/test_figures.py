@@ -231,3 +231,19 @@ def test_no_two_lines_of_the_loss_look_alike(monkeypatch, methods, ratios):
     assert len(set(seen.values())) == len(seen)
     assert {f"m{m} {1 + ratios}x" for m in range(methods)} <= set(seen)
     assert len(seen) - len(dense) == (methods * ratios if methods * ratios == 4 else methods)
+
+
+def test_figures_are_the_same_bytes_each_time():
+    history = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]
+    results = [DENSE, result(history=history), result(compression=4.0, history=history)]
+    rows = grouped(results)
+    for draw in (figures.compression_error, figures.layer_density, curves.convergence):
+        svg = draw(rows)
+        assert svg.startswith("<svg")
+        assert svg == draw(rows)
+    assert figures.accuracy(rows, "top1") == figures.accuracy(rows, "top1")
+
+
+def test_the_accuracy_figure_has_a_line_for_each_method_and_one_for_dense():
+    svg = figures.accuracy(grouped([DENSE, result(), result("snip")]), "top1")
+    assert all(f">{label}<" in svg for label in ("dense", "lamp", "snip", "16", "test top-1, %"))

@@ -12,6 +12,7 @@ from torch import nn
 
 from prunecli.errors import BadUsage, Mismatch
 from prunecli.files.artifacts import open_artifact, read_mask
+from prunecli.files.records import Collapse
 from prunecli.images.source import Source
 from prunecli.masks.mask import dead_layers
 from prunecli.masks.select import select
@@ -214,7 +215,10 @@ def foresight(source, ratio, method=None, **options):
 @pytest.fixture
 def undiagnosed(monkeypatch):
     """Without tracing the network, which is not what the counting is about."""
-    facts = {"max_compression": 1, "effective_density": None, "dead_layers": [], "live_path": None}
+    facts = Collapse(
+        dead_layers=(), dead_inputs={}, dead_outputs={}, live_path=None, effective_density=None,
+        max_compression=1, feasible=True,
+    )  # fmt: skip
     monkeypatch.setattr("prunecli.pruning.masking.collapse_facts", lambda *_: facts)
 
 

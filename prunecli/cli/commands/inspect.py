@@ -11,7 +11,7 @@ import click
 
 from prunecli.cli.base import FILE, command
 from prunecli.errors import printable
-from prunecli.files.parsing import Record, parsed
+from prunecli.files.parsing import Record, parsed, table
 from prunecli.files.records import (
     CheckpointRecord,
     LeftWhole,
@@ -127,7 +127,8 @@ def _kept_in_all(mask: MaskRecord) -> list[str]:
         ratio = f"{mask.total / mask.kept:.6g}x"
         lines.append(f"kept        {mask.kept:,} of {mask.total:,}, {ratio}")
     keys = ("dead_layers", "live_path", "effective_density", "max_compression")
-    collapse = {key: value for key, value in (mask.collapse or {}).items() if value != []}
+    said = table(mask.collapse) if mask.collapse else {}
+    collapse = {key: value for key, value in said.items() if value != []}
     return lines + [line.replace("_", " ", 1) for line in _told(collapse, keys)]
 
 
