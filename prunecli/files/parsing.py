@@ -28,6 +28,10 @@ from prunecli.errors import printable
 SHORT = Repr()
 SHORT.maxstring = SHORT.maxother = 80
 """The short form in which messages tell what is not as it should be."""
+DEEPEST = 100
+"""Tables and lists within each other in a value of any form: all can be walked through and written,
+however deep Python is in other work."""
+NESTS = (dict, list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +73,13 @@ def parsed(cls: type[R], table: Any, where: str = "") -> R:
         if table.get(name) is None and not _allows_none(hint):
             raise ValueError(f"it has no {printable(start + name)!r}")
         values[name] = _value(hint, table.get(name), start + name)
+    others = [name for name in table if name not in known]
+    more = {name: _value(Any, table[name], start + name) for name in others}
     try:
         return cls(
             **values,
             nulls=frozenset(name for name in known if name in table and table[name] is None),
-            more={name: value for name, value in table.items() if name not in known},
+            more=more,
         )
     except ValueError as error:  # of `__post_init__`, which does not know the where
         raise ValueError(f"its {where!r}: {error}" if where else str(error)) from None
@@ -155,12 +161,21 @@ def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _is(kind: Any, value: Any) -> bool:
     if kind is Any:
-        return True
+        return _is_shallow(value)
     if isinstance(value, bool):  # which is an int to Python, and is none here
         return kind is bool
     if isinstance(value, int):
         return kind in (int, float) and abs(value) < 1 << 63
     return isinstance(value, kind)
+
+
+def _is_shallow(value: Any, most: int = DEEPEST) -> bool:
+    """Whether it is nested no deeper than that."""
+    if not isinstance(value, NESTS):
+        return True
+    items = value.values() if isinstance(value, dict) else value
+    inner = (each for each in items if isinstance(each, NESTS))
+    return most > 0 and all(_is_shallow(each, most - 1) for each in inner)
 
 
 def _allows_none(hint: Any) -> bool:

@@ -202,7 +202,7 @@ class Lineage(Record):
     def epochs(self) -> int | None:
         """The epochs that it was trained for, if it says that."""
         epochs = (self.settings or {}).get("epochs")
-        return epochs if isinstance(epochs, int) else None
+        return epochs if type(epochs) is int else None  # true is none
 
 
 @dataclass(frozen=True, kw_only=True)

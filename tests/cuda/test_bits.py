@@ -25,7 +25,7 @@ FLOATS = [
 ]  # fmt: skip
 PLUGIN = '''
 import torch
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 
 def coarse(model, data):
     """Scores with many ties, of both signs and zero, that are no matter of rounding."""

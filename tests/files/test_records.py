@@ -8,7 +8,7 @@ import pytest
 from attacks import written
 
 from prunecli.errors import BadInput
-from prunecli.files.parsing import Record, parsed, table, with_nulls
+from prunecli.files.parsing import DEEPEST, Record, parsed, table, with_nulls
 from prunecli.files.records import (
     KINDS,
     CheckpointRecord,
@@ -277,3 +277,37 @@ def test_a_file_says_nothing_of_another_kind(tmp_path):
     file = TensorFile(path)
     assert file.record == read("scores", SAID["scores"])
     assert file.says(CheckpointRecord) == parsed(CheckpointRecord, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "name"),
+    [
+        ("checkpoint", ("model", "options", "thin"), "model.options.thin"),
+        ("checkpoint", ("history", 0, "loss"), "history[0].loss"),
+        ("checkpoint", ("new",), "new"),
+        ("checkpoint", ("model", "new"), "model.new"),
+        ("mask", ("collapse", "dead_layers"), "collapse.dead_layers"),
+        ("state", ("facts", "seed"), "facts.seed"),
+    ],
+)
+@pytest.mark.parametrize("around", ["[{}]", '{{"a":{}}}'])
+def test_what_is_nested_too_deeply_to_be_written_again_is_refused(kind, place, name, around):
+    def nested(depth):
+        text = "1"
+        for _ in range(depth):
+            text = around.format(text)
+        return put(SAID[kind], place, json.loads(text))
+
+    said = nested(DEEPEST)
+    assert canonical(table(read(kind, said))) == canonical(said)
+    for depth in (DEEPEST + 1, 900):
+        with pytest.raises(ValueError, match=f"^its '{re.escape(name)}' is ") as caught:
+            read(kind, nested(depth))
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs"), [(SETTINGS, 3), ({"epochs": True}, None), ({}, None), (None, None)]
+)
+def test_the_epochs_are_a_whole_number_or_not_known(settings, epochs):
+    assert parsed(CheckpointRecord, {"settings": settings}).epochs == epochs
