@@ -111,7 +111,6 @@ def train(
     settings = replace(settings, precision=pick_precision(settings.precision, device))
     put_on(model, device)
     _check_trainable(model, images)
-
     left, plugin = (tuple(ignore), exclude_classifier), None
     if pruner is not None:
         plugin = resolve("pruners", given.named(pruner), options or {}, by_file=False)
