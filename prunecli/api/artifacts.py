@@ -138,5 +138,5 @@ class Mask(Artifact):
 
     @property
     def density(self) -> float:
-        """The fraction that stays, from 0 to 1."""
-        return self.kept / self.total
+        """The fraction that stays, from 0 to 1; of a mask that covers nothing, 1."""
+        return self.kept / self.total if self.total else 1.0

@@ -20,6 +20,7 @@ from prunecli.files.claims import claimed
 from prunecli.files.records import DatasetRecord
 from prunecli.files.tensors import TensorFile
 from prunecli.files.unwritten import Unwritten, taken
+from prunecli.plugins.resolve import resolve
 
 Where: TypeAlias = "str | PathLike[str]"
 
@@ -76,7 +77,8 @@ def write_checkpoint(
     +0.0. Plain tensors are written as they are.
 
     Raises BadOutput where the file is there (without `force`) or cannot be written, Mismatch where
-    a mask or network does not fit, BadUsage for a network or data set of what is no module.
+    a mask or network does not fit, BadUsage for a data set that is not there, and for a network or
+    data set of what is no module.
 
     >>> network = prunecli.Network("cnn", (1, 28, 28), 10)
     >>> path = prunecli.write_checkpoint(
@@ -99,7 +101,8 @@ def _told(what: given.Network, network: Network | None, data: str | None) -> Che
         network.check(what)
         more["model"] = network.record
     if data is not None:
-        more["dataset"] = DatasetRecord(name=data, options={}, sha256=None)
+        name = resolve("data", given.named(data), by_file=False).name
+        more["dataset"] = DatasetRecord(name=name, options={}, sha256=None)
     return Checkpoint(given.file_of_module(what, more), what)
 
 

@@ -34,7 +34,6 @@ Network: TypeAlias = "Checkpoint | nn.Module | Mapping[str, Tensor]"
 Data: TypeAlias = "str | Images"
 """The name of a data set, or images in memory."""
 M = TypeVar("M", bound=nn.Module)
-N = TypeVar("N", bound=str | None)
 
 
 class Warned(Progress):
@@ -50,7 +49,7 @@ class Warned(Progress):
 
 def data_of(data: Data | None) -> DataSettings:
     """The settings of the data set; without a name, they mean the checkpoint's own."""
-    return DataSettings(named(data) if isinstance(data, str) else None)
+    return DataSettings(None if data is None or isinstance(data, Images) else named(data))
 
 
 def images_of(data: Data | None) -> GivenImages | None:
@@ -58,14 +57,21 @@ def images_of(data: Data | None) -> GivenImages | None:
     return GivenImages(sound(data, "given")) if isinstance(data, Images) else None
 
 
-def loaded(data: Data, split: str) -> Images:
-    """The images that were given, or those of a data set's split."""
+def loaded(data: Data | None, split: str) -> Images:
+    """The images that were given, or those of a data set's split. Raises BadUsage for None."""
+    if data is None:
+        raise BadUsage("which data set? name it with data=")
     return (images_of(data) or Source.of(data_of(data), None)).load(split)
 
 
-def named(plugin: N) -> N:
-    """A plugin's name, which the caller gave: so an import path may be followed."""
-    trust([plugin] if isinstance(plugin, str) and ":" in plugin else [])
+def named(plugin: object) -> str:
+    """A plugin's name, which the caller gave: so an import path may be followed.
+
+    Raises BadUsage for what is no name.
+    """
+    if not isinstance(plugin, str):
+        raise BadUsage(f"give a name, and not {type(plugin).__name__}")
+    trust([plugin] if ":" in plugin else [])
     return plugin
 
 
@@ -97,19 +103,28 @@ def scores_of(given: object) -> Scores:
         return given
     if not isinstance(given, Mapping) or isinstance(given, Artifact):
         raise BadUsage("give Scores, or a tensor of scores by each weight's name; or a method")
-    tensors = {name: each.detach().float().cpu() for name, each in given.items()}
+    tensors = {name: each.float() for name, each in _tensors(given, "the scores").items()}
     return Scores(Unwritten(tensors, metadata(parsed(ScoresRecord, {})), "the scores"))
 
 
-def mask_of(given: Mask | Mapping[str, Tensor]) -> Mask:
+def mask_of(given: object) -> Mask:
     """The mask that is given, or that of bits of one's own."""
     if isinstance(given, Mask):
         return given
-    bits = {name: each.detach().cpu() for name, each in given.items()}
+    if not isinstance(given, Mapping):
+        raise BadUsage(f"{type(given).__name__} is no Mask, and no bits by the weights' names")
+    bits = _tensors(given, "the mask")
     if odd := [name for name, each in bits.items() if each.dtype != torch.bool]:
         raise Mismatch(f"the mask of {odd[0]!r} is {bits[odd[0]].dtype}; masks are torch.bool")
     counts = density_of(bits) if sum(map(torch.numel, bits.values())) else None
     return mask_with(bits, replace(parsed(MaskRecord, {}), density=counts, versions=versions()))
+
+
+def _tensors(given: Mapping[str, Any], label: str) -> dict[str, Tensor]:
+    """The tensors on the CPU. Raises Mismatch for what is none."""
+    if odd := [name for name, each in given.items() if not isinstance(each, Tensor)]:
+        raise Mismatch(f"{label} of {odd[0]!r} is no tensor but {type(given[odd[0]]).__name__}")
+    return {name: each.detach().cpu() for name, each in given.items()}
 
 
 def mask_with(bits: Parted | Mapping[str, Tensor], record: MaskRecord) -> Mask:

@@ -13,6 +13,7 @@ from torch import nn
 
 from prunecli.api.given import file_of_module, named
 from prunecli.errors import BadUsage
+from prunecli.files.parsing import parsed
 from prunecli.files.records import ModelRecord
 from prunecli.images.source import Source
 from prunecli.network.build import build_model, check_described
@@ -29,7 +30,7 @@ class Network:
     """A network by its name: one that `prunecli list` names, or `mypkg.mod:function`.
 
     `input_shape` is [channels, height, width] of an image. Raises BadUsage for a name or an option
-    that is not there.
+    that is not there, and for a shape or a number of classes that no network has.
 
     >>> network = prunecli.Network("cnn", (1, 28, 28), 10, {"thin": 0.5})
     >>> sum(parameter.numel() for parameter in network.build(seed=1).parameters())
@@ -48,12 +49,16 @@ class Network:
     def record(self) -> ModelRecord:
         """What a checkpoint says of its network."""
         plugin = resolve("models", named(self.name), self.options, by_file=False)
-        return ModelRecord(
-            name=self.name,
-            options=plugin.options,
-            input_shape=self.input_shape,
-            classes=self.classes,
-        )
+        said = {
+            "name": self.name,
+            "options": plugin.options,
+            "input_shape": [*self.input_shape],
+            "classes": self.classes,
+        }
+        try:
+            return parsed(ModelRecord, said)
+        except ValueError as error:
+            raise BadUsage(f"there is no such network {self.name!r}: {error}") from None
 
     def build(self, seed: int = 0) -> nn.Module:
         """The network as `prunecli train` initialises it under that seed, on the CPU.

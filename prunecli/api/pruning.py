@@ -120,7 +120,7 @@ def mask(
     """
     artifact = given.scores_of(what) if method is None else given.checkpoint_of(what)
     scoring = ScoringSettings(
-        given.named(method), options or {}, given.data_of(data), batch_size,
+        method and given.named(method), options or {}, given.data_of(data), batch_size,
         exclude_classifier, tuple(targets), tuple(ignore),
     )  # fmt: skip
     settings = MaskSettings(

@@ -24,6 +24,8 @@ from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
 from prunecli.runtime.device import pick_device, pick_precision, put_on, unrepeatable
 from prunecli.runtime.seeds import derive_seed
+from prunecli.settings.eval import EvalSettings
+from prunecli.settings.table import check
 from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
 from prunecli.training.course import TrainingSet, begun, build_pruner
@@ -102,6 +104,8 @@ def train(
     """
     if mask is not None and pruner is not None:
         raise BadUsage("a pruner makes its own mask; leave mask= out")
+    if pruner is None and (options or ignore or exclude_classifier):
+        raise BadUsage("options=, ignore= and exclude_classifier= need pruner=")
     images = given.loaded(data, "train")
     tested = None if test is None else given.loaded(test, "test")
     check_sound(model, f"the module {type(model).__name__!r}")
@@ -174,8 +178,8 @@ def evaluate(
     its own data set is taken unless `data` says otherwise. `precision` is `bf16`, `fp32`, or `auto`
     for bf16 where the hardware has it.
 
-    Raises BadUsage where no data set is named, Mismatch where it does not fit, NotFinite where the
-    network gives NaN or infinity.
+    Raises BadUsage where no data set is named or a setting cannot be, Mismatch where the data do
+    not fit, NotFinite where the network gives NaN or infinity.
 
     >>> network = prunecli.Network("cnn", (1, 28, 28), 10)
     >>> model = network.build()
@@ -183,6 +187,7 @@ def evaluate(
     >>> prunecli.evaluate(prunecli.read_checkpoint(path)) == prunecli.evaluate(model, "digits")
     True
     """
+    check(EvalSettings(batch_size=batch_size, precision=precision))
     if isinstance(what, Checkpoint) and what._network is None:
         own = what._file.says(CheckpointRecord)
         model = put_on(what.model(), pick_device(device))
@@ -190,8 +195,6 @@ def evaluate(
         images = source.load("test", own)
     else:
         model = what.model() if isinstance(what, Checkpoint) else what
-        if data is None:
-            raise BadUsage("which data set? name it with data=")
         images = given.loaded(data, "test")
     test, on = _batches(model, images, batch_size), next(model.parameters()).device
     with unrepeatable(given.Warned().warn), _modes_kept(model):

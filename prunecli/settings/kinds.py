@@ -39,7 +39,8 @@ class Whole:
     high: int = MOST
 
     def holds(self, value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value
+        number = isinstance(value, int) and not isinstance(value, bool)
+        return number and self.low <= value <= self.high
 
     @property
     def limits(self) -> str:

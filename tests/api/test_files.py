@@ -119,6 +119,17 @@ def test_what_is_of_another_kind_or_of_none_is_refused(checkpoint, net, tmp_path
         prunecli.read_checkpoint(tmp_path / "text")
     with pytest.raises(Mismatch, match=r"masks are torch\.bool"):
         prunecli.write_mask("m.safetensors", {"a": torch.ones(3)})
+    for wrong in ("m.safetensors", 3):
+        with pytest.raises(BadUsage, match="is no Mask"):
+            prunecli.apply(net, wrong)
+    with pytest.raises(Mismatch, match="the mask of 'a' is no tensor but list"):
+        prunecli.write_mask("m.safetensors", {"a": [True]})
+    with pytest.raises(Mismatch, match="the scores of 'a' is no tensor but list"):
+        prunecli.mask({"a": [1.0, 2.0]}, density=0.5)
+    with pytest.raises(BadUsage, match="no data set 'digit'"):
+        prunecli.write_checkpoint("c.safetensors", net, data="digit")
+    with pytest.raises(BadUsage, match="give a name, and not Images"):
+        prunecli.write_checkpoint("c.safetensors", net, data=prunecli.load_images("digits"))
     for wrong in (3, prunecli.score(net, "magnitude")):
         with pytest.raises(BadUsage, match="is no Checkpoint"):
             prunecli.write_checkpoint("c.safetensors", wrong)

@@ -132,8 +132,18 @@ def test_what_cannot_be_trained_or_evaluated_is_told(net):
         prunecli.train(nn.Sequential(nn.Flatten(), nn.Linear(784, 3)), "digits", ONE)
     with pytest.raises(Mismatch, match="no weight"):
         prunecli.train(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784)), "digits", ONE)
+    for wrong in ({"options": {"density": 0.1}}, {"ignore": ["fc*"]}, {"exclude_classifier": True}):
+        with pytest.raises(BadUsage, match="need pruner="):
+            prunecli.train(net, "digits", ONE, **wrong)
+    with pytest.raises(BadUsage, match="which data set"):
+        prunecli.train(net, None)
     with pytest.raises(BadUsage, match="which data set"):
         prunecli.evaluate(net)
+    for size in (-1, 0):
+        with pytest.raises(BadUsage, match="--batch-size cannot be"):
+            prunecli.evaluate(net, "digits", batch_size=size)
+    with pytest.raises(BadUsage, match="--precision cannot be 'fp16'"):
+        prunecli.evaluate(net, "digits", precision="fp16")
     with torch.no_grad():
         net.fc2.weight.fill_(torch.inf)
     with pytest.raises(NotFinite):

@@ -14,9 +14,19 @@ from click.testing import CliRunner
 from prunecli.cli import cli
 from prunecli.cli.base import command
 from prunecli.cli.options import Setting
+from prunecli.errors import BadUsage
 from prunecli.settings.kinds import File, OneOf, Plain, PluginName, Real, Switch, Whole
 from prunecli.settings.run import RunOptions
-from prunecli.settings.table import flag_said, group, option, option_of, options, read, some_of
+from prunecli.settings.table import (
+    check,
+    flag_said,
+    group,
+    option,
+    option_of,
+    options,
+    read,
+    some_of,
+)
 
 
 @dataclass(frozen=True)
@@ -166,3 +176,18 @@ def test_what_sets_a_plugins_options_names_an_option_that_names_the_plugin(path)
     for row in rows.values():
         if row.sets:
             assert isinstance(rows[row.sets].kind, PluginName)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (Bread(salt=51), "--salt cannot be 51: 0<=x<=50"),
+        (Bread(plain="yes"), "--plain cannot be 'yes': true or false"),
+        (Bread(dough=Dough(flour="ry")), "--flour cannot be 'ry'; did you mean 'rye'?"),
+    ],
+)
+def test_what_no_command_line_would_take_is_refused_in_groups_too(settings, message):
+    with pytest.raises(BadUsage) as told:
+        check(settings)
+    assert str(told.value) == message
+    check(Bread(salt=50, plain=True, dough=Dough("wheat")))

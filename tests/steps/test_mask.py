@@ -81,6 +81,16 @@ def test_metadata_says_how_it_came_about(dense):
     assert sum(meta["density"]["kept"].values()) == 43_050
 
 
+def test_a_mask_names_the_scores_that_it_is_of_and_is_critical_only_if_that_was_asked(dense):
+    scores = score(Path(dense), ScoreSettings("magnitude"), RunOptions(force=True))
+    of_scores, critical = (open_artifact(masked(scores, d), "mask").meta for d in (0.1, None))
+    assert of_scores["scores"] == critical["scores"] == open_artifact(scores, "scores").sha256
+    assert (of_scores["critical"], critical["critical"]) == (False, True)
+    settings = MaskSettings(scoring=ScoringSettings("nonzero"))
+    decided = open_artifact(mask(Path(dense), settings, RunOptions(force=True)), "mask").meta
+    assert (decided["scores"], decided["critical"]) == (None, False)
+
+
 @pytest.mark.parametrize("method", ["snip", "magnitude", "lamp", "random"])
 @pytest.mark.parametrize("schedule", ["exponential", "linear"])
 @pytest.mark.parametrize("scope", ["global", "layer"])
