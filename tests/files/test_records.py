@@ -286,7 +286,7 @@ def test_a_file_says_nothing_of_another_kind(tmp_path):
         ("checkpoint", ("history", 0, "loss"), "history[0].loss"),
         ("checkpoint", ("new",), "new"),
         ("checkpoint", ("model", "new"), "model.new"),
-        ("mask", ("collapse", "dead_layers"), "collapse.dead_layers"),
+        ("mask", ("left_out", "ignore"), "left_out.ignore"),
         ("state", ("facts", "seed"), "facts.seed"),
     ],
 )
