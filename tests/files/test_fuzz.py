@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from prunecli.cli.commands.inspect import _lines
+from prunecli.cli.inspected import lines_of
 from prunecli.cli.study.steps import planned
 from prunecli.errors import PruneError
 from prunecli.files import atomic
@@ -147,7 +147,7 @@ def valid(plugin, stopped_at):
 def looked_at(path):
     facts = inspect(path)
     json.dumps(facts)
-    assert _lines(facts)
+    assert lines_of(facts)
 
 
 DENSE, HALF = Path("whole.safetensors"), Path("half")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from prunecli.cli.base import FILE, command, done, told
-from prunecli.cli.commands.score import scoring_reads
+from prunecli.cli.commands.score import method_of, scoring_reads
 from prunecli.settings.mask import MaskSettings
 from prunecli.settings.run import Seeded, Talk
 
@@ -21,9 +21,13 @@ prunecli mask llama/ --method magnitude --pattern 2:4 --ignore '*lm_head*'
 
 
 def _check(settings: MaskSettings) -> None:
-    from prunecli.pruning.selection import Selection
+    """Raise BadUsage for what cannot go together, without what it takes to make a mask."""
+    settings, method = settings.complete(), method_of(settings.scoring)
+    settings.asked(bool(method and method.decides))
+    if settings.pattern is not None:
+        from prunecli.masks.patterns import Pattern
 
-    Selection.asked(settings.complete())
+        Pattern.parse(settings.pattern)
 
 
 @command(

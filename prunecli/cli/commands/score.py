@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from prunecli.cli.base import FILE, command, done, told
+from prunecli.plugins.plugin import Plugin
 from prunecli.plugins.resolve import resolve
 from prunecli.settings.run import Seeded, Talk
 from prunecli.settings.scoring import ScoreSettings, ScoringSettings
@@ -19,9 +20,14 @@ prunecli list methods
 
 def scoring_reads(scoring: ScoringSettings) -> list[str]:
     """The splits that are read: scoring by weights alone reads no data."""
-    method = scoring.method
-    takes = bool(method) and resolve("scorers", str(method), by_file=False).takes_model
-    return ["train"] if takes else []
+    method = method_of(scoring)
+    return ["train"] if method and method.takes_model else []
+
+
+def method_of(scoring: ScoringSettings) -> Plugin | None:
+    """The method that is named, if one is."""
+    name = scoring.method
+    return None if name is None else resolve("scorers", name, by_file=False)
 
 
 @command("score", product="scores.safetensors", reads=scoring_reads, trusts=True, examples=EXAMPLES)
