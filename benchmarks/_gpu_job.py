@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from _pixels import CIFAR, MNIST, images
 
-from prunecli.device import let_go
+from prunecli.runtime.device import let_go
 from prunecli.types import Images
 
 GREY = ("cnn",)

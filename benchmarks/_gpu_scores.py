@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,17 @@ from torch import Tensor
 from torchvision.models import resnet50
 
 from prunecli.files.artifacts import open_artifact
-from prunecli.machine import memory
-from prunecli.masks import prunable
-from prunecli.selection import select
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps._selection import Selection
-from prunecli.steps._training_plan import TrainOptions
+from prunecli.masks.select import select
+from prunecli.network.layers import prunable
+from prunecli.runtime.machine import memory
+from prunecli.scoring.scored import Scored
+from prunecli.settings.data import DataSettings
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps.mask import mask
-from prunecli.steps.score import Scored, Scoring
 from prunecli.steps.train import train
-from prunecli.trust import trust
 
 METHODS = {"snip": 3.0, "grasp": 5.0, "synflow": 30.0}
 DENSITY = 0.1
@@ -48,19 +49,21 @@ def scores(setup: Setup) -> Iterator[Job]:
 def _step(setup: Setup, network: str, method: str) -> dict[str, Any]:
     """Seconds of the whole step, from file to file, and of scoring once."""
     path = f"_pixels:{'mnist' if network in GREY else 'cifar'}"
-    trust([path])
-    source = Source(path, {"count": FEW} if setup.quick else {})
+    source = DataSettings(path, {"count": FEW} if setup.quick else {})
     rounds = 3 if setup.quick and method == "synflow" else None
-    selection, scoring = Selection(DENSITY, rounds=rounds), Scoring(method, source=source)
+    selection, scoring = (
+        MaskSettings(density=DENSITY, rounds=rounds),
+        ScoringSettings(method, data=source),
+    )
     with tempfile.TemporaryDirectory() as folder:
         start, output = (Path(folder, f"{n}.safetensors") for n in ("init", "mask"))
-        common = Common(output, force=True, device=str(setup.device), seed=0)
-        fresh = TrainOptions(model=network, source=source, settings={"epochs": 0})
-        train(fresh, Common(start, device=str(setup.device), seed=0))
-        scored = Scored(open_artifact(start, "checkpoint"), scoring, common)
+        run = RunOptions(output, force=True, device=str(setup.device), seed=0)
+        fresh = TrainingSettings(model=ModelSettings(network), data=source, given={"epochs": 0})
+        train(fresh, RunOptions(start, device=str(setup.device), seed=0))
+        scored = Scored(open_artifact(start, "checkpoint"), scoring, run)
 
         def whole() -> None:
-            mask(start, selection, scoring, None, common)
+            mask(start, replace(selection, scoring=scoring), run)
 
         turns = 2 if setup.quick else 1 + TURNS
         alone = [timed(lambda: scored(None), setup.device) for _ in range(turns)]

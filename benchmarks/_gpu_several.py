@@ -14,7 +14,7 @@ from typing import Any
 from _gpu_job import Job, Setup, spread
 from _paced import Paced, steady
 
-from prunecli.device import pick_device
+from prunecli.runtime.device import pick_device
 
 TOGETHER = (1, 2, 4)
 BATCH = 128

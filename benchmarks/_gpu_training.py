@@ -14,9 +14,9 @@ from _gpu_job import Job, LeftOut, Setup, most_memory, spread
 from _paced import Paced, steady, timed
 from training_step import taking_turns
 
-from prunecli import registry
-from prunecli.batches import ImageBatches
-from prunecli.device import eval_batch, place
+from prunecli.images.batches import ImageBatches, eval_batch
+from prunecli.plugins.resolve import resolve
+from prunecli.runtime.device import put_on
 from prunecli.training import loop
 
 LARGE: tuple[str, ...] = ("vgg16", "resnet56", "wrn")
@@ -147,7 +147,7 @@ def _evaluated(setup: Setup, network: str) -> dict[str, Any]:
     part = torch.arange(count)
     test = replace(whole, images=whole.images[part], labels=whole.labels[part])
     torch.manual_seed(0)
-    model = place(registry.find("models", network)(test.input_shape, 10), setup.device)
+    model = put_on(resolve("models", network, by_file=False)(test.input_shape, 10), setup.device)
     batches = ImageBatches(test, setup.device, eval_batch(setup.device, test.input_shape))
 
     def once() -> None:

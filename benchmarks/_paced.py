@@ -10,23 +10,24 @@ from typing import Any
 
 import torch
 
-from prunecli import registry
-from prunecli.batches import ImageBatches
-from prunecli.device import place
-from prunecli.masks import prunable
+from prunecli.images.batches import ImageBatches
+from prunecli.network.layers import prunable
+from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
-from prunecli.steps._course import TrainingSet, build_pruner
+from prunecli.runtime.device import put_on
+from prunecli.runtime.progress import Progress
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
-from prunecli.training.settings import Settings
+from prunecli.training.course import TrainingSet, build_pruner
 from prunecli.training.state import TrainingState, new_state
-from prunecli.types import Images, Progress, Pruner
+from prunecli.types import Images, Pruner
 
 ENDLESS = 10**6
 
 
-def steady(batch_size: int, precision: str, compiled: bool = False) -> Settings:
+def steady(batch_size: int, precision: str, compiled: bool = False) -> Hyperparameters:
     """A training with no end in sight, at a rate at which labels drawn at random do no harm."""
-    return Settings(
+    return Hyperparameters(
         epochs=ENDLESS,
         batch_size=batch_size,
         lr=0.001,
@@ -48,7 +49,7 @@ class Paced:
         self,
         name: str,
         data: Images,
-        settings: Settings,
+        settings: Hyperparameters,
         device: torch.device,
         *,
         graphs: bool = True,
@@ -56,14 +57,15 @@ class Paced:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         torch.manual_seed(0)
-        model = place(registry.find("models", name)(data.input_shape, 10), device)
+        model = put_on(resolve("models", name, by_file=False)(data.input_shape, 10), device)
         acting = Pruner()
         if isinstance(pruner, float):
             acting = Fixed({n: torch.rand(w.shape) < pruner for n, w in prunable(model).items()})
         elif pruner is not None:
             held = TrainingSet(data, device, 0)
+            plugin = resolve("pruners", pruner, options or {}, by_file=False)
             # Never at the end of it, where masks are made.
-            acting = build_pruner(pruner, options or {}, model, held, ENDLESS)
+            acting = build_pruner(plugin, model, held, ENDLESS)
         self.batches = ImageBatches(data, device, settings.batch_size)
         self.state: TrainingState = new_state(model, settings, acting, len(self.batches))
         self.settings, self.device, self.graphs = settings, device, graphs

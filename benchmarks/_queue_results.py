@@ -9,15 +9,15 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from _machine import of_gpus
 from _queue_table import Entry
 
-from prunecli.cli._steps import invoke
+from prunecli.cli.study.steps import invoke
 from prunecli.files.atomic import write_bytes, write_text
+from prunecli.files.results import Result, read_result
 from prunecli.recipe.records import is_intact
-from prunecli.types import Progress
+from prunecli.runtime.progress import Progress
 
 
 def unpack(parts: Path, data_dir: Path, name: str) -> list[str]:
@@ -38,7 +38,7 @@ def unpack(parts: Path, data_dir: Path, name: str) -> list[str]:
 
 def gather(
     entries: Sequence[Entry], runs: Path, results: Path, output: Path, began: datetime
-) -> dict[Path, dict[str, Any]]:
+) -> dict[Path, Result]:
     """Write what is done below `runs` and not known below `results` as one archive, if anything is.
 
     It is laid out as `results` is, with a note for each folder of when, where and by what that was
@@ -50,13 +50,13 @@ def gather(
         for job in entry.in_turn(entry.missing(results))
         if job.name in entry.wanted and is_intact(job)
     }
-    found = {place: json.loads(path.read_text()) for place, path in files.items()}
+    found = {place: read_result(path) for place, path in files.items()}
     for folder in {place.parts[0] for place in files}:
         own = [place for place in found if place.parts[0] == folder]
         note = {
             "date": began.isoformat(timespec="seconds"),
             "machine": ", ".join(of_gpus("name")) or f"no GPU, {platform.machine()}",
-            "versions": found[own[0]]["versions"],
+            "versions": found[own[0]].versions,
             "results": [str(place) for place in own],
         }
         path = runs / f"{folder}.run.json"

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from prunecli.cli._steps import planned
+from prunecli.cli.study.steps import planned
 from prunecli.recipe.execute import behind
 from prunecli.recipe.plan import Job
 

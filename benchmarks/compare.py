@@ -36,17 +36,16 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 from torchvision.models import resnet50
 
-from prunecli import registry
-from prunecli.batches import ImageBatches, ScoringBatches
-from prunecli.device import pick_precision, place
 from prunecli.files.tensors import TensorFile
-from prunecli.machine import cores
-from prunecli.masks import prunable
-from prunecli.scorers.lamp import lamp
-from prunecli.selection import select
-from prunecli.steps._tensor_scores import TensorScores
+from prunecli.images.batches import ImageBatches, ScoringBatches
+from prunecli.masks.select import select
+from prunecli.network.layers import prunable
+from prunecli.plugins.resolve import resolve
+from prunecli.runtime.device import pick_precision, put_on
+from prunecli.runtime.machine import cores
+from prunecli.scoring.by_weights import TensorScores
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
-from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
 from prunecli.types import Images, Pruner
 
@@ -132,6 +131,7 @@ def _torch_pruning() -> dict[str, Callable[[], object]]:
 
 
 def lamp_scores() -> list[Row]:
+    lamp = resolve("scorers", "lamp", by_file=False)
     weights = {name: w.detach() for name, w in prunable(resnet50()).items()}
 
     def by_sorting(weight: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ def lamp_scores() -> list[Row]:
         file = TensorFile(path)
         peers = {
             "prunecli, with reading them from a file": lambda: (
-                TensorScores(file, list(weights), lamp, lambda name: {}).remembered
+                TensorScores(file, [*weights], lamp, 0, file.label).remembered
             ),
             "the authors' formula, written anew": lambda: [by_sorting(w) for w in weights.values()],
         }
@@ -160,7 +160,7 @@ def lamp_scores() -> list[Row]:
 def scoring_against_a_step() -> list[Row]:
     """SNIP on one batch, against one forward and backward pass of the same."""
     torch.manual_seed(0)
-    model = place(registry.find("models", "resnet20")((3, 32, 32), 10), CPU).eval()
+    model = put_on(resolve("models", "resnet20", by_file=False)((3, 32, 32), 10), CPU).eval()
     images = Images(
         torch.randint(0, 256, (512, 32, 32, 3), dtype=torch.uint8),
         torch.randint(0, 10, (512,)),
@@ -170,7 +170,7 @@ def scoring_against_a_step() -> list[Row]:
     )
     batches = ScoringBatches((3, 32, 32), lambda: images, CPU, 128, 0)
     inputs, labels = next(iter(batches))
-    snip = registry.find("scorers", "snip")
+    snip = resolve("scorers", "snip", by_file=False)
 
     def passes() -> None:
         F.cross_entropy(model(inputs), labels).backward()
@@ -202,18 +202,18 @@ def start_up() -> list[Row]:
 
 def mnist_training(data_dir: Path, epochs: int) -> list[Row]:
     """The same network, optimizer and schedule: ours as it trains by default, and a plain loop."""
-    load = registry.find("data", "mnist")
+    load = resolve("data", "mnist", by_file=False)
     train, test = (load(data_dir, split, False) for split in ("train", "test"))
-    settings = Settings(epochs=epochs, precision=pick_precision("auto", CPU))
+    settings = Hyperparameters(epochs=epochs, precision=pick_precision("auto", CPU))
     evaluated = ImageBatches(test, CPU, 500)
     top1: dict[str, float] = {}
 
     def new_model() -> nn.Module:
         torch.manual_seed(0)
-        return registry.find("models", "cnn")((1, 28, 28), 10)
+        return resolve("models", "cnn", by_file=False)((1, 28, 28), 10)
 
     def ours() -> None:
-        model = place(new_model(), CPU)
+        model = put_on(new_model(), CPU)
         batches = ImageBatches(train, CPU, settings.batch_size)
         state = new_state(model, settings, Pruner(), len(batches))
         loop.train(state, batches, settings, seed=0)

@@ -32,11 +32,11 @@ from _gpu_table import has_figures, into, table
 from _gpu_training import compiled, evaluation, pruners, training
 from _machine import of_gpus, processor
 
-from prunecli.device import pick_device
 from prunecli.errors import PruneError
 from prunecli.files.atomic import write_text
-from prunecli.machine import cores
-from prunecli.steps._common import versions
+from prunecli.runtime.device import pick_device
+from prunecli.runtime.machine import cores
+from prunecli.runtime.versions import versions
 
 PARTS: dict[str, Callable[[Setup], Iterator[Job]]] = {
     "training": training,

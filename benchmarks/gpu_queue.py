@@ -16,10 +16,13 @@ from pathlib import Path
 from _queue_results import collect, gather, unpack
 from _queue_table import MINUTES, Entry, cost, page, read_queue, status
 
-from prunecli.cli.run import do
+from prunecli.cli.commands.run import do
 from prunecli.errors import PruneError
 from prunecli.files.atomic import write_text
-from prunecli.steps._data import Source
+from prunecli.images.source import Source
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import Talk
+from prunecli.settings.study import StudySettings
 
 HERE = Path(__file__).parent
 EVERY = 20
@@ -43,10 +46,9 @@ def work(entries: Sequence[Entry], given: argparse.Namespace) -> bool:
             continue
         print(f"{entry.name}: {len(jobs)} jobs", file=sys.stderr)
         folder = given.runs / entry.folder
-        where = {"output": folder, "engine": "local", "jobs": given.jobs, "threads": None}
-        says = {"keep_going": True, "wait": False, "quiet": False, "verbose": False, "json": True}
+        settings = StudySettings(jobs=given.jobs, keep_going=True, output=folder)
         try:
-            do(jobs, folder, where | says)
+            do(jobs, folder, settings, Talk(json=True))
         except PruneError as error:
             sound = False
             print(f"{entry.name}: {error}", file=sys.stderr)
@@ -55,9 +57,10 @@ def work(entries: Sequence[Entry], given: argparse.Namespace) -> bool:
 
 def lacking(entry: Entry, data_dir: Path) -> str:
     """What of its data is not there, in words; empty if all is."""
+    data = DataSettings(entry.data, {}, data_dir)
     for split in ("train", "test"):
         try:
-            found = len(Source(entry.data, {}, data_dir).load(split).labels)
+            found = len(Source.of(data, None).load(split).labels)
         except PruneError as error:
             return str(error)
         if found != entry.images[split]:
@@ -98,7 +101,7 @@ def run(entries: Sequence[Entry], given: argparse.Namespace, argv: Sequence[str]
 
     def look() -> dict[str, float]:
         found = gather(entries, given.runs, given.results, given.output, began)
-        return {str(place): result["top1"] for place, result in found.items()}
+        return {str(place): result.top1 for place, result in found.items()}
 
     command = [sys.executable, __file__, "work", *argv[1:]]
     code = timed(command, 60 * given.minutes, look)

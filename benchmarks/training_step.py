@@ -15,7 +15,7 @@ import statistics
 from _paced import Paced, steady
 from _pixels import CIFAR, images
 
-from prunecli.device import pick_device, pick_precision
+from prunecli.runtime.device import pick_device, pick_precision
 
 
 def main() -> None:

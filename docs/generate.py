@@ -7,9 +7,12 @@ from pathlib import Path
 
 import click
 
-from prunecli import registry
 from prunecli.cli import cli
-from prunecli.cli.list import KINDS
+from prunecli.cli.commands.list import KINDS
+from prunecli.cli.options import Setting
+from prunecli.plugins.arguments import default
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 
 HEAD = """# Commands
 
@@ -22,14 +25,13 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def option_row(option: click.Option) -> list[str]:
+def option_row(option: Setting) -> list[str]:
+    row = option.row
     names = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
-    values = option.metavar or ""
-    if isinstance(option.type, click.Choice) and not values:
-        values = "|".join(map(str, option.type.choices))
-    names += f" `{values}`" * bool(values)
-    default = option.default if option.show_default and option.default is not None else ""
-    return [names, option.help or "", f"`{default}`" if default != "" else ""]
+    names += f" `{option.metavar}`" * bool(option.metavar)
+    told = "required" if row.required else row.otherwise
+    unset = [f"`${row.envvar}`"] * bool(row.envvar) + [told] * bool(told)
+    return [names, row.help, row.limits and f"`{row.limits}`", ", else ".join(unset)]
 
 
 def command_text(name: str, command: click.Command) -> str:
@@ -42,9 +44,9 @@ def command_text(name: str, command: click.Command) -> str:
     if command.epilog:
         examples = "\n".join(line.strip() for line in command.epilog.splitlines()[2:])
         text += f"\n```sh\n{examples}\n```\n"
-    options = [option_row(p) for p in command.params if isinstance(p, click.Option)]
+    options = [option_row(p) for p in command.params if isinstance(p, Setting)]
     if options:
-        text += "\n" + table(["option", "", "default"], options)
+        text += "\n" + table(["option", "", "values", "if not given"], options)
     if isinstance(command, click.Group):
         parts = [command_text(f"{name} {own}", part) for own, part in command.commands.items()]
         text += "".join(f"\n#{part}" for part in parts)
@@ -53,16 +55,16 @@ def command_text(name: str, command: click.Command) -> str:
 
 def plugin_text(noun: str, kind: str) -> str:
     rows = []
-    for name in registry.names(kind):
-        options = registry.options(registry.find(kind, name))
-        shown = ", ".join(f"`{option}={registry.default(p)}`" for option, p in options.items())
-        rows.append([f"`{name}`", shown, registry.summary(kind, name)])
+    for name in names(kind):
+        plugin = resolve(kind, name, by_file=False)
+        shown = ", ".join(f"`{option}={default(p)}`" for option, p in plugin.declared.items())
+        rows.append([f"`{name}`", shown, plugin.summary])
     return f"## {noun}\n\n" + table([noun[:-1], "options", ""], rows)
 
 
 def text() -> str:
     commands = [command_text(name, command) for name, command in cli.commands.items()]
-    plugins = [plugin_text(noun, kind) for noun, kind in KINDS.items() if registry.names(kind)]
+    plugins = [plugin_text(noun, kind) for noun, kind in KINDS.items() if names(kind)]
     return "\n".join([HEAD, *commands, *plugins])
 
 

@@ -15,13 +15,14 @@ The message is one line: what, where, and the mend. Only `prunecli.cli` turns th
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 MANY = 30
 """Names that are too many to be listed in a message."""
 
 LIKE = 0.65
-"""How much alike two words are, as difflib has it, for one to be taken for the other."""
+"""The likeness of two words, as difflib has it, for one to be taken for the other."""
 
 
 class PruneError(Exception):
@@ -70,14 +71,17 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def some(names: list[str], most: int = 3) -> str:
+def some(names: Sequence[str], most: int = 3) -> str:
     """The first few names, and how many more there are: 'a, b, c and 4 more'."""
     shown = ", ".join(repr(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def suggest(word: str, known: list[str]) -> str:
-    """'; did you mean "x"?', or what there is to choose from, if that is not long."""
+    """The end of a message: '; did you mean "x"?', or what there is to choose from.
+
+    It is empty where nothing is alike, and there is too much to choose from.
+    """
     by_letters = {name.lower(): name for name in known}
     near = get_close_matches(word.lower(), by_letters, n=1, cutoff=LIKE)
     if near:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, NewType, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, NewType, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,14 @@ Scores: TypeAlias = dict[str, Tensor]
 """Importance of every prunable weight: float32, the weight's shape, higher = keep."""
 
 Mask: TypeAlias = dict[str, Tensor]
-"""Which weights stay: bool, the weight's shape, True = kept."""
+"""The weights that stay: bool, the weight's shape, True = kept."""
 
 Params: TypeAlias = dict[str, Tensor]
 """The prunable weights of a model by name, live (not copies)."""
 
 
 def form(given: Any) -> str:
-    """'float32 [10, 3, 28, 28]', for messages; of what is no tensor the name of its type."""
+    """The form 'float32 [10, 3, 28, 28]', for messages; of what is no tensor the type's name."""
     if not isinstance(given, Tensor) or given.is_nested:
         return type(given).__name__
     return f"{str(given.dtype).removeprefix('torch.')} {list(given.shape)}"
@@ -48,17 +48,8 @@ class Batches(Protocol):
         ...
 
 
-Scorer: TypeAlias = "Callable[Concatenate[nn.Module, Batches, ...], Scores]"
-"""Scores a model: `def snip(model, data, *, batches=1) -> Scores`.
-
-A keyword argument `mask` is given the mask that is on meanwhile, whose weights are zero by then.
-"""
-
 REACH = 4.0
 """Standard deviations to either side that a histogram of weights covers."""
-
-TensorScorer: TypeAlias = "Callable[Concatenate[Tensor, ...], Tensor]"
-"""Scores one tensor at a time, so it needs no model: `def lamp(weight: Tensor) -> Tensor`."""
 
 Part = NewType("Part", Tensor)
 """Any part of a tensor, flat, or all of it: `def magnitude(weight: Part) -> Tensor`.
@@ -70,7 +61,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def iterative(rounds: int) -> Callable[[F], F]:
-    """Marks a scorer that prunes in that many rounds unless told otherwise."""
+    """Mark a scorer that prunes in that many rounds unless told otherwise."""
 
     def mark(scorer: F) -> F:
         scorer.__dict__["rounds"] = rounds
@@ -80,7 +71,7 @@ def iterative(rounds: int) -> Callable[[F], F]:
 
 
 def decisive(scorer: F) -> F:
-    """Marks a scorer that says by itself what stays: what scores above 0, at whatever density."""
+    """Mark a scorer that says by itself what stays: what scores above 0, at whatever density."""
     scorer.__dict__["decisive"] = True
     return scorer
 
@@ -90,7 +81,7 @@ class Seen(NamedTuple):
 
     path: Path
     identity: tuple[int, ...]
-    """See `files.reading.Identity`."""
+    """What the file was; see `files.reading.Identity`."""
     sha256: str
 
 
@@ -112,7 +103,7 @@ class Stream:
         return len(self.files), *self.one
 
     def __getitem__(self, index: Tensor) -> Stream:
-        """Of places, or of a truth value for each."""
+        """The images of these places, or of those whose truth value is true."""
         places = (index.nonzero()[:, 0] if index.dtype == torch.bool else index).tolist()
         return replace(self, files=[self.files[i] for i in places])
 
@@ -144,7 +135,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Clock:
-    """Where in a training run a pruner is asked. `step` counts optimizer steps from 1."""
+    """The time in a training at which a pruner is asked. `step` counts optimizer steps from 1."""
 
     step: int
     steps_per_epoch: int
@@ -198,9 +189,10 @@ class Pruner:
     """
 
     counted: int | None = None
-    """Of how many weights the density is a fraction; None for all that the mask covers."""
+    """The number of weights that the density is a fraction of; None for all that the mask
+    covers."""
     scope: str = "global"
-    """Among which weights it chooses: all, those of a layer, or by an allocation to layers."""
+    """The weights among which it chooses: all, those of a layer, or by an allocation to layers."""
     relative_lr: float = 1.0
     """Learning rate of `parameters`, as a multiple of the network's."""
     steady: bool = False
@@ -252,19 +244,3 @@ class Pruner:
 
         Raises ValueError for what it cannot have given.
         """
-
-
-class Progress:
-    """What a step tells the person watching. This one stays silent; the CLI draws."""
-
-    def say(self, message: str) -> None:
-        """Something worth knowing."""
-
-    def detail(self, message: str) -> None:
-        """Something for whoever asked for more."""
-
-    def warn(self, message: str) -> None:
-        """Something that is probably not what the user wanted."""
-
-    def advance(self, label: str, done: int, total: int, **facts: Any) -> None:
-        """`done` of `total` steps of `label` are over."""

@@ -5,9 +5,9 @@ import os
 import shutil
 from pathlib import Path
 
-from prunecli.files.artifacts import canonical
 from prunecli.files.atomic import write_tensors
 from prunecli.files.tensors import TensorFile
+from prunecli.runtime.facts import canonical
 
 # In the place of a path, something that leads to another file or is none.
 
@@ -82,6 +82,12 @@ def flipped(path, place, bit=0):
 
 
 # To what a file says of itself, in the form that prunecli gives it.
+
+
+def written(path, kind, tensors, meta):
+    """A file of that kind that says this of itself, whatever it is."""
+    told = {"schema": 1, **meta, "kind": kind}
+    write_tensors(Path(path), tensors, {"prunecli": canonical(told)})
 
 
 def forged(source, path, **changes):

@@ -17,9 +17,10 @@ import pytest
 import torch
 from faults import Faults
 
-from prunecli import cli, code
+from prunecli import cli
+from prunecli.plugins import code
+from prunecli.plugins.trust import forget, trust
 from prunecli.training import loop
-from prunecli.trust import forget, trust
 
 USUAL = "not slow and not cuda"
 """The tests that run if none are chosen, as in pyproject.toml."""

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 
-from prunecli import registry
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps.train import TrainOptions, train
-from prunecli.types import Progress
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
+from prunecli.runtime.progress import Progress
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.steps.train import train
 
 NAME = os.environ.get("PRUNECLI_TEST_DEVICE", "cuda")
 IS_GPU = NAME == "cuda"
@@ -34,7 +36,8 @@ OPTIONS = {
     "adaptive": {"least": 1, "rate": 0.1},
 }
 """What a pruner needs to act within a short training. All that take a density are given one."""
-PRUNERS = list(registry.names("pruners"))
+PRUNERS = list(names("pruners"))
+QUARTER = DataSettings("digits", {"fraction": 0.25})
 SMALL = {"model": "cnn", "model_options": {"thin": 0.05}}
 MODELS = {"n2nskip": {"model": "n2nskip", "model_options": {"base": "alexnet", "thin": 0.002}}}
 """The network of a pruner that needs one of its own; the others get `SMALL`."""
@@ -54,7 +57,7 @@ class Listening(Progress):
 
 
 def options_of(pruner):
-    takes = registry.options(registry.find("pruners", pruner))
+    takes = resolve("pruners", pruner, by_file=False).declared
     return ({"density": 0.3} if "density" in takes else {}) | OPTIONS.get(pruner, {})
 
 
@@ -64,14 +67,16 @@ def pruning(pruner):
     return MODELS.get(pruner, SMALL) | own
 
 
-def trained(output, *, settings=None, device=NAME, graphs=True, **options):
+def trained(
+    output, *, model, model_options=(), data=QUARTER, settings=None, device=NAME, **options
+):
     """The checkpoint of a training on a quarter of the digits: 3 epochs of 10 steps."""
     given = {"epochs": 3, "batch_size": 36, "precision": "fp32"} | (settings or {})
-    source = Source("digits", {"fraction": 0.25})
-    how = {"source": source, "eval_every_epoch": False, "graphs": graphs} | options
-    common = Common(output=output, seed=3, device=device, progress=Listening())
-    train(TrainOptions(settings=given, **how), common)
-    assert not [said for said in common.progress.warnings if UNREPEATABLE.search(said)]
+    network = ModelSettings(model, own_options=dict(model_options))
+    how = {"data": data, "eval_every_epoch": False} | options
+    run = RunOptions(output=output, seed=3, device=device, progress=Listening())
+    train(TrainingSettings(model=network, given=given, **how), run)
+    assert not [said for said in run.progress.warnings if UNREPEATABLE.search(said)]
     return output
 
 

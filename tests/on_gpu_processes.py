@@ -1,14 +1,14 @@
 """What a process of several does on a GPU in a test. It is imported by that process."""
 
 import torch
-from processes import NORMS, prepared, trained_resnet
+from processes import NORMS, prepare, trained_resnet
 from safetensors.torch import save_file
 from torch import distributed
 from torch.nn import functional as F
 
-from prunecli.device import pick_device
+from prunecli.runtime.device import pick_device
+from prunecli.runtime.world import World
 from prunecli.training.statistics import _SharedStatistics
-from prunecli.world import World
 
 BACKENDS = {"cuda": "cpu:gloo,cuda:nccl", "cpu": "gloo"}
 """By the name of the device, which is an argument: a process has an environment of its own."""
@@ -51,7 +51,7 @@ def normalise(name, output):
         shape = (8, 3) if kind == "flat" else (8, 3, 5, 5)
         x, goal = (torch.randn(shape, generator=draw, dtype=torch.float64) for _ in range(2))
         given = x.to(device), goal.to(device)
-        shared, alone = (prepared(norm()).to(device) for _ in range(2))
+        shared, alone = (prepare(norm()).to(device) for _ in range(2))
         with _SharedStatistics(World(0, 1), len(x)):
             ours = step(shared, *given)
         tensors |= {f"{kind}/ours/{key}": value for key, value in ours.items()}

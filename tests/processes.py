@@ -11,18 +11,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from prunecli import cli
-from prunecli.batches import ImageBatches
-from prunecli.data._part import part
+from prunecli.data._subset import subset
 from prunecli.data.digits import digits
-from prunecli.device import place
 from prunecli.errors import Mismatch
+from prunecli.images.batches import ImageBatches
 from prunecli.models.resnet20 import resnet20
+from prunecli.runtime.device import put_on
+from prunecli.runtime.world import joined
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
-from prunecli.training.settings import Settings
 from prunecli.training.state import new_state
 from prunecli.training.statistics import shared_statistics
 from prunecli.types import Pruner
-from prunecli.world import joined
 
 CPU = torch.device("cpu")
 
@@ -66,7 +66,7 @@ def batch_norms(inputs, targets, parts, output):
 
 def step(prefix, norm, x, goal, world):
     """What comes out, and the gradients, of a squared error; what the norm keeps of two batches."""
-    norm, x = prepared(norm), x.clone().requires_grad_()
+    norm, x = prepare(norm), x.clone().requires_grad_()
     for _ in range(2):
         with shared_statistics(world):
             y = norm(x)
@@ -77,7 +77,7 @@ def step(prefix, norm, x, goal, world):
     return {prefix + name: t.contiguous() for name, t in found.items()}
 
 
-def prepared(norm):
+def prepare(norm):
     """In float64 and with parameters that are not all alike."""
     for number, parameter in enumerate(norm.parameters(), 1):
         nn.init.uniform_(parameter, generator=torch.Generator().manual_seed(number))
@@ -106,10 +106,10 @@ def train_resnet(folder):
 def trained_resnet(world=None, device=CPU):
     """Two epochs in float64, where what remains of rounding is small: batches of 19, 19 and 2."""
     torch.manual_seed(0)
-    model = place(resnet20((1, 28, 28), 10, thin=0.1), device).double()
-    settings = Settings(epochs=2, batch_size=19, precision="fp32")
+    model = put_on(resnet20((1, 28, 28), 10, thin=0.1), device).double()
+    settings = Hyperparameters(epochs=2, batch_size=19, precision="fp32")
     train = doubled(ImageBatches(digits(Path(), "train", fraction=0.03), device, 19, world))
-    test = doubled(ImageBatches(part(digits(Path(), "train"), "train", 0.05), device, 50, world))
+    test = doubled(ImageBatches(subset(digits(Path(), "train"), "train", 0.05), device, 50, world))
     state = new_state(model, settings, Pruner(), len(train))
     loop.train(state, train, settings, 0, test=test)
     return state

@@ -4,16 +4,18 @@ import torch
 from tape import Tape
 from torch import nn
 
-from prunecli.batches import ImageBatches
+from prunecli.images.batches import ImageBatches
+from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
-from prunecli.steps._course import TrainingSet, build_pruner
+from prunecli.runtime.progress import Progress
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
-from prunecli.training.settings import Settings
+from prunecli.training.course import TrainingSet, build_pruner
 from prunecli.training.state import new_state
-from prunecli.types import Images, Progress, Pruner
+from prunecli.types import Images, Pruner
 
 CPU = torch.device("cpu")
-SETTINGS = Settings(epochs=4, batch_size=8, lr=0.05, precision="fp32", lr_every=1)
+SETTINGS = Hyperparameters(epochs=4, batch_size=8, lr=0.05, precision="fp32", lr_every=1)
 
 
 def images(count=43):
@@ -62,7 +64,7 @@ def eager():
 def same(one, two):
     ours, theirs = one.tensors(), two.tensors()
     assert ours.keys() == theirs.keys()
-    assert one.facts() == two.facts()
+    assert one.position() == two.position()
     return all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
@@ -84,6 +86,7 @@ def fixed(model, settings):
 
 def named(name, **options):
     def build(model, settings):
-        return build_pruner(name, options, model, TrainingSet(images(), CPU, 0), settings.epochs)
+        plugin = resolve("pruners", name, options, by_file=False)
+        return build_pruner(plugin, model, TrainingSet(images(), CPU, 0), settings.epochs)
 
     return build

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from prunecli import blame, cli, code
+from prunecli import cli
+from prunecli.plugins import blame, code
 
 PLUGIN = """
 import os, time

@@ -5,7 +5,6 @@ What is counted on here is what plain torch says of the same network.
 
 import json
 import warnings
-from functools import partial
 
 import album
 import pytest
@@ -14,23 +13,29 @@ from album import BUILDERS, PER_CLASS
 from torch import nn
 from torch.nn import functional as F
 
-from prunecli import registry
-from prunecli.batches import ScoringBatches
-from prunecli.device import place
 from prunecli.errors import BadInput, Mismatch
 from prunecli.files.artifacts import open_artifact, read_mask
-from prunecli.masks import prunable
-from prunecli.modules import fill
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps._network import load_model
+from prunecli.images.batches import ScoringBatches
+from prunecli.network.build import load_model
+from prunecli.network.layers import prunable
+from prunecli.network.modules import fill
+from prunecli.network.untouched import untouched
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
+from prunecli.plugins.trust import trust
+from prunecli.runtime.device import put_on
+from prunecli.scoring.by_network import network_scores
+from prunecli.scoring.scored import Scored
+from prunecli.settings.data import DataSettings
+from prunecli.settings.eval import EvalSettings
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
-from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scored, Scoring, network_scores
-from prunecli.steps.train import TrainOptions, train
-from prunecli.trust import trust
-from prunecli.untouched import untouched
+from prunecli.steps.mask import mask
+from prunecli.steps.train import train
 
 REFUSED = {
     "all_frozen": "nothing to train: every parameter is frozen",
@@ -51,11 +56,11 @@ REFUSED = {
 WORK = [name for name in BUILDERS if name not in REFUSED and name != "fails"]
 BY_FLOW = {"activation", "lookahead", "synflow"}
 """They follow what flows through a network, and refuse those where they cannot."""
-SCORERS = {name: registry.find("scorers", name) for name in registry.names("scorers")}
-METHODS = [name for name, scorer in SCORERS.items() if registry.takes_model(scorer)]
+SCORERS = {name: resolve("scorers", name, by_file=False) for name in names("scorers")}
+METHODS = [name for name, scorer in SCORERS.items() if scorer.takes_model]
 FEW = {"per_class": 2}
 QUICK = {"obd": {"probes": 2, "batches": 1}, "grasp": FEW, "grasp-thesis": FEW}
-SOURCE = Source("album:images")
+SOURCE = DataSettings("album:images")
 PRUNERS = {
     "adaptive": {"density": 0.5, "least": 2},
     "fixed-bs": {"density": 0.5, "least": 2},
@@ -74,8 +79,9 @@ def _ours():
 
 
 def start(name, path, epochs=1, **more):
-    said = {"model": f"album:{name}", "source": SOURCE, "settings": {"epochs": epochs}}
-    return train(TrainOptions(**said, **more), Common(output=path, seed=0))
+    model = ModelSettings(f"album:{name}")
+    said = TrainingSettings(model=model, data=SOURCE, given={"epochs": epochs}, **more)
+    return train(said, RunOptions(output=path, seed=0))
 
 
 def shown():
@@ -100,11 +106,14 @@ def test_it_is_trained_scored_pruned_and_evaluated_as_torch_alone_would(name, tm
     _check_loss(dense)
     _check_scores(dense)
     bits = mask(
-        dense, Selection(0.5), Scoring("magnitude"), None, Common(output=tmp_path / "m.safetensors")
+        dense,
+        MaskSettings(density=0.5, scoring=ScoringSettings("magnitude")),
+        RunOptions(output=tmp_path / "m.safetensors"),
     )
-    _check_loss(apply(dense, bits, Common(output=tmp_path / "sparse.safetensors")))
+    _check_loss(apply(dense, bits, RunOptions(output=tmp_path / "sparse.safetensors")))
     tuned = train(
-        TrainOptions(checkpoint=dense, mask=bits), Common(output=tmp_path / "tuned.safetensors")
+        TrainingSettings(checkpoint=dense, mask=bits),
+        RunOptions(output=tmp_path / "tuned.safetensors"),
     )
     kept, weights = read_mask(bits)[0], prunable(loaded(tuned))
     assert sum(int(k.sum()) for k in kept.values()) * 2 == pytest.approx(
@@ -115,7 +124,7 @@ def test_it_is_trained_scored_pruned_and_evaluated_as_torch_alone_would(name, tm
 
 def _check_loss(checkpoint):
     output = checkpoint.with_suffix(".json")
-    evaluation(checkpoint, None, SOURCE, Common(output=output), precision="fp32")
+    evaluation(checkpoint, EvalSettings(data=SOURCE, precision="fp32"), RunOptions(output=output))
     images, labels = shown()
     with torch.no_grad():
         expected = F.cross_entropy(loaded(checkpoint)(images), labels).item()
@@ -123,12 +132,12 @@ def _check_loss(checkpoint):
 
 
 def _check_scores(checkpoint):
-    model, given = place(loaded(checkpoint), torch.device("cpu")), album.images(None, "train")
+    model, given = put_on(loaded(checkpoint), torch.device("cpu")), album.images(None, "train")
     batches = ScoringBatches((1, 8, 8), lambda: given, torch.device("cpu"), 16, 0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     scored = {}
     for method in METHODS:
-        scorer = partial(SCORERS[method], **QUICK.get(method, {}))
+        scorer = SCORERS[method].bound(QUICK.get(method, {}))
         try:
             scored[method] = network_scores(scorer, model, batches, {}, 0, "album")
         except Mismatch as error:
@@ -197,7 +206,7 @@ def test_a_network_that_cannot_be_built_any_more_says_why(tmp_path, monkeypatch)
     dense = start("real_numbers", tmp_path / "dense.safetensors", epochs=0)
     monkeypatch.setattr(album, "real_numbers", album.fails)
     with pytest.raises(BadInput, match="or the model is another by now .RuntimeError: no network"):
-        Scored(open_artifact(dense, "checkpoint"), Scoring("snip"), Common())
+        Scored(open_artifact(dense, "checkpoint"), ScoringSettings("snip"), RunOptions())
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -229,7 +238,7 @@ def _check_same_curvature(one, other):
     given = album.images(None, "train")
     batches = ScoringBatches((1, 8, 8), lambda: given, torch.device("cpu"), 16, 0)
     for method, options in (("obd", {"hessian": "exact", "batches": 1}), ("grasp", FEW)):
-        scorer = partial(SCORERS[method], **options)
+        scorer = SCORERS[method].bound(options)
         scores, expected = (network_scores(scorer, m, batches, {}, 0, "x") for m in (one, other))
         for name in scores:
             size = float(expected[name].abs().max())

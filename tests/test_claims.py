@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from prunecli import registry
 from prunecli.cli import cli
 from prunecli.files.artifacts import untied
 from prunecli.files.atomic import write_tensors
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 from prunecli.recipe.shipped import shipped
 
 ROOT = Path(__file__).parent.parent
@@ -72,9 +73,9 @@ def test_every_choice_of_an_option_is_in_the_reference():
 @pytest.mark.parametrize("kind", ["models"])
 def test_networks_are_as_large_as_they_say(kind):
     told = 0
-    for name in registry.names(kind):
-        build = registry.find(kind, name)
-        for millions, classes, size in SENTENCE.findall(build.__doc__ or ""):
+    for name in names(kind):
+        build = resolve(kind, name, by_file=False)
+        for millions, classes, size in SENTENCE.findall(build.text):
             size = int(size or 32)
             widths = {"depth": 16, "widen": 8} if name == "wrn" else {}
             with torch.device("meta"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from devices import META, OneDevice
 
-from prunecli.zeros import zero_
+from prunecli.tensors.zeros import zero_
 
 
 def meta(*shape, dtype=torch.float32):
@@ -58,7 +58,7 @@ def test_what_a_gpu_does_by_itself_passes(what):
 
 
 def test_where_it_was_is_told():
-    told = r"^zeros.py:\d+ in zero_: mul_ takes tensors of cpu and meta$"
+    told = r"^tensors/zeros.py:\d+ in zero_: mul_ takes tensors of cpu and meta$"
     with pytest.raises(AssertionError, match=told), OneDevice():
         MIXED["mask"]()
 

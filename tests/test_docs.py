@@ -84,7 +84,7 @@ def test_the_command_reference_says_what_may_be_left_out(usage):
 
 
 def test_the_help_of_report_names_the_columns_of_a_reference():
-    from prunecli.cli.report import report
+    from prunecli.cli.commands.report import report
     from prunecli.report.reference import COLUMNS
 
     [option] = [option for option in report.params if option.name == "reference"]
@@ -92,16 +92,16 @@ def test_the_help_of_report_names_the_columns_of_a_reference():
 
 
 def test_the_readme_names_every_method_pruner_model_and_data_set():
-    from prunecli import registry
+    from prunecli.plugins.names import names
 
     for kind in ("scorers", "pruners", "models", "data"):
-        for name in registry.names(kind):
+        for name in names(kind):
             assert f"`{name}`" in README
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_recipe_plans(path, tmp_path):
-    from prunecli.cli._steps import STEPS, check
+    from prunecli.cli.study.steps import STEPS, check
     from prunecli.recipe.plan import plan
     from prunecli.recipe.read import read_recipe
 
@@ -111,7 +111,7 @@ def test_every_recipe_plans(path, tmp_path):
 
 
 def test_the_recipe_in_the_docs_plans(tmp_path):
-    from prunecli.cli._steps import STEPS, check
+    from prunecli.cli.study.steps import STEPS, check
     from prunecli.recipe.plan import plan
     from prunecli.recipe.read import read_recipe
 
@@ -130,10 +130,12 @@ def test_the_snippet_that_reads_a_mask_without_prunecli_works(tmp_path, monkeypa
     import torch
 
     from prunecli.files.artifacts import write_mask
+    from prunecli.files.parsing import parsed
+    from prunecli.files.records import MaskRecord
 
     monkeypatch.chdir(tmp_path)
     kept = {"a": torch.rand(3, 5) > 0.5, "b": torch.rand(7) > 0.5}
-    write_mask(tmp_path / "mask.safetensors", kept, {})
+    write_mask(tmp_path / "mask.safetensors", kept, parsed(MaskRecord, {}))
     text = (ROOT / "docs" / "files.md").read_text()
     [snippet] = [
         s for s in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "unpackbits" in s

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prunecli import registry
-from prunecli.registry import takes_model
-from prunecli.untouched import untouched
+from prunecli.network.untouched import untouched
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 
 DIFFERING = {
     "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward", "avg_pool3d_backward",
@@ -49,10 +49,10 @@ class Data:
 
 
 def small(name):
-    return registry.find("models", name)((3, 32, 32), 2, thin=0.02)
+    return resolve("models", name, by_file=False)((3, 32, 32), 2, thin=0.02)
 
 
-@pytest.mark.parametrize("name", list(registry.names("models")))
+@pytest.mark.parametrize("name", list(names("models")))
 def test_a_step_of_training_repeats_on_a_gpu(name):
     model, (images, labels) = small(name), Data().per_class(1)
     with Operations() as used:
@@ -63,12 +63,12 @@ def test_a_step_of_training_repeats_on_a_gpu(name):
 
 @pytest.mark.parametrize("name", ["alexnet", "resnet20"])
 @pytest.mark.parametrize(
-    "method", [n for n in registry.names("scorers") if takes_model(registry.find("scorers", n))]
+    "method", [n for n in names("scorers") if resolve("scorers", n, by_file=False).takes_model]
 )
 def test_scores_repeat_on_a_gpu(method, name):
     model = small(name).eval()
     with untouched(model), Operations() as used:
-        registry.find("scorers", method)(model, Data())
+        resolve("scorers", method, by_file=False)(model, Data())
     assert used.seen
     assert not used.seen & DIFFERING
 

@@ -13,29 +13,29 @@ from typing import NoReturn
 
 import click
 
-import prunecli
-from prunecli.cli._debug import trace_if_wanted, unforeseen
-from prunecli.cli._streams import open_streams
-from prunecli.cli.apply import apply
-from prunecli.cli.eval import evaluate
-from prunecli.cli.finetune import finetune
-from prunecli.cli.inspect import inspect
-from prunecli.cli.list import list_names
-from prunecli.cli.mask import mask
-from prunecli.cli.recipe import recipe
-from prunecli.cli.report import report
-from prunecli.cli.run import run
-from prunecli.cli.score import score
-from prunecli.cli.train import train
-from prunecli.cli.verify import verify
+from prunecli.cli.commands.apply import apply
+from prunecli.cli.commands.eval import evaluate
+from prunecli.cli.commands.finetune import finetune
+from prunecli.cli.commands.inspect import inspect
+from prunecli.cli.commands.list import list_names
+from prunecli.cli.commands.mask import mask
+from prunecli.cli.commands.recipe import recipe
+from prunecli.cli.commands.report import report
+from prunecli.cli.commands.run import run
+from prunecli.cli.commands.score import score
+from prunecli.cli.commands.train import train
+from prunecli.cli.commands.verify import verify
+from prunecli.cli.debug import trace_if_wanted, unforeseen
+from prunecli.cli.streams import open_streams
 from prunecli.errors import PruneError, printable
-from prunecli.interrupts import Terminated
-from prunecli.shortage import raise_shortage
-from prunecli.trust import forget
+from prunecli.package import VERSION
+from prunecli.plugins.trust import forget
+from prunecli.runtime.interrupts import Terminated
+from prunecli.runtime.shortage import raise_shortage
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(prunecli.__version__, prog_name="prunecli")
+@click.version_option(VERSION, prog_name="prunecli")
 def cli() -> None:
     """Prune neural networks, one file to the next.
 
@@ -56,7 +56,7 @@ def cli() -> None:
 
 
 SPINS = "1000"
-"""As OpenMP has it itself where there are more threads than cores."""
+"""The count that OpenMP has itself where there are more threads than cores."""
 COMPLETES = {"_PRUNECLI_COMPLETE"}
 COMMANDS = (
     *(train, score, mask, apply, finetune, evaluate, report),

@@ -19,8 +19,8 @@ from prunecli.data._threads import in_threads
 from prunecli.errors import PruneError
 from prunecli.files.atomic import bytes_of, write_tensors
 from prunecli.files.tensors import TensorFile
-from prunecli.machine import at_home
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.machine import at_home
+from prunecli.runtime.shortage import raise_shortage
 
 Forms: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
 """The dtype, as safetensors calls it, and the shape of each tensor."""
@@ -73,7 +73,10 @@ def keep(name: str, tensors: dict[str, Tensor]) -> None:
 
 
 def _place(name: str) -> Path:
-    """In `PRUNECLI_CACHE`, else `prunecli` in the user's cache folder. Raises OSError."""
+    """The path of an entry. Raises OSError where nobody knows the user's folder.
+
+    It is in `PRUNECLI_CACHE`, else in `prunecli` in the user's cache folder.
+    """
     if named := os.environ.get("PRUNECLI_CACHE"):
         return Path(at_home(named)) / f"{name}.safetensors"
     try:
@@ -84,9 +87,9 @@ def _place(name: str) -> Path:
 
 
 def _digest(name: str, tensors: Mapping[str, Tensor]) -> str:
-    """Of the name too, so that no entry passes for another.
+    """The hash of an entry, and of its name, so that no entry passes for another.
 
-    Against accidents, and so as quick as reading: a forger could write any digest too.
+    It guards against accidents, and so is as quick as reading: a forger could write any digest too.
     """
     told = [name]
     for key, tensor in sorted(tensors.items()):

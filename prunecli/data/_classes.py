@@ -11,7 +11,7 @@ from pathlib import Path
 from prunecli.data._pixels import AVIF
 from prunecli.errors import BadEnvironment, BadInput, Mismatch, printable, reason, some
 from prunecli.files.reading import Identity, unreadable
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 
 EXTENSIONS = (
     ".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
@@ -85,9 +85,9 @@ def check_alike(tree: Tree, others: Sequence[Path]) -> None:
     other = next((other for other in others if is_folder(other)), None)
     if other is None:
         return
-    own, place = set(tree.classes), tree.root
+    own, root = set(tree.classes), tree.root
     theirs = {name for name, status in _scan(other) if _is_class(name, status)}
-    for lone, where, lacks in ((own - theirs, place, other), (theirs - own, other, place)):
+    for lone, where, lacks in ((own - theirs, root, other), (theirs - own, other, root)):
         if lone:
             raise Mismatch(
                 f"{printable(str(where))}: {printable(str(lacks))} lacks its classes "
@@ -96,12 +96,12 @@ def check_alike(tree: Tree, others: Sequence[Path]) -> None:
 
 
 def _counted(names: list[str]) -> str:
-    """Escaped, for they are anybody's."""
+    """The names, or their number and the first few; escaped, for they are anybody's."""
     return some(names) if len(names) <= 3 else f"{len(names):,} files and folders ({some(names)})"
 
 
 def _scan(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Names in a folder, and what they or, of links, what these lead to is.
+    """Names in a folder, and what each of them is; of a link, what it leads to.
 
     Raises BadEnvironment if the folder cannot be read, BadInput naming a link that leads nowhere.
     """
@@ -133,7 +133,7 @@ def _missing(folder: Path, error: OSError) -> BadEnvironment:
 
 
 def is_folder(path: Path) -> bool:
-    """Raises BadEnvironment where that cannot be found out."""
+    """Whether it is a folder. Raises BadEnvironment where that cannot be found out."""
     try:
         return path.is_dir()
     except OSError as error:

@@ -69,7 +69,7 @@ def check_bytes(path: Path, identity: Identity) -> None:
 
 
 def _rows(identities: Iterable[Identity]) -> bytes:
-    """FIELDS int64 of each. Of what takes more, as some inodes do, it is the lowest bits."""
+    """FIELDS int64 of each identity. Of what takes more, as some inodes do, the lowest bits."""
     try:
         return array("q", chain.from_iterable(identities)).tobytes()
     except OverflowError:

@@ -12,10 +12,11 @@ import warnings
 import numpy as np
 from PIL import Image, ImageChops, ImageOps
 
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 
 DECODER = 1
-"""To be raised with whatever changes pixels: what is known of decoded images goes by it."""
+"""The version of decoding, to be raised with whatever changes pixels: what is known of decoded
+images goes by it."""
 SEQUENCES = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")
 """What may hold several images of equal right. Those that a JPEG holds besides are previews."""
 BITS, PHOTOMETRIC, PAGE = 258, 262, 254
@@ -75,7 +76,10 @@ def _is_sequence(image: Image.Image) -> bool:
 
 
 def _turn(image: Image.Image) -> None:
-    """As its EXIF says; one that cannot be read says nothing. Pillow turns a TIFF by itself."""
+    """Turn an image as its EXIF says.
+
+    EXIF that cannot be read says nothing. Pillow turns a TIFF by itself.
+    """
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except Exception as error:  # whatever Pillow makes of broken metadata
@@ -98,7 +102,7 @@ def _key(image: Image.Image) -> object:
 
 
 def _opacity(image: Image.Image, key: object) -> Image.Image | None:
-    """How much is seen of each pixel, of 255; None if that is all of all."""
+    """The opacity of each pixel, up to 255; None if all are opaque."""
     if "A" in image.getbands() and image.mode != "LAB":
         alpha = image.getchannel("A")
         idle = image.format in ("BMP", "DIB") and alpha.getextrema() == (0, 0)
@@ -109,7 +113,7 @@ def _opacity(image: Image.Image, key: object) -> Image.Image | None:
 
 
 def _colours(image: Image.Image, mode: str) -> Image.Image:
-    """Without regard to what is transparent."""
+    """The image in `mode`, without regard to what is transparent."""
     if image.mode == "F":
         raise ValueError("it is of floats, of which nobody knows which is white; save 8 or 16 bits")
     if image.mode in DEEP:

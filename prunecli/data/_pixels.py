@@ -19,12 +19,13 @@ from prunecli.data._contents import check_bytes
 from prunecli.data._decode import decoded
 from prunecli.errors import BadInput, PruneError, printable
 from prunecli.files.reading import CHANGED, Identity, unchanged, unreadable
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 from prunecli.types import Seen
 
 AVIF = ("AVIF",) if "avif" in features.get_supported() else ()
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", *AVIF)
-"""No others are tried: Pillow has some read by programs, whatever the file is called."""
+"""Formats that are tried, and no others: Pillow has some read by programs, whatever the file is
+called."""
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 27
 
 
@@ -124,13 +125,16 @@ def _square(image: Image.Image, size: int) -> Image.Image:
 
 
 def _middle(side: int, scaled: int, size: int) -> tuple[float, float]:
-    """Where in a side lies what becomes the middle of the scaled one."""
+    """Start and end, in a side, of what becomes the middle of the scaled one."""
     start = (scaled - size) // 2
     return start * side / scaled, (start + size) * side / scaled
 
 
 def _odd_size(path: Path, own: tuple[int, int], first: tuple[int, int]) -> BadInput:
-    """Of widths and heights; what it says are heights and widths."""
+    """The error for an image of another size than the first.
+
+    Sizes are given as width and height; the message says height and width.
+    """
     return BadInput(
         f"{printable(str(path))}: its size {own[::-1]} is not that of the first image, "
         f"{first[::-1]}; give one to scale to, as in --dataset-opt size=64"

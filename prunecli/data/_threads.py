@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TypeVar
 
-from prunecli.machine import cores
+from prunecli.runtime.machine import cores
 
 T = TypeVar("T")
 R = TypeVar("R")

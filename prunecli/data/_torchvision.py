@@ -11,7 +11,7 @@ from torch import Tensor
 
 from prunecli.data._trees import find_split, read_tree
 from prunecli.errors import BadEnvironment, BadInput, printable, reason
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 from prunecli.types import Stream
 
 

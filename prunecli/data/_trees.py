@@ -23,14 +23,14 @@ from prunecli.data._decode import DECODER
 from prunecli.data._pixels import fill, size_of
 from prunecli.data._threads import in_threads
 from prunecli.errors import BadEnvironment, printable
-from prunecli.machine import memory
+from prunecli.runtime.machine import memory
 from prunecli.types import F, Seen, Stream
 
 
 def uncollected(function: F) -> F:
-    """Within the function nothing is looked through for garbage.
+    """The function, made to look through nothing for garbage while it runs.
 
-    Of ten thousands of files, what is known stays: that would be looked through time and again.
+    What is known of ten thousands of files stays: it would be looked through time and again.
     """
 
     @wraps(function)
@@ -117,6 +117,6 @@ def _is_streamed(root: Path, size: int, asked: bool | None) -> bool:
 
 
 def find_split(root: Path, name: str, split: str) -> Path | None:
-    """`ROOT/NAME/SPLIT` if it is a folder, for the image-folder form of a named data set."""
+    """The folder `ROOT/NAME/SPLIT`, the image-folder form of a data set; None if it is none."""
     folder = root / name / split
     return folder if is_folder(folder) else None

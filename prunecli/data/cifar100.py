@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prunecli.data._part import part
+from prunecli.data._subset import subset
 from prunecli.data._torchvision import read_named
 from prunecli.types import Images
 
@@ -27,4 +27,4 @@ def cifar100(root: Path, split: str, download: bool = False, *, fraction: float 
         flip=True,
         notes=notes,
     )
-    return part(data, split, fraction)
+    return subset(data, split, fraction)

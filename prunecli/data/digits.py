@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from prunecli.data._cache import cached
-from prunecli.data._part import part
+from prunecli.data._subset import subset
 from prunecli.types import Images
 
 FORMS = {"images": ("U8", (1797, 28, 28, 1)), "labels": ("I64", (1797,))}
@@ -39,10 +39,10 @@ def digits(root: Path, split: str, download: bool = False, *, fraction: float = 
 
     tensors = cached("digits-28-1", FORMS, make, sound)
     images, labels = tensors["images"], tensors["labels"]
-    place = torch.zeros_like(labels)  # how many images of its class come before each
+    before = torch.zeros_like(labels)  # how many images of its class come before each
     for label in range(10):
-        place[labels == label] = torch.arange(int((labels == label).sum()))
-    chosen = (place % 5 == 4) if split == "test" else (place % 5 != 4)
+        before[labels == label] = torch.arange(int((labels == label).sum()))
+    chosen = (before % 5 == 4) if split == "test" else (before % 5 != 4)
     classes = [str(label) for label in range(10)]
     data = Images(images[chosen], labels[chosen], classes, mean=[0.3051], std=[0.3248])
-    return part(data, split, fraction)
+    return subset(data, split, fraction)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from prunecli.data._classes import is_folder
-from prunecli.data._part import part
+from prunecli.data._subset import subset
 from prunecli.data._trees import read_tree
 from prunecli.errors import BadEnvironment, BadUsage, printable
 from prunecli.types import Images
@@ -30,25 +30,25 @@ def folder(
     """Any image-folder tree, DATA-DIR/{train,test}/CLASS/*; `val` stands in for `test`.
 
     `size` scales images to size x size, `grey` reads them with one channel, `pad` and `flip` say
-    how training images are shifted and mirrored. Normalised with ImageNet's mean and deviation
-    (0.5 and 0.25 for grey images). `fraction` takes a part of the training set, the same of every
-    class. `stream` decodes images batch by batch in place of once into memory, with the same
-    result; if not given, that is done for what would fill more than half of the memory.
+    how training images are shifted and mirrored. Normalised with ImageNet's mean and deviation (0.5
+    and 0.25 for grey images). `fraction` takes a part of the training set, the same of every class.
+    `stream` decodes images batch by batch in place of once into memory, with the same result; if
+    not given, that is done for what would fill more than half of the memory.
     """
     if pad < 0 or (size is not None and not 1 <= size <= LARGEST):
         raise BadUsage(f"the data set 'folder' needs pad of 0 or more, and size of 1 to {LARGEST}")
-    places = [root / name for name in ([split, "val"] if split == "test" else [split])]
-    place = next((place for place in places if is_folder(place)), None)
-    if place is None:
+    folders = [root / name for name in ([split, "val"] if split == "test" else [split])]
+    folder_ = next((folder_ for folder_ in folders if is_folder(folder_)), None)
+    if folder_ is None:
         raise BadEnvironment(
-            f"{printable(str(places[0]))}: there is no such folder; name its parent by --data-dir"
+            f"{printable(str(folders[0]))}: there is no such folder; name its parent by --data-dir"
         )
     others = [root / name for name in OTHERS.get(split, ["train"])]
     mode = "L" if grey else "RGB"
-    images, labels, classes, notes = read_tree(place, mode, size, stream, others)
+    images, labels, classes, notes = read_tree(folder_, mode, size, stream, others)
     most = max(PAD, min(images.shape[1:3]))
     if pad > most:  # all images are held with their border
         raise BadUsage(f"pad={pad}: it must be at most the images' side, {most}")
     mean, std = ([0.5], [0.25]) if grey else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     data = Images(images, labels, classes, mean, std, pad=pad, flip=flip, notes=notes)
-    return part(data, split, fraction)
+    return subset(data, split, fraction)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prunecli.data._part import part
+from prunecli.data._subset import subset
 from prunecli.data._torchvision import read_named
 from prunecli.types import Images
 
@@ -19,4 +19,4 @@ def mnist(root: Path, split: str, download: bool = False, *, fraction: float = 1
     )
     classes = [str(label) for label in range(10)]
     data = Images(images, labels, classes, mean=[0.1307], std=[0.3081], notes=notes)
-    return part(data, split, fraction)
+    return subset(data, split, fraction)

@@ -11,9 +11,9 @@ never holds a time, a host or an absolute path, so the same command writes the s
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ from torch import Tensor
 from prunecli.errors import BadInput, Mismatch, printable, some
 from prunecli.files.atomic import Files, write_tensors
 from prunecli.files.bits import Packed, packed, unpacked
-from prunecli.files.header import is_shape
+from prunecli.files.parsing import table
+from prunecli.files.records import CheckpointRecord, FileRecord, MaskRecord
 from prunecli.files.tensors import Form, TensorFile
-from prunecli.parts import PART, Made, Parted, held, parted
+from prunecli.runtime.facts import canonical
+from prunecli.tensors.parts import PART, Made, Parted, in_memory, parted
 from prunecli.types import Mask
 
 SCHEMA = 1
@@ -36,29 +38,23 @@ USES = {
     "state": "; --resume goes on from it",
     "checkpoint": "; 'prunecli mask' makes masks of checkpoints",
 }
-"""What a file is good for that was given in another's place."""
+"""What a file that was given in another's place is good for."""
 PRUNED = -math.inf  # the score of a weight that an earlier mask removed
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text. NaN is refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def write_artifact(
     path: Path,
-    kind: str,
     tensors: Mapping[str, Tensor | Made],
-    meta: Mapping[str, Any],
+    record: FileRecord,
     files: Files | None = None,
 ) -> None:
-    """Write tensors with prunecli's metadata, atomically and canonically; see `atomic.Files`."""
-    write_tensors(path, tensors, metadata(kind, meta), files)
+    """Write tensors and what the file says of them, atomically and canonically; see `Files`."""
+    write_tensors(path, tensors, metadata(record), files)
 
 
-def metadata(kind: str, meta: Mapping[str, Any]) -> dict[str, str]:
-    """What the header of a file of that kind says beside its tensors."""
-    return {"prunecli": canonical({**meta, "schema": SCHEMA, "kind": kind})}
+def metadata(record: FileRecord) -> dict[str, str]:
+    """What the header of a file says beside its tensors."""
+    return {"prunecli": canonical({**table(record), "schema": SCHEMA, "kind": record.kind})}
 
 
 def open_artifact(path: Path, *kinds: str) -> TensorFile:
@@ -72,11 +68,11 @@ def open_artifact(path: Path, *kinds: str) -> TensorFile:
         found, wanted = printable(kind), " or ".join(kinds)
         what = f"it is a {found} file, but a {wanted} file is needed here"
         raise BadInput(f"{file.label}: {what}{USES.get(kind, '')}")
-    if file.meta is not None and file.meta.get("schema") != SCHEMA:
-        raise BadInput(
-            f"{file.label}: its schema {file.meta.get('schema')!r} is not {SCHEMA}; "
-            "it was written by another version of prunecli"
-        )
+    schema = SCHEMA if file.meta is None else file.meta.get("schema")
+    if schema != SCHEMA:
+        what = "it was written by another version of prunecli"
+        raise BadInput(f"{file.label}: its schema {schema!r} is not {SCHEMA}; {what}")
+    _ = file.record  # a file that lies is refused here
     return file
 
 
@@ -91,47 +87,48 @@ def read_state_dict(checkpoint: TensorFile) -> dict[str, Tensor]:
 
 
 def state_forms(checkpoint: TensorFile) -> dict[str, Form]:
-    """Of what `read_state_dict` reads, without reading it."""
+    """The forms of what `read_state_dict` reads, without reading it."""
     forms = checkpoint.forms
     return forms | {alias: forms[name] for alias, name in _tied(checkpoint).items()}
 
 
 def _tied(checkpoint: TensorFile) -> dict[str, str]:
     """The name that stands in the file, by each other name of the same tensor."""
-    tied = (checkpoint.meta or {}).get("tied") or {}
-    if not isinstance(tied, dict):
-        raise BadInput(f"{checkpoint.label}: its table of tied tensors is damaged")
+    tied = checkpoint.says(CheckpointRecord).tied or {}
     for alias, name in tied.items():
-        if not isinstance(name, str) or name not in checkpoint:
+        if name not in checkpoint:
             raise BadInput(f"{checkpoint.label}: {alias!r} is tied to {name!r}, which is missing")
-    return tied
+    return dict(tied)
 
 
 def untied(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors that are one and the same are stored once: those to store, and alias -> name."""
+    """The tensors to store, one of those that are one and the same; and alias -> name."""
     first: dict[tuple[Any, ...], str] = {}
     kept: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
     for name, tensor in tensors.items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
-        if tensor.numel() and place in first:
-            tied[name] = first[place]
+        memory = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        if tensor.numel() and memory in first:
+            tied[name] = first[memory]
         else:
-            first[place], kept[name] = name, tensor
+            first[memory], kept[name] = name, tensor
     return kept, tied
 
 
 def write_mask(
-    path: Path, mask: Parted | Mask, meta: Mapping[str, Any], files: Files | None = None
+    path: Path, mask: Parted | Mask, record: MaskRecord, files: Files | None = None
 ) -> None:
-    """Write a mask, one bit a weight. Shapes stand in the metadata."""
+    """Write a mask, one bit a weight. Its shapes are put into the record."""
+    write_artifact(path, mask_tensors(mask), replace(record, shapes=parted(mask).shapes), files)
+
+
+def mask_tensors(mask: Parted | Mask) -> dict[str, Made]:
+    """The tensors of a mask's file."""
     kept = parted(mask)
-    tensors = {
+    return {
         name: Made(torch.uint8, (-(-math.prod(shape) // 8),), partial(_bytes, kept, name))
         for name, shape in kept.shapes.items()
     }
-    shapes = {name: list(shape) for name, shape in kept.shapes.items()}
-    write_artifact(path, "mask", tensors, {**meta, "shapes": shapes}, files)
 
 
 def _bytes(mask: Parted, name: str) -> Iterable[Tensor]:
@@ -144,16 +141,16 @@ class MaskFile:
     Raises BadInput for shapes and bits that cannot be a mask's, the latter when they are read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.file = file = open_artifact(path, "mask")
-        shapes = (file.meta or {}).get("shapes")
-        if not isinstance(shapes, dict) or set(shapes) != set(file):
+    def __init__(self, file: TensorFile) -> None:
+        self.file = file
+        shapes = file.says(MaskRecord).shapes or {}
+        if set(shapes) != set(file):
             raise BadInput(
                 f"{file.label}: its shapes do not match its tensors; make the mask again"
             )
         for name, shape in shapes.items():
             _check_bits(file, name, shape)
-        self.shapes = {name: tuple(shapes[name]) for name in file}
+        self.shapes = {name: shapes[name] for name in file}
 
     def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
         try:
@@ -162,18 +159,17 @@ class MaskFile:
             raise BadInput(f"{self.file.label}: mask {name!r} {error}; it is damaged") from None
 
 
-def _check_bits(file: TensorFile, name: str, shape: Any) -> None:
-    if not is_shape(shape):
-        raise BadInput(f"{file.label}: mask {name!r} has no valid shape; make the mask again")
+def _check_bits(file: TensorFile, name: str, shape: tuple[int, ...]) -> None:
     entry, count = file.entry(name), math.prod(shape)
     if entry.dtype != "U8" or entry.shape != (-(-count // 8),):
-        raise BadInput(f"{file.label}: mask {name!r} does not hold the {count:,} bits of {shape}")
+        bits = f"the {count:,} bits of {list(shape)}"
+        raise BadInput(f"{file.label}: mask {name!r} does not hold {bits}")
 
 
 def read_mask(path: Path) -> tuple[Mask, TensorFile]:
     """A mask, in memory, and the file it came from. Raises what a `MaskFile` raises."""
-    mask = MaskFile(path)
-    return held(mask), mask.file
+    mask = MaskFile(open_artifact(path, "mask"))
+    return in_memory(mask), mask.file
 
 
 def check_mask_fits(

@@ -23,8 +23,8 @@ from prunecli.errors import BadInput, BadOutput, printable, reason
 from prunecli.files.header import strict_json
 from prunecli.files.reading import Identity, chunks, read_bytes
 from prunecli.files.tensors import CODES
-from prunecli.parts import Made
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
+from prunecli.tensors.parts import Made
 
 MADE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 FRESH: set[Path] = set()
@@ -79,12 +79,12 @@ def laid_out(
 
 
 def size_of(tensor: Tensor | Made) -> int:
-    """In bytes."""
+    """The size of a tensor in a file, in bytes."""
     return _entry(tensor)[3]
 
 
 def _entry(tensor: Tensor | Made) -> tuple[str, list[int], int, int]:
-    """How it stands in the header: type, shape, bytes of one value and of all."""
+    """What the header says of a tensor: type, shape, bytes of one value and of all."""
     if isinstance(tensor, Made) and tensor.packed:
         code, size = tensor.packed
         return code, list(tensor.shape), 0, size
@@ -109,8 +109,8 @@ class Files:
     """
 
     def __init__(self, journal: Path | None = None) -> None:
-        self.parts: dict[Path, tuple[Path, BinaryIO]] = {}
-        """Where that is what will be of this path, and the open file."""
+        self.drafts: dict[Path, tuple[Path, BinaryIO]] = {}
+        """Where the draft of each path lies, and the open file."""
         self.outdated: list[Path] = []
         """What is removed once the others have their names."""
         self.journal = journal
@@ -121,12 +121,12 @@ class Files:
     def add(self, path: Path, content: Iterable[bytes | memoryview]) -> Path:
         """Write what will be `path`; gives where it lies until then. A link there is replaced."""
         with refusals(printable(str(path))):
-            part, file = self.parts[path] = _made_anew(path)
+            draft, file = self.drafts[path] = _made_anew(path)
             for chunk in content:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        return part
+        return draft
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
@@ -137,15 +137,15 @@ class Files:
                 self.journal.unlink(missing_ok=True)
             raise
         finally:
-            for part, file in self.parts.values():
+            for draft, file in self.drafts.values():
                 with suppress(OSError):  # what could not be written stays in its buffer
                     file.close()
-                part.unlink(missing_ok=True)
+                draft.unlink(missing_ok=True)
 
     def _take_names(self) -> None:
         if self.journal:
             write_text(self.journal, json.dumps(self._to_come()))
-        names = list(self.parts)
+        names = list(self.drafts)
         with ExitStack() as earlier:  # what is put back, if one of them does not get its name
             for path in names[:-1]:
                 self._take_name(path, earlier.enter_context(_put_back(path)))
@@ -154,29 +154,29 @@ class Files:
         for path in self.outdated:
             with suppress(OSError):
                 path.unlink()
-        for folder in {path.parent for path in self.parts}:
+        for folder in {path.parent for path in self.drafts}:
             sync_folder(folder)
         if self.journal:
             self.journal.unlink(missing_ok=True)
 
     def _take_name(self, path: Path, taken: list[Path]) -> None:
-        part, file = self.parts[path]
+        draft, file = self.drafts[path]
         with refusals(printable(str(path))):
-            take_name(part, path, file)
+            take_name(draft, path, file)
         taken.append(path)
 
     def _to_come(self) -> dict[str, Any]:
-        parts = [
-            [path.name, part.name, Identity.of(part.lstat())]
-            for path, (part, _) in self.parts.items()
+        drafts = [
+            [path.name, draft.name, Identity.of(draft.lstat())]
+            for path, (draft, _) in self.drafts.items()
         ]
         outdated = [[p.name, Identity.of(p.lstat())] for p in self.outdated if p.exists()]
-        return {"parts": parts, "outdated": outdated}
+        return {"parts": drafts, "outdated": outdated}
 
 
 @contextmanager
 def _put_back(path: Path) -> Iterator[list[Path]]:
-    """On a failure within, have `path` as it was, if the list says that it was taken."""
+    """Have `path` as it was, on a failure within, if the list says that it was taken."""
     taken: list[Path] = []
     earlier = None
     if os.path.lexists(path):
@@ -197,22 +197,23 @@ def _put_back(path: Path) -> Iterator[list[Path]]:
 
 
 def journal_of(path: Path) -> Path:
-    """Where it is noted which files take their names together with this one."""
+    """The path of the journal: which files take their names together with this one."""
     return path.with_name(f".{path.name}.commit")
 
 
 def settle(path: Path) -> None:
     """Complete what a process was killed at while files took their names; whoever calls holds it.
 
-    What the journal speaks of is believed where it is the very file: no other has its times.
+    A file that the journal speaks of is believed only where it is the very one: no other has its
+    times.
     """
     journal, temporary = journal_of(path), re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
     try:
         said = strict_json(read_bytes(journal, 100_000).decode())
-        for final, part, identity in said["parts"]:
-            match = temporary.fullmatch(part)
-            if match and match[1] == final and _is(path.with_name(part), identity):
-                path.with_name(part).replace(path.with_name(final))
+        for final, draft, identity in said["parts"]:
+            match = temporary.fullmatch(draft)
+            if match and match[1] == final and _is(path.with_name(draft), identity):
+                path.with_name(draft).replace(path.with_name(final))
         for outdated, identity in said["outdated"]:
             if _is(path.with_name(outdated), identity):
                 path.with_name(outdated).unlink()
@@ -240,9 +241,9 @@ def _made_anew(path: Path) -> tuple[Path, BinaryIO]:
     """A new file beside `path`, and open: nobody else's, and no link."""
     _check_folder(path)
     while True:
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         with suppress(FileExistsError):
-            return part, os.fdopen(os.open(part, MADE_ANEW, 0o666), "wb")
+            return draft, os.fdopen(os.open(draft, MADE_ANEW, 0o666), "wb")
 
 
 def _check_folder(path: Path) -> None:
@@ -253,32 +254,34 @@ def _check_folder(path: Path) -> None:
         raise BadOutput(f"{printable(str(path))}: its folder was moved, or replaced, meanwhile")
 
 
-def take_name(part: Path, path: Path, file: BinaryIO) -> None:
-    """Give a whole file its name. One that came meanwhile is replaced only where that was meant.
+def take_name(draft: Path, path: Path, file: BinaryIO) -> None:
+    """Give a whole file its name.
+
+    A file of that name that came meanwhile is replaced only where that was meant.
 
     Raises BadOutput, or OSError.
     """
     _check_folder(path)
     if path in FRESH:
-        _link_anew(part, path)
+        _link_anew(draft, path)
         FRESH.discard(path)  # from here on it is the claim's own
     else:
-        part.replace(path)
+        draft.replace(path)
     WRITTEN[path] = Identity.of(os.fstat(file.fileno()))
 
 
-def _link_anew(part: Path, path: Path) -> None:
+def _link_anew(draft: Path, path: Path) -> None:
     came = f"{printable(str(path))}: another program made it meanwhile; give another with -o"
     try:
-        path.hardlink_to(part)
+        path.hardlink_to(draft)
     except FileExistsError:
         raise BadOutput(came) from None
     except (OSError, NotImplementedError):  # a file system without links
         if os.path.lexists(path):
             raise BadOutput(came) from None
-        part.replace(path)
+        draft.replace(path)
     else:
-        part.unlink()
+        draft.unlink()
 
 
 def write_text(path: Path, text: str, files: Files | None = None) -> None:

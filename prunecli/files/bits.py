@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunecli.parts import PART, Parted, one_thread
+from prunecli.tensors.parts import PART, Parted, one_thread
 
 IN_MEMORY = 1 << 26
 
 
 def packed(parts: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Of truth values the bytes; every part but the last must fill its own."""
+    """The bytes of truth values, a bit each; every part but the last must fill its own."""
     for kept in parts:
         yield torch.from_numpy(np.packbits(kept.contiguous().numpy(), bitorder="little"))
 
 
 def unpacked(parts: Iterable[Tensor], count: int) -> Iterator[Tensor]:
-    """Of the bytes `count` truth values. Raises ValueError if bits beyond them are set."""
+    """The `count` truth values of the bytes. Raises ValueError if bits beyond them are set."""
     for part in parts:
         bits = np.unpackbits(part.numpy(), bitorder="little")
         if bits[count:].any():

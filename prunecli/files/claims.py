@@ -154,7 +154,10 @@ def sweep(target: Path, in_stages: bool = False) -> None:
 
 
 def settle_before(output: Path) -> None:
-    """As `atomic.settle`, by somebody who does not hold it yet, unless another process does."""
+    """Do `atomic.settle` for somebody who does not hold the output yet.
+
+    Nothing is done where another process holds it.
+    """
     target = Path(os.path.realpath(output))
     if target.parent.is_dir() and not is_locked(target):
         with suppress(OSError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
@@ -19,6 +18,8 @@ TICK = 2_000_000_000
 
 def ahead(work: Callable[[], T]) -> Callable[[], T]:
     """Begin work on a thread, which ends with the process; gives what waits for its result."""
+    from concurrent.futures import Future  # which takes a while to import, and `--help` no thread
+
     result: Future[T] = Future()
 
     def run() -> None:
@@ -62,15 +63,15 @@ def is_settled(identity: Identity, at: int) -> bool:
     """Whether a file was left alone for a while at that time, in nanoseconds.
 
     Clocks of file systems tick slowly: one that was just written may be written once more within
-    the same tick, and look the same. A time of its own may be anything, also one to come.
+    the same tick, and look the same. The time of a file may be anything, also one to come.
     """
     return max(identity.mtime_ns, identity.ctime_ns) < at - TICK
 
 
 HASHES = Hashes()
-"""Of this process."""
+"""The hashes that this process has taken."""
 
 
 def file_sha256(path: Path, identity: Identity | None = None) -> str:
-    """See `Hashes.of`."""
+    """The hash that `sha256sum` prints; see `Hashes.of`."""
     return HASHES.of(path, identity)

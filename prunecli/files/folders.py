@@ -16,12 +16,13 @@ from prunecli.files.claims import check_output, is_plain, locked
 from prunecli.files.header import strict_json
 from prunecli.files.reading import chunks, read_bytes
 from prunecli.files.tensors import INDEX_END
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 
 WEIGHTS = {
     ".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors", ".tflite",
 }  # fmt: skip
-"""What files of weights are called; they would be those of the checkpoint before it was pruned."""
+"""Suffixes of files of weights, which are not copied: they would be those of the checkpoint before
+it was pruned."""
 
 CONFIG = {"model_type", "architectures", "architecture", "_class_name"}
 """What a `config.json` of transformers, timm or diffusers has."""
@@ -32,11 +33,11 @@ MAX_CONFIG = 10_000_000
 def claimed_folder(
     output: Path, inputs: Iterable[Path] = (), *, wait: bool = False
 ) -> Iterator[Callable[[str], Path]]:
-    """As `claims.claimed`, for a folder: yields what begins one to fill, which gets the name later.
+    """Hold the right to write a folder; yields what begins one to fill, which gets the name later.
 
-    What is to be filled is told by a text: if that does not come about, the folder is left for the
-    next process to go on from, of the same text. A folder that is there is never replaced, not with
-    `force` either: nobody knows what else it holds.
+    It is `claims.claimed` for folders. A text tells what is to be filled in: if that does not come
+    about, the folder is left for the next process to go on from, of the same text. A folder that is
+    there is never replaced, not with `force` either: nobody knows what else it holds.
     """
     inputs, label = list(inputs), printable(str(output))
     target = check_folder(output, inputs)
@@ -73,7 +74,7 @@ def _begun(target: Path, text: str) -> Path:
 
 
 def _remove(path: Path) -> None:
-    """Whatever lies there, and never what it leads to."""
+    """Remove whatever lies there, and never what it leads to."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -81,7 +82,7 @@ def _remove(path: Path) -> None:
 
 
 def check_folder(output: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> Path:
-    """As `atomic.check_output`, for a folder."""
+    """The real path of a folder that may be written; see `claims.check_output`."""
     label = printable(str(output))
     if output.is_dir():
         raise BadOutput(f"{label}: the folder exists; remove it, or give another with -o")
@@ -113,7 +114,7 @@ def model_folder(path: Path) -> Path | None:
 
 
 def copy_others(source: Path, folder: Path, made: Iterable[str]) -> list[str]:
-    """Copy the files of a folder that are no weights, its index too, to where the shards are.
+    """Copy the files of a folder that are no weights, also its index, to where the shards are.
 
     What is in the folder and comes neither from there nor from `made` is removed. Gives the names
     of the folders in it, which may hold anything and are not copied.

@@ -30,7 +30,8 @@ PICKLE_HELP = (
     's.save_file(t, sys.argv[1])" OUT.safetensors IN.pt` (or IN1.bin IN2.bin, all shards of it); '
     "what torch refuses so holds more than tensors: weights_only=False runs what is in it"
 )
-"""Of a state_dict, or one in a table of a training's, tied and transposed tensors included."""
+"""The mend for a pickle: of a state_dict, or one in a table of a training's, tied and transposed
+tensors included."""
 NUMPY = (
     'convert it once with `python -c "import numpy, safetensors.numpy as s; '
     "s.save_file({}, 'OUT.safetensors')\"`"
@@ -48,7 +49,7 @@ OTHER = "prunecli reads safetensors; export the weights of the PyTorch network a
 
 
 class Kind(NamedTuple):
-    """How a kind of file begins, `at` so many bytes from its start; what it is; the mend."""
+    """A kind of file: how it begins, `at` so many bytes from its start; what it is; the mend."""
 
     magic: bytes
     help: str
@@ -75,7 +76,8 @@ KINDS = [
     Kind(b"%PDF", "it is a PDF, and no checkpoint"),
     Kind(b"\x7fELF", "it is a program, and no checkpoint"),
 ]
-"""In the order of how sure they are. Patterns and text, below, are asked after these."""
+"""Kinds of files, in the order of how sure they are. Patterns and text, below, are asked after
+these."""
 
 
 def other_format(head: bytes) -> str | None:
@@ -92,7 +94,10 @@ def other_format(head: bytes) -> str | None:
 
 
 def _zip(head: bytes) -> str | None:
-    """torch.save writes a zip whose files all lie in one folder; numpy.savez one of arrays."""
+    """What a zip is, and the mend; None if the bytes begin none.
+
+    torch.save writes a zip whose files all lie in one folder; numpy.savez one of arrays.
+    """
     if not (found := ENTRY.match(head)):
         return None
     name = found[2][: int.from_bytes(found[1], "little")]

@@ -24,7 +24,7 @@ BITS = {
     "BF16": 16, "I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8,
     "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F8_E8M0": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
-"""Of one value. What has less than a byte each is packed."""
+"""The bits of one value, by its type. What has less than a byte each is packed."""
 FLOATS = ("F64", "F32", "F16", "BF16")
 INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 INDEX = "model.safetensors.index.json"
@@ -89,6 +89,15 @@ def read_header(path: Path) -> Header:
     except ValueError as error:
         fault = printable(str(error))
         raise BadInput(f"{label}: not a valid safetensors file: {fault:.300}") from None
+
+
+def header_to_be(head: bytes, tensors: int) -> Header:
+    """The header of a file that would begin with `head`, before so many bytes of tensors.
+
+    Raises ValueError for what breaks a rule of the format.
+    """
+    length = int.from_bytes(head[:8], "little")
+    return _checked(_parse(head[8:]), length, Identity(0, 0, len(head) + tensors, 0, 0))
 
 
 def _refuse_other_formats(label: str, head: bytes) -> None:
@@ -164,7 +173,7 @@ def _entry(name: str, value: Any) -> Entry:
 def is_shape(value: Any) -> bool:
     """Whether it is a list of sizes, each and all together (zeros aside) below 2^63.
 
-    As many as torch and numpy can walk through.
+    It has no more dimensions than torch and numpy can walk through.
     """
     if not _naturals(value) or len(value) > MAX_DIMENSIONS:
         return False

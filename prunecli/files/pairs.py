@@ -8,13 +8,13 @@ from torch import Tensor
 
 from prunecli.errors import BadInput
 from prunecli.files.header import FLOATS, Entry
-from prunecli.zeros import zero_
+from prunecli.tensors.zeros import zero_
 
 MASKS = (*FLOATS, "BOOL", "U8")
 
 
 def pairs(entries: Mapping[str, Entry]) -> dict[str, tuple[str, str]]:
-    """The names of such weights, and for each those of its two tensors.
+    """The names of weights kept as X_orig and X_mask, and for each those of its two tensors.
 
     A spectral norm's `weight_orig` has no mask beside it and is none.
     """

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from prunecli.errors import BadInput, printable, reason
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 
 KINDS = {
     stat.S_IFIFO: "a named pipe",

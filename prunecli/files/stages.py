@@ -13,8 +13,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from torch import Tensor
 
@@ -30,19 +31,29 @@ from prunecli.files.atomic import (
     write_text,
 )
 from prunecli.files.header import strict_json
-from prunecli.files.meta import Record, fits, is_natural
+from prunecli.files.parsing import Natural, Record, parsed, table
 from prunecli.files.reading import read_bytes
-from prunecli.parts import Made
+from prunecli.tensors.parts import Made
 
 STAGE = 1 << 30
 """Bytes, at least, from one stage to the next."""
-NOTE = Record({"key": str, "bytes": is_natural, "sha256": str}, needs=("key", "bytes", "sha256"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note(Record):
+    """What is on the disk for sure."""
+
+    key: str
+    """The hash of the header of what is written."""
+    bytes: Natural
+    sha256: str
+    """The hash of those bytes."""
 
 
 def write_in_stages(
     path: Path, tensors: Mapping[str, Tensor | Made], metadata: Mapping[str, str]
 ) -> None:
-    """As `atomic.write_tensors`, but what an earlier call wrote before it was stopped is kept.
+    """Write as `atomic.write_tensors`, but keep what an earlier call wrote before it was stopped.
 
     That call must have had tensors of the same names and shapes and the same metadata, which must
     say all that the values depend on. What is less than a stage is not kept, nor is anything where
@@ -66,8 +77,8 @@ def write_in_stages(
                 if file.tell() - size >= STAGE:
                     _sync(file)
                     size = file.tell()
-                    said = {"key": key, "bytes": size, "sha256": digest.so_far()}
-                    write_text(note, json.dumps(said))
+                    said = Note(key=key, bytes=size, sha256=digest.so_far())
+                    write_text(note, json.dumps(table(said)))
             _sync(file)
             take_name(begun, path, file)
         note.unlink(missing_ok=True)
@@ -106,8 +117,8 @@ def _gone_on(begun: Path, note: Path, key: str) -> tuple[BinaryIO, Digest] | Non
     no other name.
     """
     with suppress(OSError, ValueError, BadInput):
-        said = strict_json(read_bytes(note, 10_000).decode())
-        if fits(said, NOTE) and said["key"] == key:
+        said = parsed(Note, strict_json(read_bytes(note, 10_000).decode()))
+        if said.key == key:
             file = os.fdopen(os.open(begun, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b")
             digest = Digest()
             if _is_whole(file, said, digest):
@@ -117,15 +128,15 @@ def _gone_on(begun: Path, note: Path, key: str) -> tuple[BinaryIO, Digest] | Non
     return None
 
 
-def _is_whole(file: BinaryIO, said: Mapping[str, Any], digest: Digest) -> bool:
+def _is_whole(file: BinaryIO, said: Note, digest: Digest) -> bool:
     """Whether the bytes are those that the note speaks of; the rest is cut off."""
     status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size < said["bytes"]:
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size < said.bytes:
         return False
-    file.truncate(said["bytes"])
+    file.truncate(said.bytes)
     while chunk := file.read(1 << 20):
         digest.digest.update(chunk)
-    return digest.so_far() == str(said["sha256"])
+    return digest.so_far() == said.sha256
 
 
 @contextmanager

@@ -14,12 +14,13 @@ from torch import Tensor
 from prunecli.errors import BadInput, printable, some
 from prunecli.files.digest import ahead, file_sha256
 from prunecli.files.header import INDEX, Entry, Header, read_header, strict_json
-from prunecli.files.meta import sound
 from prunecli.files.pairs import masked, pairs
+from prunecli.files.parsing import R, Record, parsed
 from prunecli.files.reading import read_bytes, unchanged, unreadable
+from prunecli.files.records import record_of, with_kind
 from prunecli.files.texts import decoded
-from prunecli.parts import PART
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
+from prunecli.tensors.parts import PART
 
 DTYPES = {
     "F64": torch.float64, "I64": torch.int64, "F32": torch.float32, "I32": torch.int32,
@@ -34,6 +35,8 @@ T = TypeVar("T")
 INDEX_END = ".safetensors.index.json"
 """Diffusers' indexes are called after what they are of."""
 MAX_INDEX = 100_000_000
+AGAIN = "; write the file again"
+"""The mend of a file whose metadata is damaged."""
 
 
 class Form(NamedTuple):
@@ -60,13 +63,19 @@ class TensorFile(Mapping[str, Tensor]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.label = printable(str(path))
-        places = _index(path)
-        self.index = index_of(path) if places else None
-        """Of a sharded checkpoint."""
-        files = sorted(set(places.values())) if places else [_only_file(path)]
+        shards = _index(path)
+        self.index = index_of(path) if shards else None
+        """The index of a sharded checkpoint."""
+        files = sorted(set(shards.values())) if shards else [_only_file(path)]
         self.folder = self.index.parent if self.index else path if files != [path] else None
-        """Of a checkpoint that is all of a folder."""
-        self.shards: dict[Path, Header] = {file: read_header(file) for file in files}
+        """The folder of a checkpoint that is all of a folder."""
+        self._take({file: read_header(file) for file in files})
+        if shards and (astray := [n for n in shards if self._stored.get(n) != shards[n]]):
+            raise BadInput(f"{self.label}: {astray[0]!r} is not in the shard that the index names")
+
+    def _take(self, shards: dict[Path, Header]) -> None:
+        """Take these shards, and be what their headers say."""
+        self.shards = shards
         self._stored: dict[str, Path] = {}
         self._hashing: Callable[[], str] | None = None
         self._equal: dict[tuple[str, str], bool] = {}
@@ -76,8 +85,6 @@ class TensorFile(Mapping[str, Tensor]):
                 if name in self._stored:
                     raise BadInput(f"{self.label}: tensor {name!r} is in two shards")
                 self._stored[name] = shard
-        if places and (astray := [n for n in places if self._stored.get(n) != places[n]]):
-            raise BadInput(f"{self.label}: {astray[0]!r} is not in the shard that the index names")
         self.pairs = {} if "prunecli" in self.metadata else pairs(self._entries())
         """What is X here, and in the file X_orig and X_mask."""
         self._home = self._seen()
@@ -86,13 +93,13 @@ class TensorFile(Mapping[str, Tensor]):
         return {name: e for head in self.shards.values() for name, e in head.entries.items()}
 
     def _seen(self) -> dict[str, Path]:
-        """In which shard each tensor is, under the names that it has here."""
+        """The shard that each tensor is in, by the names that tensors have here."""
         wholes = {orig: whole for whole, (orig, _) in self.pairs.items()}
         masks = {mask for _, mask in self.pairs.values()}
         return {wholes.get(n, n): shard for n, shard in self._stored.items() if n not in masks}
 
     @property
-    def places(self) -> list[Path]:
+    def paths(self) -> list[Path]:
         """Every path that must not be written while this is read: its own and its shards'."""
         return [self.path, *self.shards]
 
@@ -113,7 +120,7 @@ class TensorFile(Mapping[str, Tensor]):
         return masked(self._parts(weight, size), self._parts(mask, size), f"{self.label}: {mask!r}")
 
     def _parts(self, name: str, size: int) -> Iterator[Tensor]:
-        """Of a tensor under the name that it has in the file."""
+        """The parts of a tensor under the name that it has in the file."""
         shard = self._stored[name]
         header = self.shards[shard]
         entry = header.entries[name]
@@ -131,7 +138,7 @@ class TensorFile(Mapping[str, Tensor]):
             raise unreadable(shard, error) from None
 
     def equal(self, one: str, other: str) -> bool:
-        """Whether two tensors are the same, bit by bit. Where that needs them read, once."""
+        """Whether two tensors are the same, bit by bit. If they must be read for it, then once."""
         first, second = self.entry(one), self.entry(other)
         if (first.dtype, first.shape) != (second.dtype, second.shape):
             return False
@@ -166,7 +173,7 @@ class TensorFile(Mapping[str, Tensor]):
         return {name: Form(self.entry(name).dtype, self.entry(name).shape) for name in self}
 
     def once(self, ask: Callable[[TensorFile], T]) -> T:
-        """What `ask` says of this file, which does not change; asked the first time alone."""
+        """What `ask` says of this file. It is asked but once, since the file does not change."""
         if ask not in self._said:
             self._said[ask] = ask(self)
         said: T = self._said[ask]
@@ -178,7 +185,7 @@ class TensorFile(Mapping[str, Tensor]):
 
     @cached_property
     def sha256(self) -> str:
-        """Of the file's bytes; of a sharded checkpoint, over its shards' names and hashes."""
+        """The hash of the file; of a sharded checkpoint, over its shards' names and hashes."""
         return self._hashing() if self._hashing else self._hash()
 
     def _hash(self) -> str:
@@ -191,26 +198,42 @@ class TensorFile(Mapping[str, Tensor]):
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """Of the header; of all shards' headers, the first that says something counts."""
+        """The header's metadata; of all shards' headers, the first that says something counts."""
         headers = reversed(list(self.shards.values()))
         return {key: value for header in headers for key, value in header.metadata.items()}
 
     @cached_property
     def meta(self) -> dict[str, Any] | None:
-        """What prunecli wrote into the header, or None for a file it never saw."""
+        """What prunecli wrote into the header, as it stands there; None for a file it never saw."""
         if "prunecli" not in self.metadata:
             return None
         try:
-            meta: dict[str, Any] | None = strict_json(self.metadata["prunecli"])
-        except ValueError:
-            meta = None
-        if not sound(meta):
-            raise BadInput(f"{self.label}: its prunecli metadata is damaged; write the file again")
-        return meta
+            return with_kind(strict_json(self.metadata["prunecli"]))
+        except ValueError as error:
+            raise self._damaged(error) from None
+
+    @cached_property
+    def record(self) -> Record | None:
+        """The same as a record of the file's kind; see `records`."""
+        try:
+            return None if self.meta is None else record_of(self.meta)
+        except ValueError as error:
+            raise self._damaged(error) from None
+
+    def says(self, kind: type[R]) -> R:
+        """The record, if it is one of that kind; else an empty one."""
+        return self.record if isinstance(self.record, kind) else parsed(kind, {})
+
+    def _damaged(self, error: ValueError) -> BadInput:
+        what = f"its prunecli metadata is damaged: {printable(str(error))}"
+        return BadInput(f"{self.label}: {what}{AGAIN}")
 
 
 def _fill(part: Tensor, file: BinaryIO) -> None:
-    """Raises OSError where the file ends early: it was whole when its header was read."""
+    """Fill a part with what comes next in the file.
+
+    Raises OSError where the file ends early: it was whole when its header was read.
+    """
     left = part.view(torch.uint8).numpy().data if part.numel() else memoryview(b"")
     while left:
         if not (count := file.readinto(left)):  # type: ignore[attr-defined]
@@ -249,7 +272,7 @@ def _only_file(path: Path) -> Path:
 
 
 def _index(path: Path) -> dict[str, Path]:
-    """Where the index of a sharded checkpoint says each tensor is; empty if `path` is no such."""
+    """The shard of each tensor by the index of a sharded checkpoint; empty if `path` is no such."""
     index = index_of(path)
     label = printable(str(index))
     try:

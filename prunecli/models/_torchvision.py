@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torchvision import models
 
 from prunecli.errors import BadEnvironment, BadUsage, Mismatch, printable, suggest
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 
 SIDE_EXITS = {"googlenet", "inception_v3"}
-"""They train with further classifiers, which a plain cross-entropy has no use for."""
+"""Networks that train with further classifiers, which a plain cross-entropy has no use for."""
 
 
 def family(name: str) -> Callable[..., nn.Module]:
@@ -62,7 +62,10 @@ def pretrained(name: str) -> tuple[str, dict[str, Tensor]]:
 
 
 def _state(weights: Any, file: Path) -> dict[str, Tensor]:
-    """From the file, or from the network. Nothing that it names is run, for it is a pickle."""
+    """The tensors of published weights: from their file, or downloaded.
+
+    Nothing that the file names is run, for it is a pickle.
+    """
     if file.exists() and not file.is_file():
         raise ValueError("it is no regular file")
     try:

@@ -46,7 +46,7 @@ def alexnet(input_shape: tuple[int, int, int], classes: int, *, thin: float = 1.
 
 
 def _halves(height: int, width: int) -> nn.Module:
-    """Averages each quarter of a map; the middle of an odd side is in both halves.
+    """A module that averages each quarter of a map; the middle of an odd side is in both halves.
 
     That is `AdaptiveAvgPool2d(2)`, whose gradient on a GPU differs from run to run.
     """

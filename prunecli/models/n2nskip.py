@@ -10,12 +10,12 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from prunecli.errors import BadUsage, Mismatch
-from prunecli.graph import is_activation, is_layer, trace
 from prunecli.models.alexnet import alexnet
 from prunecli.models.resnet20 import resnet20
 from prunecli.models.resnet50 import resnet50
 from prunecli.models.resnet56 import resnet56
 from prunecli.models.vgg16 import vgg16
+from prunecli.network.graph import is_activation, is_layer, trace
 
 BASES = {
     "alexnet": alexnet,
@@ -34,7 +34,7 @@ def n2nskip(
     span: int = 2,
     thin: float = 1.0,
 ) -> nn.Module:
-    """Another network with skip convolutions, from every activation to the one `span` further on.
+    """The network `base` with skip convolutions, from each activation to the one `span` further on.
 
         a_{l+k} = g(z_{l+k} + g(BN(C_l * a_l))),   k = span
 

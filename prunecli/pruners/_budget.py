@@ -1,4 +1,4 @@
-"""How much may be left of a network: shares of layers, budgets, limits."""
+"""Budgets and limits of what may be left of a network, and the shares of its layers."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED
+from prunecli.masks.select import keep_highest, select
 from prunecli.pruners._masked import (
     Masked,
     check_density,
@@ -18,11 +19,11 @@ from prunecli.pruners._masked import (
     first_layer,
     interval,
 )
-from prunecli.selection import keep_highest, select
 from prunecli.types import Clock, Course, Params
 
 Growth = Callable[[str, Tensor, Clock], Tensor]
-"""How much each weight of a tensor wants to grow: from its name, dense gradient and the time."""
+"""Gives how much each weight of a tensor wants to grow, from its name, dense gradient and the
+time."""
 
 
 class Dynamic(Masked):
@@ -75,5 +76,5 @@ class Dynamic(Masked):
 
 
 def cosine(rate: float) -> Callable[[float], float]:
-    """From `rate` to zero along half a cosine, over the time that has passed."""
+    """A fall from `rate` to zero along half a cosine, over the time that has passed."""
     return lambda passed: rate / 2 * (1 + math.cos(math.pi * passed))

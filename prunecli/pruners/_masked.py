@@ -9,14 +9,15 @@ from torch import Tensor
 
 from prunecli.errors import BadUsage
 from prunecli.files.artifacts import PRUNED
-from prunecli.masks import aligned, exact_count, prunable
-from prunecli.quotas import SCOPES
+from prunecli.masks.mask import aligned, exact_count
+from prunecli.masks.scopes import SCOPES
+from prunecli.network.layers import prunable
+from prunecli.tensors.zeros import zero_
 from prunecli.types import Clock, Course, Mask, Params, Pruner, Scores
-from prunecli.zeros import zero_
 
 
 class Masked(Pruner):
-    """Has a mask, all ones at first, that is part of the training state."""
+    """A pruner with a mask, all ones at first, that is part of the training state."""
 
     def __init__(self, course: Course) -> None:
         self.params = course.params

@@ -13,11 +13,11 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.types import REACH, Clock, Course, Mask, Params, Pruner
 
 BINS = 80
-"""Of the histogram of weights, from -REACH to REACH standard deviations."""
+"""The bins of the histogram of weights, from -REACH to REACH standard deviations."""
 
 
 class Thresholded(Function):
@@ -140,7 +140,7 @@ class StraightThrough(Pruner):
         return {f"kept/{name}": kept for name, kept in self.final.items()}
 
     def blank_state(self, names: Collection[str]) -> Mapping[str, Tensor]:
-        """With the mask, if there is any of it: it is made with the last step."""
+        """The form of the state, with the mask if any of it is there: the last step makes it."""
         masks = {
             f"kept/{name}": torch.empty_like(weight, dtype=torch.bool, device="meta")
             for name, weight in self.params.items()

@@ -52,7 +52,7 @@ class FixedBS(StraightThrough):
 
     @torch.no_grad()
     def thresholds(self) -> dict[str, Tensor]:
-        """Those of the step before, where they still hold; the others are bisected anew."""
+        """The thresholds of the step before, where they still hold; others are bisected anew."""
         sizes = [weight.abs() for weight in self.params.values()]
         self.found = bisected(sizes, self.sparsity, self.eps, self.found)
         return dict(zip(self.params, self.found.unbind(), strict=True))

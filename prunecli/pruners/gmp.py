@@ -5,10 +5,10 @@ from typing import Literal
 import torch
 
 from prunecli.errors import BadUsage
+from prunecli.network.untouched import untouched
 from prunecli.pruners._masked import Masked
 from prunecli.scorers._autograd import gradients
 from prunecli.types import Batches, Clock, Course, Params, Pruner
-from prunecli.untouched import untouched
 
 
 def gmp(

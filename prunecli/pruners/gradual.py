@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from prunecli.errors import BadUsage
+from prunecli.masks.select import select
 from prunecli.pruners._masked import (
     Masked,
     check_density,
@@ -9,7 +10,6 @@ from prunecli.pruners._masked import (
     first_layer,
     interval,
 )
-from prunecli.selection import select
 from prunecli.types import Clock, Course, Params, Pruner
 
 

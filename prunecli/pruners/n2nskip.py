@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Literal
 
 from prunecli.errors import BadUsage
-from prunecli.masks import exact_count
+from prunecli.masks.mask import exact_count
+from prunecli.masks.select import keep_highest
 from prunecli.models.n2nskip import Skip
 from prunecli.pruners._masked import Masked, check_density
-from prunecli.selection import keep_highest
 from prunecli.types import Course, Mask, Pruner
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from prunecli.pruners._dynamic import Dynamic
-from prunecli.seeds import derive_seed
+from prunecli.runtime.seeds import derive_seed
 from prunecli.types import Clock, Course, Pruner
 
 

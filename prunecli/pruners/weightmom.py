@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from prunecli.errors import BadUsage
-from prunecli.masks import exact_count
+from prunecli.masks.mask import exact_count
+from prunecli.masks.scopes import apportion, water_filled
+from prunecli.masks.select import keep_highest
 from prunecli.pruners._masked import Masked, check_density
-from prunecli.quotas import apportion, water_filled
-from prunecli.selection import keep_highest
 from prunecli.types import Clock, Course, Params, Pruner, Scores
 
 Importance = Literal["printed", "mean", "none"]

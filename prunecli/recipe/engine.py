@@ -1,4 +1,4 @@
-"""Where jobs are done: in this process, in worker processes, or on a cluster."""
+"""Engines that do jobs: in this process, in worker processes, or on a cluster."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
 
-from prunecli.device import set_threads
 from prunecli.recipe.plan import Job
 from prunecli.recipe.records import Wrote
-from prunecli.types import Progress
+from prunecli.runtime.device import set_threads
+from prunecli.runtime.progress import Progress
 
 Do = Callable[[Job, Progress], Wrote]
 """Does a job, and says what it wrote. Raises PruneError if it fails."""

@@ -16,7 +16,7 @@ from prunecli.recipe import records
 from prunecli.recipe.engine import Engine
 from prunecli.recipe.plan import Job
 from prunecli.recipe.records import Wrote
-from prunecli.types import Progress
+from prunecli.runtime.progress import Progress
 
 Inputs = Callable[[Job], Mapping[str, Any]]
 """Everything but the program that a job's output depends on, as JSON."""
@@ -43,16 +43,17 @@ def states(jobs: list[Job], inputs: Inputs) -> dict[str, str]:
 
 
 class Watcher:
-    """Is told how a study goes. This one stays silent; the command line draws."""
+    """Follows how a study goes. This one stays silent; the command line draws."""
 
     def starts(self, job: Job) -> Progress:
-        """A job is under way; gives who is told of its steps."""
+        """Note that a job is under way; gives who is told of its steps."""
         return Progress()
 
     def ends(self, job: Job, how: str, note: str = "") -> None:
-        """A job 'ran', was 'done' before, was 'taken' from a folder, or 'failed' for a reason.
+        """Note that a job 'ran', was 'done' before, was 'taken' from a folder, or 'failed'.
 
-        Or it was 'left' undone, since it needs one that failed.
+        It may be 'left' undone, too, since it needs one that failed. `note` names the folder, or
+        the reason.
         """
 
 
@@ -70,7 +71,7 @@ class Study:
     waiting: list[Job] = field(default_factory=list)
     running: dict[Future[Wrote], Job] = field(default_factory=dict)
     holds: dict[str, ExitStack] = field(default_factory=dict)
-    """Of the jobs that are running, so that others see it."""
+    """The hold on the folder of each job that is running, so that others see it."""
     made: dict[Path, str] = field(default_factory=dict)
     """The hash of each output that is done, as its record says."""
     failed: dict[str, str] = field(default_factory=dict)
@@ -79,10 +80,10 @@ class Study:
 
     def __post_init__(self) -> None:
         self.named = {job.name: job for job in self.jobs}
-        self.places = {job.name: place for place, job in enumerate(self.jobs)}
+        self.order = {job.name: number for number, job in enumerate(self.jobs)}
 
-    def _place(self, job: Job) -> int:
-        return self.places[job.name]
+    def _number(self, job: Job) -> int:
+        return self.order[job.name]
 
     def run(self) -> int:
         """Do what is not done; gives how many jobs were run.
@@ -138,8 +139,8 @@ class Study:
         return replace(job, given=self.inputs(job))
 
     def _settled(self, names: Iterable[str]) -> Iterator[Job]:
-        """Those of the jobs, whose needs are settled, that there is nothing to do for."""
-        for job in sorted((self.named[name] for name in names), key=self._place):
+        """The jobs, of those whose needs are settled, that there is nothing to do for."""
+        for job in sorted((self.named[name] for name in names), key=self._number):
             if any(need in self.failed or need in self.left for need in job.needs):
                 self.left.add(job.name)
                 self.watcher.ends(job, "left", "needs a failed job")
@@ -167,10 +168,10 @@ class Study:
             key = self.keys[job.name]
             try:
                 hold = self.holds[job.name] = ExitStack()
-                hold.enter_context(records.held(job))
+                hold.enter_context(records.occupied(job))
                 records.start(job, key)
-                if place := self.shelf.take(job, key):
-                    self._is_done(job, "taken", str(place))
+                if folder := self.shelf.take(job, key):
+                    self._is_done(job, "taken", str(folder))
                     yield job
                     continue
                 self.running[self.engine.submit(job, self.watcher.starts(job))] = job
@@ -186,12 +187,12 @@ class Study:
         """
         busy = {self.keys[job.name] for job in self.running.values()}
         free = [job for job in self.waiting if self.keys[job.name] not in busy]
-        return min(free, key=self._place, default=None)
+        return min(free, key=self._number, default=None)
 
     def _ended(self) -> Iterator[Job]:
         """Wait for a job to be over; gives all that are."""
         over = wait(self.running, return_when=FIRST_COMPLETED).done
-        for future in sorted(over, key=lambda future: self._place(self.running[future])):
+        for future in sorted(over, key=lambda future: self._number(self.running[future])):
             job = self.running.pop(future)
             try:
                 wrote = future.result()
@@ -210,7 +211,7 @@ class Study:
 
     def _is_done(self, job: Job, how: str, note: str = "") -> None:
         self._let_go(job)
-        self.made[job.output] = str(records.read_record(job.folder).get("sha256"))
+        self.made[job.output] = str(records.read_record(job.folder).sha256)
         self.shelf.put(job, self.keys[job.name])
         self.watcher.ends(job, how, note)
 

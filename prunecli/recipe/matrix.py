@@ -1,4 +1,4 @@
-"""The axes multiplied out: at which places each step has a job."""
+"""The axes multiplied out: at which points each step has a job."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from prunecli.recipe.read import Axes, Recipe, told_apart
 MOST = 100_000
 """Jobs of a recipe, and points of its matrix: it would take minutes to check as many."""
 MOST_VALUES = 20 * MOST
-"""Of axes, at all points together: more would take gigabytes."""
+"""The most values of axes, at all points together: more would take gigabytes."""
 
 
-def places(recipe: Recipe, axes: Mapping[str, tuple[str, ...]]) -> dict[str, list[Axes]]:
-    """Where each step has a job: at every place on its axes that the matrix has a point for."""
+def points(recipe: Recipe, axes: Mapping[str, tuple[str, ...]]) -> dict[str, list[Axes]]:
+    """The points of each step's jobs: all those of its axes that the matrix has."""
     points = _points(recipe)
     by_axes: dict[tuple[str, ...], list[Axes]] = {}
     jobs = 0
@@ -57,7 +57,7 @@ def _points(recipe: Recipe) -> list[Axes]:
 
 
 def _excluded(recipe: Recipe) -> str:
-    """Of each point of the grid, in its order, '1' if an entry of `exclude` fits it, else '0'."""
+    """'1' for each point of the grid, in its order, that an entry of `exclude` fits, else '0'."""
     grid = _Grid(recipe)
     fitting = 0
     for entry in recipe.exclude:
@@ -66,7 +66,7 @@ def _excluded(recipe: Recipe) -> str:
 
 
 class _Grid:
-    """Which points have which values, a bit for each: an entry takes a few steps, however many fit.
+    """Points by their values, a bit for each: an entry takes a few steps, however many fit.
 
     Those of one value of an axis come in runs, and the runs at equal distances.
     """
@@ -75,9 +75,10 @@ class _Grid:
         self.points = run = math.prod(len(values) or 1 for values in recipe.matrix.values())
         whole = (1 << self.points) - 1
         self.first: dict[str, int] = {}
-        """By axis, the points of its first value."""
+        """The points of each axis's first value."""
         self.starts: dict[str, dict[Any, list[int]]] = {}
-        """By axis and value, where its first points are. What is written in two ways has two."""
+        """Where the first points of each value of an axis are. What is written in two ways has
+        two."""
         for axis, values in recipe.matrix.items():
             period, run = run, run // (len(values) or 1)
             self.first[axis] = ((1 << run) - 1) * (whole // ((1 << period) - 1))

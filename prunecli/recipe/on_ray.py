@@ -16,10 +16,10 @@ from prunecli.errors import BadEnvironment, PruneError
 from prunecli.recipe.engine import Do
 from prunecli.recipe.plan import Job
 from prunecli.recipe.records import Wrote
-from prunecli.types import Progress
+from prunecli.runtime.progress import Progress
 
 RETRIES = 3
-"""How often a task is started again whose worker died."""
+"""The times that a task is started again whose worker died."""
 PATIENCE = 60.0
 """Seconds that interrupted tasks have for keeping what they can."""
 
@@ -79,7 +79,7 @@ class OnRay:
 
 
 def _share(slots: int, devices: int) -> float:
-    """Of a GPU, for each of so many tasks at once. Of more than half a GPU, it has but one."""
+    """The part of a GPU that each of so many tasks at once has: all, a half, a third, and so on."""
     return 1 / max(1, -(-slots // devices)) if devices else 0
 
 
@@ -91,7 +91,7 @@ def _task(
     job: Job, do: Do, threads: int, here: Path, settings: Mapping[str, str]
 ) -> str | list[str]:
     """Do a job in a Ray worker; gives the names of what it wrote, or why it failed."""
-    from prunecli.device import set_threads
+    from prunecli.runtime.device import set_threads
 
     os.environ.update(settings)
     os.chdir(here)

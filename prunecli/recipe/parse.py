@@ -11,20 +11,19 @@ import yaml
 from prunecli.errors import BadUsage, printable
 from prunecli.files.reading import opened, unreadable
 from prunecli.files.texts import check_text, decoded
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """What escapes can spell and no path or argument can hold: NUL, and halves of characters."""
-Place = tuple[Any, ...]
-Lines = dict[Place, int]
+Location = tuple[Any, ...]
+Lines = dict[Location, int]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-3 for text, 010 for 8, 1:30 for 90 and no for false. Here values are what
-    they look like: a number is decimal, and of words only true, false and null are not text.
-    """
+    """Reads values as what they look like: a number is decimal, and of words only true, false and
+    null are not text. YAML 1.1 takes 1e-3 for text, 010 for 8, 1:30 for 90 and no for false."""
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -42,7 +41,7 @@ PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float"
 
 
 def load_yaml(path: Path) -> tuple[Any, Lines]:
-    """The document and the line of every key, item and value, by its place in the document.
+    """The document and the line of every key, item and value, by its location in the document.
 
     Raises BadInput if the file cannot be read, and BadUsage with the line for anything but plain
     YAML: duplicate keys, aliases, tags, deep nesting, text that is not UTF-8.
@@ -106,7 +105,7 @@ def texts(value: Any) -> list[str]:
 
 
 class _Trap(Exception):
-    """Something YAML allows and a recipe does not, with its line in front."""
+    """The fault of what YAML allows and a recipe does not, with its line in front."""
 
 
 def _refuse_traps(loader: Any) -> None:
@@ -130,10 +129,10 @@ def _where(error: yaml.YAMLError) -> str:
     return f"{mark.line + 1}: {problem}" if mark else f" {problem}"
 
 
-def _value(node: yaml.Node, place: Place, lines: Lines, errors: list[str]) -> Any:
-    line = lines[place] = node.start_mark.line + 1
+def _value(node: yaml.Node, location: Location, lines: Lines, errors: list[str]) -> Any:
+    line = lines[location] = node.start_mark.line + 1
     if isinstance(node, yaml.SequenceNode):
-        return [_value(n, (*place, i), lines, errors) for i, n in enumerate(node.value)]
+        return [_value(n, (*location, i), lines, errors) for i, n in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         table: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -146,8 +145,8 @@ def _value(node: yaml.Node, place: Place, lines: Lines, errors: list[str]) -> An
             elif key in table:
                 errors.append(f"{line}: the key {printable(key)!r} is there twice")
             else:
-                table[key] = _value(value_node, (*place, key), lines, errors)
-                lines[(*place, key)] = line
+                table[key] = _value(value_node, (*location, key), lines, errors)
+                lines[(*location, key)] = line
         return table
     if odd := NO_TEXT.search(node.value):
         errors.append(f"{line}: the character {odd[0]!a} is not allowed")

@@ -1,8 +1,8 @@
-"""From a recipe to its jobs: axes multiplied out, references resolved, everything checked.
+"""The jobs of a recipe: axes multiplied out, references resolved, everything checked.
 
 A step varies on the axes that it uses: those whose `${axis}` stands in its options, and those of
 the steps it refers to. `over` names them explicitly. `@step` is the output of that step's job with
-the same place on the axes they share; `@step[*]` is all of its outputs, `@step[axis=value,...]`
+the same point on the axes they share; `@step[*]` is all of its outputs, `@step[axis=value,...]`
 those at such values, which may be shell patterns.
 """
 
@@ -19,9 +19,8 @@ from typing import Any
 from urllib.parse import quote
 
 from prunecli.errors import BadUsage, suggest
-from prunecli.machine import at_home
-from prunecli.recipe.matrix import places
-from prunecli.recipe.parse import Place, texts
+from prunecli.recipe.matrix import points
+from prunecli.recipe.parse import Location, texts
 from prunecli.recipe.read import Axes, Recipe, Step
 from prunecli.recipe.variables import (
     REFERENCE,
@@ -31,6 +30,7 @@ from prunecli.recipe.variables import (
     resolved,
     substituted,
 )
+from prunecli.runtime.machine import at_home
 
 HERE = "here"
 """The folder of the recipe: a variable that is always there."""
@@ -68,7 +68,7 @@ class Job:
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Job:
-        """From what `dataclasses.asdict` gives, by way of JSON."""
+        """The job that `dataclasses.asdict` gave, by way of JSON."""
         paths = {"output": Path(table["output"]), "reads": tuple(map(Path, table["reads"]))}
         return cls(**{**table, "needs": tuple(table["needs"]), **paths})
 
@@ -79,12 +79,12 @@ class Job:
 
     @property
     def folders(self) -> list[Path]:
-        """That one, and those above it within the study's."""
+        """The job's folder, and those above it within the study's."""
         return [self.folder, *self.folder.parents][: self.name.count("/") + 1]
 
 
 Jobs = dict[str, tuple[Axes, Job]]
-"""A step's jobs and their places, by what tells them apart in their names."""
+"""A step's jobs and their points, by what tells them apart in their names."""
 
 
 def plan(recipe: Recipe, folder: Path, check: Check) -> list[Job]:
@@ -94,7 +94,7 @@ def plan(recipe: Recipe, folder: Path, check: Check) -> list[Job]:
     axes: dict[str, tuple[str, ...]] = {}
     for name in order:
         axes[name] = _axes_of(recipe, recipe.steps[name], axes)
-    where = places(recipe, axes)
+    where = points(recipe, axes)
     jobs: dict[str, Jobs] = {}
     for name in order:
         step = recipe.steps[name]
@@ -107,7 +107,10 @@ def plan(recipe: Recipe, folder: Path, check: Check) -> list[Job]:
 
 
 def _check_paths(recipe: Recipe, jobs: list[Job]) -> None:
-    """What a job writes is read by reference only: a path would say nothing of the order."""
+    """Note a fault where a job reads by path what another one writes.
+
+    It is read by reference only: a path would say nothing of the order.
+    """
     writers = {os.path.realpath(job.output): job for job in jobs}
     names = {job.output.name for job in jobs}
     for job in jobs:
@@ -118,9 +121,9 @@ def _check_paths(recipe: Recipe, jobs: list[Job]) -> None:
             if writer is None or writer.name in job.needs:
                 continue
             mend = f"refer to it as '@{writer.step}'" if writer != job else "name another file"
-            place = recipe.steps[job.step].place
+            location = recipe.steps[job.step].location
             what = f"step {job.step!r} reads {argument!r}, which step {writer.step!r} writes"
-            recipe.fault(place, f"{what}; {mend}")
+            recipe.fault(location, f"{what}; {mend}")
 
 
 def _label(point: Axes, axes: Iterable[str]) -> str:
@@ -134,13 +137,13 @@ def _order(recipe: Recipe) -> list[str]:
         for key, value in step.options.items():
             for text in _malformed(value):
                 form = "@step, @step[*] or @step[axis=value,...]"
-                recipe.fault((*step.place, key), f"{text!r} is not of the form {form}")
+                recipe.fault((*step.location, key), f"{text!r} is not of the form {form}")
             for name, _ in _references(value):
                 if name in recipe.steps:
                     graph[step.name].append(name)
                 elif ("steps", name) not in recipe.lines:
                     hint = suggest(name, list(recipe.steps))
-                    recipe.fault((*step.place, key), f"there is no step {name!r}{hint}")
+                    recipe.fault((*step.location, key), f"there is no step {name!r}{hint}")
     try:
         return list(TopologicalSorter(graph).static_order())
     except CycleError as error:
@@ -176,22 +179,22 @@ def _wanted(which: str | None) -> dict[str, str]:
 def _axes_of(recipe: Recipe, step: Step, axes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     used: set[str] = set()
     for key, value in step.options.items():
-        place = (*step.place, key)
+        location = (*step.location, key)
         for name in names_in(value):
             axis = recipe.set_by.get(name, name)
             if axis in recipe.matrix:
                 used.add(axis)
             elif name not in recipe.variables and name != HERE:
-                recipe.fault(place, no_variable(recipe, name))
+                recipe.fault(location, no_variable(recipe, name))
         for name, which in _references(value):
             used |= set(axes.get(name, ())) if which is None else set()
             for axis in _wanted(which):
                 if name in axes and axis not in axes[name]:
                     hint = suggest(axis, list(axes[name]))
-                    recipe.fault(place, f"step {name!r} does not vary on {axis!r}{hint}")
+                    recipe.fault(location, f"step {name!r} does not vary on {axis!r}{hint}")
     if step.over is not None:
         if missing := sorted(used - set(step.over)):
-            recipe.fault(step.place, f"step {step.name!r} uses {missing[0]!r}; add it to 'over'")
+            recipe.fault(step.location, f"step {step.name!r} uses {missing[0]!r}; add it to 'over'")
         used |= set(step.over)
     return tuple(axis for axis in recipe.matrix if axis in used)
 
@@ -199,12 +202,12 @@ def _axes_of(recipe: Recipe, step: Step, axes: Mapping[str, tuple[str, ...]]) ->
 def _job(
     recipe: Recipe,
     step: Step,
-    place: Axes,
+    point: Axes,
     jobs: Mapping[str, Jobs],
     folder: Path,
     check: Check,
 ) -> Job:
-    """The step's job at that place of the matrix; after a fault, one that only has a name."""
+    """The step's job at that point of the matrix; after a fault, one that only has a name."""
     needs: dict[str, Path] = {}
 
     def fill(text: str) -> Any:
@@ -213,38 +216,38 @@ def _job(
             return substituted(text, variables)
         name, which = references[0]
         wanted = _wanted(which and substituted(which, variables))
-        fitting = _meant(jobs.get(name, {}), place, which, wanted)
+        fitting = _meant(jobs.get(name, {}), point, which, wanted)
         needs.update((job.name, job.output) for job in fitting)
         if wanted and not fitting:
-            recipe.fault(step.place, f"{text!r} is the output of no job")
+            recipe.fault(step.location, f"{text!r} is the output of no job")
         paths = [str(job.output) for job in fitting] or [text]
         return paths[0] if which is None else paths
 
     checked = Checked([], "")
-    variables = recipe.variables_at({a: v for a, v in place.items() if recipe.matrix[a]})
+    variables = recipe.variables_at({a: v for a, v in point.items() if recipe.matrix[a]})
     if all(name in variables for name in names_in(step.options)):
         try:
             checked = check(step.command, filled(step.options, fill))
         except BadUsage as error:
             for line in str(error).splitlines():
                 recipe.fault(_blamed(step, line), f"step {step.name!r}: {line}")
-    name = "/".join(filter(None, (step.name, _label(place, place))))
+    name = "/".join(filter(None, (step.name, _label(point, point))))
     if any(len(part.encode()) > LONGEST for part in name.split("/")):
-        mend = "give long values names, by a table in place of the axis's list"
+        mend = "give long values names, by a table in point of the axis's list"
         what = f"the folder of a job of step {step.name!r} has a name of over {LONGEST} bytes"
-        recipe.fault(step.place, f"{what}; {mend}")
+        recipe.fault(step.location, f"{what}; {mend}")
     output = folder / name / checked.product
     arguments = ["--output", str(output), *checked.arguments]
     reads = tuple(needs.values())
     return Job(name, step.name, step.command, arguments, output, tuple(needs), reads)
 
 
-def _meant(jobs: Jobs, place: Axes, which: str | None, wanted: Mapping[str, str]) -> list[Job]:
-    """Those of a step's jobs that a reference at `place` means."""
+def _meant(jobs: Jobs, point: Axes, which: str | None, wanted: Mapping[str, str]) -> list[Job]:
+    """The jobs of a step that a reference at `point` means."""
     axes = next((at for at, _ in jobs.values()), {})
-    if jobs and which is None and axes.keys() <= place.keys():
-        return [jobs[_label(place, axes)][1]]  # without a look at the others: there may be many
-    return [job for at, job in jobs.values() if _agree(at, place) and _fits(at, wanted)]
+    if jobs and which is None and axes.keys() <= point.keys():
+        return [jobs[_label(point, axes)][1]]  # without a look at the others: there may be many
+    return [job for at, job in jobs.values() if _agree(at, point) and _fits(at, wanted)]
 
 
 def _agree(one: Axes, other: Axes) -> bool:
@@ -255,17 +258,17 @@ def _fits(at: Axes, wanted: Mapping[str, str]) -> bool:
     return all(fnmatchcase(str(at.get(axis)), value) for axis, value in wanted.items())
 
 
-def _blamed(step: Step, message: str) -> Place:
+def _blamed(step: Step, message: str) -> Location:
     """The option that a message is about, if it names one, for the line to show.
 
     Messages quote the culprit before any suggestion; a word that is not quoted may mean anything.
     """
-    places: list[Place] = [(key,) for key in step.options]
-    places += [(key, k) for key, v in step.options.items() if isinstance(v, dict) for k in v]
+    locations: list[Location] = [(key,) for key in step.options]
+    locations += [(key, k) for key, v in step.options.items() if isinstance(v, dict) for k in v]
     found = []
-    for place in places:
-        word = "[-_]".join(map(re.escape, re.split("[-_]", place[-1])))
+    for location in locations:
+        word = "[-_]".join(map(re.escape, re.split("[-_]", location[-1])))
         for rank, pattern in enumerate((rf"'(--)?{word}'", rf"(?<!\w){word}(?!\w)")):
             if match := re.search(pattern, message):
-                found.append((rank, match.start(), place))
-    return (*step.place, *min(found)[2]) if found else step.place
+                found.append((rank, match.start(), location))
+    return (*step.location, *min(found)[2]) if found else step.location

@@ -1,4 +1,4 @@
-"""From a document to a recipe: is every part where it belongs, and of the kind it must be?"""
+"""The recipe that a document is, if every part is where it belongs, and of the kind it must be."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from prunecli.errors import BadUsage, printable, suggest
-from prunecli.machine import at_home
-from prunecli.recipe.parse import Lines, Place, load_yaml, texts
+from prunecli.recipe.parse import Lines, Location, load_yaml, texts
+from prunecli.runtime.machine import at_home
 
 KEYS = {"version", "name", "description", "vars", "matrix", "steps"}
 DERIVED_KEYS = {"version", "name", "description", "base", "set"}
@@ -26,7 +26,7 @@ class Step:
     name: str
     command: str
     options: dict[str, Any]
-    place: Place
+    location: Location
     over: tuple[str, ...] | None
 
 
@@ -44,21 +44,21 @@ class Recipe:
     set_by: dict[str, str] = field(default_factory=dict)
     """The axis that sets a variable, for those that an axis sets."""
     faults: list[tuple[str, int, str]] = field(default_factory=list)
-    elsewhere: dict[Place, tuple[Path, int]] = field(default_factory=dict)
+    elsewhere: dict[Location, tuple[Path, int]] = field(default_factory=dict)
     """File and line of what another recipe sets in this one, its base."""
     own_texts: frozenset[str] | None = None
-    """Of a derived recipe, the texts that it or the user sets, and its base does not say."""
+    """The texts of a derived recipe that it or the user sets, and its base does not say."""
 
-    def variables_at(self, place: Axes) -> Mapping[str, Any]:
-        """All variables at a place of the matrix: an axis's value, and what that value sets."""
-        rows = [self.settings[axis][place[axis]] for axis in self.settings if axis in place]
-        return ChainMap(place, *rows, self.variables, {"here": str(self.path.parent)})
+    def variables_at(self, point: Axes) -> Mapping[str, Any]:
+        """All variables at a point of the matrix: an axis's value, and what that value sets."""
+        rows = [self.settings[axis][point[axis]] for axis in self.settings if axis in point]
+        return ChainMap(point, *rows, self.variables, {"here": str(self.path.parent)})
 
-    def fault(self, place: Place, message: str) -> None:
-        """Note a fault at the line of `place`, or of what it is in."""
-        while place and place not in self.lines and place not in self.elsewhere:
-            place = place[:-1]
-        path, line = self.elsewhere.get(place, (self.path, self.lines.get(place, 1)))
+    def fault(self, location: Location, message: str) -> None:
+        """Note a fault at the line of `location`, or of what it is in."""
+        while location and location not in self.lines and location not in self.elsewhere:
+            location = location[:-1]
+        path, line = self.elsewhere.get(location, (self.path, self.lines.get(location, 1)))
         self.faults.append((printable(str(path)), line, message))
         if len(self.faults) == MANY:
             self.raise_faults()
@@ -177,15 +177,17 @@ def _check_settings(recipe: Recipe) -> None:
         if name in recipe.variables:
             continue
         for value in [value for value, row in recipe.settings[axis].items() if name not in row]:
-            place = ("matrix", axis, value)
-            recipe.fault(place, f"{axis} {value!r} does not set {name!r}, nor do vars")
+            location = ("matrix", axis, value)
+            recipe.fault(location, f"{axis} {value!r} does not set {name!r}, nor do vars")
 
 
 def _points(recipe: Recipe, key: str, value: Any, matrix: dict[str, Any]) -> list[Axes]:
     """What 'exclude' or 'include' name: values of some axes."""
-    place = ("matrix", key)
+    location = ("matrix", key)
     if not isinstance(value, list) or not all(isinstance(v, dict) and v for v in value):
-        recipe.fault(place, f"{key!r} needs a list of tables, as in [{{method: random, seed: 1}}]")
+        recipe.fault(
+            location, f"{key!r} needs a list of tables, as in [{{method: random, seed: 1}}]"
+        )
         return []
     known = len(recipe.faults)
     for number, entry in enumerate(value):
@@ -193,12 +195,12 @@ def _points(recipe: Recipe, key: str, value: Any, matrix: dict[str, Any]) -> lis
             rows = matrix.get(axis)
             if axis not in matrix:
                 hint = suggest(axis, list(matrix))
-                recipe.fault((*place, number), f"there is no axis {axis!r}{hint}")
+                recipe.fault((*location, number), f"there is no axis {axis!r}{hint}")
             elif isinstance(named, list | dict):
-                recipe.fault((*place, number), f"{key!r} takes one value of {axis!r} at a time")
+                recipe.fault((*location, number), f"{key!r} takes one value of {axis!r} at a time")
             elif key == "include" and isinstance(rows, dict) and str(named) not in rows:
                 hint = suggest(str(named), list(rows))
-                recipe.fault((*place, number), f"there is no {axis} {named!r}{hint}")
+                recipe.fault((*location, number), f"there is no {axis} {named!r}{hint}")
     if len(recipe.faults) > known:
         return []
     by_name = {axis for axis, rows in matrix.items() if isinstance(rows, dict)}
@@ -209,9 +211,9 @@ def _override(recipe: Recipe, values: Mapping[str, Any], said: str) -> None:
     """Set variables and axes, by 'set' of a recipe that this one is the base of, or by '--set'."""
     prefix = f"{said}: " if said == "--set" else ""
     for key, value in values.items():
-        place = (said, key)
-        if place in recipe.elsewhere:
-            _moved(recipe, "vars" if key in recipe.variables else "matrix", key, place)
+        location = (said, key)
+        if location in recipe.elsewhere:
+            _moved(recipe, "vars" if key in recipe.variables else "matrix", key, location)
         if key in recipe.variables:
             recipe.variables[key] = value
         elif key in recipe.matrix:
@@ -221,7 +223,7 @@ def _override(recipe: Recipe, values: Mapping[str, Any], said: str) -> None:
                 chosen = [str(v) for v in chosen]
                 for odd in [v for v in chosen if v not in rows]:
                     hint = suggest(odd, list(rows))
-                    recipe.fault(place, f"{prefix}there is no {key} {odd!r}{hint}")
+                    recipe.fault(location, f"{prefix}there is no {key} {odd!r}{hint}")
                     chosen = list(rows)
             recipe.matrix[key] = _values(recipe, key, chosen)
             known = set(map(told_apart, recipe.matrix[key]))
@@ -230,42 +232,44 @@ def _override(recipe: Recipe, values: Mapping[str, Any], said: str) -> None:
             ]
         else:
             hint = suggest(key, [*recipe.variables, *recipe.matrix])
-            recipe.fault(place, f"{prefix}there is no {key!r} in vars or matrix{hint}")
+            recipe.fault(location, f"{prefix}there is no {key!r} in vars or matrix{hint}")
 
 
-def _moved(recipe: Recipe, part: str, key: str, place: Place) -> None:
+def _moved(recipe: Recipe, section: str, key: str, location: Location) -> None:
     """Have faults of what is set told where it is set; what an axis's values set stays."""
-    recipe.elsewhere[part, key] = recipe.elsewhere[place]
+    recipe.elsewhere[section, key] = recipe.elsewhere[location]
     if key not in recipe.settings:
-        recipe.lines = {p: line for p, line in recipe.lines.items() if p[:2] != (part, key)}
+        recipe.lines = {p: line for p, line in recipe.lines.items() if p[:2] != (section, key)}
 
 
 def _step(recipe: Recipe, name: str, body: Any, commands: list[str]) -> Step | None:
-    place = ("steps", name)
+    location = ("steps", name)
     if not NAME.fullmatch(name):
-        recipe.fault(place, f"the step name {printable(name)!r} must be letters, digits, '-', '_'")
+        recipe.fault(
+            location, f"the step name {printable(name)!r} must be letters, digits, '-', '_'"
+        )
         return None
     if not isinstance(body, dict):
-        recipe.fault(place, f"step {name!r} must be a table with one command")
+        recipe.fault(location, f"step {name!r} must be a table with one command")
         return None
     named = [key for key in body if key != "over"]
     if len(named) != 1:
-        recipe.fault(place, f"step {name!r} needs exactly one command, not {len(named)}")
+        recipe.fault(location, f"step {name!r} needs exactly one command, not {len(named)}")
         return None
     if named[0] not in commands:
         hint = suggest(named[0], commands)
-        recipe.fault((*place, named[0]), f"there is no command {named[0]!r}{hint}")
+        recipe.fault((*location, named[0]), f"there is no command {named[0]!r}{hint}")
         return None
     options = body[named[0]]
     if not isinstance(options, dict | None):
-        recipe.fault(place, f"step {name!r}: the options of {named[0]!r} must be a table")
+        recipe.fault(location, f"step {name!r}: the options of {named[0]!r} must be a table")
         return None
     over = body.get("over")
     if over is not None and not (
         isinstance(over, list) and all(axis in list(recipe.matrix) for axis in over)
     ):
-        recipe.fault((*place, "over"), f"'over' needs a list of axes, of {list(recipe.matrix)}")
+        recipe.fault((*location, "over"), f"'over' needs a list of axes, of {list(recipe.matrix)}")
         over = None
     return Step(
-        name, named[0], options or {}, (*place, named[0]), None if over is None else tuple(over)
+        name, named[0], options or {}, (*location, named[0]), None if over is None else tuple(over)
     )

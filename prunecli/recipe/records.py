@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from prunecli.files.atomic import refusals, write_bytes, write_text
 from prunecli.files.claims import is_locked, locked, sweep
 from prunecli.files.digest import file_sha256
 from prunecli.files.header import strict_json
-from prunecli.files.meta import Each, Record, fits
+from prunecli.files.parsing import Record, parsed, table
 from prunecli.files.reading import Identity, chunks, read_bytes
 from prunecli.recipe.plan import Job
-from prunecli.shortage import raise_shortage
+from prunecli.runtime.shortage import raise_shortage
 
 RECORD = "job.json"
 STATE = "*.state.safetensors"
@@ -34,7 +35,18 @@ BESIDE = ("mask.safetensors", "log.jsonl", "state.safetensors")
 Wrote = Mapping[str, Identity | None]
 """The files that a job left in its folder, as they were when they got their names, if known."""
 MAX_RECORD = 1_000_000
-FORM = Record({"key": str, "output": str, "sha256": str, "beside": Each(str), "error": str})
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord(Record):
+    """What is known of a job; an older record says nothing of what lies beside the output."""
+
+    key: str | None = None
+    output: str | None = None
+    sha256: str | None = None
+    beside: Mapping[str, str] | None = None
+    """The hash of each file, by its name."""
+    error: str | None = None
 
 
 def job_key(command: str, inputs: Mapping[str, Any] | None) -> str:
@@ -46,7 +58,7 @@ def job_key(command: str, inputs: Mapping[str, Any] | None) -> str:
 def is_done(job: Job, key: str) -> bool:
     """Whether the output is there, as this key's job left it."""
     record = read_record(job.folder)
-    return record.get("key") == key and _is_intact(job.output, record)
+    return record.key == key and _is_intact(job.output, record)
 
 
 def is_intact(job: Job) -> bool:
@@ -54,10 +66,9 @@ def is_intact(job: Job) -> bool:
     return _is_intact(job.output, read_record(job.folder))
 
 
-def _is_intact(output: Path, record: Mapping[str, Any]) -> bool:
-    """An older record says nothing of what lies beside the output."""
-    hashes = {output.parent / name: sha256 for name, sha256 in record.get("beside", {}).items()}
-    hashes[output] = record.get("sha256")
+def _is_intact(output: Path, record: JobRecord) -> bool:
+    beside = {output.parent / name: sha256 for name, sha256 in (record.beside or {}).items()}
+    hashes = {**beside, output: record.sha256}
     with suppress(BadInput):
         return all(file_sha256(file) == sha256 for file, sha256 in hashes.items())
     return False
@@ -66,20 +77,23 @@ def _is_intact(output: Path, record: Mapping[str, Any]) -> bool:
 def state(job: Job, key: str) -> str:
     """What became of the job: 'done', 'failed: REASON', 'running', 'stopped' or 'waiting'."""
     record = read_record(job.folder)
-    if record.get("key") != key:
+    if record.key != key:
         return "waiting"
-    if "error" in record:
-        return f"failed: {record['error']}"
+    if record.error is not None:
+        return f"failed: {record.error}"
     if is_locked(job.folder / RECORD):
         return "running"
-    if "sha256" not in record:
+    if record.sha256 is None:
         return "stopped"
     return "done" if _is_intact(job.output, record) else "waiting"
 
 
 @contextmanager
-def held(job: Job) -> Iterator[None]:
-    """Within, others see that the job is running. What killed ones were writing is removed."""
+def occupied(job: Job) -> Iterator[None]:
+    """Have others see, within, that the job is running.
+
+    What killed ones were writing is removed.
+    """
     make_folder(job)
     with locked(job.folder / RECORD, printable(str(job.folder))):
         if not is_locked(job.output):  # somebody may be doing the job's command by hand
@@ -102,10 +116,10 @@ def start(job: Job, key: str) -> None:
             raise BadOutput(f"{label}: a folder is in the place of the study's file; remove it")
         if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
             entry.unlink()
-    if read_record(job.folder).get("key") != key:
+    if read_record(job.folder).key != key:
         for half_done in job.folder.glob(STATE):
             half_done.unlink()
-    _write(job, {"key": key})
+    _write(job, JobRecord(key=key))
 
 
 def finish(job: Job, key: str, wrote: Wrote) -> None:
@@ -115,25 +129,26 @@ def finish(job: Job, key: str, wrote: Wrote) -> None:
     """
     hashes = {name: file_sha256(job.folder / name, identity) for name, identity in wrote.items()}
     own = hashes.pop(job.output.name, None) or file_sha256(job.output)
-    record = {"key": key, "output": job.output.name, "sha256": own}
-    _write(job, record | ({"beside": hashes} if hashes else {}))
+    name, beside = job.output.name, hashes or None
+    _write(job, JobRecord(key=key, output=name, sha256=own, beside=beside))
 
 
 def fail(job: Job, key: str, error: str) -> None:
     """Note why the job failed; the next run tries it again."""
     with suppress(PruneError):  # the disk may be what failed
-        _write(job, {"key": key, "error": error})
+        _write(job, JobRecord(key=key, error=error))
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> JobRecord:
     """The record in a job's folder; empty if there is none, or none that can be one."""
     try:
-        record = strict_json(read_bytes(folder / RECORD, MAX_RECORD).decode("utf-8"))
-        if fits(record, FORM) and all(map(_is_name, record.get("beside", {}))):
-            return dict(record)
+        text = read_bytes(folder / RECORD, MAX_RECORD).decode("utf-8")
+        record = parsed(JobRecord, strict_json(text))
+        if not record.nulls and all(map(_is_name, record.beside or ())):
+            return record
     except (OSError, ValueError, BadInput) as error:
         raise_shortage(error)
-    return {}
+    return JobRecord()
 
 
 def _is_name(text: str) -> bool:
@@ -141,9 +156,9 @@ def _is_name(text: str) -> bool:
     return Path(text).name == text and "\0" not in text and len(os.fsencode(text)) <= 255
 
 
-def _write(job: Job, record: dict[str, Any]) -> None:
+def _write(job: Job, record: JobRecord) -> None:
     make_folder(job)
-    write_text(job.folder / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    write_text(job.folder / RECORD, json.dumps(table(record), indent=1, sort_keys=True) + "\n")
 
 
 def check_folders(job: Job) -> None:
@@ -155,7 +170,7 @@ def check_folders(job: Job) -> None:
 
 
 def make_folder(job: Job) -> None:
-    """Raises BadOutput where that cannot be."""
+    """Make the folder of a job. Raises BadOutput where that cannot be."""
     check_folders(job)
     with refusals(printable(str(job.folder))):
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -166,29 +181,29 @@ class Shelf:
 
     def __init__(self, study: Path, shared: bool) -> None:
         self.study, self.shared = study, shared
-        self._places: dict[str, Path] | None = None
+        self._folders: dict[str, Path] | None = None
 
     def put(self, job: Job, key: str) -> None:
-        if self._places is not None:
-            self._places[key] = job.folder
+        if self._folders is not None:
+            self._folders[key] = job.folder
 
     def take(self, job: Job, key: str) -> Path | None:
-        """Copy what a job of this key has left elsewhere, if one has, and note it; from where."""
-        if self._places is None:  # not needed, and not read, by a run that finds all done
-            self._places = dict(self._records())
-        place = self._places.get(key)
-        if place is None or place == job.folder:
+        """Copy what a job of this key has left elsewhere, if any, and note it; gives from where."""
+        if self._folders is None:  # not needed, and not read, by a run that finds all done
+            self._folders = dict(self._records())
+        folder = self._folders.get(key)
+        if folder is None or folder == job.folder:
             return None
-        record = read_record(place)
-        if record.get("key") != key:  # another job is being done there by now
+        record = read_record(folder)
+        if record.key != key:  # another job is being done there by now
             return None
-        names = [job.output.name, *record.get("beside", {})]
+        names = [job.output.name, *(record.beside or ())]
         with suppress(BadInput):
             for name in names:
-                write_bytes(job.folder / name, chunks(place / name))
+                write_bytes(job.folder / name, chunks(folder / name))
             if _is_intact(job.output, record):
                 finish(job, key, dict.fromkeys(names))
-                return place
+                return folder
         return None
 
     def _records(self) -> Iterator[tuple[str, Path]]:
@@ -196,5 +211,5 @@ class Shelf:
         for depth in ("*", "*/*"):
             for path in sorted(root.glob("/".join(filter(None, (study, depth, RECORD))))):
                 record = read_record(path.parent)
-                if "sha256" in record:
-                    yield str(record.get("key")), path.parent
+                if record.sha256 is not None:
+                    yield str(record.key), path.parent

@@ -8,11 +8,11 @@ from importlib.metadata import PackageNotFoundError, files
 from itertools import takewhile
 from pathlib import Path
 
-import prunecli
 from prunecli.errors import BadInput, BadUsage, printable, suggest
 from prunecli.files.texts import read_text
-from prunecli.machine import at_home
+from prunecli.package import FOLDER
 from prunecli.recipe.parse import load_yaml, texts
+from prunecli.runtime.machine import at_home
 
 PLACE = "share/prunecli/recipes"
 BESIDE = re.compile(r"\$\{here\}/+([^$]*)")
@@ -20,7 +20,7 @@ BESIDE = re.compile(r"\$\{here\}/+([^$]*)")
 
 def shipped() -> dict[str, Path]:
     """The recipes by name."""
-    root = Path(prunecli.__file__).resolve().parents[1]
+    root = FOLDER.resolve().parent
     if (root / "pyproject.toml").is_file():
         found = (root / "recipes").glob("*.yaml")
         return {path.stem: path for path in sorted(found)}
@@ -92,7 +92,7 @@ def _below(recipe: Path, path: Path, other: str) -> Path:
 
 
 def _is_file(path: Path) -> bool:
-    """`Path.is_file`, which fails where nobody may look."""
+    """Whether it is a file, as `Path.is_file`, which fails where nobody may look."""
     return os.path.isfile(path)  # noqa: PTH113
 
 

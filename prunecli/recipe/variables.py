@@ -1,4 +1,4 @@
-"""`${x}` in texts: which there are, what they stand for, and variables that refer to others."""
+"""Variables, `${x}` in texts: which there are, what they stand for, how they refer to others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from prunecli.errors import suggest
-from prunecli.recipe.parse import MAX_BYTES, Place, texts
+from prunecli.recipe.parse import MAX_BYTES, Location, texts
 from prunecli.recipe.read import Recipe
 
 VARIABLE = re.compile(r"\$\{([^}]*)\}")
@@ -35,7 +35,7 @@ def filled(value: Any, fill: Callable[[str], Any]) -> Any:
 
 
 def substituted(text: str, variables: Mapping[str, Any]) -> Any:
-    """`${x}` replaced; a text that is nothing else keeps the variable's type."""
+    """The text with `${x}` replaced; one that is nothing else keeps the variable's type."""
     whole = VARIABLE.fullmatch(text)
     if whole:
         return variables[whole[1]]
@@ -43,7 +43,7 @@ def substituted(text: str, variables: Mapping[str, Any]) -> Any:
 
 
 def resolved(recipe: Recipe) -> Recipe:
-    """With what variables, and what axes set, say of other variables filled in.
+    """The recipe with what variables, and what axes set, say of other variables filled in.
 
     An axis's own values stand as they are: they name jobs, and `exclude` and `--set` speak of them.
     """
@@ -78,35 +78,38 @@ def no_variable(recipe: Recipe, name: str) -> str:
 
 
 def _refuse_what_would_be_literal(recipe: Recipe) -> None:
-    """References mean something in a step only, and variables nothing in an axis's values."""
-    axes: dict[Place, Any] = {("matrix", axis): values for axis, values in recipe.matrix.items()}
+    """Note faults of references outside steps, and of variables in an axis's values.
+
+    Neither would mean anything there.
+    """
+    axes: dict[Location, Any] = {("matrix", axis): values for axis, values in recipe.matrix.items()}
     axes |= {("matrix", "exclude"): recipe.exclude, ("matrix", "include"): recipe.include}
-    for place, values in axes.items():
+    for location, values in axes.items():
         for name in names_in(values):
             mend = "write the value itself, or let the axis set a variable"
-            recipe.fault(place, f"{place[-1]!r} cannot hold '${{{name}}}'; {mend}")
-    given: dict[Place, Any] = {("vars", name): value for name, value in recipe.variables.items()}
+            recipe.fault(location, f"{location[-1]!r} cannot hold '${{{name}}}'; {mend}")
+    given: dict[Location, Any] = {("vars", name): value for name, value in recipe.variables.items()}
     for axis, rows in recipe.settings.items():
         given |= {
             ("matrix", axis, v, name): x for v, row in rows.items() for name, x in row.items()
         }
-    for place, value in (axes | given).items():
+    for location, value in (axes | given).items():
         for text in [text for text in texts(value) if REFERENCE.fullmatch(text)]:
-            recipe.fault(place, f"{place[-1]!r} cannot hold {text!r}; write it in the step")
+            recipe.fault(location, f"{location[-1]!r} cannot hold {text!r}; write it in the step")
 
 
-def _resolved(recipe: Recipe, place: Place, value: Any, known: Mapping[str, Any]) -> Any:
+def _resolved(recipe: Recipe, location: Location, value: Any, known: Mapping[str, Any]) -> Any:
     """The value filled in; after a fault, as it was."""
     counts = Counter(names_in(value))
     for name in counts:
         if name in recipe.matrix or name in recipe.set_by:
             mend = "which an axis sets; write it in the step"
-            recipe.fault(place, f"{place[-1]!r} cannot hold '${{{name}}}', {mend}")
+            recipe.fault(location, f"{location[-1]!r} cannot hold '${{{name}}}', {mend}")
             return value
         if name not in known:
-            recipe.fault(place, no_variable(recipe, name))
+            recipe.fault(location, no_variable(recipe, name))
             return value
     if sum(count * len(str(known[name])) for name, count in counts.items()) > MAX_BYTES:
-        recipe.fault(place, f"{place[-1]!r} grows over {MAX_BYTES:,} bytes")
+        recipe.fault(location, f"{location[-1]!r} grows over {MAX_BYTES:,} bytes")
         return value
     return filled(value, partial(substituted, variables=known))

@@ -16,7 +16,7 @@ from prunecli.errors import PruneError
 from prunecli.files.reading import Identity
 from prunecli.recipe.plan import Job
 from prunecli.recipe.records import Wrote
-from prunecli.types import Progress
+from prunecli.runtime.progress import Progress
 
 
 class Worker:
@@ -68,7 +68,7 @@ class Worker:
             self.process.send_signal(signal.SIGINT)
 
     def end(self) -> None:
-        """An idle worker ends by itself; a busy one is killed."""
+        """End the process. An idle worker ends by itself; a busy one is killed."""
         assert self.process.stdin is not None and self.process.stdout is not None
         if self.busy:
             self.process.kill()
@@ -121,7 +121,7 @@ class Workers:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        """After an error, have the jobs stop first; a second interrupt kills them."""
+        """Have the jobs stop first, after an error; a second interrupt kills them."""
         try:
             while kind is not None and self.futures:
                 for worker in list(self.workers.values()):  # also one that was about to start

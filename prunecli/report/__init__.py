@@ -1,1 +1,1 @@
-"""From evaluation results to rows, figures and a page. Knows nothing of models or checkpoints."""
+"""Rows, figures and a page, from evaluation results. Knows nothing of models or checkpoints."""

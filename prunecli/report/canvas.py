@@ -18,7 +18,7 @@ from prunecli.errors import printable
 
 @contextmanager
 def _at_home() -> Iterator[None]:
-    """Within, the current folder is where matplotlib has its own settings.
+    """Have the current folder, within, be where matplotlib has its own settings.
 
     When it is imported, it takes those of a `matplotlibrc` in the current folder. That may have
     come with a recipe, and can name a backend, which is code, or LaTeX to run; or be a pipe.
@@ -84,18 +84,18 @@ def canvas(width: float = 7.2, height: float = 4.2) -> Iterator[tuple[Axes, Call
         yield axes, svg
 
 
-def look(place: int) -> dict[str, Any]:
+def look(number: int) -> dict[str, Any]:
     return {
-        "color": COLOURS[place % len(COLOURS)],
-        "marker": MARKERS[place % len(MARKERS)],
-        "linestyle": "-" if place < len(COLOURS) else "--",
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": "-" if number < len(COLOURS) else "--",
     }
 
 
 def means(
-    axes: Axes, across: Sequence[float | str], values: list[list[float]], label: str, place: int
+    axes: Axes, across: Sequence[float | str], values: list[list[float]], label: str, number: int
 ) -> None:
-    """A line through the means of each point's values, with a bar where they spread."""
+    """Draw a line through the means of each point's values, with a bar where they spread."""
     spreads = [stdev(each) if len(each) > 1 else 0.0 for each in values]
     axes.errorbar(
         across,
@@ -103,7 +103,7 @@ def means(
         yerr=spreads if any(spreads) else None,
         capsize=3,
         label=listed(label),
-        **look(place),
+        **look(number),
     )
 
 
@@ -119,7 +119,7 @@ def shown(name: str) -> str:
 
 
 def legend(axes: Axes) -> None:
-    """Beside the lines, not on them; in columns, if it would be higher than the figure.
+    """Put a legend beside the lines, not on them; in columns, if it were higher than the figure.
 
     The figure grows by what further columns take, so that the lines keep their room.
     """

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from prunecli.report.canvas import Axes, canvas, legend, listed, look, means, shown
-from prunecli.report.rows import DENSE, Row, is_free, lines_of, rounded, unpruned
+from prunecli.report.rows import DENSE, Row, lines_of, most_pruned, rounded, unpruned
 
 
 def _compression_axis(axes: Axes, rows: list[Row]) -> None:
-    """In powers of two, marked at what was asked for."""
+    """Draw the axis of compressions in powers of two, marked at what was asked for."""
     axes.set_xscale("log", base=2)
-    asked = [row for row in rows if not is_free(row.results[0])]
+    asked = [row for row in rows if not row.is_free]
     if any(not row.is_dense for row in asked):
         ratios = sorted({row.compression for row in asked})
         axes.set_xticks(ratios, [rounded(ratio) for ratio in ratios])
@@ -21,7 +22,7 @@ def _compression_axis(axes: Axes, rows: list[Row]) -> None:
     axes.set_xlabel("compression (all weights / kept weights)")
 
 
-def accuracy(rows: list[Row], key: str) -> str:
+def accuracy(rows: list[Row], key: Literal["top1", "top5"]) -> str:
     """Accuracy over compression: a line per method, a bar for the spread over seeds.
 
     Lines start at the unpruned network, if there is just one.
@@ -30,10 +31,10 @@ def accuracy(rows: list[Row], key: str) -> str:
     with canvas() as (axes, svg):
         for row in dense:
             axes.axhline(row.mean(key), color="grey", linestyle=":", label=row.method)
-        for place, (method, pruned) in enumerate(lines_of(rows).items()):
+        for number, (method, pruned) in enumerate(lines_of(rows).items()):
             line = dense + pruned if len(dense) == 1 else pruned
-            values = [[result[key] for result in row.results] for row in line]
-            means(axes, [row.compression for row in line], values, method, place)
+            values = [row.values(key) for row in line]
+            means(axes, [row.compression for row in line], values, method, number)
         _compression_axis(axes, rows)
         axes.set_ylabel("test top-1, %" if key == "top1" else "test top-5, %")
         legend(axes)
@@ -49,10 +50,10 @@ def parameters(rows: list[Row]) -> str:
     for row in rows:
         lines.setdefault(DENSE if row.is_dense else _without_numbers(row), []).append(row)
     with canvas() as (axes, svg):
-        for place, (name, line) in enumerate(lines.items()):
+        for number, (name, line) in enumerate(lines.items()):
             line.sort(key=lambda row: row.mean("nonzero"))
-            values = [[100 - result["top1"] for result in row.results] for row in line]
-            means(axes, [row.mean("nonzero") for row in line], values, name, place)
+            values = [[100 - top1 for top1 in row.values("top1")] for row in line]
+            means(axes, [row.mean("nonzero") for row in line], values, name, number)
         axes.set_xscale("log")
         axes.set_xlabel("weights left")
         axes.set_ylabel("test error, %")
@@ -62,7 +63,7 @@ def parameters(rows: list[Row]) -> str:
 
 def _without_numbers(row: Row) -> str:
     label = row.method
-    for name, value in (row.results[0].get("options") or {}).items():
+    for name, value in (row.first.options or {}).items():
         if type(value) in (int, float):
             label = label.replace(f" {name}={value}", "")
     return label
@@ -71,15 +72,15 @@ def _without_numbers(row: Row) -> str:
 def degradation(rows: list[Row]) -> str:
     """Points of top-1 that the unpruned network of the same seed has more, over sparsity."""
     [dense] = unpruned(rows)
-    whole = {result["seed"]: result["top1"] for result in dense.results}
+    whole = {result.seed: result.top1 for result in dense.results}
     with canvas() as (axes, svg):
         axes.axhline(0, color="grey", linestyle=":", label=dense.method)
-        for place, (method, line) in enumerate(lines_of(rows).items()):
+        for number, (method, line) in enumerate(lines_of(rows).items()):
             lost = [
-                [whole.get(r["seed"], dense.mean("top1")) - r["top1"] for r in row.results]
+                [whole.get(r.seed, dense.mean("top1")) - r.top1 for r in row.results]
                 for row in line
             ]
-            means(axes, [100 - 100 / row.compression for row in line], lost, method, place)
+            means(axes, [100 - 100 / row.compression for row in line], lost, method, number)
         axes.set_xlabel("sparsity, %")
         axes.set_ylabel("top-1 lost, points")
         axes.invert_yaxis()
@@ -97,17 +98,17 @@ def by_option(rows: list[Row], value: Callable[[Row], list[float]], label: str) 
     method, option = varied(rows) or ("", "")
     lines: dict[str, list[tuple[float, Row]]] = {}
     for row in rows:
-        if row.results[0]["method"] == method:
-            at = row.results[0]["options"][option]
+        if row.first.method == method:
+            at = (row.first.options or {})[option]
             name = row.method.replace(f" {option}={at}", "")
-            asked = "" if is_free(row.results[0]) else f" {rounded(row.compression)}x"
+            asked = "" if row.is_free else f" {rounded(row.compression)}x"
             lines.setdefault(name + asked, []).append((at, row))
     across = sorted({at for points in lines.values() for at, _ in points})
     with canvas() as (axes, svg):
-        for place, (name, points) in enumerate(lines.items()):
+        for number, (name, points) in enumerate(lines.items()):
             points.sort(key=lambda point: point[0])
             values = [value(row) for _, row in points]
-            means(axes, [across.index(at) for at, _ in points], values, name, place)
+            means(axes, [across.index(at) for at, _ in points], values, name, number)
         axes.set_xticks(range(len(across)), [f"{at:g}" for at in across])
         axes.set_xlabel(shown(option), parse_math=False)
         axes.set_ylabel(label)
@@ -117,9 +118,11 @@ def by_option(rows: list[Row], value: Callable[[Row], list[float]], label: str) 
 
 def varied(rows: list[Row]) -> tuple[str, str] | None:
     """The first method, if any, of which a number among the options varies, and which does most."""
-    for method in dict.fromkeys(row.results[0]["method"] for row in rows if not row.is_dense):
-        own = [row.results[0] for row in rows if row.results[0]["method"] == method]
-        options = [result.get("options") or {} for result in own]
+    given: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row.first.method is not None:
+            given.setdefault(row.first.method, []).append(row.first.options or {})
+    for method, options in given.items():
         shared = set.intersection(*(set(each) for each in options))
         counts = {
             name: len({each[name] for each in options})
@@ -135,10 +138,10 @@ def varied(rows: list[Row]) -> tuple[str, str] | None:
 def compression_error(rows: list[Row]) -> str:
     """(reached - asked) / asked over compression: how exactly a mask meets what was asked."""
     with canvas(height=3.0) as (axes, svg):
-        for place, (method, line) in enumerate(lines_of(rows).items()):
+        for number, (method, line) in enumerate(lines_of(rows).items()):
             ratios = [row.compression for row in line]
             errors = [100 * row.mean("compression_error") for row in line]
-            axes.plot(ratios, errors, label=listed(method), **look(place))
+            axes.plot(ratios, errors, label=listed(method), **look(number))
         _compression_axis(axes, rows)
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, -1), max(high, 1))
@@ -149,17 +152,16 @@ def compression_error(rows: list[Row]) -> str:
 
 def layer_density(rows: list[Row]) -> str:
     """The density that each method leaves each layer, at its highest compression."""
-    last = {method: line[-1] for method, line in lines_of(rows).items()}
-    layers = {method: row.results[0]["layers"] for method, row in last.items()}
-    names = list(dict.fromkeys(layer["name"] for own in layers.values() for layer in own))
+    last = most_pruned(rows)
+    names = list(dict.fromkeys(layer.name for row in last for layer in row.first.layers))
     with canvas() as (axes, svg):
-        for place, (method, own) in enumerate(layers.items()):
-            kept = {names.index(layer["name"]): layer["kept"] / layer["total"] for layer in own}
+        for number, row in enumerate(last):
+            kept = {names.index(layer.name): layer.density for layer in row.first.layers}
             axes.plot(
                 sorted(kept),
                 [kept[layer] for layer in sorted(kept)],
-                label=listed(f"{method} at {rounded(last[method].compression)}x"),
-                **look(place),
+                label=listed(f"{row.method} at {rounded(row.compression)}x"),
+                **look(number),
             )
         step = -(-len(names) // 24)
         labels = [shown(name.removesuffix(".weight")) for name in names[::step]]

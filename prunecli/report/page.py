@@ -10,19 +10,20 @@ from typing import Any
 
 import jinja2
 
-import prunecli
 from prunecli.errors import BadUsage, printable, some
-from prunecli.report import courses, figures
-from prunecli.report.captions import CAPTIONS
+from prunecli.package import VERSION
+from prunecli.report import curves, figures
 from prunecli.report.reference import HEADINGS as COMPARED
 from prunecli.report.reference import Reference, compared
-from prunecli.report.rows import HEADINGS, Row, cells, is_free, rounded, unpruned
+from prunecli.report.rows import Row, rounded, unpruned
+from prunecli.report.tables import HEADINGS, cells
+from prunecli.settings.report import CAPTIONS
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
 def as_html(rows: list[Row], title: str, reference: Reference | None = None) -> str:
-    """Tables and figures, a section for every model and data set."""
+    """A page of tables and figures, a section for every model and data set."""
     sections: list[dict[str, Any]] = []
     numbers = count(1)
     for (model, dataset), group in groupby(rows, lambda r: (r.model, r.dataset)):
@@ -44,8 +45,8 @@ def as_html(rows: list[Row], title: str, reference: Reference | None = None) -> 
         headings=HEADINGS,
         compared_headings=COMPARED,
         sections=sections,
-        versions=rows[0].results[0].get("versions") or {},
-        prunecli=prunecli.__version__,
+        versions=rows[0].first.versions or {},
+        prunecli=VERSION,
     )
 
 
@@ -68,13 +69,13 @@ DRAWINGS: dict[str, Callable[[list[Row]], str]] = {
     "options-sparsity": lambda rows: figures.by_option(rows, _sparsity, "sparsity reached, %"),
     "error": figures.compression_error,
     "density": figures.layer_density,
-    "loss": courses.convergence,
-    "top1-epochs": courses.accuracy,
-    "sparsity": courses.sparsity,
-    "pruned": courses.pruned,
-    "weights": courses.weights,
+    "loss": curves.convergence,
+    "top1-epochs": curves.accuracy,
+    "sparsity": curves.sparsity,
+    "pruned": curves.pruned,
+    "weights": curves.weights,
 }
-"""What draws each figure of `captions`."""
+"""What draws each figure of `settings.report`."""
 
 
 def _drawn(rows: list[Row]) -> list[str]:
@@ -84,23 +85,23 @@ def _drawn(rows: list[Row]) -> list[str]:
         "degradation": pruned and dense == 1,
         "parameters": pruned and sum(row.is_dense for row in rows) > dense,
         "options": figures.varied(rows),
-        "options-sparsity": figures.varied(rows) and any(is_free(row.results[0]) for row in rows),
-        "error": any(not row.is_dense and not is_free(row.results[0]) for row in rows),
-        "loss": any(len(row.results[0].get("history") or []) > 1 for row in rows),
-        "top1-epochs": courses.evaluated_in_training(rows),
-        "sparsity": courses.pruned_in_training(rows),
-        "pruned": courses.pruned_in_training(rows),
-        "weights": courses.with_weights(rows),
+        "options-sparsity": figures.varied(rows) and any(row.is_free for row in rows),
+        "error": any(not row.is_dense and not row.is_free for row in rows),
+        "loss": any(len(row.history) > 1 for row in rows),
+        "top1-epochs": curves.evaluated_in_training(rows),
+        "sparsity": curves.pruned_in_training(rows),
+        "pruned": curves.pruned_in_training(rows),
+        "weights": curves.with_weights(rows),
     }
     return [name for name in CAPTIONS if optional.get(name, pruned)]
 
 
 def _top1(row: Row) -> list[float]:
-    return [result["top1"] for result in row.results]
+    return row.values("top1")
 
 
 def _sparsity(row: Row) -> list[float]:
-    return [100 * (1 - result["density"]) for result in row.results]
+    return [100 * (1 - density) for density in row.values("density")]
 
 
 def as_svg(rows: list[Row], figure: str) -> str:

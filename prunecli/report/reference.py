@@ -11,7 +11,8 @@ from pathlib import Path
 
 from prunecli.errors import BadInput, printable
 from prunecli.files.texts import read_text
-from prunecli.report.rows import Row, text_of
+from prunecli.report.rows import Row
+from prunecli.report.tables import text_of
 
 COLUMNS = ("model", "dataset", "method", "compression", "top1", "top5")
 Key = tuple[str, str, str, float]
@@ -29,8 +30,8 @@ Reference = Mapping[Key, Published]
 
 
 def read_reference(path: Path) -> Reference:
-    """A CSV with at least `COLUMNS`, such as `report --format csv` writes. '#' starts a comment;
-    top5 may be empty.
+    """The results in a CSV with at least `COLUMNS`, such as `report --format csv` writes. '#'
+    starts a comment; top5 may be empty.
 
     `method` is what a report calls it. Raises BadInput naming the line that is none of that.
     """
@@ -74,7 +75,7 @@ HEADINGS = ("method", "top-1 %", "reference", "top-5 %", "reference")
 
 
 def compared(rows: list[Row], reference: Reference) -> list[tuple[float, list[list[str]]]]:
-    """For each compression that the reference has: our rows beside its, under `HEADINGS`."""
+    """Our rows beside the reference's, under `HEADINGS`, for each compression that it has."""
     here = {(row.model, row.dataset) for row in rows}
     ratios = sorted({key[3] for key in reference if key[:2] in here})
     tables = [(r, [_cells(row, reference) for row in rows if row.compression == r]) for r in ratios]

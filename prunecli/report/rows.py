@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from statistics import fmean, stdev
-from types import SimpleNamespace
-from typing import Any
+from typing import Literal, TypeAlias, get_args
 
-from prunecli.errors import printable
-from prunecli.report.results import NUMBERS, Result
+from prunecli.files.results import Epoch, Result, as_table
 
 DENSE = "dense"
-ACTIVE = re.compile(r"'*[-=+@#\t\r\n\uff1d\uff0b\uff0d\uff20]")
-"""How a cell begins that a spreadsheet, or a reader of tables, may take for something to do."""
+Number: TypeAlias = Literal[
+    "top1", "top5", "loss", "density", "empirical_compression", "compression_error", "nonzero",
+    "prunable", "flops_dense", "flops_sparse",
+]  # fmt: skip
+"""What of a result is averaged over seeds."""
 
 
 def method_label(result: Result) -> str:
@@ -26,15 +25,15 @@ def method_label(result: Result) -> str:
     A mask made within an earlier one is 'magnitude iterative'. A network that was never trained
     under its mask is another thing: 'lamp untrained'.
     """
-    if result["method"] is None:
+    if result.is_dense:
         return DENSE
-    scope = "" if result["scope"] == "global" else f" {result['scope']}"
-    rounds = result.get("rounds") or 1
-    options = "".join(f" {k}={v}" for k, v in sorted((result.get("options") or {}).items()))
+    scope = "" if result.scope == "global" else f" {result.scope}"
+    rounds = result.rounds or 1
+    options = "".join(f" {k}={v}" for k, v in sorted((result.options or {}).items()))
     in_rounds = f" {rounds} rounds" if rounds > 1 else ""
-    iterative = " iterative" if result.get("nested") else ""
-    untrained = " untrained" if result.get("mask_epochs") == 0 else ""
-    return f"{result['method']}{scope}{options}{in_rounds}{iterative}{untrained}"
+    iterative = " iterative" if result.nested else ""
+    untrained = " untrained" if result.mask_epochs == 0 else ""
+    return f"{result.method}{scope}{options}{in_rounds}{iterative}{untrained}"
 
 
 @dataclass(frozen=True)
@@ -47,40 +46,62 @@ class Row:
     compression: float
     results: list[Result]
 
-    def mean(self, key: str) -> float:
-        return fmean(result[key] for result in self.results)
-
-    def spread(self, key: str) -> float:
-        """Sample standard deviation over the seeds; 0 for a single one."""
-        values = [result[key] for result in self.results]
-        return stdev(values) if len(values) > 1 else 0.0
-
-    def percent(self, key: str) -> str:
-        """The mean as a person reads it, with the spread where there is one."""
-        spread = f" ± {self.spread(key):.2f}" if len(self.results) > 1 else ""
-        return f"{self.mean(key):.2f}{spread}"
+    @property
+    def first(self) -> Result:
+        """The result that stands for all where they are alike, or where one is enough."""
+        return self.results[0]
 
     @property
     def is_dense(self) -> bool:
-        return self.results[0]["method"] is None
+        return self.first.is_dense
+
+    @property
+    def is_free(self) -> bool:
+        return self.first.is_free
+
+    @property
+    def history(self) -> tuple[Epoch, ...]:
+        """The log of the first seed's training."""
+        return self.first.history or ()
 
     @property
     def seeds(self) -> int:
         return len(_seeds(self.results))
 
-    def flat(self) -> dict[str, Any]:
+    @property
+    def dead_layers(self) -> int:
+        """The most dead layers that any of the results has."""
+        return max(len(result.dead_layers) for result in self.results)
+
+    def values(self, number: Number) -> list[float]:
+        """The values of a number, one for each result."""
+        return [getattr(result, number) for result in self.results]
+
+    def mean(self, number: Number) -> float:
+        return fmean(self.values(number))
+
+    def spread(self, number: Number) -> float:
+        """Sample standard deviation over the seeds; 0 for a single one."""
+        values = self.values(number)
+        return stdev(values) if len(values) > 1 else 0.0
+
+    def percent(self, number: Number) -> str:
+        """The mean as a person reads it, with the spread where there is one."""
+        spread = f" ± {self.spread(number):.2f}" if len(self.results) > 1 else ""
+        return f"{self.mean(number):.2f}{spread}"
+
+    def flat(self) -> dict[str, str | float]:
         """The row as plain values, for CSV and JSON."""
-        means = {key: self.mean(key) for key in NUMBERS if key != "compression"}
         return {
             "model": self.model,
             "dataset": self.dataset,
             "method": self.method,
             "compression": self.compression,
             "seeds": self.seeds,
-            **means,
+            **{number: self.mean(number) for number in get_args(Number)},
             "top1_std": self.spread("top1"),
             "top5_std": self.spread("top5"),
-            "dead_layers": max(len(result["dead_layers"]) for result in self.results),
+            "dead_layers": self.dead_layers,
         }
 
 
@@ -97,11 +118,11 @@ def grouped(results: Iterable[Result]) -> list[Row]:
     kept = list(different.values())
     groups: dict[tuple[str, str, str, float | None], list[Result]] = {}
     for result, label in zip(kept, _labels(kept), strict=True):
-        asked = None if is_free(result) else result["compression"]
-        key = (network(result), result["dataset"], label, asked)
+        asked = None if result.is_free else result.compression
+        key = (network(result), result.dataset, label, asked)
         groups.setdefault(key, []).append(result)
     rows = [
-        Row(model, data, label + mark, asked or fmean(r["compression"] for r in own), own)
+        Row(model, data, label + mark, asked or fmean(r.compression for r in own), own)
         for (model, data, label, asked), group in groups.items()
         for mark, own in _repetitions(group)
     ]
@@ -110,7 +131,8 @@ def grouped(results: Iterable[Result]) -> list[Row]:
 
 def _told(result: Result) -> str:
     """What a result says of the network: how quick it was, and by what, belongs to the machine."""
-    told = {k: v for k, v in result.items() if k not in ("images_per_second", "versions")}
+    everything = as_table(result).items()
+    told = {key: value for key, value in everything if key not in ("images_per_second", "versions")}
     return json.dumps(told, sort_keys=True)
 
 
@@ -122,22 +144,23 @@ def _repetitions(group: list[Result]) -> list[tuple[str, list[Result]]]:
     """
     if len(_seeds(group)) == len(group):
         return [("", group)]
-    for key in ("checkpoint_sha256", "mask_sha256"):
-        marks = [(result.get(key) or "")[:8] for result in group]
+    hashes = ([r.checkpoint_sha256 for r in group], [r.mask_sha256 for r in group])
+    for own in hashes:
+        marks = [(sha256 or "")[:8] for sha256 in own]
         if all(marks) and len(set(marks)) == len(group):
             return [(f" @{mark}", [result]) for mark, result in zip(marks, group, strict=True)]
     return [(f" #{number}", [result]) for number, result in enumerate(group, 1)]
 
 
 def _seeds(results: list[Result]) -> set[tuple[int | None, int | None]]:
-    """Of the training, and of a mask that has one of its own."""
-    return {(result["seed"], result.get("mask_seed")) for result in results}
+    """The seeds of the training, and of a mask that has one of its own."""
+    return {(result.seed, result.mask_seed) for result in results}
 
 
 def _labels(results: list[Result]) -> list[str]:
     """What each method is called, and whatever varies among its results."""
     families: dict[tuple[str, str, str], list[dict[str, str]]] = {}
-    keys = [(network(r), r["dataset"], method_label(r)) for r in results]
+    keys = [(network(r), r.dataset, method_label(r)) for r in results]
     circumstances = [_circumstances(result) for result in results]
     for key, facts in zip(keys, circumstances, strict=True):
         families.setdefault(key, []).append(facts)
@@ -157,42 +180,40 @@ def _labels(results: list[Result]) -> list[str]:
 
 def _circumstances(result: Result) -> dict[str, str]:
     """What may differ between runs of one method, besides the seed, as it reads in a label."""
-    earlier = list(result.get("earlier") or [])
-    while earlier and earlier[-1] == result.get("settings"):  # as in rounds, one for each ratio
+    earlier = list(result.earlier or ())
+    while earlier and earlier[-1] == result.settings:  # as in rounds, one for each ratio
         earlier.pop()
     of = {
-        "": result.get("settings"),
+        "": result.settings,
         "earlier ": {
             name: ",".join(str(settings.get(name)) for settings in earlier)
             for name in dict.fromkeys(chain(*earlier))
         },
-        "scoring ": result.get("scoring"),
-        "model ": result.get("model_options"),
-        "data ": result.get("dataset_options"),
-        "mask ": result.get("left_out"),
+        "scoring ": result.scoring,
+        "model ": result.model_options,
+        "data ": result.dataset_options,
+        "mask ": result.left_out,
     }
-    facts = {f"{prefix}{k}": v for prefix, own in of.items() for k, v in (own or {}).items()}
-    facts["evaluated in"] = result.get("precision")
-    facts |= {key: result.get(key) for key in ("rounds_schedule", "rewound", "count")}
-    facts["rewound to"] = result.get("rewound_to")
+    facts = {f"{prefix}{k}": v for prefix, own in of.items() for k, v in (own or {}).items()} | {
+        "evaluated in": result.precision,
+        "rounds_schedule": result.rounds_schedule,
+        "rewound": result.rewound,
+        "count": result.count,
+        "rewound to": result.rewound_to,
+    }
     return {name: str(value) for name, value in facts.items() if value is not None}
 
 
 def network(result: Result) -> str:
     """What is compared under one heading: the model, or what it is a variant of."""
-    return str((result.get("model_options") or {}).get("base", result["model"]))
-
-
-def is_free(result: Result) -> bool:
-    """Whether the method decided how much goes, so that each seed reaches another compression."""
-    return result["method"] is not None and not result.get("asked", True)
+    return str((result.model_options or {}).get("base", result.model))
 
 
 def unpruned(rows: list[Row]) -> list[Row]:
     """The dense rows that pruned ones compare with: not those of narrower networks."""
     dense = [row for row in rows if row.is_dense]
-    networks = [row.results[0].get("model_options") for row in rows if not row.is_dense]
-    return [row for row in dense if row.results[0].get("model_options") in networks] or dense
+    networks = [row.first.model_options for row in rows if not row.is_dense]
+    return [row for row in dense if row.first.model_options in networks] or dense
 
 
 def lines_of(rows: list[Row]) -> dict[str, list[Row]]:
@@ -204,71 +225,12 @@ def lines_of(rows: list[Row]) -> dict[str, list[Row]]:
     return lines
 
 
+def most_pruned(rows: list[Row]) -> list[Row]:
+    """The row of each method at its highest compression."""
+    return [line[-1] for line in lines_of(rows).values()]
+
+
 def rounded(compression: float) -> str:
     """Four digits of it, as people write them: 16, 1.538, 12,350."""
     digits = f"{compression:.4g}"
     return f"{float(digits):,.0f}" if "e+" in digits else digits
-
-
-def cell_of(text: str) -> str:
-    """Text as a cell that no spreadsheet takes for a formula, and nobody for a comment."""
-    return f"'{text}" if ACTIVE.match(text) else text
-
-
-def text_of(cell: str) -> str:
-    """What `cell_of` made a cell of."""
-    return cell[1:] if cell.startswith("'") and ACTIVE.match(cell) else cell
-
-
-def as_csv(rows: list[Row]) -> str:
-    """A table for other programs, and for `report --reference`."""
-    lines: list[str] = []
-    flat = [
-        {key: cell_of(value) if isinstance(value, str) else value for key, value in own.items()}
-        for own in (row.flat() for row in rows)
-    ]
-    sink = SimpleNamespace(write=lines.append)
-    writer = csv.DictWriter(sink, list(flat[0]), lineterminator="\r\n")  # and so both are quoted
-    writer.writeheader()
-    writer.writerows(flat)
-    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
-
-
-def as_json(rows: list[Row]) -> str:
-    return json.dumps([row.flat() for row in rows], indent=1, allow_nan=False) + "\n"
-
-
-HEADINGS = (
-    "model", "data", "method", "r", "r reached", "top-1 %", "top-5 %", "FLOPs", "dead", "seeds",
-)  # fmt: skip
-
-
-def cells(row: Row) -> list[str]:
-    """The row as a person reads it, under `HEADINGS`."""
-    flops = row.mean("flops_sparse") / row.mean("flops_dense")
-    return [
-        printable(row.model),
-        printable(row.dataset),
-        printable(row.method),
-        "" if is_free(row.results[0]) else f"{rounded(row.compression)}x",
-        f"{rounded(row.mean('empirical_compression'))}x",
-        row.percent("top1"),
-        row.percent("top5"),
-        f"{flops:.1%}",
-        str(max(len(result["dead_layers"]) for result in row.results)),
-        str(row.seeds),
-    ]
-
-
-def as_text(rows: list[Row]) -> str:
-    """An aligned table: words to the left, numbers to the right."""
-    lines = [list(HEADINGS), *(cells(row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "".join(
-        "  ".join(
-            cell.ljust(width) if place < 3 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        + "\n"
-        for line in lines
-    )

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
+from prunecli.tensors.zeros import zero_
 from prunecli.types import Batches, Mask, Params
-from prunecli.zeros import zero_
 
 
 def samples(

@@ -21,7 +21,7 @@ MOST = 10_000
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Within, a network computes with operations of which torch has the second derivative, too.
+    """Have a network compute, within, with operations of which torch has the second derivative.
 
     It has none of attention in one kernel, nor of `hardsigmoid`.
     """
@@ -139,6 +139,6 @@ def gauss_newton(
 
 
 def _signs(like: Tensor, draw: torch.Generator) -> Tensor:
-    """-1 or 1, at random; drawn on the CPU so that every device sees the same."""
+    """Random signs, -1 or 1; drawn on the CPU so that every device sees the same."""
     drawn = torch.randint(0, 2, like.shape, generator=draw, dtype=torch.int8)
     return drawn.to(like.device).to(like.dtype) * 2 - 1  # a byte each goes to a GPU

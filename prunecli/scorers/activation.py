@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, fx, nn
 
-from prunecli.graph import (
+from prunecli.network.graph import (
     channel_axis,
     grouped,
     is_activation,
@@ -16,7 +16,7 @@ from prunecli.graph import (
     ungrouped,
     weight_names,
 )
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.scorers._autograd import samples
 from prunecli.types import Batches, Scores
 
@@ -92,7 +92,7 @@ class _Means(fx.Interpreter):
         return value
 
     def outputs(self, name: str, channels: int) -> Tensor:
-        """After the activation, unless that is of another shape (behind a flattening, say)."""
+        """Means after the activation, unless its shape is another (behind a flattening, say)."""
         means = [self.given[follows] for _, follows in self.calls[name]]
         if any(len(mean) != channels for mean in means):
             means = [self.given[node] for node, _ in self.calls[name]]
@@ -100,7 +100,7 @@ class _Means(fx.Interpreter):
 
 
 def _mean(x: Tensor, axis: int) -> Tensor:
-    """Per channel; of an activation that has fewer dimensions than its layer, too."""
+    """The mean per channel; also of an activation that has fewer dimensions than its layer."""
     axis %= x.ndim
     return x.mean([d for d in range(x.ndim) if d != axis])
 

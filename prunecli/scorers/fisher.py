@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.scorers._autograd import samples
 from prunecli.types import Batches, Scores
 

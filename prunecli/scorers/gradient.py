@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.scorers._autograd import gradients
 from prunecli.types import Batches, Scores
 

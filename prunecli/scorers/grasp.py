@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from prunecli.scorers._flow import weight_times_hessian_gradient
+from prunecli.scorers._products import weight_times_hessian_gradient
 from prunecli.types import Batches, Scores
 
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 LARGEST = (1 << 31) - 1
-"""Of the bits of a float without a sign. Its xor turns their order around."""
+"""The largest bits of a float without a sign. An xor with them turns the order of such bits
+around."""
 SMALLEST = torch.finfo(torch.float64).tiny
 """What is left where all weights are zero: 0 / 0 would be no number."""
 CACHED = 1 << 15

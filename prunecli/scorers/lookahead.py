@@ -5,9 +5,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from prunecli.flow import Flow
-from prunecli.graph import Layer, channel_axis, grouped, one_layout, ungrouped
-from prunecli.masks import prunable
+from prunecli.network.flow import Flow
+from prunecli.network.graph import Layer, channel_axis, grouped, one_layout, ungrouped
+from prunecli.network.layers import prunable
 from prunecli.types import Batches, Scores
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.scorers._autograd import samples
 from prunecli.scorers._hessian import exact, gauss_newton, hutchinson, twice_differentiable
 from prunecli.types import Batches, Scores

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import nn
 
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.scorers._autograd import gradients, xavier_
 from prunecli.types import Batches, Mask, Scores
 

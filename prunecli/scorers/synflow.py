@@ -10,9 +10,9 @@ from torch.nn.modules.pooling import _MaxPoolNd
 from torch.utils._pytree import tree_leaves, tree_map
 
 from prunecli.errors import Mismatch
-from prunecli.flow import Flow, untold
-from prunecli.graph import Layer
-from prunecli.masks import prunable
+from prunecli.network.flow import Flow, untold
+from prunecli.network.graph import Layer
+from prunecli.network.layers import prunable
 from prunecli.types import Batches, Scores, iterative
 
 SAFE = 1e100

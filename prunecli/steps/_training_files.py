@@ -3,45 +3,43 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from prunecli import coverage
 from prunecli.errors import BadInput, Mismatch, NotFinite
-from prunecli.files.artifacts import (
-    canonical,
-    open_artifact,
-    untied,
-    write_artifact,
-    write_mask,
-)
+from prunecli.files.artifacts import metadata, open_artifact, untied, write_artifact, write_mask
 from prunecli.files.atomic import Files, journal_of, write_text
 from prunecli.files.claims import is_locked, sweep
 from prunecli.files.digest import file_sha256
-from prunecli.files.meta import STATE, differences, fits
+from prunecli.files.names import beside
+from prunecli.files.parsing import table, with_nulls
 from prunecli.files.reading import read_bytes
-from prunecli.files.tensors import TensorFile
-from prunecli.masks import (
-    aligned,
-    all_finite,
-    apply_,
-    classifier,
-    is_transposed,
-    kept_counts,
-    prunable,
+from prunecli.files.records import (
+    CheckpointRecord,
+    Lineage,
+    MaskOrigin,
+    PrunerRecord,
+    Selected,
+    StateRecord,
 )
-from prunecli.shortage import raise_shortage
-from prunecli.steps._common import collapse_facts, density_facts, versions
-from prunecli.steps._names import beside
+from prunecli.files.tensors import AGAIN, TensorFile
+from prunecli.masks.left import density_of
+from prunecli.network.structure import structure
+from prunecli.runtime.facts import canonical, differences
+from prunecli.runtime.progress import Progress
+from prunecli.runtime.shortage import raise_shortage
+from prunecli.runtime.versions import versions
+from prunecli.runtime.world import World
+from prunecli.tensors.finite import all_finite
 from prunecli.training.digest import check_digest, digest_of
+from prunecli.training.outcome import record_of_mask
 from prunecli.training.state import TrainingState
-from prunecli.types import Images, Mask, Progress
-from prunecli.world import World
+from prunecli.types import Images, Mask
 
 DAMAGED = "{}: it is damaged; start afresh without --resume"
 
@@ -51,7 +49,7 @@ class DamagedState(BadInput):
 
 
 def state_beside(target: Path) -> Path:
-    """Where the training state goes while a checkpoint is under way."""
+    """The path of the training state while a checkpoint is under way."""
     return beside(target, "state.safetensors")
 
 
@@ -60,7 +58,7 @@ def log_beside(target: Path) -> Path:
 
 
 def mask_beside(target: Path) -> Path:
-    """Where a pruner's mask goes."""
+    """The path of a pruner's mask."""
     return beside(target, "mask.safetensors")
 
 
@@ -73,7 +71,7 @@ class TrainingFiles:
     """
 
     target: Path
-    facts: dict[str, Any]
+    lineage: Lineage
     told: dict[str, Any]
     """What else a training that goes on must agree with."""
     state: TrainingState
@@ -90,22 +88,26 @@ class TrainingFiles:
         """Write the training state."""
         if self.world.leads:
             tensors = self.state.tensors()
-            meta = {"facts": self.facts | self.told, "training": self.state.facts()}
-            digest = digest_of(tensors, meta)
-            write_artifact(self.state_path, "state", tensors, meta | {"digest": digest})
+            facts = table(self.lineage) | self.told
+            record = StateRecord(facts=facts, training=self.state.position(), digest="")
+            digest = digest_of(tensors, table(record))
+            write_artifact(self.state_path, tensors, replace(record, digest=digest))
         self.world.wait()
 
     def resume(self, progress: Progress) -> None:
-        """Take up the state that an earlier run left, if any; Mismatch if it is another's."""
+        """Take up the state that an earlier run left, if any.
+
+        Raises Mismatch if it is another training's.
+        """
         if not self.state_path.exists():
             progress.detail(f"nothing to resume beside {self.target.name}: starting afresh")
             return
-        file, meta = self._opened()
+        file, record = self._opened()
         damaged = DAMAGED.format(file.label)
         changed = [
-            f"{place} was {before!r}, now {now!r}"
-            for place, before, now in differences(
-                meta["facts"], json.loads(canonical(self.facts | self.told))
+            f"{where} was {before!r}, now {now!r}"
+            for where, before, now in differences(
+                record.facts, json.loads(canonical(table(self.lineage) | self.told))
             )
         ]
         if changed:
@@ -114,24 +116,24 @@ class TrainingFiles:
                 "give the same options, or start afresh without --resume"
             )
         try:
-            check_digest(file, meta)
-            self.state.restore(file, meta["training"])
+            check_digest(file, table(record))
+            self.state.restore(file, record.training)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise_shortage(error)
             raise DamagedState(damaged) from None
         progress.say(f"resumed after step {self.state.step}")
 
-    def _opened(self) -> tuple[TensorFile, dict[str, Any]]:
-        """The state and its metadata. Raises DamagedState if it cannot be one."""
+    def _opened(self) -> tuple[TensorFile, StateRecord]:
+        """The state and what it says. Raises DamagedState if it cannot be one."""
         try:
             file = open_artifact(self.state_path, "state")
-            meta = file.meta or {}
         except BadInput as error:
-            raise DamagedState(f"{error}; start afresh without --resume") from None
-        written = {"format": "pt", "prunecli": canonical(meta)}
-        if not fits(meta, STATE) or file.metadata != written:
+            what = str(error).removesuffix(AGAIN)
+            raise DamagedState(f"{what}; start afresh without --resume") from None
+        record = file.says(StateRecord)
+        if file.metadata != {"format": "pt", **metadata(record)}:
             raise DamagedState(DAMAGED.format(file.label))
-        return file, meta
+        return file, record
 
     def finish(self, data: Images) -> None:
         """Write the checkpoint and drop the state. What the mask excludes is zero to the last.
@@ -143,13 +145,12 @@ class TrainingFiles:
             outdated = [*_companions_of(self.target), self.state_path]
             with Files(journal_of(self.target)) as files:
                 self._write(data, files)
-                files.outdated += [path for path in outdated if path not in files.parts]
+                files.outdated += [path for path in outdated if path not in files.drafts]
         self.world.wait()
 
     def _write(self, data: Images, files: Files) -> None:
         model, params = self.state.model, self.state.params
-        kept = self.state.pruner.mask(params, self.state.clock(self.facts["settings"]["epochs"]))
-        apply_(params, aligned(kept, params))
+        kept = self.state.settle(self.lineage.epochs or 0)
         everything = {
             name: kept.get(name, torch.ones(weight.shape, dtype=torch.bool))
             for name, weight in params.items()
@@ -158,68 +159,35 @@ class TrainingFiles:
         bad = [name for name, t in tensors.items() if t.is_floating_point() and not all_finite(t)]
         if bad:
             raise NotFinite(f"{bad[0]!r} holds NaN or infinity after training; lower --lr")
-        own = self._write_mask(kept, files) if self.facts["pruner"] and kept else {}
-        meta = {
-            **self.facts,
-            **own,
-            "classes": data.classes,
-            "normalisation": {"mean": data.mean, "std": data.std},
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "prunable": list(params),
-            **_layouts(model),
-            "classifier": classifier(model),
-            "density": density_facts(everything),
-            "history": self.state.history,
-            "tied": tied,
-            "versions": versions(),
-        }
+        lineage, pruner = self.lineage, self.lineage.pruner
+        if pruner and kept:
+            lineage = replace(lineage, mask=self._write_mask(pruner, kept, files))
+        record = CheckpointRecord(
+            **lineage.part(CheckpointRecord),
+            **structure(model),
+            classes=tuple(data.classes),
+            normalisation={"mean": tuple(data.mean), "std": tuple(data.std)},
+            density=density_of(everything),
+            history=tuple(self.state.history),
+            tied=tied,
+            versions=versions(),
+        )
         if self.state.history:
             write_text(log_beside(self.target), _log(self.state.history), files)
-        write_artifact(self.target, "checkpoint", tensors, meta, files)
+        write_artifact(self.target, tensors, record, files)
 
-    def _write_mask(self, kept: Mask, files: Files) -> dict[str, Any]:
-        """Write the mask that a pruner made; gives the lineage for the checkpoint."""
-        pruner, options = self.facts["pruner"], self.facts["pruner"]["options"]
-        counted = self.state.pruner.counted or sum(bits.numel() for bits in kept.values())
-        left = sum(kept_counts(kept).values())
-        lineage = {
-            "method": pruner["name"],
-            "options": {k: v for k, v in options.items() if k not in ("density", "scope")},
-            "scope": self.state.pruner.scope,
-            "rounds": 1,
-            "schedule": None,
-            "seed": self.facts["seed"],
-            "asked": options.get("density"),
-            "count": "scored",
-            "total": counted,
-            "kept": left,
-            "left_out": {
-                key: pruner[key] for key in ("ignore", "exclude_classifier") if pruner[key]
-            },
-        }
-        path = mask_beside(self.target)
-        shapes = {name: tuple(t.shape) for name, t in self.state.model.state_dict().items()}
-        collapse = collapse_facts(kept, self.facts["model"], shapes)
-        facts = {
-            "density": density_facts(kept),
-            "ties": None,
-            "collapse": collapse,
-            "left_whole": coverage.of_model(self.state.model, kept),
-            "versions": versions(),
-        }
-        write_mask(path, kept, lineage | facts, files)
-        part, _ = files.parts[path]
-        epochs = self.facts["settings"]["epochs"]
-        return {"mask": lineage | {"sha256": file_sha256(part), "epochs": epochs}}
+    def _write_mask(self, pruner: PrunerRecord, kept: Mask, files: Files) -> MaskOrigin:
+        """Write the mask that a pruner made; gives what the checkpoint says of it."""
+        path, lineage = mask_beside(self.target), self.lineage
+        record = record_of_mask(self.state, kept, pruner, lineage.seed, lineage.model)
+        write_mask(path, kept, record, files)
+        draft, _ = files.drafts[path]
+        sha256, epochs = file_sha256(draft), lineage.epochs
+        origin = MaskOrigin(**record.part(Selected), nested=None, sha256=sha256, epochs=epochs)
+        return with_nulls(origin, "schedule", "asked")
 
 
-def _layouts(model: nn.Module) -> dict[str, Any]:
-    """Of the weights that are not [outputs, inputs], if there are any; see `roles.layout`."""
-    io = [name for name in prunable(model) if is_transposed(model, name)]
-    return {"layouts": dict.fromkeys(io, "io")} if io else {}
-
-
-def _log(history: list[dict[str, Any]]) -> str:
+def _log(history: Iterable[Mapping[str, Any]]) -> str:
     return "".join(canonical(row) + "\n" for row in history)
 
 
@@ -227,12 +195,12 @@ def _companions_of(checkpoint: Path) -> list[Path]:
     """The mask and the log that came with a checkpoint, to go with it; a user's own stay."""
     found: list[Path] = []
     with suppress(BadInput, OSError):
-        meta = TensorFile(checkpoint).meta or {}
+        record = TensorFile(checkpoint).says(CheckpointRecord)
         mask, log = mask_beside(checkpoint), log_beside(checkpoint)
-        text = _log(meta.get("history") or []).encode()
+        text = _log(record.history or ()).encode()
         if log.is_file() and read_bytes(log, len(text)) == text:
             found.append(log)
-        made = (meta.get("mask") or {}).get("sha256") if meta.get("pruner") else None
+        made = record.mask.sha256 if record.pruner and record.mask else None
         if mask.is_file() and file_sha256(mask) == made:
             found.append(mask)
     return found

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunecli.files.tensors import DTYPES, TensorFile
-from prunecli.masks import all_finite
-from prunecli.parts import PART
-from prunecli.pattern import Pattern
-from prunecli.zeros import SIGNED, UNSIGNED, magnitudes
+from prunecli.masks.patterns import Pattern
+from prunecli.tensors.finite import all_finite
+from prunecli.tensors.parts import PART
+from prunecli.tensors.zeros import SIGNED, UNSIGNED, magnitudes
 
 GROUPS = (2, 4, 8, 16, 32)
 """The M of patterns that are looked for."""
@@ -50,7 +50,8 @@ class _Groups:
         together = 0 < row <= LONGEST
         groups = [m for m in GROUPS if together and not self.inputs % m]
         self.most = dict.fromkeys(groups, 0)
-        """By M. What is full somewhere is no pattern, and not looked at any further."""
+        """The most weights of any group, by M. What is full somewhere is no pattern, and not looked
+        at any further."""
         self.step = PART if self.window == 1 or not groups else row * max(1, PART // row)
         """Values that are read at once, whole groups."""
 
@@ -69,6 +70,6 @@ class _Groups:
         self.most = {of: most for of, most in self.most.items() if most <= of // 2}
 
     def tightest(self) -> str | None:
-        """Of a pattern that leaves half at most, and something."""
+        """The tightest pattern that leaves half at most, and something."""
         found = [Pattern(most, of) for of, most in self.most.items() if most]
         return str(min(found, key=lambda p: (p.density, p.of))) if found else None

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from prunecli.types import Progress
+from prunecli.runtime.progress import Progress
 
 UNSEEN = 0.05
-"""Of all weights: some are zero from the start, as a last layer that is initialised so."""
+"""The part of all weights that may be zero without a word: some are zero from the start, as a last
+layer that is initialised so."""
 
 
 def warn_of_zeros(weights: Mapping[str, Tensor], label: str, progress: Progress) -> None:

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from prunecli.errors import BadInput, some
-from prunecli.files.artifacts import MaskFile, metadata, open_artifact
+from prunecli.files.artifacts import MaskFile, open_artifact
 from prunecli.files.atomic import write_tensors, write_text
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.folders import check_folder, claimed_folder, copy_others, model_folder
 from prunecli.files.header import read_header
+from prunecli.files.names import SUFFIX, sibling, stem
 from prunecli.files.stages import write_in_stages
-from prunecli.files.tensors import DTYPES, TensorFile
-from prunecli.parts import Made, one_thread
-from prunecli.steps._common import Common, fitting_mask, left_over, mask_lineage, versions
-from prunecli.steps._names import SUFFIX, sibling, stem
-from prunecli.zeros import zero_
+from prunecli.files.tensors import TensorFile
+from prunecli.masks.applied import described, masked
+from prunecli.masks.fitting import fitting_mask
+from prunecli.settings.run import RunOptions
+from prunecli.tensors.parts import one_thread
 
 
 @one_thread()
-def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
+def apply(checkpoint: Path, mask: Path, run: RunOptions) -> Path:
     """Write the checkpoint with every masked weight exactly +0.0; nothing else changes.
 
     A folder becomes a folder of shards of the same names, with the files beside them that are no
@@ -37,63 +32,47 @@ def apply(checkpoint: Path, mask: Path, common: Common) -> Path:
     file = open_artifact(checkpoint, "checkpoint")
     kept = fitting_mask(mask, file)
     suffix = "" if file.folder else SUFFIX
-    output = common.output or sibling(checkpoint, f"{stem(mask)}.pruned{suffix}")
-    inputs = file.places + kept.file.places
+    output = run.output or sibling(checkpoint, f"{stem(mask)}.pruned{suffix}")
+    inputs = file.paths + kept.file.paths
     in_shards = file.folder is not None and output.suffix != SUFFIX
-    (check_folder if in_shards else check_output)(output, inputs, force=common.force)
+    (check_folder if in_shards else check_output)(output, inputs, force=run.force)
     if not file.folder and output.suffix != SUFFIX and model_folder(checkpoint):
-        common.progress.warn("what lies beside the file is not copied; give the folder instead")
-    if common.dry_run:
+        run.progress.warn("what lies beside the file is not copied; give the folder instead")
+    if run.dry_run:
         return output
     if in_shards:
-        with claimed_folder(output, inputs, wait=common.wait) as begin:
-            text = _described(file, kept)
-            _write_folder(begin(text), file, kept, text, common)
+        with claimed_folder(output, inputs, wait=run.wait) as begin:
+            text = described(file, kept)
+            _write_folder(begin(text), file, kept, text, run)
     else:
-        claim = claimed(output, inputs, force=common.force, wait=common.wait, in_stages=True)
+        claim = claimed(output, inputs, force=run.force, wait=run.wait, in_stages=True)
         with claim as target:
-            text = _described(file, kept)
-            tensors = {name: _masked(file, kept, name) for name in file}
+            text = described(file, kept)
+            tensors = {name: masked(file, kept, name) for name in file}
             write_in_stages(target, tensors, {**file.metadata, "prunecli": text})
     return output
 
 
-def _described(file: TensorFile, kept: MaskFile) -> str:
-    file.hash_ahead()
-    density = left_over(file, kept)
-    meta: dict[str, Any] = {
-        "model": None,
-        "seed": None,
-        **(file.meta or {}),
-        "parent": file.sha256,
-        "prunable": list(density["kept"]),
-        "mask": mask_lineage(kept.file),
-        "density": density,
-        "versions": versions(),
-    }
-    return metadata("checkpoint", meta)["prunecli"]
-
-
 def _write_folder(
-    folder: Path, file: TensorFile, kept: MaskFile, text: str, common: Common
+    folder: Path, file: TensorFile, kept: MaskFile, text: str, run: RunOptions
 ) -> None:
-    """Each shard whole or not at all, then what else the checkpoint's folder holds."""
+    """Write each shard, whole or not at all, then what else the checkpoint's folder holds."""
     for done, (shard, header) in enumerate(file.shards.items(), 1):
         target = folder / shard.name
         if not _is_there(target, text):
-            tensors = {name: _masked(file, kept, name) for name in file.within(shard)}
+            tensors = {name: masked(file, kept, name) for name in file.within(shard)}
             write_tensors(target, tensors, {**header.metadata, "prunecli": text})
-        common.progress.advance("shards", done, len(file.shards))
+        run.progress.advance("shards", done, len(file.shards))
     assert file.folder is not None, "only a folder is written as one"
     left = copy_others(file.folder, folder, [shard.name for shard in file.shards])
     if file.index and file.pairs:
         write_text(folder / file.index.name, _index(file))
     if left:
-        common.progress.warn(f"folders beside the shards are not copied: {some(left)}")
+        run.progress.warn(f"folders beside the shards are not copied: {some(left)}")
 
 
 def _index(file: TensorFile) -> str:
-    """Where each tensor is once there are no pairs of tensors left; see `TensorFile.pairs`."""
+    """The index: where each tensor is once no pairs of tensors are left; see `TensorFile.pairs`."""
     size = sum(file.entry(name).end - file.entry(name).start for name in file)
     weight_map = {name: shard.name for shard in file.shards for name in file.within(shard)}
     return json.dumps({"metadata": {"total_size": size}, "weight_map": weight_map}, indent=2)
@@ -104,19 +83,3 @@ def _is_there(shard: Path, text: str) -> bool:
     with suppress(BadInput):
         return read_header(shard).metadata.get("prunecli") == text
     return False
-
-
-def _masked(file: TensorFile, kept: MaskFile, name: str) -> Made:
-    entry, parts = file.entry(name), partial(_parts, file, kept, name)
-    if entry.dtype in DTYPES:
-        return Made(DTYPES[entry.dtype], entry.shape, parts)
-    return Made(torch.uint8, entry.shape, parts, (entry.dtype, entry.end - entry.start))
-
-
-def _parts(file: TensorFile, kept: MaskFile, name: str) -> Iterable[Tensor]:
-    return _zeroed(file, kept, name) if name in kept.shapes else file.parts(name)
-
-
-def _zeroed(file: TensorFile, kept: MaskFile, name: str) -> Iterator[Tensor]:
-    for part, bits in zip(file.parts(name), kept.parts(name), strict=True):
-        yield zero_(part, bits)

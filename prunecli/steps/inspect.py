@@ -7,13 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from prunecli import coverage
-from prunecli.files.artifacts import MaskFile, kind_of
+from prunecli.files.artifacts import MaskFile, kind_of, open_artifact
+from prunecli.files.parsing import table
+from prunecli.files.records import MaskRecord, ScoresRecord
+from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import kept_counts, prunable_names
-from prunecli.parts import one_thread
-from prunecli.roles import layouts_of
+from prunecli.masks.mask import kept_counts
+from prunecli.masks.targets import prunable_names
+from prunecli.network import coverage
 from prunecli.steps._values import values_of
+from prunecli.tensors.parts import one_thread
 
 
 @one_thread()
@@ -33,15 +36,18 @@ def inspect(path: Path) -> dict[str, Any]:
         | (values_of(file, name, layouts.get(name, "oi")) if names is not None else {})
         for name in file
     ]
-    told = (file.meta or {}).get("left_whole")
+    own = file.record
+    whole = own.left_whole if isinstance(own, ScoresRecord | MaskRecord) else None
+    if names is not None:
+        whole = coverage.of_file(file, names)
     if kind == "mask":
         tensors = _masked(path)
     return {
-        "kind": kind if file.meta is not None else "checkpoint (foreign)",
+        "kind": kind if own is not None else "checkpoint (foreign)",
         "sha256": file.sha256,
         "parameters": sum(math.prod(tensor["shape"]) for tensor in tensors),
         "prunable": names,
-        "left_whole": told if names is None else coverage.of_file(file, names),
+        "left_whole": table(whole) if whole else None,
         "zeros": _zeros(tensors, names or ()),
         "pairs": sorted(file.pairs),
         "tensors": tensors,
@@ -50,7 +56,7 @@ def inspect(path: Path) -> dict[str, Any]:
 
 
 def _zeros(tensors: list[dict[str, Any]], prunable: Iterable[str]) -> int | None:
-    """Of the prunable weights; None where there are none whose zeros can be told."""
+    """The zeros of the prunable weights; None where there are none whose zeros can be told."""
     wanted = set(prunable)
     counts = [t["zeros"] for t in tensors if t["name"] in wanted and t["zeros"] is not None]
     return sum(counts) if counts else None
@@ -58,7 +64,7 @@ def _zeros(tensors: list[dict[str, Any]], prunable: Iterable[str]) -> int | None
 
 def _masked(path: Path) -> list[dict[str, Any]]:
     """The weights that a mask is for. Raises BadInput if it is none."""
-    mask = MaskFile(path)
+    mask = MaskFile(open_artifact(path, "mask"))
     kept = kept_counts(mask)
     return [
         {"name": name, "dtype": "mask", "shape": list(shape), "kept": kept[name]}

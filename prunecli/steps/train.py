@@ -3,46 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from prunecli import registry
-from prunecli.batches import ImageBatches
-from prunecli.device import eval_batch, place, unrepeatable
-from prunecli.errors import BadEnvironment, NotFinite, some
+from prunecli.errors import BadEnvironment, NotFinite
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.digest import file_sha256
+from prunecli.files.parsing import table
+from prunecli.files.records import CheckpointRecord, Lineage
 from prunecli.files.tensors import TensorFile
-from prunecli.interrupts import deferred_interrupts
-from prunecli.masks import all_finite, prunable
-from prunecli.modules import check_sound
+from prunecli.images.batches import ImageBatches, eval_batch
+from prunecli.images.source import check_data_fits, fingerprint
+from prunecli.masks.fitting import check_maskable
+from prunecli.network.adoption import Head, adopt
+from prunecli.network.build import build_model, check_trainable
+from prunecli.network.layers import prunable
+from prunecli.network.modules import check_sound
+from prunecli.network.weights import load_weights, read_weights
+from prunecli.plugins.origin import code
 from prunecli.pruners._fixed import Fixed
-from prunecli.seeds import derive_seed
-from prunecli.steps._adoption import Head, adopt
-from prunecli.steps._common import Common, versions
-from prunecli.steps._course import TrainingSet, build_pruner
-from prunecli.steps._data import check_data_fits, fingerprint
-from prunecli.steps._network import build_model, check_maskable, check_trainable
+from prunecli.runtime.device import put_on, unrepeatable
+from prunecli.runtime.interrupts import deferred_interrupts
+from prunecli.runtime.seeds import derive_seed
+from prunecli.runtime.versions import versions
+from prunecli.runtime.world import World
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import TrainingSettings
+from prunecli.steps._preparation import Preparation, lineage, prepare
 from prunecli.steps._pretrained import pretrained
 from prunecli.steps._training_files import TrainingFiles, state_beside
-from prunecli.steps._training_plan import Plan, TrainOptions, lineage, prepared
-from prunecli.steps._weights import load_weights, read_weights
 from prunecli.steps._zeros import warn_of_zeros
+from prunecli.tensors.finite import all_finite
 from prunecli.training import loop
-from prunecli.training.state import new_state
+from prunecli.training.course import TrainingSet, begun, build_pruner
 from prunecli.types import Images, Pruner
-from prunecli.world import World
-
-__all__ = ["TrainOptions", "train"]
 
 
-def train(options: TrainOptions, common: Common, world: World | None = None) -> Path:
+def train(options: TrainingSettings, run: RunOptions, world: World | None = None) -> Path:
     """Train a network and write its checkpoint, log and, while under way, its training state.
 
     Weights come from `rewind`, else `checkpoint`, else from the model's own initialisation under
@@ -59,70 +62,71 @@ def train(options: TrainOptions, common: Common, world: World | None = None) -> 
     """
     world = world or World()
     with world.leader_first():
-        plan = prepared(options, common, world)
-    world.check_told(_told(plan, common))
-    if not common.dry_run:
-        claim = _claimed(plan, common, world)
-        with claim as target, unrepeatable(common.progress.warn):
-            _train(plan, target, common, world)
-    return plan.output
+        prepared = prepare(options, run, world)
+    world.check_told(_told(prepared, run))
+    if not run.dry_run:
+        claim = _claimed(prepared, run, world)
+        with claim as target, unrepeatable(run.progress.warn):
+            _train(prepared, target, run, world)
+    return prepared.output
 
 
-def _claimed(plan: Plan, common: Common, world: World) -> AbstractContextManager[Path]:
+def _claimed(prepared: Preparation, run: RunOptions, world: World) -> AbstractContextManager[Path]:
     if world.leads:
-        how = {"force": common.force, "wait": common.wait}
-        return claimed(plan.output, plan.inputs, beside=plan.beside, **how)
-    return nullcontext(check_output(plan.output, plan.inputs, force=common.force))
+        how = {"force": run.force, "wait": run.wait}
+        return claimed(prepared.output, prepared.inputs, beside=prepared.beside, **how)
+    return nullcontext(check_output(prepared.output, prepared.inputs, force=run.force))
 
 
-def _train(plan: Plan, target: Path, common: Common, world: World) -> None:
+def _train(prepared: Preparation, target: Path, run: RunOptions, world: World) -> None:
+    model_asked = prepared.options.model
     with world.leader_first():
-        published = pretrained(plan.options.model or "") if plan.options.pretrained else None
-        data = plan.source.load("train", None, common.progress)
-        test_data = _test_data(plan, common) if plan.evaluates else None
-    facts = lineage(plan, data) | {"pretrained": published.name if published else None}
+        published = pretrained(model_asked.name or "") if model_asked.pretrained else None
+        data = prepared.source.load("train", None, run.progress)
+        test_data = _test_data(prepared, run) if prepared.evaluates else None
+    told = lineage(prepared, data, published.name if published else None)
     if world.size > 1:
-        world.check_told({**facts, **_held(plan, target, test_data)})
-    torch.manual_seed(derive_seed(plan.seed, "init"))
-    model = build_model(facts["model"])
-    if plan.start is not None:
-        _load(model, plan.start, plan.options, common)
-        own = plan.mask or plan.options.pruner or (plan.start.meta or {}).get("mask")
+        world.check_told({**table(told), **_held(prepared, target, test_data)})
+    torch.manual_seed(derive_seed(prepared.seed, "init"))
+    described = told.model
+    assert described is not None, "a training is of a network"
+    model = build_model(described, by_file=prepared.model is None)
+    if prepared.start is not None:
+        _load(model, prepared.start, prepared.options, run)
+        own = prepared.mask or prepared.options.pruner or prepared.start.says(CheckpointRecord).mask
         if world.leads and not own:
-            warn_of_zeros(prunable(model), plan.start.label, common.progress)
+            warn_of_zeros(prunable(model), prepared.start.label, run.progress)
     if published is not None:
-        head: Head = "new" if plan.options.new_head else "fitting"
-        adopt(model, published.tensors, published.name, common.progress, head=head)
-    check_sound(model, f"model {facts['model']['name']!r}")
-    place(model, plan.device)
-    check_trainable(model, facts["model"])
-    images = TrainingSet(data, plan.device, plan.seed)
-    pruner = _pruner(plan, model, images, common)
-    batches = ImageBatches(images.data, plan.device, plan.settings.batch_size, world)
-    state = new_state(model, plan.settings, pruner, len(batches))
-    files = TrainingFiles(target, facts, _course(plan, facts), state, world)
-    if plan.options.resume:
-        files.resume(common.progress)
+        head: Head = "new" if model_asked.new_head else "fitting"
+        adopt(model, published.tensors, published.name, run.progress, head=head)
+    check_sound(model, f"model {described.name!r}")
+    put_on(model, prepared.device)
+    check_trainable(model, described)
+    pruner = partial(_pruner, prepared, model, run)
+    state, batches = begun(model, data, prepared.settings, prepared.seed, pruner, world)
+    files = TrainingFiles(target, told, _beside_lineage(prepared, told), state, world)
+    if prepared.options.resume:
+        files.resume(run.progress)
     test = None
     if test_data is not None:
-        check_data_fits({"model": facts["model"], "classes": data.classes}, test_data)
-        size = eval_batch(plan.device, test_data.input_shape)
-        test = ImageBatches(test_data, plan.device, size, world)
+        check_data_fits(described, data.classes, test_data)
+        size = eval_batch(prepared.device, test_data.input_shape)
+        test = ImageBatches(test_data, prepared.device, size, world)
     with deferred_interrupts() as interrupted:
         loop.train(
             state,
             batches,
-            plan.settings,
-            plan.seed,
+            prepared.settings,
+            prepared.seed,
             test=test,
-            saving=loop.Saving(files.save, interrupted, plan.options.save_every),
-            progress=common.progress,
-            graphs=plan.options.graphs,
+            saving=loop.Saving(files.save, interrupted, prepared.options.save_every),
+            progress=run.progress,
+            graphs=prepared.options.graphs,
         )
     files.finish(data)
 
 
-def _load(model: nn.Module, start: TensorFile, options: TrainOptions, common: Common) -> None:
+def _load(model: nn.Module, start: TensorFile, options: TrainingSettings, run: RunOptions) -> None:
     """Load a checkpoint; one that is not prunecli's, or where it is asked for, `adopt`ed."""
     tensors = read_weights(start)
     for name, tensor in tensors.items() if options.mask is None else ():  # or it may be masked
@@ -130,78 +134,74 @@ def _load(model: nn.Module, start: TensorFile, options: TrainOptions, common: Co
             raise NotFinite(
                 f"{start.label}: {name!r} holds NaN or infinity; train from other weights"
             )
-    if (start.meta or {}).get("model") and not options.adapts:
+    if start.says(CheckpointRecord).model and not options.model.adapts:
         load_weights(model, tensors, start.label)
         return
-    head: Head = "new" if options.new_head else "kept"
-    adopt(model, tensors, start.label, common.progress, prefix=options.strip_prefix, head=head)
+    head: Head = "new" if options.model.new_head else "kept"
+    adopt(model, tensors, start.label, run.progress, prefix=options.model.strip_prefix, head=head)
 
 
-def _check_finite(tensors: Mapping[str, Tensor], label: str) -> None:
-    if odd := [name for name, tensor in tensors.items() if not all_finite(tensor)]:
-        raise NotFinite(f"{label}: {some(odd)} hold NaN or infinity; begin with other weights")
-
-
-def _test_data(plan: Plan, common: Common) -> Images:
+def _test_data(prepared: Preparation, run: RunOptions) -> Images:
     try:
-        return plan.source.load("test", None, common.progress)
+        return prepared.source.load("test", None, run.progress)
     except BadEnvironment as error:
         raise BadEnvironment(f"{error}; --no-eval-epochs trains without a test set") from None
 
 
-def _course(plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:
+def _beside_lineage(prepared: Preparation, told: Lineage) -> dict[str, Any]:
     """What changes the course of a training and is not in its lineage: the code of plugins, too."""
-    options = (facts["pruner"] or {}).get("options", {}).values()
-    named = [("models", facts["model"]["name"]), ("data", facts["dataset"]["name"])]
-    named += [("pruners", facts["pruner"]["name"])] if facts["pruner"] else []
-    named += [("scorers", text) for text in options if isinstance(text, str)]
-    code = {f"{kind}/{name}": registry.code(kind, name) for kind, name in named}
-    return {"eval_epochs": plan.evaluates, "plugins": {k: c for k, c in code.items() if c}}
+    assert told.model is not None
+    named = [("models", told.model.name, prepared.model is None)]
+    named += [("data", prepared.source.dataset, prepared.options.data.dataset is None)]
+    if prepared.pruner:
+        named += [("pruners", prepared.pruner.name, False)]
+        texts = [text for text in prepared.pruner.options.values() if isinstance(text, str)]
+        named += [("scorers", text, False) for text in texts]
+    codes = {f"{kind}/{name}": code(kind, name, by_file=own) for kind, name, own in named}
+    return {"eval_epochs": prepared.evaluates, "plugins": {k: c for k, c in codes.items() if c}}
 
 
-def _told(plan: Plan, common: Common) -> dict[str, Any]:
+def _told(prepared: Preparation, run: RunOptions) -> dict[str, Any]:
     """What all processes of a training must be told alike, as far as it shows before the data.
 
     Not where to write, which may be called otherwise on another machine, and only the one that
     leads does it.
     """
-    options = plan.options
+    options = prepared.options
     return {
-        "dataset": {"name": plan.source.dataset, "options": dict(plan.source.options)},
-        "settings": asdict(plan.settings),
-        "seed": plan.seed,
-        "device": plan.device.type,
+        "dataset": {"name": prepared.source.dataset, "options": dict(prepared.source.options)},
+        "settings": asdict(prepared.settings),
+        "seed": prepared.seed,
+        "device": prepared.device.type,
         "resume": options.resume,
         "eval_epochs": options.eval_every_epoch,
         "save_every": options.save_every if math.isfinite(options.save_every) else None,
-        "dry_run": common.dry_run,
+        "dry_run": run.dry_run,
         "versions": versions(),
     }
 
 
-def _held(plan: Plan, target: Path, test: Images | None) -> dict[str, Any]:
-    """What decides a training besides its lineage."""
+def _held(prepared: Preparation, target: Path, test: Images | None) -> dict[str, Any]:
+    """What decides a training besides its lineage: the test set, and the state to resume."""
     state = state_beside(target)
     return {
         "test": fingerprint(test) if test is not None else None,
-        "state": file_sha256(state) if plan.options.resume and state.exists() else None,
+        "state": file_sha256(state) if prepared.options.resume and state.exists() else None,
     }
 
 
-def _pruner(plan: Plan, model: nn.Module, data: TrainingSet, common: Common) -> Pruner:
-    options = plan.options
-    if plan.mask is not None:
-        check_maskable(plan.mask, prunable(model), "the mask")
-        return Fixed(plan.mask)
-    if options.pruner is None:
+def _pruner(prepared: Preparation, model: nn.Module, run: RunOptions, data: TrainingSet) -> Pruner:
+    if prepared.mask is not None:
+        check_maskable(prepared.mask, prunable(model), "the mask")
+        return Fixed(prepared.mask)
+    if prepared.pruner is None:
         return Pruner()
     return build_pruner(
-        options.pruner,
-        options.pruner_options,
+        prepared.pruner,
         model,
         data,
-        plan.settings.epochs,
-        options.ignore,
-        options.exclude_classifier,
-        common.progress,
+        prepared.settings.epochs,
+        prepared.options.ignore,
+        prepared.options.exclude_classifier,
+        run.progress,
     )

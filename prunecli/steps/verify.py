@@ -11,11 +11,13 @@ import numpy as np
 
 from prunecli.errors import Mismatch, NotFinite, printable, some
 from prunecli.files.artifacts import MaskFile, open_artifact
+from prunecli.files.records import CheckpointRecord
 from prunecli.files.tensors import TensorFile
-from prunecli.masks import all_finite, kept_counts
-from prunecli.parts import one_thread
-from prunecli.steps._common import fitting_mask
-from prunecli.zeros import WHOLE, magnitudes, zero_
+from prunecli.masks.fitting import fitting_mask
+from prunecli.masks.mask import kept_counts
+from prunecli.tensors.finite import all_finite
+from prunecli.tensors.parts import one_thread
+from prunecli.tensors.zeros import WHOLE, magnitudes, zero_
 
 
 @one_thread()
@@ -43,7 +45,7 @@ def verify(checkpoint: Path, mask: Path | None = None) -> dict[str, Any]:
 
 
 def _not_zero(file: TensorFile, mask: MaskFile) -> list[str]:
-    """Masked weights are +0.0, all bits of them: -0.0 is none, and neither is NaN."""
+    """Faults of masked weights that are not +0.0, all bits of them: -0.0 is none, nor is NaN."""
     there: dict[str, int] = {}
     minus: dict[str, int] = {}
     for name in mask.shapes:
@@ -67,19 +69,21 @@ def _counted(found: Mapping[str, int]) -> str:
 
 
 def _other_mask(file: TensorFile, mask: TensorFile) -> list[str]:
-    if file.meta is None:
+    if file.record is None:
         return []
-    own = (file.meta.get("mask") or {}).get("sha256")
+    own = file.says(CheckpointRecord).mask
     if own is None:
         return ["its metadata names no mask"]
-    if own != mask.sha256:
-        return [f"its metadata names the mask {printable(own)}, but {mask.label} is {mask.sha256}"]
+    if own.sha256 != mask.sha256:
+        named = printable(own.sha256)
+        return [f"its metadata names the mask {named}, but {mask.label} is {mask.sha256}"]
     return []
 
 
 def _too_dense(file: TensorFile) -> list[str]:
     """Weights that are there although the metadata says they are not."""
-    kept = ((file.meta or {}).get("density") or {}).get("kept") or {}
+    density = file.says(CheckpointRecord).density
+    kept = density.kept if density else {}
     faults = []
     if missing := [name for name in kept if name not in file]:
         faults.append(f"its metadata speaks of {some(missing)}, which is not there")

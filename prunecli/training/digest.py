@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunecli.files.artifacts import canonical
+from prunecli.runtime.facts import canonical
 
 COVERED = ("facts", "training")
 

@@ -1,4 +1,4 @@
-"""Is what a pruner gives what it was asked for? Somebody else may have written it."""
+"""Checks that a pruner gives what it was asked for. Somebody else may have written it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prunecli.types import Clock, Mask, Params, Pruner, form
 
 
 def mask_of(pruner: Pruner, params: Params, clock: Clock, seen: Mask) -> Mask:
-    """Its mask, which is not looked at if it is the one `seen` last.
+    """The pruner's mask, which is not looked at if it is the one `seen` last.
 
     Raises Mismatch unless that is bool and of the weights' names and shapes.
     """

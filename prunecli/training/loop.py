@@ -12,29 +12,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prunecli.batches import ImageBatches
-from prunecli.device import autocast
 from prunecli.errors import NotFinite, some
-from prunecli.modules import theirs
-from prunecli.seeds import derive_seed
+from prunecli.images.batches import ImageBatches
+from prunecli.network.modules import theirs
+from prunecli.runtime.device import autocast
+from prunecli.runtime.progress import Progress
+from prunecli.runtime.seeds import derive_seed
+from prunecli.runtime.world import World
+from prunecli.settings.training import Hyperparameters
 from prunecli.training.given import weights_of
 from prunecli.training.replay import on_own_stream, recorder_of
-from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState
 from prunecli.training.statistics import shared_statistics
 from prunecli.training.step import Step, forward
-from prunecli.types import Clock, Params, Progress
-from prunecli.world import World
+from prunecli.types import Clock, Params
 
 CHEAP = 0.05
-"""Seconds."""
+"""Seconds that a save may take to be cheap."""
 SHARE = 1 / 20
-"""Of the time of a training that may go into saves which are not cheap."""
+"""The part of the time of a training that may go into saves which are not cheap."""
 
 
 @dataclass
 class Saving:
-    """When the state is saved, besides when training stops early."""
+    """The times at which the state is saved, besides when training stops early."""
 
     save: Callable[[], None] = lambda: None
     interrupted: Callable[[], bool] = lambda: False
@@ -47,7 +48,10 @@ class Saving:
         self.last = time.monotonic()
 
     def due(self, *, epoch_ends: bool) -> bool:
-        """At the end of an epoch, unless it would cost too much so soon; else as told."""
+        """Whether to save now.
+
+        At the end of an epoch it is, unless that would cost too much so soon; else as told.
+        """
         passed = time.monotonic() - self.last
         if epoch_ends and (self.took <= CHEAP or passed * SHARE >= self.took):
             return True
@@ -63,7 +67,7 @@ class Saving:
 def train(
     state: TrainingState,
     data: ImageBatches,
-    settings: Settings,
+    settings: Hyperparameters,
     seed: int,
     *,
     test: ImageBatches | None = None,
@@ -144,13 +148,13 @@ def _pass(step: Step, data: ImageBatches, saving: Saving, progress: Progress) ->
 
 
 def _stop(state: TrainingState, progress: Progress) -> NoReturn:
-    """What is saved by now is all."""
+    """Say that training has stopped, and raise KeyboardInterrupt. What is saved by now is all."""
     progress.say(f"stopped after step {state.step}; --resume goes on from there")
     raise KeyboardInterrupt
 
 
 def _tested(
-    state: TrainingState, test: ImageBatches, settings: Settings, clock: Clock
+    state: TrainingState, test: ImageBatches, settings: Hyperparameters, clock: Clock
 ) -> dict[str, float]:
     """What the log says of the test set."""
     with torch.no_grad():
@@ -160,13 +164,13 @@ def _tested(
 
 
 def _check_same(state: TrainingState, world: World) -> None:
-    """That no process went astray: it would spoil what the others compute, unseen."""
+    """Raise Mismatch if a process went astray: it would spoil what the others compute, unseen."""
     step = torch.tensor(state.step)
     world.check_same([step, *state.model.state_dict().values(), *state.pruner.parameters()])
 
 
 def _check_finite(state: TrainingState, first_bad: Tensor) -> None:
-    """That nothing in the state is NaN or infinite, nor was the loss of a step (or 0)."""
+    """Raise NotFinite for NaN or infinity in the state, or in the loss of a step (or 0)."""
     bad, step = state.not_finite(), int(first_bad)
     if bad or step:
         what = ["the loss is not finite"] if step else []

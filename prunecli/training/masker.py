@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prunecli.masks import aligned, apply_
+from prunecli.masks.mask import aligned, apply_
 from prunecli.training.given import mask_of
 from prunecli.training.state import TrainingState
 from prunecli.types import Clock, Mask
@@ -18,7 +18,7 @@ class Masker:
         self.state, self.pruner, self.params = state, state.pruner, state.params
         self.seen: Mask = {}
         self.kept: Mask = {}
-        """On the device. The same tensors for as long as the same weights are masked."""
+        """The mask on the device. The same tensors for as long as the same weights are masked."""
 
     def look(self, clock: Clock) -> bool:
         """Take the mask of now; gives whether it is a new one."""

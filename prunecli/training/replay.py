@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunecli.modules import cause
+from prunecli.network.modules import cause
 
 Work = Callable[[], list[Tensor]]
 Elsewhere = tuple[Any, ...]
@@ -29,25 +29,25 @@ class Recorder(Protocol):
     """Records what a device does."""
 
     def lacks(self) -> str | None:
-        """Why nothing can be recorded now, if so."""
+        """The reason why nothing can be recorded now, if there is one."""
 
     def no_waiting(self) -> AbstractContextManager[None]:
-        """Within, whatever waits for the device raises."""
+        """Have whatever waits for the device raise, within."""
 
     def record(self, work: Work) -> tuple[Callable[[], None], list[Tensor]]:
         """What does the work again, and the tensors that hold its results then."""
 
     def random_state(self) -> Tensor:
-        """Of the device's random numbers."""
+        """The state of the device's random numbers."""
 
     def set_random_state(self, state: Tensor) -> None:
-        """Go on from there."""
+        """Have the device's random numbers go on from there."""
 
     def elsewhere(self) -> Elsewhere:
         """The state of what draws random numbers and cannot be recorded."""
 
     def set_elsewhere(self, state: Elsewhere) -> None:
-        """Have that go on from there."""
+        """Have what draws random numbers elsewhere go on from there."""
 
 
 class CudaGraphs:
@@ -57,7 +57,7 @@ class CudaGraphs:
         self.device = device
 
     def lacks(self) -> str | None:
-        """A recording keeps all the memory that its work takes in between."""
+        """A lack of memory, if so: a recording keeps all that its work takes in between."""
         free, _ = torch.cuda.mem_get_info(self.device)
         scarce = torch.cuda.memory_reserved(self.device) > free
         return "the GPU has no room for a step's memory twice" if scarce else None
@@ -116,7 +116,7 @@ def recorder_of(device: torch.device) -> Recorder | None:
 
 @contextmanager
 def on_own_stream(device: torch.device) -> Iterator[None]:
-    """Within, a GPU's work is queued where it can be recorded; it goes on in order after."""
+    """Have a GPU's work queued, within, where it can be recorded; it goes on in order after."""
     if device.type != "cuda":
         yield
         return
@@ -133,7 +133,7 @@ def on_own_stream(device: torch.device) -> Iterator[None]:
 
 @cache
 def _stream(device: torch.device) -> Any:
-    """The same for all trainings: the memory that was freed on one serves no other."""
+    """A stream, the same for all trainings: memory that was freed on one serves no other."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
@@ -220,7 +220,7 @@ class _State:
     def __init__(self, tensors: Sequence[Tensor], recorder: Recorder) -> None:
         self.tensors, self.recorder = tensors, recorder
         self.values = _copies(tensors)
-        self.places = [tensor.data_ptr() for tensor in tensors]
+        self.addresses = [tensor.data_ptr() for tensor in tensors]
         self.random = recorder.random_state()
         self.elsewhere = recorder.elsewhere()
 
@@ -237,10 +237,10 @@ class _State:
 
 
 def _unlike(before: _State, after: _State) -> str:
-    """Why work that came from one to the other cannot be recorded, if so."""
+    """The reason why work that came from one to the other cannot be recorded; "" if none."""
     if after.elsewhere != before.elsewhere:
         return "the network draws random numbers on the CPU"
-    if after.places != before.places:  # a replay would read the old and leave the new as they are
+    if after.addresses != before.addresses:  # a replay would read the old
         return "the network puts other tensors in place of its buffers"
     return ""
 

@@ -13,12 +13,16 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from prunecli.errors import some
-from prunecli.files.meta import NUMBER, fits
-from prunecli.masks import all_finite, prunable
-from prunecli.modules import fill
-from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
+from prunecli.files.parsing import is_a, table
+from prunecli.files.records import Position
+from prunecli.masks.mask import aligned, apply_
+from prunecli.network.layers import prunable
+from prunecli.network.modules import fill
+from prunecli.settings.training import Hyperparameters
+from prunecli.tensors.finite import all_finite
+from prunecli.tensors.zeros import zero_
+from prunecli.training.optimizers import OPTIMIZERS, SCHEDULES
 from prunecli.types import Clock, Mask, Params, Pruner
-from prunecli.zeros import zero_
 
 CHANGING = {"lr", "last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "T_cur"}
 """What the optimizer and its schedule hold that is not the same at every step."""
@@ -51,7 +55,7 @@ class TrainingState:
         return prunable(self.model)
 
     def gradients(self) -> list[Tensor]:
-        """Of all that is trained, the pruner's own parameters among it, where there is one."""
+        """Gradients of all that is trained, the pruner's parameters too, where there are any."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         return [p.grad for p in parameters if p.grad is not None]
 
@@ -65,11 +69,17 @@ class TrainingState:
                 if isinstance(value, Tensor) and value.shape == weight.shape:
                     zero_(value, ~grown)
 
+    def settle(self, epochs: int) -> Mask:
+        """Zero to the last bit what the pruner's mask of now excludes; gives that mask."""
+        kept = self.pruner.mask(self.params, self.clock(epochs))
+        apply_(self.params, aligned(kept, self.params))
+        return kept
+
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to write; `restore` takes them back."""
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
-        for place, name, value in self._optimizer_values():
-            tensors[f"optimizer/{place}/{name}"] = value
+        for number, name, value in self._optimizer_values():
+            tensors[f"optimizer/{number}/{name}"] = value
         tensors |= {f"pruner/{name}": t for name, t in self.pruner.state_dict().items()}
         tensors["random/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
@@ -82,38 +92,38 @@ class TrainingState:
         """The names of the tensors that hold NaN or infinity."""
         return _not_finite(self.tensors())
 
-    def facts(self) -> dict[str, Any]:
-        """The rest, as JSON."""
+    def position(self) -> Position:
+        """What else there is than tensors, for the metadata."""
         groups = self.optimizer.state_dict()["param_groups"]
-        return {
-            "step": self.step,
-            "history": self.history,
-            "scheduler": {
+        return Position(
+            step=self.step,
+            history=tuple(self.history),
+            scheduler={
                 name: value
                 for name, value in self.scheduler.state_dict().items()
                 if isinstance(value, int | float | list)
             },
-            "groups": [{k: v for k, v in g.items() if k != "params"} for g in groups],
-            "tensors": sorted(self.tensors()),
-        }
+            groups=tuple({k: v for k, v in g.items() if k != "params"} for g in groups),
+            tensors=tuple(sorted(self.tensors())),
+        )
 
-    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Go on from there. Raises ValueError, or what torch raises, if that cannot be."""
+    def restore(self, tensors: Mapping[str, Tensor], position: Position) -> None:
+        """Go on from a saved state. Raises ValueError, or what torch raises, if that cannot be."""
         model, pruner = _part(tensors, "model/"), _part(tensors, "pruner/")
-        self._check(tensors, facts)
+        self._check(tensors, position)
         _check_alike(model, self.model.state_dict())
         _check_alike(pruner, self.pruner.blank_state(pruner))
         if bad := _not_finite(tensors):
             raise ValueError(f"NaN or infinity in {some(bad)}")
-        self.step, self.history = facts["step"], list(facts["history"])
+        self.step, self.history = position.step, [dict(row) for row in position.history]
         fill(self.model, model)
-        self.scheduler.load_state_dict(dict(facts["scheduler"]))
-        for group, saved in zip(self.optimizer.param_groups, facts["groups"], strict=True):
+        self.scheduler.load_state_dict(dict(position.scheduler))
+        for group, saved in zip(self.optimizer.param_groups, position.groups, strict=True):
             group.update(saved)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for key, value in _part(tensors, "optimizer/").items():
-            place, _, name = key.partition("/")
-            parameter = parameters[int(place)]
+            number, _, name = key.partition("/")
+            parameter = parameters[int(number)]
             fitting = () if name == "step" else parameter.shape
             if value.shape != fitting or not value.is_floating_point():
                 raise ValueError(f"{key} has the shape of no parameter")
@@ -128,33 +138,33 @@ class TrainingState:
         if "loss_sum" in tensors:
             self.loss_sum = tensors["loss_sum"].to(self.device)
 
-    def _check(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """That nothing is missing, and nothing another but what changes from step to step."""
-        if sorted(tensors) != facts["tensors"]:
+    def _check(self, tensors: Mapping[str, Tensor], position: Position) -> None:
+        """Raise ValueError where anything is missing, or differs though it never changes."""
+        if sorted(tensors) != [*position.tensors]:
             raise ValueError("tensors are missing or too many")
-        facts, own = json.loads(json.dumps([dict(facts), self.facts()]))
-        if facts["scheduler"].get("last_epoch") != facts["step"]:
+        if position.scheduler.get("last_epoch") != position.step:
             raise ValueError("the schedule is at another step")
-        pairs = [(facts["scheduler"], own["scheduler"])]
-        pairs += zip(facts["groups"], own["groups"], strict=True)
+        told, own = json.loads(json.dumps([table(position), table(self.position())]))
+        pairs = [(told["scheduler"], own["scheduler"])]
+        pairs += zip(told["groups"], own["groups"], strict=True)
         for saved, fresh in pairs:
             for key in saved.keys() | fresh.keys():
                 value, before = saved[key], fresh[key]
                 same = type(value) is type(before) and (key in CHANGING or value == before)
                 if not same or (key == "lr" and value < 0):
                     raise ValueError(f"{key} cannot be {value!r}")
-        rates = facts["scheduler"]["_last_lr"]
-        if not fits(rates, [NUMBER]) or len(rates) != len(facts["groups"]):
+        rates = told["scheduler"]["_last_lr"]
+        if not is_a(tuple[float, ...], rates) or len(rates) != len(position.groups):
             raise ValueError("there is no learning rate for each group")
         loss = tensors.get("loss_sum")
         if loss is not None and (loss.shape != () or not loss.is_floating_point()):
             raise ValueError("the loss is not a number")
 
     def _optimizer_values(self) -> Iterator[tuple[int, str, Tensor]]:
-        for place, values in self.optimizer.state_dict()["state"].items():
+        for number, values in self.optimizer.state_dict()["state"].items():
             for name, value in values.items():
                 if value is not None:
-                    yield place, name, value
+                    yield number, name, value
 
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
@@ -175,7 +185,7 @@ def _check_alike(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None
 
 
 def new_state(
-    model: nn.Module, settings: Settings, pruner: Pruner, steps_per_epoch: int
+    model: nn.Module, settings: Hyperparameters, pruner: Pruner, steps_per_epoch: int
 ) -> TrainingState:
     groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
     if own := list(pruner.parameters()):

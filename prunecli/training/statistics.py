@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from torch.nn.modules import _functions
 from torch.overrides import TorchFunctionMode
 
-from prunecli.world import World
+from prunecli.runtime.world import World
 
 
 def shared_statistics(world: World, count: int = 0) -> AbstractContextManager[object]:
-    """Within, batch normalisation that takes its statistics from a batch takes all processes'.
+    """Have batch normalisation by a batch's statistics, within, take those of all processes.
 
     `count` is how many images the batch has over all processes.
     """

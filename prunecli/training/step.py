@@ -10,18 +10,19 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from prunecli.device import autocast
 from prunecli.errors import BadEnvironment, Mismatch
-from prunecli.modules import scores_of, theirs
-from prunecli.seeds import derive_seed
+from prunecli.network.modules import scores_of, theirs
+from prunecli.runtime.device import autocast
+from prunecli.runtime.progress import Progress
+from prunecli.runtime.seeds import derive_seed
+from prunecli.runtime.world import World
+from prunecli.settings.training import Hyperparameters
 from prunecli.training.given import is_steady, penalty_of, weights_of
 from prunecli.training.masker import Masker
 from prunecli.training.replay import Recorder, Replayed, Work
-from prunecli.training.settings import Settings
 from prunecli.training.state import TrainingState
 from prunecli.training.statistics import shared_statistics
-from prunecli.types import Clock, Params, Progress
-from prunecli.world import World
+from prunecli.types import Clock, Params
 
 
 def forward(model: nn.Module, weights: Params, inputs: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ def forward(model: nn.Module, weights: Params, inputs: Tensor) -> Tensor:
 
 
 def _compiled() -> Callable[[nn.Module, Params, Tensor], Tensor]:
-    """`forward`, compiled for one shape of input."""
+    """The function `forward`, compiled for one shape of input."""
     torch.compiler.reset()  # after so many networks of earlier trainings it would compile no more
     return torch.compile(forward, dynamic=False)
 
@@ -47,7 +48,7 @@ class Step:
     def __init__(
         self,
         state: TrainingState,
-        settings: Settings,
+        settings: Hyperparameters,
         seed: int,
         world: World | None = None,
         recorder: Recorder | None = None,
@@ -61,15 +62,15 @@ class Step:
         self.rates = _Rates(state, recorder)
         self.trained = [p for group in state.optimizer.param_groups for p in group["params"]]
         self.moving: list[nn.Parameter] = []
-        """Of these, what has a gradient."""
+        """The trained parameters that have a gradient."""
         self.recorder = self._fit(recorder)
         self.batch: list[Tensor] = []
-        """Where a whole batch is put, to be found by what is recorded."""
+        """The tensors that a whole batch is put into, to be found by what is recorded."""
         self.slopes = self._replayed("gradients", self._slopes_of_whole, self._buffers)
         self.descent, self.masked = self._new_descent(), self.masker.kept
 
     def __call__(self, inputs: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Gives the loss of the task, and that with the pruner's penalty, over the `count` images.
+        """The loss of the task, and that with the pruner's penalty, over the `count` images.
 
         Each process gives the sum over its own images divided by the count of all, and its part of
         the penalty, so that what they add up to is the loss and the gradient of a single process.
@@ -92,19 +93,19 @@ class Step:
     def end(self) -> None:
         """Take no more: let go of what was recorded, which keeps all the memory that a step takes.
 
-        These two refer back to the step, so that they would stay until Python looks for circles.
+        Both recordings refer back to the step, so they would stay until Python looks for cycles.
         """
         self.state.optimizer.zero_grad()
         del self.slopes, self.descent
 
     def _differentiate(self, inputs: Tensor, labels: Tensor, count: int) -> list[Tensor]:
-        """Gives the two losses, with the gradients in place."""
+        """The two losses, with the gradients in place."""
         if not self.slopes.may_replay or count != self.settings.batch_size:
             return self._slopes(inputs, labels, count)[:2]
         if not self.batch:
             self.batch = [torch.empty_like(inputs), torch.empty_like(labels)]
-        for place, given in zip(self.batch, (inputs, labels), strict=True):
-            place.copy_(given)
+        for slot, given in zip(self.batch, (inputs, labels), strict=True):
+            slot.copy_(given)
         loss, total, *slopes = self.slopes()
         for parameter, slope in zip(self.moving, slopes, strict=True):
             if parameter.grad is not slope:  # but that of an eager step, or of the pruner
@@ -116,7 +117,7 @@ class Step:
         return self._slopes(inputs, labels, len(labels))
 
     def _slopes(self, inputs: Tensor, labels: Tensor, count: int) -> list[Tensor]:
-        """Gives the two losses and the gradients, of what has any."""
+        """The two losses and the gradients, of what has any."""
         state, clock, whole = self.state, self.clock, count == self.settings.batch_size
         state.optimizer.zero_grad()
         net = self.compiled if self.compiled and whole else forward
@@ -168,7 +169,7 @@ class Step:
         return [*self.trained, *held]
 
     def _fit(self, recorder: Recorder | None) -> Recorder | None:
-        """It, unless what the step computes is not the same each time."""
+        """The recorder, unless what the step computes is not the same each time."""
         why = "processes share them" if self.world.size > 1 else ""
         why = why or ("" if is_steady(self.state.pruner) else "the pruner may change them")
         if recorder is None or not why:
@@ -177,7 +178,7 @@ class Step:
         return None
 
     def _theirs(self) -> AbstractContextManager[None]:
-        """Around what other people's code does: the network's, and the compiler's."""
+        """A context for what other people's code does: the network's, and the compiler's."""
         if self.compiled is None:
             return theirs("the network cannot be trained")
         return theirs("the network cannot be trained with --compile", BadEnvironment)
@@ -197,7 +198,7 @@ class _Rates:
 
     @contextmanager
     def on_device(self) -> Iterator[None]:
-        """Within, the optimizer finds them there."""
+        """Have the optimizer, within, find the rates there."""
         if not self.values:
             yield
             return

@@ -11,10 +11,12 @@ from pathlib import Path
 import click
 import pytest
 
-from prunecli import blame, cli, code, registry
-from prunecli.cli._steps import check, inputs
+from prunecli import cli
+from prunecli.cli.study.steps import check, inputs
+from prunecli.plugins import blame, code, origin
+from prunecli.plugins.resolve import resolve
+from prunecli.recipe.inputs import dependencies
 from prunecli.recipe.plan import Job
-from prunecli.steps.inputs import dependencies
 
 SCORER = """
 def score(weight):
@@ -111,7 +113,7 @@ def test_what_a_changed_scorer_made_is_made_again_and_nothing_else(study, write,
 def test_a_network_counts_where_only_the_checkpoint_names_it(study, write):
     before = sources("eval", checkpoint="runs/tiny/dense/ckpt.safetensors")
     write("mynet.py", NETWORK + "# changed\n")
-    registry.find("models", "mynet:net")  # as the study's first step has it imported
+    resolve("models", "mynet:net", by_file=False)  # as the study's first step has it imported
     after = sources("eval", checkpoint="runs/tiny/dense/ckpt.safetensors")
     assert before.keys() == after.keys() == {"models/mynet:net", "data/mynet:data"}
     assert not before.items() & after.items()
@@ -218,10 +220,10 @@ def test_what_is_installed_without_sources_counts_by_its_version(write, tmp_path
 def test_code_that_is_not_trusted_is_not_looked_for(write):
     write("mine.py", SCORER.format(""))
     write("other.py", SCORER.format(""))
-    assert registry.origin("scorers", "mine:score") is not None
-    assert registry.origin("scorers", "other:score") is None
-    assert registry.origin("scorers", "os:system") is None
-    assert registry.origin("scorers", "nowhere:score") is None
+    assert origin.origin("scorers", "mine:score", by_file=True) is not None
+    assert origin.origin("scorers", "other:score", by_file=True) is None
+    assert origin.origin("scorers", "os:system", by_file=True) is None
+    assert origin.origin("scorers", "nowhere:score", by_file=True) is None
     assert "mine" not in sys.modules
 
 
@@ -243,19 +245,19 @@ def net(classes):
 
 
 def width():
-    return registry.find("models", "pack:net")((1, 28, 28), 10)[1].out_features
+    return resolve("models", "pack:net", by_file=False)((1, 28, 28), 10)[1].out_features
 
 
 @pytest.mark.fault(32)
 def test_what_is_imported_later_is_what_was_hashed(write, package):
-    registry.find("models", "pack:net")
-    before = registry.code("models", "pack:net")
+    resolve("models", "pack:net", by_file=False)
+    before = origin.code("models", "pack:net", by_file=True)
     package.write_text(CORE.format(48))
     with pytest.raises(ImportError, match=r"core.py was changed while it was in use"):
         width()
     package.write_text(CORE.format(32))
     assert width() == 32
-    assert registry.code("models", "pack:net") == before
+    assert origin.code("models", "pack:net", by_file=True) == before
 
 
 @pytest.mark.fault(32)
@@ -267,7 +269,7 @@ def test_compiled_code_of_an_earlier_source_is_not_run(write, package):
     write("pack/sub/core.py", CORE.format(48))  # forgets what is imported, too
     os.utime(package, (1e9, 1e9))
     assert width() == 48
-    assert registry.code("models", "pack:net") != before
+    assert origin.code("models", "pack:net", by_file=True) != before
 
 
 @pytest.mark.fault(32)

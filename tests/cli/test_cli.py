@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import load_file, save_file
 
 from prunecli import cli
-from prunecli.files.artifacts import open_artifact, write_artifact
+from prunecli.files.artifacts import open_artifact
 
 PRUNECLI = [sys.executable, "-m", "prunecli"]
 
@@ -364,7 +365,7 @@ def test_numbers_that_are_none_are_named_by_every_method_that_runs_the_network(
     file = open_artifact(folder / "dense.safetensors", "checkpoint")
     tensors = {key: tensor.clone() for key, tensor in file.items()}
     tensors[name].view(-1)[3] = float("nan")
-    write_artifact(folder / "nan.safetensors", "checkpoint", tensors, file.meta)
+    written(folder / "nan.safetensors", "checkpoint", tensors, file.meta)
     message = refused(f"score nan.safetensors --method {method}", 7)
     assert f"nan.safetensors: {name!r} holds NaN or infinity" in message
 
@@ -722,7 +723,7 @@ def own(folder, monkeypatch):
 def test_scores_of_another_form_than_the_weights_are_refused(own, refused, command, method, words):
     line = f"{command} dense.safetensors --method own_things:{method} -o x.safetensors"
     message = refused(line, 4)
-    assert f"the method '{method}' gives scores of 'conv1.weight' that are" in message
+    assert f"the method 'own_things:{method}' gives scores of 'conv1.weight' that are" in message
     assert words in message
 
 

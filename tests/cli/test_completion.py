@@ -7,9 +7,10 @@ import sys
 import pytest
 from click.shell_completion import ShellComplete
 
-from prunecli import registry
 from prunecli.cli import cli
-from prunecli.cli._completion import written_options
+from prunecli.cli.completion import written_options
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 from prunecli.recipe.shipped import shipped
 
 
@@ -48,8 +49,8 @@ def test_shipped_recipes_are_offered_beside_files(line):
 
 @pytest.mark.parametrize("kind", ["scorers", "pruners", "models", "data"])
 def test_the_options_that_are_offered_are_those_that_there_are(kind):
-    for name in registry.names(kind):
-        assert written_options(kind, name) == list(registry.options(registry.find(kind, name)))
+    for name in names(kind):
+        assert written_options(kind, name) == list(resolve(kind, name, by_file=False).declared)
 
 
 @pytest.mark.parametrize("line", ["mask x --method s", "score x --method snip --opt b", "run q"])

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from prunecli.files.artifacts import write_mask
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
 
 SIZE, ROOM = 2 << 30, 64 << 20
 
@@ -39,7 +41,11 @@ def test_a_checkpoint_larger_than_the_room_leaves_the_earlier_file_and_no_other(
     with dense.open("wb") as file:
         file.write(len(head).to_bytes(8, "little") + head)
         file.truncate(8 + len(head) + SIZE)  # zeros that take no room themselves
-    write_mask(tmp_path / "mask", {"w.weight": torch.ones(rows, 1024, dtype=torch.bool)}, {})
+    write_mask(
+        tmp_path / "mask",
+        {"w.weight": torch.ones(rows, 1024, dtype=torch.bool)},
+        parsed(MaskRecord, {}),
+    )
     output.write_bytes(b"earlier")
     command = [sys.executable, "-m", "prunecli", "apply", dense, "--mask", tmp_path / "mask"]
     ended = subprocess.run(

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunecli import blame, code
-from prunecli.cli import _steps
-from prunecli.cli._steps import check, do, inputs
+from prunecli.cli.study import steps as _steps
+from prunecli.cli.study.steps import check, do, inputs
 from prunecli.errors import PruneError
+from prunecli.images import source as _data
+from prunecli.plugins import blame, code
 from prunecli.recipe.plan import Job
-from prunecli.steps import _data
-from prunecli.types import Progress
+from prunecli.runtime.progress import Progress
 
 pytestmark = pytest.mark.fault(32)
 

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from prunecli.cli import cli
-from prunecli.cli._steps import _params
+from prunecli.cli.study.steps import _params
 from prunecli.data import _cache
 
 RECIPE = """

@@ -5,9 +5,10 @@ import shutil
 import pytest
 from limits import limited, torch_takes
 
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps.train import TrainOptions, train
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.steps.train import train
 
 NATIVE = {-6, -11, 120, 127, 134, 139}
 """Where nothing at all is left, C code and the C library end the process, in their own ways."""
@@ -40,10 +41,12 @@ def folder(checkpoint, prune, stopped_at, monkeypatch):
     prune("score", checkpoint, "--method", "lamp", "-o", "lamp.safetensors")
     prune("mask", "lamp.safetensors", "--density", "0.1", "-o", "mask.safetensors")
     (checkpoint.parent / "study.yaml").write_text(STUDY)
-    source = Source("digits", {"fraction": 0.03})
+    source = DataSettings("digits", {"fraction": 0.03})
     with stopped_at(0):
-        options = TrainOptions(model="resnet20", source=source, settings={"epochs": 1})
-        train(options, Common(output=checkpoint.parent / "begun" / "t.safetensors"))
+        options = TrainingSettings(
+            model=ModelSettings("resnet20"), data=source, given={"epochs": 1}
+        )
+        train(options, RunOptions(output=checkpoint.parent / "begun" / "t.safetensors"))
     return checkpoint.parent
 
 

@@ -12,9 +12,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from prunecli.errors import Mismatch
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source, check_data_fits
-from prunecli.steps.train import TrainOptions, train
+from prunecli.files.records import ModelRecord
+from prunecli.images.source import check_data_fits
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.steps.train import train
 from prunecli.types import Images
 
 
@@ -104,10 +107,10 @@ def test_inspect_tells_a_mask_by_its_weights_and_not_by_its_bytes(folder, prune)
 
 
 def test_inspect_says_how_far_a_training_is(folder, prune, stopped_at):
-    source = Source("digits", {}, folder, False)
-    options = TrainOptions(model="cnn", source=source, settings={"epochs": 3})
+    source = DataSettings("digits", {}, folder, False)
+    options = TrainingSettings(model=ModelSettings("cnn"), data=source, given={"epochs": 3})
     with stopped_at(20):
-        train(options, Common(output=Path("t.safetensors")))
+        train(options, RunOptions(output=Path("t.safetensors")))
     said = prune("inspect", "t.state.safetensors").out
     assert 'model       {"classes": 10' in said
     assert "trained     1 epochs, 20 steps\n" in said
@@ -165,12 +168,12 @@ def test_a_class_that_one_split_lacks_is_named(folder, tree, prune):
 def test_classes_that_differ_are_named(names, words):
     pixels, labels = torch.zeros(2, 4, 4, 1, dtype=torch.uint8), torch.tensor([0, 1])
     data = Images(pixels, labels, names, [0.5], [0.5])
-    meta = {"model": {"input_shape": [1, 4, 4], "classes": 2}, "classes": ["a", "b"]}
+    model = ModelRecord(name="net", options={}, input_shape=(1, 4, 4), classes=2)
     if words is None:
-        check_data_fits(meta, data)
+        check_data_fits(model, ("a", "b"), data)
         return
     with pytest.raises(Mismatch, match=f"classes are not the network's: {words}"):
-        check_data_fits(meta, data)
+        check_data_fits(model, ("a", "b"), data)
 
 
 # Habits of other programs

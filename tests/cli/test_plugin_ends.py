@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from prunecli.cli._steps import STEPS, invoke
+from prunecli.cli.study.steps import STEPS, invoke
 from prunecli.errors import PruneError
-from prunecli.interrupts import Terminated
-from prunecli.types import Progress
+from prunecli.runtime.interrupts import Terminated
+from prunecli.runtime.progress import Progress
 
 PLUGIN = """
 import sys

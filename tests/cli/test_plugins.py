@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prunecli import blame
+from prunecli.plugins import blame
 
 OWN = """
 import torch
@@ -92,7 +92,7 @@ def test_one_that_gives_something_else_is_refused(failed, line, words):
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        ("one", "'one': a scorer takes (weight) or (model, data)"),
+        ("one", "method 'own_plugins:one': a scorer takes (weight) or (model, data)"),
         ("odd", "the arguments of 'odd' cannot be told: module 'torch.nn' has no attribute"),
     ],
 )

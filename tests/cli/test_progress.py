@@ -1,7 +1,8 @@
 import pytest
 
-from prunecli.cli import _progress, _streams
-from prunecli.cli._progress import Bar, Lines, progress
+from prunecli.cli import progress as _progress
+from prunecli.cli import streams as _streams
+from prunecli.cli.progress import Bar, Lines, progress
 
 
 def test_plain_lines_come_every_few_seconds(monkeypatch, capsys):

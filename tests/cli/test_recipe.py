@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prunecli.cli._schema import recipe_schema
-from prunecli.cli._steps import STEPS
+from prunecli.cli.study.schema import recipe_schema
+from prunecli.cli.study.steps import STEPS
 from prunecli.recipe import shipped
 from prunecli.recipe.parse import load_yaml
 
@@ -110,7 +110,7 @@ def test_an_installation_finds_them_among_its_own_files(monkeypatch, tmp_path):
             return tmp_path / self
 
     installed = [File(f"share/prunecli/recipes/{n}") for n in ("mine.yaml", "mine.csv")]
-    monkeypatch.setattr(shipped.prunecli, "__file__", str(tmp_path / "lib" / "p" / "__init__.py"))
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "lib" / "p")
     monkeypatch.setattr(shipped, "files", lambda name: [File("prunecli/cli/run.py"), *installed])
     assert shipped.shipped() == {"mine": place / "mine.yaml"}
 

@@ -7,7 +7,7 @@ import torch
 from on_gpu import IS_GPU, NAME, UNREPEATABLE
 
 from prunecli import cli
-from prunecli.device import pick_device
+from prunecli.runtime.device import pick_device
 
 
 def pytest_runtest_setup(item):

@@ -11,16 +11,15 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from prunecli import registry
-from prunecli.device import place
 from prunecli.files.artifacts import open_artifact, read_mask
-from prunecli.untouched import untouched
+from prunecli.network.untouched import untouched
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
+from prunecli.runtime.device import put_on
 
 pytestmark = pytest.mark.cuda
 
-OF_NETWORKS = [
-    m for m in registry.names("scorers") if registry.takes_model(registry.find("scorers", m))
-]
+OF_NETWORKS = [m for m in names("scorers") if resolve("scorers", m, by_file=False).takes_model]
 FIRST, SECOND, DOUBLE = 5e-5, 1e-4, 1e-12
 """Parts of the largest score of a layer: by first and second derivatives in float32 (rounding does
 9e-7 and 2e-6 of it on the CPU, a GPU's ways to convolve up to 1e-5, TF32 3e-4), and in float64
@@ -66,9 +65,9 @@ def network():
 
 @pytest.mark.parametrize(("method", "options"), CHOICES)
 def test_scores_are_those_of_the_cpu(device, method, options):
-    function, scores = registry.find("scorers", method), []
+    function, scores = resolve("scorers", method, by_file=False), []
     for where in (device, CPU):
-        model = place(network(), where)
+        model = put_on(network(), where)
         with untouched(model):
             scores.append(function(model.eval(), Data(where), **options))
     ours, theirs = scores
@@ -88,8 +87,8 @@ def no_dropout(monkeypatch):
 def step(name, where, dtype):
     """The scores that a model gives of 16 images in training mode, and all its gradients."""
     torch.manual_seed(0)
-    model = registry.find("models", name)((3, 32, 32), 10, thin=0.25).to(dtype)
-    model = place(model, where).train()
+    model = resolve("models", name, by_file=False)((3, 32, 32), 10, thin=0.25).to(dtype)
+    model = put_on(model, where).train()
     images = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(1)).to(where, dtype)
     logits = model(images)
     F.cross_entropy(logits, torch.arange(16, device=where) % 10).backward()
@@ -97,7 +96,7 @@ def step(name, where, dtype):
     return logits.detach().cpu(), slopes
 
 
-@pytest.mark.parametrize("name", registry.names("models"))
+@pytest.mark.parametrize("name", names("models"))
 def test_a_models_scores_and_gradients_are_those_of_the_cpu(device, no_dropout, name):
     ours, theirs = step(name, device, torch.float32), step(name, CPU, torch.float32)
     assert_near(ours[0], theirs[0], 1e-3, "logits")  # rounding does up to 7e-5 of the largest
@@ -108,7 +107,7 @@ def test_a_models_scores_and_gradients_are_those_of_the_cpu(device, no_dropout, 
     assert off <= 0.1**2 * size
 
 
-@pytest.mark.parametrize("name", registry.names("models"))
+@pytest.mark.parametrize("name", names("models"))
 def test_a_models_gradients_are_those_of_the_cpu_in_float64(device, no_dropout, name):
     ours, theirs = step(name, device, torch.float64), step(name, CPU, torch.float64)
     assert_near(ours[0], theirs[0], 1e-9, "logits")

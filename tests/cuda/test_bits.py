@@ -9,13 +9,13 @@ from on_gpu import CPU, NAME, assert_near
 from safetensors.torch import load_file
 from torch import nn
 
-from prunecli.device import autocast
 from prunecli.files.artifacts import PRUNED
-from prunecli.masks import aligned, apply_
+from prunecli.masks.mask import aligned, apply_
+from prunecli.masks.select import keep_highest
 from prunecli.pruners._masked import Masked
-from prunecli.selection import keep_highest
+from prunecli.runtime.device import autocast
+from prunecli.tensors.zeros import WHOLE, zero_
 from prunecli.types import Course
-from prunecli.zeros import WHOLE, zero_
 
 pytestmark = pytest.mark.cuda
 
@@ -25,7 +25,7 @@ FLOATS = [
 ]  # fmt: skip
 PLUGIN = '''
 import torch
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 
 def coarse(model, data):
     """Scores with many ties, of both signs and zero, that are no matter of rounding."""

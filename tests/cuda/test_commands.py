@@ -7,13 +7,14 @@ import torch
 from on_gpu import NAME
 from safetensors.torch import load_file
 
-from prunecli import registry
 from prunecli.files.artifacts import open_artifact, read_mask
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 
 pytestmark = pytest.mark.cuda
 
-METHODS = list(registry.names("scorers"))
-OF_NETWORKS = [m for m in METHODS if registry.takes_model(registry.find("scorers", m))]
+METHODS = list(names("scorers"))
+OF_NETWORKS = [m for m in METHODS if resolve("scorers", m, by_file=False).takes_model]
 QUICK = {"obd": ["--opt", "batches=1", "--opt", "probes=4"], "fisher": ["--batch-size", "32"]}
 """Of a method that takes long even here."""
 

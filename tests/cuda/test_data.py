@@ -7,12 +7,13 @@ from on_gpu import NAME, SMALL, files, pruning, trained
 from PIL import Image
 from safetensors.torch import load_file
 
-from prunecli import batches
-from prunecli.batches import ImageBatches, ScoringBatches
 from prunecli.data.folder import folder
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps.score import Scoring, score
+from prunecli.images import batches
+from prunecli.images.batches import ImageBatches, ScoringBatches
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoreSettings
+from prunecli.steps.score import score
 from prunecli.types import Stream
 
 pytestmark = pytest.mark.cuda
@@ -110,7 +111,7 @@ def ways(tree, no_room, folder_of, run):
     for way in ("held", "streamed", "brought"):
         if way == "brought":
             no_room()
-        source = Source("folder", {"size": 18, "stream": way == "streamed"}, tree)
+        source = DataSettings("folder", {"size": 18, "stream": way == "streamed"}, tree)
         made[way] = run(source, folder_of / way / "t.safetensors")
     return made
 
@@ -122,9 +123,7 @@ def test_a_training_ends_in_the_same_bytes_wherever_its_images_are(tree, no_room
         tree,
         no_room,
         tmp_path,
-        lambda source, output: trained(
-            output, source=source, settings={"batch_size": 16}, **options
-        ),
+        lambda source, output: trained(output, data=source, settings={"batch_size": 16}, **options),
     )
     assert files(made["held"]) == files(made["brought"])
     one, two = load_file(made["held"]), load_file(made["streamed"])  # whose metadata says so
@@ -135,7 +134,7 @@ def test_a_training_ends_in_the_same_bytes_wherever_its_images_are(tree, no_room
 def test_scores_are_the_same_bytes_wherever_the_images_are(tree, no_room, dense, tmp_path):
     checkpoint = trained(
         tmp_path / "start.safetensors",
-        source=Source("folder", {"size": 18}, tree),
+        data=DataSettings("folder", {"size": 18}, tree),
         settings={"epochs": 0},
         **SMALL,
     )
@@ -144,7 +143,7 @@ def test_scores_are_the_same_bytes_wherever_the_images_are(tree, no_room, dense,
         no_room,
         tmp_path,
         lambda source, output: score(
-            checkpoint, Scoring("snip", {}, source), None, Common(output=output, device=NAME)
+            checkpoint, ScoreSettings("snip", {}, source), RunOptions(output=output, device=NAME)
         ),
     )
     assert made["held"].read_bytes() == made["brought"].read_bytes()

@@ -12,7 +12,7 @@ import torch
 from on_gpu import IS_GPU, NAME, UNREPEATABLE
 from safetensors.torch import load_file
 
-from prunecli.world import World
+from prunecli.runtime.world import World
 
 pytestmark = pytest.mark.cuda
 

@@ -7,15 +7,16 @@ import pytest
 import torch
 from on_gpu import IS_GPU, MODELS, PRUNERS, SMALL, Listening, options_of
 
-from prunecli import registry
-from prunecli.batches import ImageBatches
 from prunecli.data.digits import digits
-from prunecli.device import place
-from prunecli.masks import prunable
+from prunecli.images.batches import ImageBatches
+from prunecli.network.layers import prunable
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 from prunecli.pruners._fixed import Fixed
-from prunecli.steps._course import TrainingSet, build_pruner
+from prunecli.runtime.device import put_on
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
-from prunecli.training.settings import Settings
+from prunecli.training.course import TrainingSet, build_pruner
 from prunecli.training.state import new_state
 from prunecli.types import Pruner
 
@@ -41,11 +42,11 @@ class Training:
     def __init__(self, device, kind, precision="fp32", model=None):
         torch.manual_seed(0)
         own = model or MODELS.get(kind, SMALL)
-        build = registry.find("models", own["model"])
-        net = place(build((1, 28, 28), 10, **own["model_options"]), device)
+        build = resolve("models", own["model"], by_file=False)
+        net = put_on(build((1, 28, 28), 10, **own["model_options"]), device)
         images = TrainingSet(digits(Path(), "train"), device, 0)
         pruner = self.pruner(kind, net, images)
-        self.settings = Settings(epochs=2, batch_size=36, precision=precision)
+        self.settings = Hyperparameters(epochs=2, batch_size=36, precision=precision)
         self.data = ImageBatches(images.data, device, 36)
         self.state = new_state(net, self.settings, pruner, len(self.data))
         self.watched = range(2 * len(self.data))[FIRST:LAST]
@@ -62,7 +63,9 @@ class Training:
             )
         if isinstance(kind, Pruner):
             return kind
-        return build_pruner(kind, options_of(kind) | QUIET.get(kind, {}), net, images, 2)
+        options = options_of(kind) | QUIET.get(kind, {})
+        plugin = resolve("pruners", kind, options, by_file=False)
+        return build_pruner(plugin, net, images, 2)
 
     def go(self, graphs):
         saving = loop.Saving(interrupted=self.look)
@@ -128,7 +131,7 @@ def test_steps_are_replayed(device, only_gpu, kind):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("model", registry.names("models"))
+@pytest.mark.parametrize("model", names("models"))
 def test_steps_of_every_model_are_replayed(device, only_gpu, model, precision):
     training = Training(
         device, "none", precision, {"model": model, "model_options": {"thin": 0.05}}

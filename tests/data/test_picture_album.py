@@ -29,7 +29,7 @@ from prunecli.data import _trees
 from prunecli.data._pixels import fill
 from prunecli.data.folder import folder
 from prunecli.errors import BadInput
-from prunecli.steps._data import fingerprint
+from prunecli.images.source import fingerprint
 
 
 def scaled(values, most):

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torchvision import datasets
 
-from prunecli import registry
 from prunecli.errors import BadEnvironment
-from prunecli.steps._data import fingerprint
+from prunecli.images.source import fingerprint
+from prunecli.plugins.resolve import resolve
 
 
 def load(name, root, split="train", **options):
-    return registry.find("data", name)(root, split, False, **options)
+    return resolve("data", name, by_file=False)(root, split, False, **options)
 
 
 class Canary:
@@ -141,7 +141,7 @@ def test_half_a_download_is_a_missing_data_set(tmp_path, name, content):
     if name == "cifar10":  # would be downloaded anew, and with it the network be asked
         return
     with pytest.raises(BadEnvironment, match=r"is damaged \(.*\); delete it, try again"):
-        registry.find("data", name)(tmp_path, "train", True)
+        resolve("data", name, by_file=False)(tmp_path, "train", True)
 
 
 def test_cifar10_from_torchvisions_own_files(tmp_path, monkeypatch):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from prunecli import registry
 from prunecli.data import _trees
 from prunecli.data._contents import contents
 from prunecli.errors import BadEnvironment, BadInput, BadUsage
 from prunecli.files import digest, reading
-from prunecli.steps._data import _images, fingerprint
+from prunecli.images.source import _images, fingerprint
+from prunecli.plugins.resolve import resolve
 
 
 def make_tree(root, classes=("b", "a"), size=(8, 8), colour=True):
@@ -40,7 +40,7 @@ def cache(tmp_path_factory, monkeypatch):
 
 
 def load(name, root, split="train", **options):
-    return registry.find("data", name)(root, split, False, **options)
+    return resolve("data", name, by_file=False)(root, split, False, **options)
 
 
 def test_classes_and_files_come_in_alphabetical_order(tmp_path):

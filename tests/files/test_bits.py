@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from prunecli.files import bits
 from prunecli.files.bits import Packed, packed, unpacked
-from prunecli.parts import Held, held
+from prunecli.tensors.parts import InMemory, in_memory
 
 
 @given(st.lists(st.booleans()))
@@ -24,13 +24,13 @@ def test_set_padding_is_refused():
         list(unpacked([torch.tensor([255, 128], dtype=torch.uint8)], 15))
 
 
-@pytest.mark.parametrize("in_memory", [1, 1 << 20])
-def test_a_mask_is_made_once_and_read_often(tmp_path, monkeypatch, in_memory):
-    monkeypatch.setattr(bits, "IN_MEMORY", in_memory)
+@pytest.mark.parametrize("room", [1, 1 << 20])
+def test_a_mask_is_made_once_and_read_often(tmp_path, monkeypatch, room):
+    monkeypatch.setattr(bits, "IN_MEMORY", room)
     torch.manual_seed(0)
     mask = {"a": torch.rand(33, 7) < 0.5, "b": torch.rand(5) < 0.5, "none": torch.zeros(0, 3) > 0}
 
-    class Once(Held):
+    class Once(InMemory):
         def __init__(self, tensors):
             super().__init__(tensors)
             self.read = []
@@ -44,7 +44,7 @@ def test_a_mask_is_made_once_and_read_often(tmp_path, monkeypatch, in_memory):
     assert once.read == ["a", "b", "none"]
     assert kept.kept == {name: int(each.sum()) for name, each in mask.items()}
     for _ in range(2):
-        back = held(kept)
+        back = in_memory(kept)
         assert all(torch.equal(back[name], mask[name]) for name in mask)
     assert [len(part) for part in kept.parts("a", 64)] == [64, 64, 64, 39]
     assert list(tmp_path.iterdir()) == [], "what lies on the disk has no name"

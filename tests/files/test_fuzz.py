@@ -19,19 +19,23 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from prunecli.cli._steps import planned
-from prunecli.cli.inspect import _lines
+from prunecli.cli.inspected import lines_of
+from prunecli.cli.study.steps import planned
 from prunecli.errors import PruneError
 from prunecli.files import atomic
 from prunecli.files.header import INDEX
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.settings.data import DataSettings
+from prunecli.settings.eval import EvalSettings
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoreSettings
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.inspect import inspect
-from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, score
-from prunecli.steps.train import TrainOptions, train
+from prunecli.steps.mask import mask
+from prunecli.steps.score import score
+from prunecli.steps.train import train
 from prunecli.steps.verify import verify
 from prunecli.types import Images
 
@@ -87,27 +91,35 @@ def plugin(tmp_path, monkeypatch, trusting):
     monkeypatch.chdir(tmp_path)
 
 
-TINY = {"model": "tiny:net", "source": Source("tiny:data"), "eval_every_epoch": False}
+TINY = {
+    "model": ModelSettings("tiny:net"),
+    "data": DataSettings("tiny:data"),
+    "eval_every_epoch": False,
+}
 SETTINGS = {"epochs": 2, "batch_size": 8}
 OUT = Path("out.safetensors")
 STATE = Path("out.state.safetensors")
-OUTPUT = Common(output=OUT, force=True, device="cpu", seed=0)
-MAGNITUDE = Scoring("magnitude")
+OUTPUT = RunOptions(output=OUT, force=True, device="cpu", seed=0)
+MAGNITUDE = ScoreSettings("magnitude")
 
 
 @pytest.fixture
 def valid(plugin, stopped_at):
     """A valid file of each kind."""
     dense, half, scored = Path("dense.safetensors"), Path("half"), Path("scored")
-    common = {"force": True, "device": "cpu", "seed": 0}
+    run = {"force": True, "device": "cpu", "seed": 0}
     with stopped_at(1):
-        train(TrainOptions(**TINY, settings=SETTINGS), OUTPUT)
+        train(TrainingSettings(**TINY, given=SETTINGS), OUTPUT)
     state = STATE.read_bytes()
-    train(TrainOptions(**TINY, settings=SETTINGS, resume=True), OUTPUT)
+    train(TrainingSettings(**TINY, given=SETTINGS, resume=True), OUTPUT)
     OUT.rename("whole.safetensors")
-    mask(Path("whole.safetensors"), Selection(0.5), MAGNITUDE, None, Common(half, **common))
-    score(Path("whole.safetensors"), MAGNITUDE, None, Common(scored, **common))
-    apply(Path("whole.safetensors"), half, Common(dense, **common))
+    mask(
+        Path("whole.safetensors"),
+        MaskSettings(density=0.5, scoring=MAGNITUDE),
+        RunOptions(half, **run),
+    )
+    score(Path("whole.safetensors"), MAGNITUDE, RunOptions(scored, **run))
+    apply(Path("whole.safetensors"), half, RunOptions(dense, **run))
     save_file({"a.weight": torch.rand(2, 2)}, "one.safetensors")
     save_file({"b.weight": torch.rand(2, 2)}, "two.safetensors")
     index = {"metadata": {"total_size": 32}}
@@ -135,7 +147,7 @@ def valid(plugin, stopped_at):
 def looked_at(path):
     facts = inspect(path)
     json.dumps(facts)
-    assert _lines(facts)
+    assert lines_of(facts)
 
 
 DENSE, HALF = Path("whole.safetensors"), Path("half")
@@ -144,37 +156,40 @@ OPENED = {
     "verify": verify,
     "verify with a mask": lambda path: verify(path, HALF),
     "apply": lambda path: apply(path, HALF, OUTPUT),
-    "score": lambda path: score(path, MAGNITUDE, None, OUTPUT),
-    "mask": lambda path: mask(path, Selection(0.5), MAGNITUDE, None, OUTPUT),
-    "eval": lambda path: evaluation(path, None, Source(), OUTPUT),
-    "score a network": lambda path: score(path, Scoring("synflow"), None, OUTPUT),
+    "score": lambda path: score(path, MAGNITUDE, OUTPUT),
+    "mask": lambda path: mask(path, MaskSettings(density=0.5, scoring=MAGNITUDE), OUTPUT),
+    "eval": lambda path: evaluation(path, EvalSettings(), OUTPUT),
+    "score a network": lambda path: score(path, ScoreSettings("synflow"), OUTPUT),
     "finetune": lambda path: train(
-        TrainOptions(checkpoint=path, settings={"epochs": 1}, eval_every_epoch=False), OUTPUT
+        TrainingSettings(checkpoint=path, given={"epochs": 1}, eval_every_epoch=False), OUTPUT
     ),
 }
 OF_MASK = {
     "inspect": looked_at,
     "apply": lambda path: apply(DENSE, path, OUTPUT),
-    "eval": lambda path: evaluation(DENSE, path, Source(), OUTPUT),
+    "eval": lambda path: evaluation(DENSE, EvalSettings(mask=path), OUTPUT),
     "verify": lambda path: verify(Path("dense.safetensors"), path),
-    "nest": lambda path: mask(DENSE, Selection(0.25), MAGNITUDE, path, OUTPUT),
+    "nest": lambda path: mask(
+        DENSE, MaskSettings(density=0.25, scoring=MAGNITUDE, mask=path), OUTPUT
+    ),
     "finetune": lambda path: train(
-        TrainOptions(checkpoint=DENSE, mask=path, settings=SETTINGS, eval_every_epoch=False), OUTPUT
+        TrainingSettings(checkpoint=DENSE, mask=path, given=SETTINGS, eval_every_epoch=False),
+        OUTPUT,
     ),
 }
 OF_SCORES = {
     "inspect": looked_at,
-    "mask": lambda path: mask(path, Selection(0.5), None, None, OUTPUT),
-    "mask by layer": lambda path: mask(path, Selection(0.5, "layer"), None, None, OUTPUT),
-    "critical": lambda path: mask(path, Selection(None), None, None, OUTPUT),
-    "of all": lambda path: mask(path, Selection(0.5, count="model"), None, None, OUTPUT),
-    "nest": lambda path: mask(path, Selection(0.25), None, HALF, OUTPUT),
+    "mask": lambda path: mask(path, MaskSettings(density=0.5), OUTPUT),
+    "mask by layer": lambda path: mask(path, MaskSettings(density=0.5, scope="layer"), OUTPUT),
+    "critical": lambda path: mask(path, MaskSettings(critical=True), OUTPUT),
+    "of all": lambda path: mask(path, MaskSettings(density=0.5, count="model"), OUTPUT),
+    "nest": lambda path: mask(path, MaskSettings(density=0.25, mask=HALF), OUTPUT),
 }
 
 
 def resumed(path):
     path.rename(STATE)
-    train(TrainOptions(**TINY, settings=SETTINGS, resume=True), OUTPUT)
+    train(TrainingSettings(**TINY, given=SETTINGS, resume=True), OUTPUT)
 
 
 READERS = {

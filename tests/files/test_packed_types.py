@@ -10,12 +10,15 @@ from safetensors import safe_open
 from prunecli.errors import BadInput, Mismatch
 from prunecli.files import stages
 from prunecli.files.artifacts import write_mask
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
 from prunecli.files.tensors import TensorFile
-from prunecli.steps._common import Common
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
 from prunecli.steps.apply import apply
 from prunecli.steps.inspect import inspect
-from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring
+from prunecli.steps.mask import mask
 from prunecli.steps.verify import verify
 
 BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
@@ -45,13 +48,17 @@ def quantised(tmp_path):
 
 
 def with_head(path):
-    return mask(path, Selection(0.5), Scoring("magnitude", targets=("head",)), None, Common())
+    return mask(
+        path,
+        MaskSettings(density=0.5, scoring=ScoringSettings("magnitude", targets=("head",))),
+        RunOptions(),
+    )
 
 
 def test_packed_tensors_are_copied_whole(quantised, monkeypatch):
     monkeypatch.setattr(stages, "STAGE", 16)
     kept = with_head(quantised)
-    made = apply(quantised, kept, Common())
+    made = apply(quantised, kept, RunOptions())
     one, two = TensorFile(quantised), TensorFile(made)
     for dtype in BITS:
         name = f"{dtype}.weight"
@@ -71,8 +78,8 @@ def test_packed_tensors_are_counted_and_not_prunable(quantised):
 
 def test_a_mask_over_a_packed_tensor_is_refused(quantised, tmp_path):
     forged = tmp_path / "m.safetensors"
-    write_mask(forged, {"F4.weight": torch.ones(4, 6).bool()}, {})
-    for use in (lambda: apply(quantised, forged, Common()), lambda: verify(quantised, forged)):
+    write_mask(forged, {"F4.weight": torch.ones(4, 6).bool()}, parsed(MaskRecord, {}))
+    for use in (lambda: apply(quantised, forged, RunOptions()), lambda: verify(quantised, forged)):
         with pytest.raises(Mismatch, match="it masks 'F4.weight', which is F4 in .*be made zero"):
             use()
 

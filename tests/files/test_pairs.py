@@ -12,11 +12,13 @@ from prunecli.errors import BadInput
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.files.header import INDEX
 from prunecli.files.tensors import TensorFile
-from prunecli.steps._common import Common
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoreSettings, ScoringSettings
 from prunecli.steps.apply import apply
 from prunecli.steps.inspect import inspect
-from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, score
+from prunecli.steps.mask import mask
+from prunecli.steps.score import score
 
 
 @pytest.fixture
@@ -49,11 +51,11 @@ def test_a_pair_is_one_tensor_with_plus_zeros(net, pruned):
 
 
 def test_all_commands_by_weights_see_the_weight(net, pruned, tmp_path):
-    scores = score(pruned, Scoring("magnitude"), None, Common())
+    scores = score(pruned, ScoreSettings("magnitude"), RunOptions())
     assert torch.equal(TensorFile(scores)["0.weight"], net[0].weight.detach().abs())
-    kept = mask(pruned, Selection(None), Scoring("nonzero"), None, Common())
+    kept = mask(pruned, MaskSettings(scoring=ScoringSettings("nonzero")), RunOptions())
     assert read_mask(kept)[0]["0.weight"].sum() == 12
-    made = apply(pruned, kept, Common(output=tmp_path / "out.safetensors"))
+    made = apply(pruned, kept, RunOptions(output=tmp_path / "out.safetensors"))
     plain = load_file(made)
     for name in ("weight", "bias"):
         prune.remove(net[0], name)
@@ -70,8 +72,8 @@ def test_the_halves_of_a_pair_may_be_in_two_shards(net, tmp_path):
     save_file(masks, folder / "two.safetensors")
     places = dict.fromkeys(others, "one.safetensors") | dict.fromkeys(masks, "two.safetensors")
     (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}))
-    kept = mask(folder, Selection(None), Scoring("nonzero"), None, Common())
-    made = TensorFile(apply(folder, kept, Common(output=tmp_path / "out")))
+    kept = mask(folder, MaskSettings(scoring=ScoringSettings("nonzero")), RunOptions())
+    made = TensorFile(apply(folder, kept, RunOptions(output=tmp_path / "out")))
     assert sorted(made) == ["0.bias", "0.weight", "2.bias", "2.weight"]
     assert torch.equal(made["0.weight"], net[0].weight.detach())
     assert json.loads((tmp_path / "out" / INDEX).read_text())["metadata"] == {"total_size": 328}

@@ -11,7 +11,7 @@ from prunecli.files import stages
 from prunecli.files.atomic import write_tensors
 from prunecli.files.claims import claimed
 from prunecli.files.stages import write_in_stages
-from prunecli.parts import Made
+from prunecli.tensors.parts import Made
 
 FORK = multiprocessing.get_context("fork")
 TENSORS = {f"w{i}": torch.full((1000,), float(i)) for i in range(6)}

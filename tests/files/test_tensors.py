@@ -111,19 +111,19 @@ def test_what_was_read_stays_as_it_was(tmp_path):
         ("{", None),
         ("", None),
         ('{"kind": "mask", "model": null}', {"kind": "mask", "model": None}),
-        ('{"kind": "scores", "density": [1]}', None),
-        ('{"kind": "scores", "density": {"kept": 3}}', None),
+        ('{"kind": "mask", "density": [1]}', None),
+        ('{"kind": "mask", "density": {"kept": 3}}', None),
         ('{"kind": "checkpoint", "model": "cnn"}', None),
         ('{"kind": "checkpoint", "prunable": [[1]]}', None),
         ('{"kind": ' + "[" * 5000 + "]" * 5000 + "}", None),
     ],
 )
-def test_meta_is_a_table_with_a_kind_or_bad_input(tmp_path, text, meta):
+def test_metadata_is_a_table_of_the_form_of_its_kind_or_bad_input(tmp_path, text, meta):
     path = tmp_path / "m.safetensors"
     save_file({}, path, metadata={"prunecli": text})
     if meta is None:
         with pytest.raises(BadInput, match="its prunecli metadata is damaged"):
-            _ = TensorFile(path).meta
+            _ = TensorFile(path).record
     else:
         assert TensorFile(path).meta == meta
 
@@ -274,7 +274,7 @@ def test_nothing_but_bad_input_escapes_from_mutated_files(tmp_path):
         path.write_bytes(mutated(valid, rng))
         try:
             file = TensorFile(path)
-            _ = file.meta, dict(file)
+            _ = file.record, dict(file)
         except BadInput as error:
             refused += 1
             assert str(error).isprintable()

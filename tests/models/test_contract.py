@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from prunecli import registry
 from prunecli.errors import BadUsage, Mismatch
-from prunecli.masks import classifier, prunable
 from prunecli.models._thin import thinner
+from prunecli.network.layers import classifier, prunable
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 
 PARAMETERS = {  # with 10 classes, on the images in the second column; counted by hand
     "cnn": ((1, 28, 28), 431_080),
@@ -19,12 +20,12 @@ PARAMETERS = {  # with 10 classes, on the images in the second column; counted b
     "wrn": ((3, 32, 32), 10_961_370),
     "n2nskip": ((3, 32, 32), 27_855_818),  # vgg16, 13,123,584 in skips, 8,192 in their bn
 }
-MODELS = list(registry.names("models"))
+MODELS = list(names("models"))
 
 
 def build(name, shape, classes=10):
     torch.manual_seed(0)
-    return registry.find("models", name)(shape, classes)
+    return resolve("models", name, by_file=False)(shape, classes)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -71,21 +72,21 @@ def test_cnn_says_what_it_needs():
 )  # fmt: skip
 def test_mobilenet_counted_with_the_statistics_of_its_normalisations(alpha, depth, count):
     # As Keras counts: 3.24, 6.44 and 12.85 M at alpha 1, and 0.83, 1.65 and 3.29 M at alpha 0.5.
-    model = registry.find("models", "mobilenet")((3, 32, 32), 10, alpha=alpha, depth=depth)
+    model = resolve("models", "mobilenet", by_file=False)((3, 32, 32), 10, alpha=alpha, depth=depth)
     assert sum(t.numel() for t in model.state_dict().values() if t.ndim) == count
 
 
 @pytest.mark.parametrize("options", [{"alpha": 0.01}, {"alpha": 1.0, "depth": 0}])
 def test_mobilenet_says_what_it_needs(options):
     with pytest.raises(BadUsage, match="mobilenet needs"):
-        registry.find("models", "mobilenet")((3, 32, 32), 10, **options)
+        resolve("models", "mobilenet", by_file=False)((3, 32, 32), 10, **options)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_thin_leaves_a_quarter_of_the_weights_between_layers(name):
     shape, _ = PARAMETERS[name]
     full = prunable(build(name, shape))
-    thin = prunable(registry.find("models", name)(shape, 10, thin=0.25))
+    thin = prunable(resolve("models", name, by_file=False)(shape, 10, thin=0.25))
     assert list(thin) == list(full)
     for weight in list(full)[1:-1]:  # the first has the image's channels, the last the classes
         grouped = "depthwise" in weight

@@ -1,26 +1,30 @@
 """torchvision's families, each at its smallest, from the first file to the last."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch.nn import functional as F
 
-from prunecli import registry
-from prunecli.batches import ScoringBatches
-from prunecli.device import place
 from prunecli.errors import Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact
-from prunecli.masks import prunable
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps._network import load_model
+from prunecli.images.batches import ScoringBatches
+from prunecli.network.build import load_model
+from prunecli.network.layers import prunable
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
+from prunecli.plugins.trust import trust
+from prunecli.runtime.device import put_on
+from prunecli.scoring.by_network import network_scores
+from prunecli.scoring.checks import check_scores
+from prunecli.settings.data import DataSettings
+from prunecli.settings.eval import EvalSettings
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
-from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, check_scores, network_scores
-from prunecli.steps.train import TrainOptions, train
-from prunecli.trust import trust
+from prunecli.steps.mask import mask
+from prunecli.steps.train import train
 
 SIDES = {
     "alexnet": 64, "convnext_tiny": 64, "densenet121": 32, "efficientnet_b0": 64,
@@ -30,8 +34,8 @@ SIDES = {
     "squeezenet1_0": 64, "swin_t": 64, "swin_v2_t": 64, "vgg11": 64, "vit_b_16": 224,
     "wide_resnet50_2": 64,
 }  # fmt: skip
-SCORERS = {name: registry.find("scorers", name) for name in registry.names("scorers")}
-METHODS = [name for name, scorer in SCORERS.items() if registry.takes_model(scorer)]
+SCORERS = {name: resolve("scorers", name, by_file=False) for name in names("scorers")}
+METHODS = [name for name, scorer in SCORERS.items() if scorer.takes_model]
 FEW = {"per_class": 2}
 QUICK = {"obd": {"probes": 1, "batches": 1}, "grasp": FEW, "grasp-thesis": FEW}
 TWICE_AT_ZERO = {("swin_v2_t", method) for method in ("grasp", "grasp-thesis", "obd")}
@@ -41,17 +45,19 @@ BY_FLOW = {"activation", "lookahead", "synflow"}
 
 def start(name, path):
     trust(["album"])
-    source = Source("album:colours", {"size": SIDES[name]})
-    said = TrainOptions(model=f"torchvision:{name}", source=source, settings={"epochs": 0})
-    return train(said, Common(output=path, seed=0)), source
+    source = DataSettings("album:colours", {"size": SIDES[name]})
+    said = TrainingSettings(
+        model=ModelSettings(f"torchvision:{name}"), data=source, given={"epochs": 0}
+    )
+    return train(said, RunOptions(output=path, seed=0)), source
 
 
 def loaded(path):
-    return place(load_model(open_artifact(path, "checkpoint")), torch.device("cpu")).eval()
+    return put_on(load_model(open_artifact(path, "checkpoint")), torch.device("cpu")).eval()
 
 
 def batches(side):
-    album = registry.find("data", "album:colours")
+    album = resolve("data", "album:colours", by_file=False)
     given = album(None, "train", size=side)
     return ScoringBatches((3, side, side), lambda: given, torch.device("cpu"), 6, 0)
 
@@ -62,7 +68,7 @@ def test_what_was_written_is_read_again_and_differentiated_twice(name, tmp_path)
     model = loaded(dense)
     torch.manual_seed(0)
     data = batches(SIDES[name])
-    scorer = partial(SCORERS["obd"], **QUICK["obd"])
+    scorer = SCORERS["obd"].bound(QUICK["obd"])
     scores = network_scores(scorer, model, data, {}, 0, "album")
     assert all(scores[each].isfinite().all() for each in prunable(model))
     assert any(scores[each].any() for each in scores)
@@ -76,23 +82,23 @@ def test_it_goes_all_the_way(name, tmp_path):
     images, labels = next(iter(data))
     for method in METHODS:
         try:
-            scorer = partial(SCORERS[method], **QUICK.get(method, {}))
+            scorer = SCORERS[method].bound(QUICK.get(method, {}))
             scores = network_scores(scorer, model, data, {}, 0, "album")
         except Mismatch:
             assert method in BY_FLOW
             continue
         if (name, method) in TWICE_AT_ZERO:
             with pytest.raises(NotFinite, match="hold NaN or infinity"):
-                check_scores(scores, method, "album")
+                check_scores(scores, scorer, "album")
             continue
         assert all(score.isfinite().all() for score in scores.values())
         if method == "snip":
             _check_snip(model, scores, images, labels)
-    out = {each: Common(output=tmp_path / f"{each}.safetensors") for each in "mst"}
-    bits = mask(dense, Selection(0.5), Scoring("magnitude"), None, out["m"])
+    out = {each: RunOptions(output=tmp_path / f"{each}.safetensors") for each in "mst"}
+    bits = mask(dense, MaskSettings(density=0.5, scoring=ScoringSettings("magnitude")), out["m"])
     sparse = apply(dense, bits, out["s"])
-    evaluation(sparse, None, source, Common(output=tmp_path / "e.json"))
-    train(TrainOptions(checkpoint=dense, mask=bits, settings={"epochs": 1}), out["t"])
+    evaluation(sparse, EvalSettings(data=source), RunOptions(output=tmp_path / "e.json"))
+    train(TrainingSettings(checkpoint=dense, mask=bits, given={"epochs": 1}), out["t"])
 
 
 def _check_snip(model, scores, images, labels):

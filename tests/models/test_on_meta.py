@@ -5,15 +5,16 @@ import torch
 from devices import META, OneDevice
 from torch.nn import functional as F
 
-from prunecli import registry
-from prunecli.device import place
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
+from prunecli.runtime.device import put_on
 
-MODELS = list(registry.names("models"))
+MODELS = list(names("models"))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_of_a_model_touches_one_device_and_looks_at_nothing(name):
-    model = place(registry.find("models", name)((3, 32, 32), 10), META)
+    model = put_on(resolve("models", name, by_file=False)((3, 32, 32), 10), META)
     with OneDevice():
         logits = model(torch.empty(4, 3, 32, 32, device=META))
         F.cross_entropy(logits, torch.empty(4, dtype=torch.long, device=META)).backward()
@@ -22,7 +23,7 @@ def test_a_step_of_a_model_touches_one_device_and_looks_at_nothing(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_placed_model_leaves_nothing_behind(name):
-    model = place(registry.find("models", name)((3, 32, 32), 10), META)
+    model = put_on(resolve("models", name, by_file=False)((3, 32, 32), 10), META)
     tensors = [*model.parameters(), *model.buffers()]
     assert {tensor.device for tensor in tensors} == {META}
     formats = [t.is_contiguous(memory_format=torch.channels_last) for t in tensors if t.dim() == 4]

@@ -15,12 +15,13 @@ import torch
 from torch import nn
 from torch.nn.utils import skip_init
 
-from prunecli.batches import ImageBatches
 from prunecli.data.digits import digits
-from prunecli.registry import check_name
-from prunecli.steps._course import TrainingSet, build_pruner
+from prunecli.images.batches import ImageBatches
+from prunecli.plugins.names import check_name
+from prunecli.plugins.resolve import resolve
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
-from prunecli.training.settings import Settings
+from prunecli.training.course import TrainingSet, build_pruner
 from prunecli.training.state import TrainingState, new_state
 from prunecli.types import Course, Pruner
 
@@ -38,7 +39,7 @@ def network(input_shape, classes):
 
 @pytest.fixture
 def tiny(monkeypatch, trusting):
-    """The name by which the registry finds `network`."""
+    """The name that leads to `network`."""
     module = types.ModuleType("tiny_for_tests")
     module.__dict__["network"] = network
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -54,7 +55,7 @@ class Run:
     images: TrainingSet
     pruner: Pruner
     state: TrainingState
-    settings: Settings
+    settings: Hyperparameters
 
     def go(
         self,
@@ -102,9 +103,10 @@ def begin():
         data = data or digits(Path(), "train", fraction=0.1)
         model = build(data.input_shape, len(data.classes)).to(device)
         images = TrainingSet(data, device, seed)
-        pruner = build_pruner(name, options, model, images, epochs, ignore)
+        plugin = resolve("pruners", name, options, by_file=False)
+        pruner = build_pruner(plugin, model, images, epochs, ignore)
         chosen = {"batch_size": 36, "precision": "fp32"} | (settings or {})
-        how = Settings(epochs=epochs, **chosen)
+        how = Hyperparameters(epochs=epochs, **chosen)
         steps = len(ImageBatches(images.data, device, how.batch_size))
         return Run(model, images, pruner, new_state(model, how, pruner, steps), how)
 

@@ -1,24 +1,29 @@
 """What every pruner promises, run on each of them by name."""
 
 import shutil
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import load_file
 
-from prunecli import registry
 from prunecli.errors import BadInput, BadUsage, NotFinite
-from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps.train import TrainOptions, train
+from prunecli.files.artifacts import open_artifact, read_mask
+from prunecli.images.source import Source
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.steps.train import train
 from prunecli.training import loop
 from prunecli.training.digest import digest_of
 
-NAMES = list(registry.names("pruners"))
+NAMES = list(names("pruners"))
 EPOCHS = 4  # of four steps each
 DENSITY = 0.3
 
@@ -39,7 +44,7 @@ MODELS = {"n2nskip": ("n2nskip", {"base": "alexnet", "thin": 0.002})}
 """Name and options of the network, for a pruner that needs one of its own."""
 
 TAKES_DENSITY = [
-    name for name in NAMES if "density" in registry.options(registry.find("pruners", name))
+    name for name in NAMES if "density" in resolve("pruners", name, by_file=False).declared
 ]
 NEEDS_DENSITY = [name for name in TAKES_DENSITY if name != "adaptive"]  # it has other goals as well
 STRAIGHT = ["fixed-ga", "fixed-bs", "adaptive"]  # their weights all train; the mask is made last
@@ -63,13 +68,12 @@ def how(tiny):
 
     def make(name, *, options=None, settings=None, **changes):
         model, model_options = model_of(name, tiny)
-        return TrainOptions(
-            model=model,
-            model_options=model_options,
-            source=Source("digits", {"fraction": 0.1}),
+        return TrainingSettings(
+            model=ModelSettings(model, own_options=model_options),
+            data=DataSettings("digits", {"fraction": 0.1}),
             pruner=name,
             pruner_options=options_of(name) if options is None else options,
-            settings={"epochs": EPOCHS, "batch_size": 36, "precision": "fp32"} | (settings or {}),
+            given={"epochs": EPOCHS, "batch_size": 36, "precision": "fp32"} | (settings or {}),
             eval_every_epoch=False,
             **changes,
         )
@@ -84,7 +88,7 @@ def model_of(name, tiny):
 def start(begin, tiny, name):
     """A training of the pruner's network, set up and not begun."""
     model, options = model_of(name, tiny)
-    build = partial(registry.find("models", model), **options)
+    build = partial(resolve("models", model, by_file=False), **options)
     return begin(name, EPOCHS, build=build, **options_of(name))
 
 
@@ -105,7 +109,7 @@ def whole(tmp_path_factory):
     def run(options):
         if options.pruner not in done:
             output = folder / options.pruner / "t.safetensors"
-            done[options.pruner] = train(options, Common(output=output, seed=3))
+            done[options.pruner] = train(options, RunOptions(output=output, seed=3))
         return done[options.pruner]
 
     return run
@@ -117,7 +121,7 @@ def test_what_the_mask_excludes_is_plus_zero_to_the_bit_in_the_checkpoint(
     how, tmp_path, name, optimizer
 ):
     output = tmp_path / "t.safetensors"
-    train(how(name, settings=SETTINGS[optimizer]), Common(output=output, seed=1))
+    train(how(name, settings=SETTINGS[optimizer]), RunOptions(output=output, seed=1))
     tensors, meta = load_file(output), open_artifact(output, "checkpoint").meta
     mask, _ = read_mask(tmp_path / "t.mask.safetensors")
     assert any(kept.any() for kept in mask.values())
@@ -190,10 +194,10 @@ def test_a_training_stopped_anywhere_ends_in_the_same_files(
 ):
     options, output = how(name), tmp_path / "t.safetensors"
     with stopped_at(step):
-        train(options, Common(output=output, seed=3))
+        train(options, RunOptions(output=output, seed=3))
     assert not output.exists()
     assert not (tmp_path / "t.mask.safetensors").exists()
-    train(how(name, resume=True), Common(output=output, seed=3))
+    train(how(name, resume=True), RunOptions(output=output, seed=3))
     ours, expected = files(output), files(whole(options))
     assert ours.keys() == expected.keys() == {"safetensors", "mask.safetensors", "log.jsonl"}
     assert [kind for kind in expected if ours[kind] != expected[kind]] == []
@@ -230,13 +234,14 @@ def test_a_damaged_state_is_refused_and_changes_nothing(begin, tiny, name):
     whole = {key: tensor.clone() for key, tensor in run.state.tensors().items()}
     before = {key: tensor.clone() for key, tensor in other.state.tensors().items()}
     for key, damage, tensors in damaged_states(whole):
+        position = replace(run.state.position(), tensors=tuple(sorted(tensors)))
         with pytest.raises(ValueError):
-            other.state.restore(tensors, run.state.facts() | {"tensors": sorted(tensors)})
+            other.state.restore(tensors, position)
             pytest.fail(f"{key}: {damage}")
     after = other.state.tensors()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[n], before[n]) for n in before)
-    other.state.restore(whole, run.state.facts())
+    other.state.restore(whole, run.state.position())
     assert all(torch.equal(t, whole[n]) for n, t in other.state.tensors().items())
 
 
@@ -245,14 +250,14 @@ def test_a_damaged_state_is_refused_and_changes_nothing(begin, tiny, name):
 def test_a_run_is_not_resumed_from_another_pruners_tensors(how, tmp_path, stopped_at, name):
     output, state = tmp_path / "t.safetensors", tmp_path / "t.state.safetensors"
     with stopped_at(6):
-        train(how(name), Common(output=output, seed=3))
+        train(how(name), RunOptions(output=output, seed=3))
     tensors = load_file(state) | {"pruner/more": torch.ones(1)}
     meta = open_artifact(state, "state").meta
     meta["training"]["tensors"] = sorted(tensors)
     meta["digest"] = digest_of(tensors, meta)
-    write_artifact(state, "state", tensors, meta)
+    written(state, "state", tensors, meta)
     with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
-        train(how(name, resume=True), Common(output=output, seed=3))
+        train(how(name, resume=True), RunOptions(output=output, seed=3))
     assert not output.exists()
 
 
@@ -261,7 +266,7 @@ def test_what_it_is_told_to_leave_alone_stays_whole(how, whole, tmp_path, name):
     built = open_artifact(whole(how(name)), "checkpoint").meta
     names, first, classifier = built["prunable"], built["prunable"][0], built["classifier"]
     output = tmp_path / "t.safetensors"
-    train(how(name, ignore=(first,), exclude_classifier=True), Common(output=output, seed=1))
+    train(how(name, ignore=(first,), exclude_classifier=True), RunOptions(output=output, seed=1))
     mask, file = read_mask(tmp_path / "t.mask.safetensors")
     assert set(mask) == set(names) - {first, classifier}
     tensors, meta = load_file(output), open_artifact(output, "checkpoint").meta
@@ -278,15 +283,15 @@ def test_what_it_is_told_to_leave_alone_stays_whole(how, whole, tmp_path, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_option_that_it_has_not_is_refused_before_any_data_is_read(how, monkeypatch, name):
     monkeypatch.setattr(Source, "load", lambda *a: pytest.fail("data was read"))
-    known = list(registry.options(registry.find("pruners", name)))
+    known = list(resolve("pruners", name, by_file=False).declared)
     for option in known:
         slip = option[:-1] + "_"
         if slip in known:
             continue
         with pytest.raises(BadUsage, match=f"{name!r} has no option {slip!r}; did you mean "):
-            train(how(name, options=options_of(name) | {slip: "1"}), Common())
+            train(how(name, options=options_of(name) | {slip: "1"}), RunOptions())
     with pytest.raises(BadUsage, match="has no option 'xyzzy'; there are "):
-        train(how(name, options=options_of(name) | {"xyzzy": "1"}), Common())
+        train(how(name, options=options_of(name) | {"xyzzy": "1"}), RunOptions())
 
 
 @pytest.mark.parametrize("name", NEEDS_DENSITY)
@@ -294,7 +299,7 @@ def test_a_density_is_needed(how, monkeypatch, name):
     monkeypatch.setattr(Source, "load", lambda *a: pytest.fail("data was read"))
     options = {k: v for k, v in options_of(name).items() if k != "density"}
     with pytest.raises(BadUsage, match=f"{name!r} needs the option 'density'"):
-        train(how(name, options=options), Common())
+        train(how(name, options=options), RunOptions())
 
 
 @pytest.mark.parametrize("density", [0.0, -0.1, 1.5, float("nan"), 1e-9])
@@ -306,7 +311,7 @@ def test_a_density_that_leaves_no_network_is_refused_before_the_training(
     with nothing_written(), pytest.raises(BadUsage, match="density"):
         train(
             how(name, options=options_of(name) | {"density": density}),
-            Common(output=tmp_path / "t.safetensors"),
+            RunOptions(output=tmp_path / "t.safetensors"),
         )
 
 
@@ -316,12 +321,12 @@ def test_a_training_that_diverges_says_so_and_writes_nothing(
 ):
     # Pruned as often as it can be, with most weights kept: selection meets the NaN.
     often = {"window": 1, "every": 1, "events": 4, "until": 1.0, "end": 4.0}
-    takes = registry.options(registry.find("pruners", name))
+    takes = resolve("pruners", name, by_file=False).declared
     options = options_of(name, 0.9) | {k: v for k, v in often.items() if k in takes}
     settings = {"lr": 1e30, "momentum": 0, "schedule": "constant"}
     output = tmp_path / "t.safetensors"
     with within(3), nothing_written(), pytest.raises(NotFinite):
-        train(how(name, options=options, settings=settings), Common(output=output))
+        train(how(name, options=options, settings=settings), RunOptions(output=output))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -329,8 +334,10 @@ def test_a_saved_mask_serves_every_command_that_takes_one(whole, how, tmp_path, 
     output = whole(how(name))
     mask = Path(shutil.copy(output.with_name("t.mask.safetensors"), tmp_path))
     copy = Path(shutil.copy(output, tmp_path))
-    options = TrainOptions(copy, mask=mask, settings={"epochs": 1}, eval_every_epoch=False)
-    again = train(options, Common(output=tmp_path / "again.safetensors"))
+    options = TrainingSettings(
+        checkpoint=copy, mask=mask, given={"epochs": 1}, eval_every_epoch=False
+    )
+    again = train(options, RunOptions(output=tmp_path / "again.safetensors"))
     kept, _ = read_mask(mask)
     tensors, before = load_file(again), load_file(output)
     for weight, bits in kept.items():
@@ -343,5 +350,5 @@ def test_a_saved_mask_serves_every_command_that_takes_one(whole, how, tmp_path, 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_pruner_says_what_it_is_and_where_it_is_from(name):
-    assert registry.summary("pruners", name).endswith(".")
-    assert "Source:" in registry.find("pruners", name).__doc__
+    assert resolve("pruners", name, by_file=False).summary.endswith(".")
+    assert "Source:" in resolve("pruners", name, by_file=False).text

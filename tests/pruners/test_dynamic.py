@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
+from prunecli.masks.scopes import SCOPES, erk
+from prunecli.network.layers import prunable
 from prunecli.pruners.rigl import rigl
 from prunecli.pruners.set import set as evolve
-from prunecli.quotas import SCOPES, erk
 from prunecli.types import Clock
 
 PRUNERS = {"rigl": rigl, "set": evolve}

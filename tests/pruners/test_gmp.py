@@ -5,14 +5,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from prunecli.batches import split_off
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
+from prunecli.images.batches import split_off
+from prunecli.images.source import Source
+from prunecli.network.layers import prunable
 from prunecli.pruners.gmp import gmp
-from prunecli.steps._common import Common
-from prunecli.steps._course import TrainingSet
-from prunecli.steps._data import Source
-from prunecli.steps.train import TrainOptions, train
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.steps.train import train
+from prunecli.training.course import TrainingSet
 from prunecli.types import Clock, Course, Images
 
 CPU = torch.device("cpu")
@@ -89,7 +91,7 @@ def middle(tensors):
 @pytest.mark.parametrize("source", ["held-out", "train"])
 def test_what_is_small_and_has_a_small_gradient_goes(monkeypatch, source):
     """Against a slow reference: the held-out images, evaluation mode, no augmentation."""
-    monkeypatch.setattr("prunecli.steps._course.EVAL_BATCH", 5)  # 12 images: the last batch has 2
+    monkeypatch.setattr("prunecli.training.course.EVAL_BATCH", 5)  # 12 images: the last batch has 2
     _, held = split_off(images(LABELS), 0.25, 0)
     weights, g = prunable(Network()), slow_gradients(Network(), held)
     beta, gamma = middle(weights), middle(g)
@@ -263,15 +265,15 @@ def test_the_test_split_is_never_read(tiny, tmp_path, monkeypatch, source):
         return load(self, split, *more)
 
     monkeypatch.setattr(Source, "load", watched)
-    options = TrainOptions(
-        model=tiny,
-        source=Source("digits", {"fraction": 0.1}),
+    options = TrainingSettings(
+        model=ModelSettings(tiny),
+        data=DataSettings("digits", {"fraction": 0.1}),
         pruner="gmp",
         pruner_options={"grad_source": source},
-        settings={"epochs": 2},
+        given={"epochs": 2},
         eval_every_epoch=False,
     )
-    train(options, Common(output=tmp_path / "t.safetensors"))
+    train(options, RunOptions(output=tmp_path / "t.safetensors"))
     assert read == ["train"]
 
 

@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from prunecli import registry
 from prunecli.errors import BadUsage
+from prunecli.masks.scopes import SCOPES
+from prunecli.plugins.names import names
 from prunecli.pruners.gradual import gradual
-from prunecli.quotas import SCOPES
 from prunecli.types import Clock
 
 
@@ -170,7 +170,7 @@ def test_the_scope_says_how_many_each_layer_keeps(begun, scope):
     assert kept == ({"w0": 0, "w1": 200} if scope == "global" else {"w0": 120, "w1": 80})
 
 
-@pytest.mark.parametrize("method", registry.names("scorers"))
+@pytest.mark.parametrize("method", names("scorers"))
 def test_any_scorer_serves(begin, method):
     run = begin("gradual", 1, density=0.25, method=method, end=1.0, every=2)
     masks = []

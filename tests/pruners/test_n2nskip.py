@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
 from prunecli.models.n2nskip import n2nskip as model_with_skips
 from prunecli.models.vgg16 import vgg16
+from prunecli.network.layers import prunable
 from prunecli.pruners.n2nskip import n2nskip
 from prunecli.types import Course
 

@@ -5,7 +5,8 @@ from functools import partial
 import pytest
 from devices import META, OneDevice, let_train_on_meta
 
-from prunecli import registry
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
 
 EPOCHS, STEPS = 3, 4  # of each epoch
 ALL = range(1, EPOCHS * STEPS + 1)
@@ -33,9 +34,11 @@ LOOKS = {
     "weightmom": [8],  # the window is full
 }
 """The steps in which a pruner waits for the device."""
-BROUGHT = ("batches.py", "masks.py")
+BROUGHT = ("images/batches.py", "masks/mask.py")
 """They bring an epoch's order and new masks to the device."""
-MODELS = {"n2nskip": partial(registry.find("models", "n2nskip"), base="alexnet", thin=0.002)}
+MODELS = {
+    "n2nskip": partial(resolve("models", "n2nskip", by_file=False), base="alexnet", thin=0.002)
+}
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def set_up(begin, monkeypatch):
     return make
 
 
-@pytest.mark.parametrize("name", registry.names("pruners"))
+@pytest.mark.parametrize("name", names("pruners"))
 def test_a_training_is_on_one_device_and_waits_for_it_only_when_weights_are_chosen(set_up, name):
     run, waited = set_up(name), []
 

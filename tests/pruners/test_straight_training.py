@@ -9,15 +9,16 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from prunecli.batches import ImageBatches
 from prunecli.data.digits import digits
-from prunecli.device import place
 from prunecli.files.artifacts import open_artifact, read_mask
+from prunecli.images.batches import ImageBatches
+from prunecli.network.build import load_model
 from prunecli.pruners._straight import StraightThrough
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps._network import load_model
-from prunecli.steps.train import TrainOptions, train
+from prunecli.runtime.device import put_on
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.steps.train import train
 from prunecli.training import loop
 
 CPU = torch.device("cpu")
@@ -43,12 +44,12 @@ def how(tiny):
     """`how(pruner, options, resume, evaluated)`: the options of a training."""
 
     def make(name, options=None, *, resume=False, evaluated=False):
-        return TrainOptions(
-            model=tiny,
-            source=Source("digits", {"fraction": 0.1}),
+        return TrainingSettings(
+            model=ModelSettings(tiny),
+            data=DataSettings("digits", {"fraction": 0.1}),
             pruner=name,
             pruner_options=OPTIONS[name] | (options or {}),
-            settings={"epochs": EPOCHS, "batch_size": 36, "precision": "fp32"},
+            given={"epochs": EPOCHS, "batch_size": 36, "precision": "fp32"},
             resume=resume,
             eval_every_epoch=evaluated,
         )
@@ -169,7 +170,7 @@ def test_every_epoch_is_evaluated_with_the_weights_above_the_thresholds(begin, n
 @pytest.mark.parametrize("name", NAMES)
 def test_evaluating_every_epoch_does_not_change_the_training(how, tmp_path, name):
     plain, looked = (
-        train(how(name, evaluated=each), Common(output=tmp_path / str(each) / "t.safetensors"))
+        train(how(name, evaluated=each), RunOptions(output=tmp_path / str(each) / "t.safetensors"))
         for each in (False, True)
     )
     one, other = load_file(plain), load_file(looked)
@@ -209,9 +210,9 @@ def test_read_back_the_network_is_to_the_bit_the_one_that_was_trained(
 
     monkeypatch.setattr(loop, "train", remember)
     monkeypatch.setattr(StraightThrough, "final_mask", materialise)
-    output = train(how(name, options), Common(output=tmp_path / "t.safetensors", seed=3))
+    output = train(how(name, options), RunOptions(output=tmp_path / "t.safetensors", seed=3))
     file = open_artifact(output, "checkpoint")
-    logits = place(load_model(file), CPU).eval()(inputs)
+    logits = put_on(load_model(file), CPU).eval()(inputs)
     assert torch.equal(logits.view(torch.int32), before[0].view(torch.int32))
     assert logits.std() > 1e-3
     mask, _ = read_mask(tmp_path / "t.mask.safetensors")
@@ -230,13 +231,13 @@ def test_stopped_within_an_epoch_or_between_two_it_ends_in_the_same_bytes(
     how, tmp_path, stopped_at, case
 ):
     name, options = MORE[case]
-    whole = train(how(name, options), Common(output=tmp_path / "whole" / "t.safetensors"))
+    whole = train(how(name, options), RunOptions(output=tmp_path / "whole" / "t.safetensors"))
     output = tmp_path / "t.safetensors"
     for stop in (5, 8):
         with stopped_at(stop):
-            train(how(name, options, resume=True), Common(output=output))
+            train(how(name, options, resume=True), RunOptions(output=output))
         assert not output.exists()
-    train(how(name, options, resume=True), Common(output=output))
+    train(how(name, options, resume=True), RunOptions(output=output))
     assert written(output) == written(whole)
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
 from prunecli.models.vgg16 import vgg16
+from prunecli.network.layers import prunable
 from prunecli.pruners.weightmom import quotas, weightmom
 from prunecli.types import Clock
 

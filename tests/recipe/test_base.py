@@ -2,7 +2,7 @@
 
 import pytest
 
-from prunecli.cli._steps import STEPS, check
+from prunecli.cli.study.steps import STEPS, check
 from prunecli.errors import BadInput, BadUsage
 from prunecli.recipe.plan import plan
 from prunecli.recipe.read import read_recipe

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from prunecli.cli._steps import STEPS
+from prunecli.cli.study.steps import STEPS
 from prunecli.errors import BadUsage
 from prunecli.recipe.matrix import MOST
 from prunecli.recipe.plan import Checked, plan

@@ -5,7 +5,7 @@ from textwrap import dedent, indent
 
 import pytest
 
-from prunecli.cli._steps import STEPS, check
+from prunecli.cli.study.steps import STEPS, check
 from prunecli.errors import BadUsage
 from prunecli.recipe.plan import Checked, plan
 from prunecli.recipe.read import read_recipe

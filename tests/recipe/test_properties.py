@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prunecli.cli._steps import STEPS, check
+from prunecli.cli.study.steps import STEPS, check
 from prunecli.errors import BadUsage
 from prunecli.recipe.parse import scalar
 from prunecli.recipe.plan import Checked, plan

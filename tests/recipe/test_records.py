@@ -137,7 +137,7 @@ def test_a_link_in_a_job_s_folder_leads_nowhere(job, tmp_path, link, name):
     victim.write_text("precious")
     job.folder.mkdir()
     link(job.folder / name, victim)
-    with records.held(job):
+    with records.occupied(job):
         records.start(job, "k")
         assert record(job) == {"key": "k"}
         assert not (job.folder / name).is_symlink()
@@ -167,7 +167,7 @@ def test_a_link_in_the_place_of_a_job_s_folder_is_refused(tmp_path):
         if place.is_dir():
             place.rmdir()
         symlink(place, victim)
-        for use in (lambda: records.start(job, "k"), lambda: records.held(job).__enter__()):
+        for use in (lambda: records.start(job, "k"), lambda: records.occupied(job).__enter__()):
             with pytest.raises(BadOutput, match="a link is in the place of a job's folder"):
                 use()
         place.unlink()
@@ -194,9 +194,9 @@ def test_what_a_killed_writer_left_is_removed_once_the_job_is_held(job):
     ]
     for name in left + kept:
         (job.folder / name).touch()
-    with locked(job.output, "someone by hand"), records.held(job):
+    with locked(job.output, "someone by hand"), records.occupied(job):
         assert all((job.folder / name).exists() for name in left + kept)
-    with records.held(job):
+    with records.occupied(job):
         assert {path.name for path in job.folder.iterdir()} == {*kept, ".job.json.lock"}
 
 
@@ -204,7 +204,7 @@ def test_states_from_first_to_last(job):
     seen = [records.state(job, "k")]
     records.start(job, "k")
     seen.append(records.state(job, "k"))
-    with records.held(job):
+    with records.occupied(job):
         seen.append(records.state(job, "k"))
     seen.append(records.state(job, "k"))
     records.fail(job, "k", "no room")
@@ -270,7 +270,7 @@ def test_whoever_asks_does_not_get_in_the_way_of_a_job_that_starts(job):
     try:
         for _ in range(300):
             lock.touch()  # as a killed process leaves it
-            with records.held(job):
+            with records.occupied(job):
                 pass
     finally:
         over.set()

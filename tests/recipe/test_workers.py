@@ -10,12 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from prunecli.cli import _engines, _worker
+from prunecli.cli.study import engines as _engines
+from prunecli.cli.study import worker as _worker
 from prunecli.errors import BadInput, PruneError
 from prunecli.recipe.on_ray import _share
 from prunecli.recipe.plan import Job
 from prunecli.recipe.workers import Workers
-from prunecli.types import Progress
+from prunecli.runtime.progress import Progress
 
 FAKE = """
 import json, os, signal, sys, time
@@ -109,11 +110,6 @@ def until(happens, seconds=20):
     while not happens():
         assert time.monotonic() < end
         time.sleep(0.01)
-
-
-def maps(pid):
-    """The files that a process has loaded."""
-    return Path(f"/proc/{pid}/maps").read_text()
 
 
 def test_a_worker_stays_for_the_next_job_also_after_a_failure(crew, tmp_path):
@@ -395,10 +391,13 @@ def test_a_worker_that_a_fault_on_the_gpu_has_spoilt_is_replaced(
     assert [line for line in heard.all if failed in line and "warning: " in line]
 
 
-def test_a_worker_that_is_interrupted_while_it_starts_says_nothing(crew, capfd):
-    with pytest.raises(KeyboardInterrupt), (workers := crew(1, command=_engines.worker())):
+def test_a_worker_that_is_interrupted_while_it_starts_says_nothing(crew, capfd, tmp_path):
+    marker, command = tmp_path / "starts", _engines.worker()
+    slow = f"open({str(marker)!r}, 'w').close(); import time; time.sleep(60)\nfrom prunecli"
+    command[-1] = command[-1].replace("from prunecli", slow, 1)
+    with pytest.raises(KeyboardInterrupt), (workers := crew(1, command=command)):
         future = workers.submit(order(), Progress())
-        until(lambda: workers.workers and "libtorch" in maps(workers.workers[0].process.pid))
+        until(marker.exists)
         raise KeyboardInterrupt
     assert str(future.exception()) == "its process was killed by SIGINT"
     assert capfd.readouterr().err == ""

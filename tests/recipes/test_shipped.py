@@ -5,9 +5,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from results import result
 
-from prunecli import registry
-from prunecli.cli._steps import STEPS
+from prunecli.cli.study.steps import STEPS
+from prunecli.plugins.resolve import resolve
 from prunecli.recipe.parse import scalar
 from prunecli.recipe.read import read_recipe
 from prunecli.report.reference import read_reference
@@ -42,7 +43,7 @@ def test_a_recipe_plans_without_a_fault_and_needs_no_data(
     recipe, prune, tmp_path, monkeypatch, nothing_written
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("prunecli.steps._data.Source.load", None)
+    monkeypatch.setattr("prunecli.images.source.Source.load", None)
     with nothing_written():
         ended = prune("run", recipe, "--dry-run")
     assert (ended.code, ended.err) == (0, "")
@@ -99,13 +100,13 @@ def method_of(job):
         name, rounds, kind = given["--pruner"], 1, "pruners"
     else:
         name, kind = given["--method"], "scorers"
-        rounds = registry.own_rounds(registry.find(kind, name))
-    options = registry.bind(kind, name, own)
+        rounds = resolve(kind, name, by_file=False).rounds
+    options = dict(resolve(kind, name, own, by_file=False).options)
     ratio = given.get("--compression") or f"{1 / options.pop('density', 1):.12g}"
     fixed = "layer" if name.startswith("fixed-") else "global"
     scope = options.pop("scope", given.get("--scope", fixed))
-    facts = {"method": name, "options": options, "scope": scope, "rounds": rounds}
-    return method_label(facts), float(ratio)
+    facts = {"options": options, "scope": scope, "rounds": rounds}
+    return method_label(result(name, float(ratio), **facts)), float(ratio)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

@@ -3,23 +3,12 @@
 import re
 
 import pytest
+from results import result
 
 from prunecli.errors import BadUsage
-from prunecli.report import courses, figures
+from prunecli.report import curves, figures
 from prunecli.report.page import as_html, as_svg
-from prunecli.report.results import NUMBERS
 from prunecli.report.rows import grouped
-
-
-def result(method="lamp", compression=16.0, top1=90.0, seed=0, **more):
-    numbers = dict.fromkeys(NUMBERS, 1.0) | {"top1": top1, "compression": compression}
-    layers = [{"name": "a.weight", "total": 4, "kept": 1}]
-    return numbers | {
-        "density": 1 / compression, "prunable": 1600, "dead_layers": [], "layers": layers,
-        "model": "cnn", "dataset": "digits", "method": method, "scope": "global", "seed": seed,
-        **more,
-    }  # fmt: skip
-
 
 DENSE = result(None, 1.0, top1=95.0)
 
@@ -56,7 +45,7 @@ def during(densities, **more):
 
 def test_degradation_is_against_the_dense_network_of_the_same_seed(monkeypatch):
     seen = lines(monkeypatch)
-    dense = [result(None, 1.0, top1=t, seed=s, scope=None) for s, t in enumerate([90.0, 94.0])]
+    dense = [result(None, 1.0, top1=t, seed=s) for s, t in enumerate([90.0, 94.0])]
     pruned = [result(top1=t, seed=s, compression=20.0) for s, t in enumerate([85.0, 91.0])]
     figures.degradation(grouped([*dense, *pruned]))
     [x], [lost], [spread] = seen["lamp"]
@@ -67,9 +56,9 @@ def test_degradation_is_against_the_dense_network_of_the_same_seed(monkeypatch):
 def test_sparsity_and_weights_pruned_by_epoch(monkeypatch):
     seen = lines(monkeypatch)
     rows = grouped([DENSE, during([1.0, 0.5, 0.25]), result("snip")])
-    courses.sparsity(rows)
+    curves.sparsity(rows)
     assert seen == {"weightmom 4x": ([1, 2, 3], [0, 50, 75])}
-    courses.pruned(rows)
+    curves.pruned(rows)
     assert seen["weightmom 4x"] == ([1, 2, 3], [0, 800, 400])
 
 
@@ -94,7 +83,7 @@ def test_a_method_without_a_target_has_a_row_for_each_of_its_options():
 
 
 def top1(row):
-    return [result["top1"] for result in row.results]
+    return row.values("top1")
 
 
 def test_accuracy_by_option_has_the_option_with_most_values_across(monkeypatch):
@@ -159,9 +148,7 @@ def test_a_loss_over_epochs_takes_two_epochs_to_show():
 
 
 def narrow(thin, nonzero, top1, seed=0):
-    return result(
-        None, 1.0, top1=top1, seed=seed, nonzero=nonzero, model_options={"thin": thin}, scope=None
-    )
+    return result(None, 1.0, top1=top1, seed=seed, nonzero=nonzero, model_options={"thin": thin})
 
 
 def test_error_over_the_weights_left_beside_dense_networks_of_the_same_size(monkeypatch):
@@ -198,7 +185,7 @@ def test_accuracy_over_epochs_where_it_was_measured(monkeypatch):
     history = [{"epoch": e, "loss": 1.0, "top1": t} for e, t in enumerate([50.0, 70.0], 1)]
     blind = result("snip", history=[{"epoch": e, "loss": 1.0} for e in (1, 2)])
     results = [result(None, 1.0, history=history), blind, result(history=history)]
-    courses.accuracy(grouped(results))
+    curves.accuracy(grouped(results))
     assert seen == {name: ([1, 2], [50, 70]) for name in ("dense", "lamp 16x")}
     assert "Test accuracy over epochs" in as_html(grouped(results), "t")
     assert "Test accuracy over epochs" not in as_html(grouped([DENSE, blind]), "t")
@@ -213,7 +200,7 @@ def test_the_spread_of_weights_is_a_share_of_them(monkeypatch):
     )
     bell = [{"epoch": 1, "loss": 1.0, "weights": [1, 3, 4, 2]}]
     results = [DENSE, result("fixed-ga", history=bell), result("lamp")]
-    courses.weights(grouped(results))
+    curves.weights(grouped(results))
     assert seen == {"fixed-ga 16x": ([10, 30, 40, 20], [-4, -2, 0, 2, 4])}
     monkeypatch.undo()
     assert "Spread of the weights" in as_html(grouped(results), "t")
@@ -231,7 +218,7 @@ def looks(monkeypatch, rows):
         return plain(axes, x, y, **more)
 
     monkeypatch.setattr(Axes, "plot", plot)
-    courses.convergence(rows)
+    curves.convergence(rows)
     monkeypatch.undo()
     return seen
 
@@ -244,3 +231,19 @@ def test_no_two_lines_of_the_loss_look_alike(monkeypatch, methods, ratios):
     assert len(set(seen.values())) == len(seen)
     assert {f"m{m} {1 + ratios}x" for m in range(methods)} <= set(seen)
     assert len(seen) - len(dense) == (methods * ratios if methods * ratios == 4 else methods)
+
+
+def test_figures_are_the_same_bytes_each_time():
+    history = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]
+    results = [DENSE, result(history=history), result(compression=4.0, history=history)]
+    rows = grouped(results)
+    for draw in (figures.compression_error, figures.layer_density, curves.convergence):
+        svg = draw(rows)
+        assert svg.startswith("<svg")
+        assert svg == draw(rows)
+    assert figures.accuracy(rows, "top1") == figures.accuracy(rows, "top1")
+
+
+def test_the_accuracy_figure_has_a_line_for_each_method_and_one_for_dense():
+    svg = figures.accuracy(grouped([DENSE, result(), result("snip")]), "top1")
+    assert all(f">{label}<" in svg for label in ("dense", "lamp", "snip", "16", "test top-1, %"))

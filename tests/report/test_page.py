@@ -9,20 +9,12 @@ import xml.etree.ElementTree as ET
 
 import matplotlib as mpl
 import pytest
+from results import result, table
 
 from prunecli.report.page import as_html, as_svg
 from prunecli.report.reference import Published, compared
-from prunecli.report.results import NUMBERS
-from prunecli.report.rows import as_csv, as_text, grouped
-
-
-def result(method="lamp", compression=16.0, **more):
-    numbers = dict.fromkeys(NUMBERS, 1.0) | {"compression": compression, "prunable": 1600}
-    layers = [{"name": "a.weight", "total": 4, "kept": 1}]
-    return numbers | {
-        "dead_layers": [], "layers": layers, "model": "cnn", "dataset": "digits",
-        "method": method, "scope": "global", "seed": 0, **more,
-    }  # fmt: skip
+from prunecli.report.rows import grouped
+from prunecli.report.tables import as_csv, as_text
 
 
 def drawn(svg):
@@ -146,7 +138,10 @@ no such key: 1
     [HOSTILE.encode(), None, pytest.param(b"\xff\xfe: 1\n", marks=pytest.mark.slow)],
 )
 def test_no_matplotlibrc_of_the_current_folder_is_read(tmp_path, settings):
-    for name, one in (("dense", DENSE), ("lamp", result(history=HISTORY))):
+    for name, one in (
+        ("dense", table(None, 1.0, history=HISTORY)),
+        ("lamp", table(history=HISTORY)),
+    ):
         (tmp_path / f"{name}.json").write_text(json.dumps(one))
     here = tmp_path / "downloaded"
     here.mkdir()
@@ -173,3 +168,19 @@ def test_what_others_set_of_matplotlib_changes_no_figure():
     with mpl.rc_context({"text.usetex": True, "font.size": 30, "svg.fonttype": "path"}):
         assert as_svg(rows, "top1") == before
         assert mpl.rcParams["font.size"] == 30
+
+
+def test_the_page_stands_alone_and_escapes_what_it_is_given():
+    page = as_html(grouped([DENSE, result(model="<script>alert(1)</script>")]), "A & B")
+    assert "<script>" not in page
+    assert "A &amp; B" in page
+    assert "src=" not in page
+    assert 'href="http' not in page
+    assert page == as_html(grouped([DENSE, result(model="<script>alert(1)</script>")]), "A & B")
+
+
+def test_a_page_of_dense_results_alone_has_only_its_convergence():
+    history = [{"epoch": e, "loss": 1.0} for e in (1, 2)]
+    page = as_html(grouped([result(None, 1.0, history=history)]), "t")
+    assert page.count("<figure>") == 1
+    assert "Training loss" in page

@@ -1,31 +1,19 @@
-import csv
-import io
-import json
 from collections import Counter
 
 import pytest
+from results import result, table
 
-from prunecli.report.courses import convergence
-from prunecli.report.figures import accuracy, compression_error, layer_density
+from prunecli.files.parsing import parsed
+from prunecli.files.results import Result
+from prunecli.report.curves import convergence
+from prunecli.report.figures import accuracy, layer_density
 from prunecli.report.page import as_html
 from prunecli.report.reference import Published
-from prunecli.report.rows import as_csv, as_json, as_text, grouped, method_label
+from prunecli.report.rows import grouped, method_label
+from prunecli.report.tables import as_text
 
-
-def result(method="lamp", compression=16.0, top1=90.0, seed=0, **more):
-    return {
-        "top1": top1, "top5": 99.0, "loss": 0.3, "density": 1 / compression,
-        "compression": compression, "empirical_compression": compression,
-        "compression_error": 0.0, "nonzero": 100, "prunable": 1600, "flops_dense": 2000,
-        "flops_sparse": 500, "dead_layers": [], "model": "cnn", "dataset": "digits",
-        "layers": [{"name": "a.weight", "total": 4, "kept": 1},
-                   {"name": "b.weight", "total": 8, "kept": 2}],
-        "method": method, "scope": "global", "seed": seed, "rounds": 1,
-        "history": [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}], **more,
-    }  # fmt: skip
-
-
-DENSE = result(None, 1.0, top1=95.0, scope=None, rounds=None)
+HISTORY = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]
+DENSE = result(None, 1.0, top1=95.0, history=HISTORY)
 
 
 def test_seeds_are_averaged_with_the_sample_deviation_by_hand():
@@ -176,71 +164,20 @@ def test_the_time_to_group_results_grows_as_their_number():
     """Counted, not clocked: how often a result is looked into."""
     looked = Counter()
 
-    class Watched(dict):
-        def items(self):
-            looked["items"] += 1
-            return super().items()
+    class Watched(Result):
+        def __getattribute__(self, name):
+            looked[name] += 1
+            return super().__getattribute__(name)
 
     def looks(count):
-        looked.clear()
         settings = {"epochs": 2}
-        many = [Watched(result(seed=seed, settings=settings)) for seed in range(count)]
+        many = [parsed(Watched, table(seed=seed, settings=settings)) for seed in range(count)]
+        looked.clear()
         [row] = grouped(many)
         assert row.seeds == count
-        return looked["items"]
+        return looked.total()
 
     assert 0 < looks(200) <= 2 * looks(100)
-
-
-def test_csv_and_json_hold_the_same_numbers():
-    rows = grouped([DENSE, result(top1=80.0), result(top1=90.0, seed=1)])
-    from_csv = list(csv.DictReader(io.StringIO(as_csv(rows))))
-    from_json = json.loads(as_json(rows))
-    assert [float(line["top1"]) for line in from_csv] == [95, 85]
-    assert [line["top1"] for line in from_json] == [95, 85]
-    assert [line["method"] for line in from_csv] == ["dense", "lamp"]
-
-
-def test_the_table_is_aligned_and_says_the_spread():
-    text = as_text(grouped([DENSE, result(top1=80.0), result(top1=90.0, seed=1)]))
-    header, dense, lamp = text.splitlines()
-    assert (
-        header.split() == "model data method r r reached top-1 % top-5 % FLOPs dead seeds".split()
-    )
-    assert "85.00 ± 7.07" in lamp
-    assert "95.00  " in dense
-    assert "25.0%" in lamp
-    assert header.index("seeds") + 5 == len(dense) == len(lamp)
-
-
-def test_figures_are_the_same_bytes_each_time():
-    results = [DENSE, result(), result(compression=4.0)]
-    rows = grouped(results)
-    for draw in (lambda: accuracy(rows, "top1"), lambda: compression_error(rows),
-                 lambda: layer_density(rows), lambda: convergence(rows)):  # fmt: skip
-        svg = draw()
-        assert svg.startswith("<svg")
-        assert svg == draw()
-
-
-def test_the_accuracy_figure_has_a_line_for_each_method_and_one_for_dense():
-    svg = accuracy(grouped([DENSE, result(), result("snip")]), "top1")
-    assert all(f">{label}<" in svg for label in ("dense", "lamp", "snip", "16", "test top-1, %"))
-
-
-def test_the_page_stands_alone_and_escapes_what_it_is_given():
-    page = as_html(grouped([DENSE, result(model="<script>alert(1)</script>")]), "A & B")
-    assert "<script>" not in page
-    assert "A &amp; B" in page
-    assert "src=" not in page
-    assert 'href="http' not in page
-    assert page == as_html(grouped([DENSE, result(model="<script>alert(1)</script>")]), "A & B")
-
-
-def test_a_page_of_dense_results_alone_has_only_its_convergence():
-    page = as_html(grouped([DENSE]), "t")
-    assert page.count("<figure>") == 1
-    assert "Training loss" in page
 
 
 @pytest.mark.parametrize(
@@ -251,7 +188,7 @@ def test_a_page_of_dense_results_alone_has_only_its_convergence():
     ],
 )  # fmt: skip
 def test_a_compression_reads_as_people_write_it(compression, text):
-    rows = grouped([result(compression=compression)])
+    rows = grouped([result(compression=compression, history=HISTORY)])
     assert as_text(rows).splitlines()[1].split()[3:5] == [text, text]
     assert f">{text[:-1]}<" in accuracy(rows, "top1")
     assert f"lamp {text}<" in convergence(rows)

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from prunecli import registry
-from prunecli.device import place
-from prunecli.masks import prunable
-from prunecli.registry import takes_model, takes_part
-from prunecli.untouched import untouched
+from prunecli.network.layers import prunable
+from prunecli.network.untouched import untouched
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
+from prunecli.runtime.device import put_on
 
 
 class Data:
@@ -43,14 +43,14 @@ def network():
 
 
 def score(method, model, options=None):
-    function = registry.find("scorers", method)
-    if takes_model(function):
+    function = resolve("scorers", method, by_file=False)
+    if function.takes_model:
         with untouched(model):
             return function(model.eval(), Data(next(model.parameters()).dtype), **options or {})
     return {name: function(weight.detach()) for name, weight in prunable(model).items()}
 
 
-METHODS = list(registry.names("scorers"))
+METHODS = list(names("scorers"))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -61,7 +61,7 @@ def test_scores_have_the_weights_names_and_shapes_and_are_finite(method):
     for name, weight in weights.items():
         assert scores[name].shape == weight.shape
         assert torch.isfinite(scores[name].float()).all()
-        decides = registry.decides(registry.find("scorers", method))
+        decides = resolve("scorers", method, by_file=False).decides
         assert decides or scores[name].unique().numel() > 1
 
 
@@ -77,7 +77,7 @@ CHOICES += [("obd", {"hessian": how, "batches": 1}) for how in ("exact", "ggn")]
 
 @pytest.mark.parametrize(("method", "options"), CHOICES)
 def test_a_network_in_the_memory_format_that_commands_use_scores_the_same(method, options):
-    models = network(), place(network(), torch.device("cpu"))
+    models = network(), put_on(network(), torch.device("cpu"))
     for model in models:
         model[3].p = 0.0  # it would drop others, for it draws in the order of the memory
     one, two = (score(method, model.double(), options) for model in models)
@@ -103,17 +103,17 @@ def test_scoring_leaves_everything_as_it_was(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_scorer_says_what_it_is_and_where_it_is_from(method):
-    function = registry.find("scorers", method)
-    assert registry.summary("scorers", method).endswith(".")
-    assert method == "random" or "Source:" in function.__doc__
+    function = resolve("scorers", method, by_file=False)
+    assert resolve("scorers", method, by_file=False).summary.endswith(".")
+    assert method == "random" or "Source:" in function.text
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m in ("magnitude", "lamp", "random")])
 def test_tensor_scorers_take_no_model(method):
-    assert not takes_model(registry.find("scorers", method))
+    assert not resolve("scorers", method, by_file=False).takes_model
 
 
-BY_PART = [m for m in METHODS if takes_part(registry.find("scorers", m))]
+BY_PART = [m for m in METHODS if resolve("scorers", m, by_file=False).takes_part]
 
 
 def test_magnitude_is_one_of_those_that_take_parts_and_lamp_is_not():
@@ -123,7 +123,7 @@ def test_magnitude_is_one_of_those_that_take_parts_and_lamp_is_not():
 
 @pytest.mark.parametrize("method", BY_PART)
 def test_scored_in_parts_a_weight_has_the_scores_that_it_has_whole(method):
-    function = registry.find("scorers", method)
+    function = resolve("scorers", method, by_file=False)
     for weight in prunable(network()).values():
         parts = torch.cat([function(part) for part in weight.detach().flatten().split(7)])
         assert torch.equal(parts.reshape(weight.shape), function(weight.detach()))
@@ -142,7 +142,9 @@ class Idle(nn.Module):
 
 GRAPH = {"activation", "lookahead"}
 """They look for a layer's neighbours, and refuse one that has none."""
-OF_THE_LOSS = [m for m in METHODS if takes_model(registry.find("scorers", m)) and m not in GRAPH]
+OF_THE_LOSS = [
+    m for m in METHODS if resolve("scorers", m, by_file=False).takes_model and m not in GRAPH
+]
 
 
 @pytest.mark.parametrize("method", OF_THE_LOSS)

@@ -7,7 +7,7 @@ from torch.func import functional_call, grad
 from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.scorers.fisher import fisher
 
 

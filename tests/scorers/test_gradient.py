@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.scorers.gradient import gradient
 from prunecli.scorers.snip import snip
 

@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.scorers.grasp import grasp
 from prunecli.scorers.grasp_thesis import grasp_thesis
 

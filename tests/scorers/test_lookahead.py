@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from prunecli.errors import Mismatch
-from prunecli.masks import prunable
 from prunecli.models._resnet import Block
+from prunecli.network.layers import prunable
 from prunecli.scorers.lookahead import lookahead
 
 

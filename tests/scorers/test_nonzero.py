@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from prunecli.parts import Held, held
+from prunecli.masks.select import Positive
 from prunecli.scorers.nonzero import nonzero
-from prunecli.selection import Positive
+from prunecli.tensors.parts import InMemory, in_memory
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -21,7 +21,7 @@ def test_a_reference_that_looks_at_one_weight_after_the_other():
 
 def test_what_stays_is_what_scores_above_0():
     scores = {"a": torch.tensor([[0.0, 1.0], [-1.0, 0.5]]), "b": torch.tensor([-torch.inf, -0.0])}
-    kept = held(Positive(Held(scores)))
+    kept = in_memory(Positive(InMemory(scores)))
     assert {n: k.tolist() for n, k in kept.items()} == {
         "a": [[False, True], [False, True]], "b": [False, False],
     }  # fmt: skip

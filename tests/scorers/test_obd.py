@@ -6,9 +6,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
+from prunecli.masks.select import select
+from prunecli.network.layers import prunable
 from prunecli.scorers.obd import obd
-from prunecli.selection import select
 
 
 class Data:

@@ -7,15 +7,15 @@ import torch
 from devices import META, OneDevice
 from torch import nn
 
-from prunecli import registry
-from prunecli.device import place
-from prunecli.masks import prunable
-from prunecli.registry import takes_model
-from prunecli.steps.score import network_scores
-from prunecli.untouched import untouched
+from prunecli.network.layers import prunable
+from prunecli.network.untouched import untouched
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
+from prunecli.runtime.device import put_on
+from prunecli.scoring.by_network import network_scores
 
-METHODS = list(registry.names("scorers"))
-OF_MODELS = [name for name in METHODS if takes_model(registry.find("scorers", name))]
+METHODS = list(names("scorers"))
+OF_MODELS = [name for name in METHODS if resolve("scorers", name, by_file=False).takes_model]
 OF_TENSORS = [name for name in METHODS if name not in {*OF_MODELS, "random"}]
 """`random` draws on the CPU, so that all devices see the same."""
 
@@ -60,7 +60,7 @@ class Network(nn.Module):
 
 @pytest.mark.parametrize(("method", "options"), CHOICES)
 def test_a_model_is_scored_on_one_device_and_looked_at_only_where_it_must_be(method, options):
-    model, scorer = place(Network(), META), registry.find("scorers", method)
+    model, scorer = put_on(Network(), META), resolve("scorers", method, by_file=False)
     with OneDevice(may_look=method in LOOKS) as device, untouched(model):
         scores = scorer(model.eval(), Data(), **options)
     assert {name: score.shape for name, score in scores.items()} == {
@@ -73,33 +73,33 @@ def test_a_model_is_scored_on_one_device_and_looked_at_only_where_it_must_be(met
 @pytest.mark.parametrize("method", OF_TENSORS)
 def test_a_weight_is_scored_on_its_device_without_a_look_at_it(method):
     with OneDevice():
-        scores = registry.find("scorers", method)(torch.empty(6, 5, device=META))
+        scores = resolve("scorers", method, by_file=False)(torch.empty(6, 5, device=META))
     assert scores.device == META
     assert scores.shape == (6, 5)
 
 
 @pytest.mark.parametrize("method", ["snip", "snip-thesis"])
 def test_weights_drawn_anew_go_to_the_device_and_so_does_the_mask(method):
-    model = place(Network(), META)
+    model = put_on(Network(), META)
     mask = {name: torch.ones(w.shape, dtype=torch.bool) for name, w in prunable(model).items()}
     with OneDevice():
-        scores = registry.find("scorers", method)(model, Data(), init="xavier", mask=mask)
+        scores = resolve("scorers", method, by_file=False)(model, Data(), init="xavier", mask=mask)
     assert {score.device for score in scores.values()} == {META}
 
 
 @pytest.mark.parametrize("method", OF_GRAPHS)
-@pytest.mark.parametrize("name", [*registry.names("models")])
+@pytest.mark.parametrize("name", [*names("models")])
 def test_the_graph_of_a_model_is_run_on_one_device(name, method):
-    model = place(registry.find("models", name)(Data.input_shape, 3), META).eval()
+    model = put_on(resolve("models", name, by_file=False)(Data.input_shape, 3), META).eval()
     with OneDevice(may_look=method in LOOKS) as device, untouched(model):
-        scores = registry.find("scorers", method)(model, Data())
+        scores = resolve("scorers", method, by_file=False)(model, Data())
     assert {score.device for score in scores.values()} == {META}
     assert {look.partition(":")[0] for look in device.looks} <= LOOKS.get(method, set())
 
 
 @pytest.mark.parametrize("method", [name for name in OF_MODELS if name not in LOOKS])
 def test_only_scores_and_whether_weights_are_finite_come_back_from_the_device(method):
-    model, scorer = place(Network(), META), registry.find("scorers", method)
+    model, scorer = put_on(Network(), META), resolve("scorers", method, by_file=False)
     mask = {name: torch.ones(w.shape, dtype=torch.bool) for name, w in prunable(model).items()}
     with OneDevice(may_look=True) as device:
         scores = network_scores(scorer, model, Data(), mask, 0, "the network")

@@ -5,9 +5,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
+from prunecli.network.untouched import untouched
 from prunecli.scorers.snip import snip
-from prunecli.untouched import untouched
 
 
 class Data:

@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.scorers.snip import snip
 from prunecli.scorers.snip_thesis import snip_thesis
 

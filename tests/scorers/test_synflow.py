@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from prunecli.masks import prunable
 from prunecli.models.resnet56 import resnet56
 from prunecli.models.vgg16 import vgg16
+from prunecli.network.layers import prunable
 from prunecli.scorers.magnitude import magnitude
 from prunecli.scorers.synflow import synflow
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from prunecli.errors import Mismatch
-from prunecli.masks import prunable
+from prunecli.network.layers import prunable
 from prunecli.scorers.synflow import synflow
 
 

@@ -2,9 +2,10 @@ import shutil
 
 import pytest
 
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps.train import TrainOptions, train
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.steps.train import train
 
 
 @pytest.fixture(scope="session")
@@ -12,8 +13,10 @@ def trained(tmp_path_factory):
     """A `cnn` trained on digits for two epochs, and its initialisation."""
     folder = tmp_path_factory.mktemp("trained")
     for name, epochs in (("init", 0), ("dense", 2)):
-        options = TrainOptions(model="cnn", source=Source("digits"), settings={"epochs": epochs})
-        train(options, Common(output=folder / f"{name}.safetensors", seed=3))
+        options = TrainingSettings(
+            model=ModelSettings("cnn"), data=DataSettings("digits"), given={"epochs": epochs}
+        )
+        train(options, RunOptions(output=folder / f"{name}.safetensors", seed=3))
     return folder
 
 

@@ -3,6 +3,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,16 @@ from prunecli.files.artifacts import read_mask
 from prunecli.files.atomic import write_tensors
 from prunecli.files.header import INDEX
 from prunecli.files.tensors import TensorFile
+from prunecli.masks import applied
+from prunecli.runtime.progress import Progress
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoreSettings, ScoringSettings
 from prunecli.steps import apply as module
-from prunecli.steps._common import Common
 from prunecli.steps.apply import apply
-from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, score
+from prunecli.steps.mask import mask
+from prunecli.steps.score import score
 from prunecli.steps.verify import verify
-from prunecli.types import Progress
 
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
@@ -58,8 +62,12 @@ def llama(tmp_path):
 
 
 def masked(path, density=0.5, method="magnitude", **options):
-    selection = options.pop("selection", Selection(density))
-    return mask(Path(path), selection, Scoring(method, **options), None, Common(force=True))
+    selection = options.pop("selection", MaskSettings(density=density))
+    return mask(
+        Path(path),
+        replace(selection, scoring=ScoringSettings(method, **options)),
+        RunOptions(force=True),
+    )
 
 
 def in_memory(folder):
@@ -71,7 +79,7 @@ def in_memory(folder):
 def test_a_folder_of_shards_becomes_one_that_others_load(llama):
     kept = masked(llama, ignore=("lm_head*",))
     assert kept.name == "llama.magnitude.0.5.mask.safetensors"
-    output = apply(llama, kept, Common())
+    output = apply(llama, kept, RunOptions())
     assert output == llama.parent / "llama.magnitude.0.5.pruned"
     assert {path.name for path in output.iterdir()} == {
         ONE, TWO, INDEX, "config.json", "tokenizer.model",
@@ -102,7 +110,7 @@ def test_shards_are_masked_as_the_same_tensors_in_one_file(llama, method, scope)
     for shard in (ONE, TWO):
         save_file({name: tensors[name] for name in load_file(llama / shard)}, llama / shard)
     write_tensors(single, {name: tensors[name] for name in TensorFile(llama)}, {})
-    selection = Selection(0.3, scope)
+    selection = MaskSettings(density=0.3, scope=scope)
     masks = [read_mask(masked(p, method=method, selection=selection))[0] for p in (llama, single)]
     assert list(masks[0]) == list(masks[1])
     assert len(masks[0]) == 4
@@ -110,10 +118,10 @@ def test_shards_are_masked_as_the_same_tensors_in_one_file(llama, method, scope)
 
 
 def test_a_score_file_and_scoring_on_the_fly_give_the_same_mask(llama):
-    scores = score(llama, Scoring("lamp"), None, Common())
+    scores = score(llama, ScoreSettings("lamp"), RunOptions())
     one, two = (
         read_mask(masked(llama, method="lamp")),
-        read_mask(mask(scores, Selection(0.5), None, None, Common(output=llama.parent / "m"))),
+        read_mask(mask(scores, MaskSettings(density=0.5), RunOptions(output=llama.parent / "m"))),
     )
     assert all(torch.equal(one[0][name], two[0][name]) for name in one[0])
 
@@ -130,32 +138,32 @@ def test_targets_may_be_anything_with_two_dimensions(llama):
 
 
 def test_two_of_four(llama):
-    kept = masked(llama, selection=Selection(None, pattern=module_pattern("2:4")))
+    kept = masked(llama, selection=MaskSettings(pattern="2:4"))
     assert kept.name == "llama.magnitude.2of4.0.5.mask.safetensors"
     for bits in read_mask(kept)[0].values():
         assert (bits.reshape(-1, 4).sum(1) == 2).all()
     facts = read_mask(kept)[1].meta
     assert (facts["scope"], facts["asked"], facts["rounds"]) == ("2:4", 0.5, 1)
     with pytest.raises(Mismatch, match="no multiple of 5"):
-        masked(llama, selection=Selection(None, pattern=module_pattern("1:5")))
+        masked(llama, selection=MaskSettings(pattern="1:5"))
 
 
 def module_pattern(text):
-    from prunecli.pattern import Pattern
+    from prunecli.masks.patterns import Pattern
 
     return Pattern.parse(text)
 
 
 def test_a_name_like_a_files_asks_for_one_file(llama):
     kept = masked(llama)
-    output = apply(llama, kept, Common(output=llama.parent / "all.safetensors"))
+    output = apply(llama, kept, RunOptions(output=llama.parent / "all.safetensors"))
     assert verify(output, kept)["tensors"] == 6
     assert output.is_file()
 
 
 def test_what_was_stopped_goes_on_with_the_shards_that_are_there(llama, monkeypatch):
     kept = masked(llama)
-    whole = apply(llama, kept, Common(output=llama.parent / "whole"))
+    whole = apply(llama, kept, RunOptions(output=llama.parent / "whole"))
     written = []
     write = module.write_tensors
 
@@ -165,7 +173,7 @@ def test_what_was_stopped_goes_on_with_the_shards_that_are_there(llama, monkeypa
         written.append(path.name)
         write(path, *rest)
 
-    common = Common(output=llama.parent / "out")
+    common = RunOptions(output=llama.parent / "out")
     monkeypatch.setattr(module, "write_tensors", stopped)
     with pytest.raises(KeyboardInterrupt):
         apply(llama, kept, common)
@@ -185,7 +193,7 @@ def test_what_was_stopped_goes_on_with_the_shards_that_are_there(llama, monkeypa
 def test_folders_beside_the_shards_are_named_and_not_copied(llama, capsys):
     (llama / "1_Pooling").mkdir()
     (llama / ".git").mkdir()
-    common = Common(output=llama.parent / "out", progress=Said())
+    common = RunOptions(output=llama.parent / "out", progress=Said())
     (llama.parent / ".out.part" / "left").mkdir(parents=True)
     apply(llama, masked(llama), common)
     assert common.progress.said == ["folders beside the shards are not copied: '1_Pooling'"]
@@ -204,18 +212,24 @@ def test_tensors_that_were_named_as_targets_are_on_record(tmp_path):
     path = tmp_path / "moe.safetensors"
     save_file({"mix.w1": torch.randn(4, 8, 8), "q.weight": torch.randn(8, 8)}, path)
     kept = masked(path, 0.5, targets=("mix.*",))
-    once = apply(path, kept, Common())
+    once = apply(path, kept, RunOptions())
     meta = TensorFile(once).meta
     assert meta["prunable"] == ["q.weight", "mix.w1"]
     assert meta["density"]["kept"] == {"q.weight": 64, "mix.w1": 128}
-    again = mask(once, Selection(0.25), Scoring("magnitude", targets=("mix.*",)), kept, Common())
+    again = mask(
+        once,
+        MaskSettings(
+            density=0.25, scoring=ScoringSettings("magnitude", targets=("mix.*",)), mask=kept
+        ),
+        RunOptions(),
+    )
     assert read_mask(again)[0]["mix.w1"].sum() == 64
 
 
 def test_a_file_of_nothing_but_targets_can_be_masked(tmp_path):
     path = tmp_path / "moe.safetensors"
     save_file({"mix.w1": torch.randn(4, 8, 8), "bias": torch.randn(8)}, path)
-    pruned = apply(path, masked(path, 0.5, targets=("mix.*",)), Common())
+    pruned = apply(path, masked(path, 0.5, targets=("mix.*",)), RunOptions())
     assert load_file(pruned)["mix.w1"].count_nonzero() == 128
 
 
@@ -223,7 +237,7 @@ def test_metadata_of_a_single_file_is_kept(tmp_path):
     path = tmp_path / "lora.safetensors"
     own = {"ss_dim": "4", "title": "ä\n", "format": "mlx"}
     save_file({"a.weight": torch.randn(4, 4)}, path, own)
-    pruned = apply(path, masked(path, 0.5), Common())
+    pruned = apply(path, masked(path, 0.5), RunOptions())
     with safe_open(pruned, "pt") as file:
         assert {k: v for k, v in file.metadata().items() if k != "prunecli"} == own
 
@@ -236,17 +250,17 @@ def test_tensors_of_rare_types_are_copied(tmp_path, dtype):
     scale = torch.arange(48, dtype=torch.uint8).view(dtype)
     save_file({"a.weight": torch.randn(4, 4), "scale": scale}, path)
     kept = masked(path, 0.5)
-    pruned = apply(path, kept, Common())
+    pruned = apply(path, kept, RunOptions())
     assert torch.equal(load_file(pruned)["scale"].view(torch.uint8), scale.view(torch.uint8))
     assert verify(pruned, kept)["tensors"] == 2
 
 
 def test_a_single_file_that_was_stopped_goes_on_with_its_stages(llama, monkeypatch):
     kept = masked(llama)
-    whole = apply(llama, kept, Common(output=llama.parent / "whole.safetensors")).read_bytes()
-    common = Common(output=llama.parent / "out.safetensors")
+    whole = apply(llama, kept, RunOptions(output=llama.parent / "whole.safetensors")).read_bytes()
+    common = RunOptions(output=llama.parent / "out.safetensors")
     monkeypatch.setattr(stages, "STAGE", 1)
-    made, parts = [], module._parts
+    made, parts = [], applied._parts
 
     def stopped(file, kept, name):
         made.append(name)
@@ -254,7 +268,7 @@ def test_a_single_file_that_was_stopped_goes_on_with_its_stages(llama, monkeypat
             raise KeyboardInterrupt
         return parts(file, kept, name)
 
-    monkeypatch.setattr(module, "_parts", stopped)
+    monkeypatch.setattr(applied, "_parts", stopped)
     with pytest.raises(KeyboardInterrupt):
         apply(llama, kept, common)
     apply(llama, kept, common)
@@ -266,8 +280,8 @@ def test_a_single_file_that_was_stopped_goes_on_with_its_stages(llama, monkeypat
 def test_what_was_stopped_under_another_mask_is_made_anew(llama, monkeypatch):
     part = llama.parent / ".out.part"
     part.mkdir()
-    common = Common(output=llama.parent / "out")
-    old = apply(llama, masked(llama, 0.9), Common(output=llama.parent / "old"))
+    common = RunOptions(output=llama.parent / "out")
+    old = apply(llama, masked(llama, 0.9), RunOptions(output=llama.parent / "old"))
     for name in (ONE, TWO):
         (part / name).write_bytes((old / name).read_bytes())
     kept = masked(llama, 0.5)
@@ -282,9 +296,9 @@ def test_a_folder_that_is_there_is_never_replaced(llama):
     (output / "mine").write_text("precious")
     for force in (False, True):
         with pytest.raises(BadOutput, match="the folder exists; remove it"):
-            apply(llama, kept, Common(output=output, force=force))
+            apply(llama, kept, RunOptions(output=output, force=force))
         with pytest.raises(BadOutput, match="the folder exists"):
-            apply(llama, kept, Common(output=output, force=force, dry_run=True))
+            apply(llama, kept, RunOptions(output=output, force=force, dry_run=True))
     assert (output / "mine").read_text() == "precious"
 
 
@@ -293,7 +307,7 @@ def test_a_folder_inside_the_checkpoint_is_refused(llama):
     kept = masked(llama)
     for inside in (llama / "out", llama):
         with pytest.raises((BadUsage, BadOutput)):
-            apply(llama, kept, Common(output=inside))
+            apply(llama, kept, RunOptions(output=inside))
 
 
 @pytest.mark.fault(9)

@@ -3,18 +3,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import load_file
 
 from prunecli.errors import BadInput, Mismatch
-from prunecli.files.artifacts import open_artifact, write_artifact, write_mask
+from prunecli.files.artifacts import open_artifact, write_mask
 from prunecli.files.atomic import write_tensors
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
+from prunecli.settings.data import DataSettings
+from prunecli.settings.eval import EvalSettings
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
-from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring
-from prunecli.steps.train import TrainOptions, train
+from prunecli.steps.mask import mask
+from prunecli.steps.train import train
 
 KEYS = """top1 top5 loss density sparsity compression empirical_compression compression_error
 nonzero prunable flops_dense flops_sparse dead_layers images_per_second model dataset method scope
@@ -22,13 +28,15 @@ seed checkpoint_sha256 mask_sha256""".split()
 
 
 def evaluated(checkpoint, mask=None, **options):
-    path = evaluation(Path(checkpoint), mask, Source(), Common(force=True), **options)
+    path = evaluation(Path(checkpoint), EvalSettings(mask=mask, **options), RunOptions(force=True))
     return json.loads(path.read_text())
 
 
 def make_mask(dense, density, **options):
     return mask(
-        Path(dense), Selection(density, **options), Scoring("lamp"), None, Common(force=True)
+        Path(dense),
+        MaskSettings(density=density, **options, scoring=ScoringSettings("lamp")),
+        RunOptions(force=True),
     )
 
 
@@ -66,13 +74,13 @@ def test_a_masked_result(dense):
 
 def test_a_finetuned_checkpoint_knows_its_mask_without_being_told(dense):
     path = make_mask(dense, 0.05)
-    sparse = train(TrainOptions(dense, mask=path, settings={"epochs": 0}), Common())
+    sparse = train(TrainingSettings(checkpoint=dense, mask=path, given={"epochs": 0}), RunOptions())
     assert evaluated(sparse) == evaluated(sparse, path)
 
 
 def test_applying_a_mask_and_evaluating_under_it_are_the_same(dense):
     path = make_mask(dense, 0.05)
-    pruned = apply(Path(dense), path, Common())
+    pruned = apply(Path(dense), path, RunOptions())
     one, two = evaluated(pruned), evaluated(dense, path)
     different = {key for key in one if one[key] != two[key]}
     assert different == {"checkpoint_sha256"}
@@ -83,9 +91,9 @@ def test_applying_a_mask_and_evaluating_under_it_are_the_same(dense):
 
 def test_results_are_named_after_what_is_evaluated(dense, tmp_path):
     kept = make_mask(dense, 0.1)
-    sparse = train(TrainOptions(dense, mask=kept, settings={"epochs": 0}), Common())
+    sparse = train(TrainingSettings(checkpoint=dense, mask=kept, given={"epochs": 0}), RunOptions())
     names = [
-        evaluation(Path(checkpoint), mask, Source(), Common()).name
+        evaluation(Path(checkpoint), EvalSettings(mask=mask), RunOptions()).name
         for checkpoint, mask in ((dense, None), (dense, kept), (sparse, kept))
     ]
     assert names == [
@@ -96,7 +104,7 @@ def test_results_are_named_after_what_is_evaluated(dense, tmp_path):
 def test_dead_layers_are_listed(dense, tmp_path):
     path = tmp_path / "m.safetensors"
     write_mask(path, {"fc2.weight": torch.zeros(10, 500, dtype=torch.bool)},
-               {"asked": 0.5, "total": 10, "kept": 5})  # fmt: skip
+               parsed(MaskRecord, {"asked": 0.5, "total": 10, "kept": 5}))  # fmt: skip
     result = evaluated(dense, path)
     assert result["dead_layers"] == ["fc2.weight"]
     assert result["top1"] == pytest.approx(100 / 10, abs=2)
@@ -105,7 +113,7 @@ def test_dead_layers_are_listed(dense, tmp_path):
 def test_a_mask_that_does_not_say_what_was_asked_got_what_it_has(dense, tmp_path):
     path, bits = tmp_path / "m.safetensors", torch.zeros(500, 800, dtype=torch.bool)
     bits[:250] = True
-    write_mask(path, {"fc1.weight": bits}, {})
+    write_mask(path, {"fc1.weight": bits}, parsed(MaskRecord, {}))
     result = evaluated(dense, path)
     assert result["compression"] == result["empirical_compression"] == 430_500 / 230_500
     assert result["compression_error"] == 0
@@ -113,7 +121,7 @@ def test_a_mask_that_does_not_say_what_was_asked_got_what_it_has(dense, tmp_path
 
 def test_the_result_is_the_same_bytes_unless_speed_is_asked_for(dense):
     def text(**options):
-        return evaluation(Path(dense), None, Source(), Common(force=True), **options).read_bytes()
+        return evaluation(Path(dense), EvalSettings(**options), RunOptions(force=True)).read_bytes()
 
     assert text() == text()
     assert evaluated(dense, throughput=True)["images_per_second"] > 100
@@ -127,14 +135,16 @@ def test_the_batch_size_does_not_matter_for_counts(dense):
 
 def test_a_mask_of_another_network_is_refused(dense, tmp_path):
     path = tmp_path / "m.safetensors"
-    write_mask(path, {"conv1.weight": torch.ones(64, 3, 3, 3, dtype=torch.bool)}, {})
+    write_mask(
+        path, {"conv1.weight": torch.ones(64, 3, 3, 3, dtype=torch.bool)}, parsed(MaskRecord, {})
+    )
     with pytest.raises(Mismatch, match=r"is \[64, 3, 3, 3\] but .* has \[20, 1, 5, 5\]; rebuild"):
         evaluated(dense, path)
 
 
 def test_apply_keeps_everything_else(dense):
     path = make_mask(dense, 0.5)
-    pruned, before = load_file(apply(Path(dense), path, Common())), load_file(dense)
+    pruned, before = load_file(apply(Path(dense), path, RunOptions())), load_file(dense)
     assert torch.equal(pruned["fc1.bias"], before["fc1.bias"])
     kept = pruned["fc1.weight"] != 0
     assert torch.equal(pruned["fc1.weight"][kept], before["fc1.weight"][kept])
@@ -150,16 +160,16 @@ def test_one_mask_after_another_both_count(dense, tmp_path):
         kept[: shape[0] // 2] = True
         files[name] = tmp_path / f"{name}.mask.safetensors"
         facts = {"asked": 0.5, "total": kept.numel(), "kept": kept.numel() // 2}
-        write_mask(files[name], {name: kept}, facts)
-    once = apply(Path(dense), files["fc1.weight"], Common(output=tmp_path / "1.safetensors"))
-    twice = apply(once, files["conv1.weight"], Common(output=tmp_path / "2.safetensors"))
+        write_mask(files[name], {name: kept}, parsed(MaskRecord, facts))
+    once = apply(Path(dense), files["fc1.weight"], RunOptions(output=tmp_path / "1.safetensors"))
+    twice = apply(once, files["conv1.weight"], RunOptions(output=tmp_path / "2.safetensors"))
     counts = open_artifact(twice, "checkpoint").meta["density"]["kept"]
     assert counts == {"conv1.weight": 250, "conv2.weight": 25_000, "fc1.weight": 200_000,
                       "fc2.weight": 5_000}  # fmt: skip
     other = torch.ones(500, 800, dtype=torch.bool)
     other[:100] = False
     write_mask(tmp_path / "o.safetensors", {"fc1.weight": other},
-               {"asked": 0.8, "total": 400_000, "kept": 320_000})  # fmt: skip
+               parsed(MaskRecord, {"asked": 0.8, "total": 400_000, "kept": 320_000}))  # fmt: skip
     layers = {
         layer["name"]: layer["kept"]
         for layer in evaluated(twice, tmp_path / "o.safetensors")["layers"]
@@ -173,9 +183,9 @@ def test_other_class_names_are_another_data_set(dense, tmp_path):
     for name in "abcdefghij":
         (tmp_path / "test" / name).mkdir(parents=True)
         Image.new("L", (28, 28)).save(tmp_path / "test" / name / "0.png")
-    source = Source("folder", {"grey": True}, data_dir=tmp_path)
+    source = DataSettings("folder", {"grey": True}, data_dir=tmp_path)
     with pytest.raises(Mismatch, match="classes are not the network's: there is no '0', '1'"):
-        evaluation(Path(dense), None, source, Common())
+        evaluation(Path(dense), EvalSettings(data=source), RunOptions())
 
 
 @pytest.mark.parametrize(
@@ -192,15 +202,23 @@ def test_other_class_names_are_another_data_set(dense, tmp_path):
 def test_a_damaged_description_of_the_network_is_bad_input(dense, tmp_path, model, words):
     path = tmp_path / "bad.safetensors"
     meta = open_artifact(dense, "checkpoint").meta
-    write_artifact(path, "checkpoint", load_file(dense), meta | {"model": model})
+    written(path, "checkpoint", load_file(dense), meta | {"model": model})
     with pytest.raises(BadInput, match=words):
+        evaluated(path)
+
+
+def test_a_log_that_is_none_is_refused_before_the_work(dense, tmp_path):
+    path, meta = tmp_path / "bad.safetensors", open_artifact(dense, "checkpoint").meta
+    lines = [*meta["history"], {"epoch": 3, "loss": "low"}]
+    written(path, "checkpoint", load_file(dense), meta | {"history": lines})
+    with pytest.raises(BadInput, match=r"bad\.safetensors: its 'history\[2\]\.loss' is 'low'"):
         evaluated(path)
 
 
 @pytest.mark.fault(10)
 def test_density_1_leaves_the_weights_as_they_are(dense):
     pruned, before = (
-        load_file(apply(Path(dense), make_mask(dense, 1.0), Common())),
+        load_file(apply(Path(dense), make_mask(dense, 1.0), RunOptions())),
         load_file(dense),
     )
     assert all(pruned[n].numpy().tobytes() == before[n].numpy().tobytes() for n in before)
@@ -208,11 +226,14 @@ def test_density_1_leaves_the_weights_as_they_are(dense):
 
 def test_what_a_mask_counts_may_be_less_than_what_it_covers(tmp_path):
     """The skips of n2nskip are weights beyond those that its density counts."""
-    options = TrainOptions(
-        model="n2nskip", model_options={"base": "resnet20"}, source=Source("digits"),
-        settings={"epochs": 0}, pruner="n2nskip", pruner_options={"density": "0.1"},
-    )  # fmt: skip
-    checkpoint = train(options, Common(output=tmp_path / "n.safetensors", seed=0))
+    options = TrainingSettings(
+        model=ModelSettings("n2nskip", own_options={"base": "resnet20"}),
+        data=DataSettings("digits"),
+        given={"epochs": 0},
+        pruner="n2nskip",
+        pruner_options={"density": "0.1"},
+    )
+    checkpoint = train(options, RunOptions(output=tmp_path / "n.safetensors", seed=0))
     result = evaluated(checkpoint)
     assert result["compression"] == 10
     assert result["empirical_compression"] == pytest.approx(10, rel=1e-5)
@@ -225,8 +246,12 @@ def test_weights_that_were_zero_before_they_were_masked_count_as_the_mask_says(i
     file = open_artifact(Path(init), "checkpoint")
     tensors = dict(file) | {"conv2.weight": torch.zeros(50, 20, 5, 5)}
     write_tensors(Path(init), tensors, file.shards[Path(init)].metadata)
-    kept = mask(Path(init), Selection(0.5, "layer"), Scoring("random"), None, Common())
-    pruned = apply(Path(init), kept, Common())
+    kept = mask(
+        Path(init),
+        MaskSettings(density=0.5, scope="layer", scoring=ScoringSettings("random")),
+        RunOptions(),
+    )
+    pruned = apply(Path(init), kept, RunOptions())
     without, under = evaluated(pruned), evaluated(pruned, kept)
     assert without["nonzero"] == under["nonzero"] == 430_500 // 2
     assert without["flops_sparse"] == under["flops_sparse"]
@@ -235,16 +260,18 @@ def test_weights_that_were_zero_before_they_were_masked_count_as_the_mask_says(i
 
 
 def test_a_result_knows_all_that_led_to_it(dense, init, tmp_path):
-    batch = Scoring("snip", source=Source(None, {"fraction": "0.5"}), batch_size=16)
-    kept = mask(Path(dense), Selection(0.5), batch, None, Common(seed=8))
-    options = TrainOptions(Path(dense), kept, rewind=Path(init), settings={"epochs": 1})
-    sparse = train(options, Common(output=tmp_path / "sparse.safetensors"))
+    batch = ScoringSettings("snip", data=DataSettings(None, {"fraction": "0.5"}), batch_size=16)
+    kept = mask(Path(dense), MaskSettings(density=0.5, scoring=batch), RunOptions(seed=8))
+    options = TrainingSettings(
+        checkpoint=Path(dense), mask=kept, rewind=Path(init), given={"epochs": 1}
+    )
+    sparse = train(options, RunOptions(output=tmp_path / "sparse.safetensors"))
     result = evaluated(sparse)
     assert [settings["epochs"] for settings in result["earlier"]] == [2]
     assert (result["rewound_to"], result["seed"], result["mask_seed"]) == (0, 3, 8)
     assert result["scoring"] == {"dataset": "digits", "batch_size": 16, "fraction": 0.5}
-    more = TrainOptions(sparse, kept, settings={"epochs": 3})
-    result = evaluated(train(more, Common(output=tmp_path / "more.safetensors")))
+    more = TrainingSettings(checkpoint=sparse, mask=kept, given={"epochs": 3})
+    result = evaluated(train(more, RunOptions(output=tmp_path / "more.safetensors")))
     assert [settings["epochs"] for settings in result["earlier"]] == [2, 1]
     assert result["rewound_to"] is None
     assert evaluated(init)["earlier"] is None

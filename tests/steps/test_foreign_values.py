@@ -10,20 +10,29 @@ from torch import nn
 
 from prunecli.errors import Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_mask
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
 from prunecli.files.tensors import TensorFile
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps._weights import check_weights, load_weights
+from prunecli.network.weights import check_weights, load_weights
+from prunecli.runtime.progress import Progress
+from prunecli.settings.data import DataSettings
+from prunecli.settings.eval import EvalSettings
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
 from prunecli.steps.inspect import inspect
-from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring
-from prunecli.steps.train import TrainOptions, train
+from prunecli.steps.mask import mask
+from prunecli.steps.train import train
 from prunecli.steps.verify import verify
-from prunecli.types import Progress
 
-ADOPTED = {"model": "cnn", "source": Source("digits"), "settings": {"epochs": 0}}
+ADOPTED = {
+    "model": ModelSettings("cnn"),
+    "data": DataSettings("digits"),
+    "given": {"epochs": 0},
+}
 
 
 class Heard(Progress):
@@ -55,10 +64,10 @@ KINDS = {
 @pytest.mark.parametrize("use", ["train", "rewind"])
 def test_weights_that_are_no_floats_are_not_taken_for_such(foreign, dense, tmp_path, dtype, use):
     path = foreign(lambda tensor: tensor.to(dtype))
-    common = Common(output=tmp_path / "o.safetensors")
-    options = TrainOptions(path, **ADOPTED)
+    common = RunOptions(output=tmp_path / "o.safetensors")
+    options = TrainingSettings(checkpoint=path, **ADOPTED)
     if use == "rewind":
-        options = TrainOptions(dense, rewind=path, settings={"epochs": 1})
+        options = TrainingSettings(checkpoint=dense, rewind=path, given={"epochs": 1})
     words = f"foreign.safetensors: 'conv1.weight' is {KINDS[dtype]}; weights must be floats of two"
     with pytest.raises(Mismatch, match=words):
         train(options, common)
@@ -68,7 +77,9 @@ def test_weights_that_are_no_floats_are_not_taken_for_such(foreign, dense, tmp_p
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_floats_of_any_width_are(foreign, tmp_path, dtype):
     path = foreign(lambda tensor: tensor.to(dtype))
-    made = train(TrainOptions(path, **ADOPTED), Common(output=tmp_path / "o.safetensors"))
+    made = train(
+        TrainingSettings(checkpoint=path, **ADOPTED), RunOptions(output=tmp_path / "o.safetensors")
+    )
     own = load_file(path)
     assert all(torch.equal(t, own[name].float()) for name, t in load_file(made).items())
 
@@ -78,7 +89,10 @@ def test_a_value_beyond_the_networks_floats_is_said_to_be(foreign, tmp_path):
     path = foreign(lambda tensor: tensor.double().clamp(min=1e300) if tensor.ndim == 4 else tensor)
     words = "'conv1.weight' holds values beyond the range of float32"
     with pytest.raises(NotFinite, match=words):
-        train(TrainOptions(path, **ADOPTED), Common(output=tmp_path / "o.safetensors"))
+        train(
+            TrainingSettings(checkpoint=path, **ADOPTED),
+            RunOptions(output=tmp_path / "o.safetensors"),
+        )
 
 
 def checkpoint(path, tensors):
@@ -138,7 +152,9 @@ def test_what_is_beyond_float32_is_not_called_infinity(tmp_path, value, words):
     weights[1, 2] = value
     file = checkpoint(tmp_path / "f.safetensors", {"a.weight": weights})
     with pytest.raises(NotFinite, match=f"'a.weight' holds {words}"):
-        mask(file.path, Selection(0.5), Scoring("magnitude"), None, Common())
+        mask(
+            file.path, MaskSettings(density=0.5, scoring=ScoringSettings("magnitude")), RunOptions()
+        )
 
 
 def sparse(tensor):
@@ -150,7 +166,7 @@ def sparse(tensor):
 def test_the_zeros_that_are_there_make_a_mask(foreign, tmp_path):
     path = foreign(sparse)
     there = {name: tensor != 0 for name, tensor in load_file(path).items() if tensor.ndim > 1}
-    made = mask(path, Selection(None), Scoring("nonzero"), None, Common())
+    made = mask(path, MaskSettings(scoring=ScoringSettings("nonzero")), RunOptions())
     assert made == tmp_path / "foreign.nonzero.mask.safetensors"
     bits, file = read_mask(made)
     assert bits.keys() == there.keys()
@@ -160,14 +176,18 @@ def test_the_zeros_that_are_there_make_a_mask(foreign, tmp_path):
     assert file.meta["asked"] == left / 430_500
     with pytest.raises(Mismatch, match=r"masked weights of .* are -0\.0, as a weight times its"):
         verify(path, made)
-    assert verify(apply(path, made, Common()), made)["zeros"] == 430_500 - left
+    assert verify(apply(path, made, RunOptions()), made)["zeros"] == 430_500 - left
 
 
 def test_a_mask_of_zeros_nests(foreign, tmp_path):
     path = foreign(sparse)
     before = {n: torch.rand(t.shape) < 0.5 for n, t in load_file(path).items() if t.ndim > 1}
-    write_mask(tmp_path / "m.safetensors", before, {})
-    made = mask(path, Selection(None), Scoring("nonzero"), tmp_path / "m.safetensors", Common())
+    write_mask(tmp_path / "m.safetensors", before, parsed(MaskRecord, {}))
+    made = mask(
+        path,
+        MaskSettings(scoring=ScoringSettings("nonzero"), mask=tmp_path / "m.safetensors"),
+        RunOptions(),
+    )
     own = load_file(path)
     bits = read_mask(made)[0]
     assert all(torch.equal(kept, before[n] & (own[n] != 0)) for n, kept in bits.items())
@@ -176,20 +196,29 @@ def test_a_mask_of_zeros_nests(foreign, tmp_path):
 def test_a_mask_of_nothing_but_zeros_is_none(tmp_path):
     save_file({"a.weight": torch.zeros(2, 2)}, tmp_path / "z.safetensors")
     with pytest.raises(Mismatch, match="its weights are all zero"):
-        mask(tmp_path / "z.safetensors", Selection(None), Scoring("nonzero"), None, Common())
+        mask(
+            tmp_path / "z.safetensors",
+            MaskSettings(scoring=ScoringSettings("nonzero")),
+            RunOptions(),
+        )
 
 
 def test_a_sparse_checkpoint_without_a_mask_is_told_of(foreign, tmp_path):
     heard = Heard()
     adopted = tmp_path / "o.safetensors"
-    train(TrainOptions(foreign(sparse), **ADOPTED), Common(output=adopted, progress=heard))
+    train(
+        TrainingSettings(checkpoint=foreign(sparse), **ADOPTED),
+        RunOptions(output=adopted, progress=heard),
+    )
     [warning] = heard.warnings
     assert "90.0% of the weights are exactly zero" in warning
     assert "'prunecli mask CKPT --method nonzero'" in warning
-    made = mask(adopted, Selection(None), Scoring("nonzero"), None, Common())
-    evaluation(adopted, None, Source(), Common(output=tmp_path / "a.json", progress=heard))
+    made = mask(adopted, MaskSettings(scoring=ScoringSettings("nonzero")), RunOptions())
+    evaluation(adopted, EvalSettings(), RunOptions(output=tmp_path / "a.json", progress=heard))
     assert len(heard.warnings) == 2
-    result = evaluation(adopted, made, Source(), Common(output=tmp_path / "b.json", progress=heard))
+    result = evaluation(
+        adopted, EvalSettings(mask=made), RunOptions(output=tmp_path / "b.json", progress=heard)
+    )
     assert len(heard.warnings) == 2
     assert abs(json.loads(result.read_text())["density"] - 0.1) < 0.01
 
@@ -197,9 +226,9 @@ def test_a_sparse_checkpoint_without_a_mask_is_told_of(foreign, tmp_path):
 def test_a_dense_one_is_not(foreign, dense, tmp_path):
     heard = Heard()
     path = foreign(lambda tensor: tensor)
-    common = Common(output=tmp_path / "o.safetensors", progress=heard)
-    train(TrainOptions(path, **ADOPTED), common)
-    evaluation(Path(dense), None, Source(), Common(progress=heard))
+    common = RunOptions(output=tmp_path / "o.safetensors", progress=heard)
+    train(TrainingSettings(checkpoint=path, **ADOPTED), common)
+    evaluation(Path(dense), EvalSettings(), RunOptions(progress=heard))
     assert heard.warnings == []
 
 
@@ -282,9 +311,11 @@ def test_nothing_is_asked_of_a_method_that_decides(foreign, prune, options):
 def test_a_mask_over_what_has_no_zero_is_refused(tmp_path):
     weights = torch.ones(4, 4).to(torch.float8_e8m0fnu)
     save_file({"a.weight": weights}, tmp_path / "f.safetensors")
-    write_mask(tmp_path / "m.safetensors", {"a.weight": torch.zeros(4, 4).bool()}, {})
+    write_mask(
+        tmp_path / "m.safetensors", {"a.weight": torch.zeros(4, 4).bool()}, parsed(MaskRecord, {})
+    )
     with pytest.raises(Mismatch, match="it masks 'a.weight', which is F8_E8M0 in"):
-        apply(tmp_path / "f.safetensors", tmp_path / "m.safetensors", Common())
+        apply(tmp_path / "f.safetensors", tmp_path / "m.safetensors", RunOptions())
     assert len(open_artifact(tmp_path / "f.safetensors", "checkpoint")) == 1
 
 
@@ -292,5 +323,5 @@ def test_a_double_that_float32_would_take_for_zero_is_there(tmp_path):
     weight = torch.tensor([[1e-50, 0.0], [-0.0, 2.0]], dtype=torch.float64)
     path = tmp_path / "d.safetensors"
     save_file({"a.weight": weight}, path)
-    made = mask(path, Selection(None), Scoring("nonzero"), None, Common())
+    made = mask(path, MaskSettings(scoring=ScoringSettings("nonzero")), RunOptions())
     assert read_mask(made)[0]["a.weight"].tolist() == [[True, False], [False, True]]

@@ -1,34 +1,47 @@
 import itertools
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from attacks import written
 from torch import nn
 
 from prunecli.errors import BadUsage, Mismatch
-from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
-from prunecli.masks import dead_layers
-from prunecli.pattern import Pattern
-from prunecli.selection import select
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.files.artifacts import open_artifact, read_mask
+from prunecli.files.records import Collapse
+from prunecli.images.source import Source
+from prunecli.masks.mask import dead_layers
+from prunecli.masks.select import select
+from prunecli.runtime.progress import Progress
+from prunecli.settings.data import DataSettings
+from prunecli.settings.eval import EvalSettings
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoreSettings, ScoringSettings
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
-from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, score
-from prunecli.steps.train import TrainOptions, train
-from prunecli.types import Progress
+from prunecli.steps.mask import mask
+from prunecli.steps.score import score
+from prunecli.steps.train import train
 
 TOTAL = 430_500
 
 
 def masked(path, density, method=None, previous=None, output=None, progress=None, **selection):
-    common = Common(output=output, force=True, progress=progress or Progress())
-    scoring = Scoring(method) if method else None
-    return mask(Path(path), Selection(density, **selection), scoring, previous, common)
+    common = RunOptions(output=output, force=True, progress=progress or Progress())
+    scoring = ScoringSettings(method)
+    return mask(
+        Path(path),
+        MaskSettings(
+            density=density, critical=density is None, **selection, scoring=scoring, mask=previous
+        ),
+        common,
+    )
 
 
 def count(path):
@@ -43,14 +56,14 @@ def test_exactly_k_weights_are_kept(dense, scope, compression):
 
 
 def test_scores_in_a_file_and_on_the_fly_give_the_same_mask(dense, tmp_path):
-    scores = score(Path(dense), Scoring("snip"), None, Common())
+    scores = score(Path(dense), ScoreSettings("snip"), RunOptions())
     one, _ = read_mask(masked(scores, 0.1))
     two, _ = read_mask(masked(dense, 0.1, "snip"))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_names_derive_from_what_was_asked(dense, tmp_path):
-    scores = score(Path(dense), Scoring("lamp"), None, Common())
+    scores = score(Path(dense), ScoreSettings("lamp"), RunOptions())
     assert masked(scores, 1 / 16).name == "dense.lamp.0.0625.mask.safetensors"
     path = masked(dense, 0.1, "snip", scope="layer", rounds=3)
     assert path.name == "dense.snip.layer.3rounds.0.1.mask.safetensors"
@@ -68,6 +81,16 @@ def test_metadata_says_how_it_came_about(dense):
     assert sum(meta["density"]["kept"].values()) == 43_050
 
 
+def test_a_mask_names_the_scores_that_it_is_of_and_is_critical_only_if_that_was_asked(dense):
+    scores = score(Path(dense), ScoreSettings("magnitude"), RunOptions(force=True))
+    of_scores, critical = (open_artifact(masked(scores, d), "mask").meta for d in (0.1, None))
+    assert of_scores["scores"] == critical["scores"] == open_artifact(scores, "scores").sha256
+    assert (of_scores["critical"], critical["critical"]) == (False, True)
+    settings = MaskSettings(scoring=ScoringSettings("nonzero"))
+    decided = open_artifact(mask(Path(dense), settings, RunOptions(force=True)), "mask").meta
+    assert (decided["scores"], decided["critical"]) == (None, False)
+
+
 @pytest.mark.parametrize("method", ["snip", "magnitude", "lamp", "random"])
 @pytest.mark.parametrize("schedule", ["exponential", "linear"])
 @pytest.mark.parametrize("scope", ["global", "layer"])
@@ -79,7 +102,11 @@ def test_rounds_end_exactly_at_the_density(dense, method, schedule, scope):
 def test_rounds_score_the_network_as_the_last_round_left_it(dense, tmp_path):
     """Two rounds are the same as masking, scoring under that mask, and masking again."""
     first = masked(dense, 0.1**0.5, "snip", output=tmp_path / "first.safetensors")
-    scores = score(Path(dense), Scoring("snip"), first, Common(output=tmp_path / "s.safetensors"))
+    scores = score(
+        Path(dense),
+        ScoreSettings("snip", mask=first),
+        RunOptions(output=tmp_path / "s.safetensors"),
+    )
     by_hand, _ = read_mask(masked(scores, 0.1, output=tmp_path / "second.safetensors"))
     in_rounds, _ = read_mask(masked(dense, 0.1, "snip", rounds=2))
     assert all(torch.equal(by_hand[name], in_rounds[name]) for name in by_hand)
@@ -89,7 +116,7 @@ def test_rounds_score_the_network_as_the_last_round_left_it(dense, tmp_path):
 
 def test_masks_nest(dense, tmp_path):
     outer = masked(dense, 0.3, "random", output=tmp_path / "outer.safetensors")
-    scores = score(Path(dense), Scoring("magnitude"), None, Common())
+    scores = score(Path(dense), ScoreSettings("magnitude"), RunOptions())
     for number, source in enumerate((scores, dense)):
         method = "magnitude" if source is dense else None
         inner = masked(source, 0.1, method, outer, tmp_path / f"inner{number}.safetensors")
@@ -100,7 +127,7 @@ def test_masks_nest(dense, tmp_path):
 
 def test_a_mask_cannot_grow_back(dense, tmp_path):
     outer = masked(dense, 0.1, "magnitude", output=tmp_path / "outer.safetensors")
-    scores = score(Path(dense), Scoring("magnitude"), None, Common())
+    scores = score(Path(dense), ScoreSettings("magnitude"), RunOptions())
     with pytest.raises(BadUsage, match="lower density"):
         masked(scores, 0.2, previous=outer)
     with pytest.raises(BadUsage, match="lower density"):
@@ -112,13 +139,17 @@ def test_a_nested_mask_covers_the_same_weights(dense, tmp_path, ignored):
     previous = masked(dense, 0.5, "magnitude", output=tmp_path / "m.safetensors")
     with pytest.raises(Mismatch, match="--mask covers 'fc"):
         mask(
-            Path(dense), Selection(0.1), Scoring("magnitude", ignore=(ignored,)), previous, Common()
+            Path(dense),
+            MaskSettings(
+                density=0.1, scoring=ScoringSettings("magnitude", ignore=(ignored,)), mask=previous
+            ),
+            RunOptions(),
         )
 
 
 def test_a_mask_of_other_weights_is_refused(dense, tmp_path):
     scores = tmp_path / "other.scores.safetensors"
-    write_artifact(scores, "scores", {"conv1.weight": torch.rand(20, 1, 5, 5)}, {})
+    written(scores, "scores", {"conv1.weight": torch.rand(20, 1, 5, 5)}, {})
     previous = masked(dense, 0.5, "magnitude", output=tmp_path / "m.safetensors")
     with pytest.raises(Mismatch, match="'conv2.weight'"):
         masked(scores, 0.1, previous=previous)
@@ -127,7 +158,7 @@ def test_a_mask_of_other_weights_is_refused(dense, tmp_path):
 @pytest.mark.fault(8)
 def test_dead_layers_are_warned_of_or_refused(tmp_path):
     scores = tmp_path / "s.safetensors"
-    write_artifact(scores, "scores", {"a": torch.zeros(10), "b": torch.ones(10)}, {})
+    written(scores, "scores", {"a": torch.zeros(10), "b": torch.ones(10)}, {})
     warnings = []
 
     class Notes(Progress):
@@ -137,12 +168,12 @@ def test_dead_layers_are_warned_of_or_refused(tmp_path):
     masked(scores, 0.5, progress=Notes(), output=tmp_path / "m.safetensors")
     assert warnings == ["no weight is left in 'a'"]  # which network it is is not known
     with pytest.raises(Mismatch, match="no weight is left in 'a'.*raise the density"):
-        masked(scores, 0.5, allow_dead_layers=False, output=tmp_path / "n.safetensors")
+        masked(scores, 0.5, no_dead_layers=True, output=tmp_path / "n.safetensors")
     assert not (tmp_path / "n.safetensors").exists()
 
 
 def test_what_is_given_has_to_make_sense(dense, tmp_path):
-    scores = score(Path(dense), Scoring("magnitude"), None, Common())
+    scores = score(Path(dense), ScoreSettings("magnitude"), RunOptions())
     with pytest.raises(BadUsage, match="say how to score it with --method"):
         masked(dense, 0.1)
     with pytest.raises(BadUsage, match="--method and --rounds need the checkpoint"):
@@ -186,16 +217,19 @@ PRUNED = 425_500  # conv1 500, conv2 25,000, fc1 400,000
 def foresight(source, ratio, method=None, **options):
     """A mask as `--preset thesis --compression RATIO` makes it."""
     density = None if ratio is None else 1 / ratio
-    selection = Selection(density, count="model", **options)
-    scoring = Scoring(method, exclude_classifier=True)
-    return mask(Path(source), selection, scoring, None, Common(force=True))
+    selection = MaskSettings(density=density, count="model", **options)
+    scoring = ScoringSettings(method, exclude_classifier=True)
+    return mask(Path(source), replace(selection, scoring=scoring), RunOptions(force=True))
 
 
 @pytest.fixture
 def undiagnosed(monkeypatch):
     """Without tracing the network, which is not what the counting is about."""
-    facts = {"max_compression": 1, "effective_density": None, "dead_layers": [], "live_path": None}
-    monkeypatch.setattr("prunecli.steps.mask.collapse_facts", lambda *_: facts)
+    facts = Collapse(
+        dead_layers=(), dead_inputs={}, dead_outputs={}, live_path=None, effective_density=None,
+        max_compression=1, feasible=True,
+    )  # fmt: skip
+    monkeypatch.setattr("prunecli.pruning.masking.collapse_facts", lambda *_: facts)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +237,7 @@ def undiagnosed(monkeypatch):
 )
 def test_over_the_model_exactly_n_over_r_parameters_are_left(dense, method, undiagnosed):
     assert PRUNED + NOT_PRUNED == PARAMETERS == 500 + 25_000 + 400_000 + 5_000 + 580
-    source = score(Path(dense), Scoring(method), None, Common())
+    source = score(Path(dense), ScoreSettings(method), RunOptions())
     for ratio in range(2, 65, 1 if method == "magnitude" else 7):
         path = foresight(source, ratio)
         kept, file = read_mask(path)
@@ -234,10 +268,10 @@ def test_the_arithmetic_by_hand(dense, ratio, left, pruned_to):
 @pytest.mark.parametrize("ratio", [2, 16, 49, 64])
 def test_eval_says_the_compression_over_the_model(dense, tmp_path, ratio):
     path = foresight(dense, ratio, "magnitude")
-    pruned = apply(Path(dense), path, Common(output=tmp_path / "pruned.safetensors"))
+    pruned = apply(Path(dense), path, RunOptions(output=tmp_path / "pruned.safetensors"))
     left = round(PARAMETERS / ratio)
     for source, given in ((dense, path), (pruned, None)):
-        output = evaluation(Path(source), given, Source(), Common(force=True))
+        output = evaluation(Path(source), EvalSettings(mask=given), RunOptions(force=True))
         result = json.loads(output.read_text())
         assert result["empirical_compression"] == PARAMETERS / left
         assert result["compression"] == ratio
@@ -266,7 +300,7 @@ def test_over_the_model_in_rounds_as_in_one_go(dense):
 
 
 def test_scores_and_the_checkpoint_give_the_same_mask_over_the_model(dense):
-    scores = score(Path(dense), Scoring("snip"), None, Common())
+    scores = score(Path(dense), ScoreSettings("snip"), RunOptions())
     assert same(read_mask(foresight(scores, 8))[0], read_mask(foresight(dense, 8, "snip"))[0])
 
 
@@ -290,7 +324,7 @@ def test_a_ratio_that_cannot_be_reached_names_the_highest_that_can(dense, no_dat
 
 
 def scores_of(checkpoint):
-    return score(Path(checkpoint), Scoring("magnitude"), None, Common(force=True))
+    return score(Path(checkpoint), ScoreSettings("magnitude"), RunOptions(force=True))
 
 
 def test_the_highest_over_the_scored_weights_is_said_too(dense, no_data, nothing_written):
@@ -302,7 +336,7 @@ def test_the_highest_over_the_scored_weights_is_said_too(dense, no_data, nothing
 
 def test_scores_that_do_not_know_their_network_cannot_be_counted_over_it(tmp_path):
     scores = tmp_path / "s.scores.safetensors"
-    write_artifact(scores, "scores", {"a": torch.rand(4, 4)}, {})
+    written(scores, "scores", {"a": torch.rand(4, 4)}, {})
     with pytest.raises(BadUsage, match="does not say how many parameters"):
         masked(scores, 0.5, count="model")
 
@@ -310,22 +344,26 @@ def test_scores_that_do_not_know_their_network_cannot_be_counted_over_it(tmp_pat
 @pytest.mark.parametrize(
     ("scoring", "left_out"),
     [
-        (Scoring(ignore=("conv*",)), {"conv1.weight", "conv2.weight"}),
-        (Scoring(ignore=("conv1.weight", "fc2*")), {"conv1.weight", "fc2.weight"}),
-        (Scoring(exclude_classifier=True), {"fc2.weight"}),
-        (Scoring(exclude_classifier=True, ignore=("fc1*",)), {"fc1.weight", "fc2.weight"}),
+        (ScoringSettings(ignore=("conv*",)), {"conv1.weight", "conv2.weight"}),
+        (ScoringSettings(ignore=("conv1.weight", "fc2*")), {"conv1.weight", "fc2.weight"}),
+        (ScoringSettings(exclude_classifier=True), {"fc2.weight"}),
+        (ScoringSettings(exclude_classifier=True, ignore=("fc1*",)), {"fc1.weight", "fc2.weight"}),
     ],
 )
 def test_weights_are_left_out_of_a_score_file_too(dense, tmp_path, scoring, left_out):
     scores = scores_of(dense)
     sizes = {name: entry.numel() for name, entry in open_artifact(scores, "scores").items()}
-    common = Common(output=tmp_path / "m.safetensors")
-    kept, file = read_mask(mask(scores, Selection(0.1), scoring, None, common))
+    common = RunOptions(output=tmp_path / "m.safetensors")
+    kept, file = read_mask(mask(scores, MaskSettings(density=0.1, scoring=scoring), common))
     assert kept.keys() == sizes.keys() - left_out
     total = sum(sizes[name] for name in kept)
     assert (file.meta["total"], file.meta["kept"]) == (total, round(0.1 * total))
     with pytest.raises(BadUsage, match="no prunable weight matches 'fc9'"):
-        mask(scores, Selection(0.1), Scoring(ignore=("fc9",)), None, Common(force=True))
+        mask(
+            scores,
+            MaskSettings(density=0.1, scoring=ScoringSettings(ignore=("fc9",))),
+            RunOptions(force=True),
+        )
 
 
 # A small network of its own: collapse and rounds
@@ -348,16 +386,18 @@ def tiny(tmp_path, monkeypatch, trusting):
     module = ModuleType("networks_of_this_test")
     module.small = small
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    options = TrainOptions(
-        model=f"{module.__name__}:small", source=Source("digits"), settings={"epochs": 0}
+    options = TrainingSettings(
+        model=ModelSettings(f"{module.__name__}:small"),
+        data=DataSettings("digits"),
+        given={"epochs": 0},
     )
-    return train(options, Common(output=tmp_path / "tiny.safetensors", seed=3))
+    return train(options, RunOptions(output=tmp_path / "tiny.safetensors", seed=3))
 
 
 @pytest.mark.parametrize("method", ["magnitude", "random", "snip"])
 @pytest.mark.parametrize("over", ["scored", "model"])
 def test_the_critical_mask_is_the_last_on_the_grid_without_a_dead_layer(tiny, method, over):
-    scores = dict(open_artifact(score(tiny, Scoring(method), None, Common()), "scores"))
+    scores = dict(open_artifact(score(tiny, ScoreSettings(method), RunOptions()), "scores"))
     assert {name: s.numel() for name, s in scores.items()} == SMALL
     steps = itertools.count()
     fine = None
@@ -378,7 +418,7 @@ def test_with_a_quota_a_layer_the_whole_grid_is_searched(tmp_path, scope):
     sizes = [(5, 19), (11, 19), (8, 11), (16, 18), (16, 19), (10, 10), (9, 2)]
     scores = tmp_path / "s.scores.safetensors"
     tensors = {f"{n}": torch.rand(shape) for n, shape in enumerate(sizes)}
-    write_artifact(scores, "scores", tensors, {"first": "0"})
+    written(scores, "scores", tensors, {"first": "0"})
     total = sum(t.numel() for t in tensors.values())
     fine = [
         select(tensors, density, scope)
@@ -388,8 +428,8 @@ def test_with_a_quota_a_layer_the_whole_grid_is_searched(tmp_path, scope):
     fewest = min(
         sum(int(kept.sum()) for kept in mask.values()) for mask in fine if not dead_layers(mask)
     )
-    selection = Selection(None, scope)
-    path = mask(scores, selection, None, None, Common(output=tmp_path / "m.safetensors"))
+    selection = MaskSettings(critical=True, scope=scope)
+    path = mask(scores, selection, RunOptions(output=tmp_path / "m.safetensors"))
     assert count(path) == fewest
 
 
@@ -413,7 +453,7 @@ def test_the_critical_compression_of_scores_in_a_file_by_hand(tmp_path):
     scores = tmp_path / "s.scores.safetensors"
     # The best weight of 'b' is the 42nd of all, and the grid of 1% steps has 42 of 200 weights.
     tensors = {"a": torch.arange(200.0, 100, -1), "b": torch.arange(159.5, 59.5, -1)}
-    write_artifact(scores, "scores", tensors, {})
+    written(scores, "scores", tensors, {})
     rank = 1 + int((tensors["a"] > 159.5).sum())
     counts = [round(200 * 1.01**-step) for step in range(300)]
     path = masked(scores, None, output=tmp_path / "m.safetensors")
@@ -482,7 +522,7 @@ def test_the_mask_says_what_it_does_to_the_network(tiny, tmp_path):
         kept[name][place] = 3
     kept["3.weight"][6, 0] = 2  # reads channel 0, which is dead
     scores, facts = tmp_path / "s.scores.safetensors", open_artifact(tiny, "checkpoint").meta
-    write_artifact(scores, "scores", kept, {"model": facts["model"]})
+    written(scores, "scores", kept, {"model": facts["model"]})
     path = masked(scores, 4 / 1332, output=tmp_path / "m.safetensors")
     assert open_artifact(path, "mask").meta["collapse"] == {
         "dead_layers": [],
@@ -507,7 +547,7 @@ def test_without_a_path_there_is_a_warning_though_no_layer_is_dead(tiny, tmp_pat
     for name, place in (("0.weight", (2, 0, 2, 2)), ("3.weight", (5, 0)), ("5.weight", (9, 5))):
         kept[name][place] = 3
     scores, facts = tmp_path / "s.scores.safetensors", open_artifact(tiny, "checkpoint").meta
-    write_artifact(scores, "scores", kept, {"model": facts["model"]})
+    written(scores, "scores", kept, {"model": facts["model"]})
     path = masked(scores, 3 / 1332, output=tmp_path / "m.safetensors", progress=Notes())
     found = open_artifact(path, "mask").meta["collapse"]
     assert (found["live_path"], found["effective_density"], found["dead_layers"]) == (False, 0, [])
@@ -520,7 +560,7 @@ def test_where_the_network_is_not_known_only_the_mask_is_diagnosed(tmp_path, met
         described = {"name": "no_such_module:net", "options": {}, "input_shape": [1, 4, 4]}
         meta = {"model": {**described, "classes": 2}}
     scores = tmp_path / "s.scores.safetensors"
-    write_artifact(scores, "scores", {"a": torch.eye(3), "b": torch.eye(2)}, meta)
+    written(scores, "scores", {"a": torch.eye(3), "b": torch.eye(2)}, meta)
     path = masked(scores, 5 / 13, output=tmp_path / "m.safetensors")
     assert open_artifact(path, "mask").meta["collapse"] == {
         "dead_layers": [], "dead_inputs": {"a": 0, "b": 0}, "dead_outputs": {"a": 0, "b": 0},
@@ -530,9 +570,9 @@ def test_where_the_network_is_not_known_only_the_mask_is_diagnosed(tmp_path, met
 
 def test_scores_of_which_nothing_is_left_make_no_mask(tmp_path):
     path, output = tmp_path / "s.safetensors", tmp_path / "m.safetensors"
-    write_artifact(path, "scores", {"a.weight": torch.full((4, 8), -torch.inf)}, {})
+    written(path, "scores", {"a.weight": torch.full((4, 8), -torch.inf)}, {})
     with pytest.raises(Mismatch, match="an earlier mask has removed all of its weights"):
-        mask(path, Selection(None, pattern=Pattern(2, 4)), None, None, Common(output=output))
+        mask(path, MaskSettings(pattern="2:4"), RunOptions(output=output))
     assert not output.exists()
 
 
@@ -541,9 +581,9 @@ def test_scores_of_which_nothing_is_left_make_no_mask(tmp_path):
 def test_weights_of_many_dimensions_are_pruned_like_any(tmp_path, dimensions, density, rounds):
     weight = torch.arange(1.0, 33).reshape(*[1] * (dimensions - 2), 4, 8)
     path, output = tmp_path / "c.safetensors", tmp_path / "m.safetensors"
-    write_artifact(path, "checkpoint", {"a.weight": weight}, {"prunable": ["a.weight"]})
-    chosen = Selection(density, rounds=rounds)
-    mask(path, chosen, Scoring("magnitude"), None, Common(output=output))
+    written(path, "checkpoint", {"a.weight": weight}, {"prunable": ["a.weight"]})
+    chosen = MaskSettings(density=density, critical=density is None, rounds=rounds)
+    mask(path, replace(chosen, scoring=ScoringSettings("magnitude")), RunOptions(output=output))
     kept = read_mask(output)[0]["a.weight"]
     assert kept.shape == weight.shape
     assert kept.flatten().nonzero().flatten().tolist() == list(range(24 if density else 31, 32))

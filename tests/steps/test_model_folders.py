@@ -1,6 +1,7 @@
 """Somebody's model is a folder: it goes in as one, comes out as one, and nothing is left in it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,17 @@ from safetensors.torch import load_file, save_file
 
 from prunecli.errors import BadInput
 from prunecli.files.header import INDEX
+from prunecli.files.names import sibling, stem
 from prunecli.files.tensors import TensorFile
-from prunecli.steps._common import Common
-from prunecli.steps._names import sibling, stem
+from prunecli.runtime.progress import Progress
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoreSettings
 from prunecli.steps.apply import apply
-from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, score
-from prunecli.types import Progress
+from prunecli.steps.mask import mask
+from prunecli.steps.score import score
 
-HALF, BY_SIZE = Selection(0.5), Scoring("magnitude")
+HALF, BY_SIZE = MaskSettings(density=0.5), ScoreSettings("magnitude")
 
 
 @pytest.fixture
@@ -38,13 +41,13 @@ OWN = ["config.json", "model.safetensors", "tokenizer.json"]
 
 
 def test_a_folder_in_is_a_folder_out(llama, tmp_path):
-    kept = mask(llama, HALF, BY_SIZE, None, Common())
+    kept = mask(llama, replace(HALF, scoring=BY_SIZE), RunOptions())
     assert kept == llama.with_name("llama.magnitude.0.5.mask.safetensors")
-    made = apply(llama, kept, Common(output=tmp_path / "out"))
+    made = apply(llama, kept, RunOptions(output=tmp_path / "out"))
     assert names(made) == OWN
     assert int(load_file(made / "model.safetensors")["a.weight"].count_nonzero()) == 32
-    assert apply(llama, kept, Common()) == llama.with_name("llama.magnitude.0.5.pruned")
-    single = apply(llama, kept, Common(output=tmp_path / "out.safetensors"))
+    assert apply(llama, kept, RunOptions()) == llama.with_name("llama.magnitude.0.5.pruned")
+    single = apply(llama, kept, RunOptions(output=tmp_path / "out.safetensors"))
     assert single.is_file()
     assert names(llama) == OWN
 
@@ -56,9 +59,9 @@ def test_a_file_in_is_a_file_out_and_the_rest_is_said_to_be_missing(llama, tmp_p
 
     warnings = []
     source = llama / "model.safetensors"
-    kept = mask(source, HALF, BY_SIZE, None, Common())
+    kept = mask(source, replace(HALF, scoring=BY_SIZE), RunOptions())
     assert kept == llama.with_name("llama.model.magnitude.0.5.mask.safetensors")
-    made = apply(source, kept, Common(output=tmp_path / "out", progress=Heard()))
+    made = apply(source, kept, RunOptions(output=tmp_path / "out", progress=Heard()))
     assert made.is_file()
     [warning] = warnings
     assert "give the folder instead" in warning
@@ -67,12 +70,12 @@ def test_a_file_in_is_a_file_out_and_the_rest_is_said_to_be_missing(llama, tmp_p
 
 @pytest.mark.parametrize("through", ["", "model.safetensors"])
 def test_masks_of_a_folder_and_of_its_file_fit_both(llama, through):
-    kept = mask(llama / through, HALF, BY_SIZE, None, Common())
+    kept = mask(llama / through, replace(HALF, scoring=BY_SIZE), RunOptions())
     parent = TensorFile(kept).meta["parent"]
     assert parent == TensorFile(llama).sha256 == TensorFile(llama / "model.safetensors").sha256
 
 
-@pytest.mark.parametrize("make", [lambda p: score(p, BY_SIZE, None, Common())])
+@pytest.mark.parametrize("make", [lambda p: score(p, BY_SIZE, RunOptions())])
 def test_nothing_is_left_in_a_model_folder(llama, make):
     assert make(llama / "model.safetensors").parent == llama.parent
     assert names(llama) == OWN
@@ -96,11 +99,11 @@ def test_a_folder_with_another_config_is_no_model(llama, config):
 
 def test_in_the_folder_itself_the_output_lies_beside_it(llama, monkeypatch):
     monkeypatch.chdir(llama)
-    kept = mask(Path("model.safetensors"), HALF, BY_SIZE, None, Common())
+    kept = mask(Path("model.safetensors"), replace(HALF, scoring=BY_SIZE), RunOptions())
     assert kept == llama.with_name("llama.model.magnitude.0.5.mask.safetensors").resolve()
 
 
 def test_several_files_without_an_index_are_named(llama):
     save_file({"b.weight": torch.randn(8, 8)}, llama / "model.fp16.safetensors")
     with pytest.raises(BadInput, match=r"give one of 'model\.fp16\.safet.*', 'model\.saf"):
-        mask(llama, HALF, BY_SIZE, None, Common())
+        mask(llama, replace(HALF, scoring=BY_SIZE), RunOptions())

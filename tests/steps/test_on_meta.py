@@ -6,15 +6,19 @@ from dataclasses import replace
 import pytest
 from devices import META, OneDevice, let_train_on_meta
 
-from prunecli import registry
 from prunecli.files.artifacts import open_artifact
-from prunecli.registry import takes_model
-from prunecli.steps import _training_plan, eval, score
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps._selection import Selection
+from prunecli.plugins.names import names
+from prunecli.plugins.resolve import resolve
+from prunecli.scoring import scored
+from prunecli.settings.data import DataSettings
+from prunecli.settings.eval import EvalSettings
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoreSettings, ScoringSettings
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.steps import _preparation, eval, score
 from prunecli.steps.mask import mask
-from prunecli.steps.train import TrainOptions, train
+from prunecli.steps.train import train
 
 PRUNERS = {
     "adaptive": {"density": 0.5},
@@ -27,22 +31,22 @@ PRUNERS = {
 @pytest.fixture(autouse=True)
 def _meta(monkeypatch):
     let_train_on_meta(monkeypatch)
-    for step in (_training_plan, eval, score):
+    for step in (_preparation, eval, scored):
         monkeypatch.setattr(step, "pick_device", lambda *arguments: META)
 
 
 @pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_a_training_is_saved_resumed_and_written_from_one_device(tmp_path, stopped_at, pruner):
-    options = TrainOptions(
-        model="cnn",
-        source=Source("digits", {"fraction": 0.1}),
-        settings={"epochs": 2, "batch_size": 36, "precision": "fp32"},
+    options = TrainingSettings(
+        model=ModelSettings("cnn"),
+        data=DataSettings("digits", {"fraction": 0.1}),
+        given={"epochs": 2, "batch_size": 36, "precision": "fp32"},
         pruner=pruner,
         pruner_options=PRUNERS[pruner],
         eval_every_epoch=False,
     )
-    common = Common(output=tmp_path / "t.safetensors", seed=1)
+    common = RunOptions(output=tmp_path / "t.safetensors", seed=1)
     with OneDevice(may_look=True), stopped_at(6):
         train(options, common)
     with OneDevice(may_look=True):
@@ -52,22 +56,24 @@ def test_a_training_is_saved_resumed_and_written_from_one_device(tmp_path, stopp
 
 @pytest.fixture
 def magnitudes(checkpoint):
-    scoring = score.Scoring("magnitude")
-    return mask(checkpoint, Selection(0.5), scoring, None, Common(force=True))
+    scoring = ScoringSettings("magnitude")
+    return mask(checkpoint, MaskSettings(density=0.5, scoring=scoring), RunOptions(force=True))
 
 
-OF_MODELS = [n for n in registry.names("scorers") if takes_model(registry.find("scorers", n))]
+OF_MODELS = [n for n in names("scorers") if resolve("scorers", n, by_file=False).takes_model]
 
 
 @pytest.mark.parametrize("method", OF_MODELS)
 def test_a_checkpoint_is_scored_under_a_mask_on_one_device(checkpoint, magnitudes, method):
-    scoring = score.Scoring(method, {"batches": 1} if method == "obd" else {})
+    scoring = ScoreSettings(method, {"batches": 1} if method == "obd" else {}, mask=magnitudes)
     with OneDevice(may_look=True):
-        path = score.score(checkpoint, scoring, magnitudes, Common())
+        path = score.score(checkpoint, scoring, RunOptions())
     assert open_artifact(path, "scores").meta["method"] == method
 
 
 def test_a_checkpoint_is_evaluated_under_a_mask_on_one_device(checkpoint, magnitudes):
     with OneDevice(may_look=True):
-        path = eval.evaluation(checkpoint, magnitudes, Source(), Common(), precision="fp32")
+        path = eval.evaluation(
+            checkpoint, EvalSettings(mask=magnitudes, precision="fp32"), RunOptions()
+        )
     assert json.loads(path.read_text())["density"] == 0.5

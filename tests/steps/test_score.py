@@ -5,22 +5,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import load_file
 
-from prunecli import registry
 from prunecli.errors import BadUsage, Mismatch, NotFinite
 from prunecli.files import stages
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.files.atomic import write_tensors
+from prunecli.plugins.plugin import Plugin
 from prunecli.scorers.lamp import lamp
-from prunecli.steps import _tensor_scores
-from prunecli.steps._common import Common
-from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, score
+from prunecli.scoring import by_weights as _tensor_scores
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoreSettings, ScoringSettings
+from prunecli.steps.mask import mask
+from prunecli.steps.score import score
 
 
 def scored(path, method="magnitude", mask=None, common=None, **options):
-    return score(Path(path), Scoring(method, **options), mask, common or Common(force=True))
+    return score(
+        Path(path), ScoreSettings(method, **options, mask=mask), common or RunOptions(force=True)
+    )
 
 
 def test_scores_are_float32_under_the_weights_names(dense, tmp_path):
@@ -41,8 +46,8 @@ def test_the_same_command_twice_writes_the_same_bytes(dense, method):
 
 
 def test_random_scores_differ_between_tensors_and_seeds(dense):
-    one = load_file(scored(dense, "random", common=Common(seed=1, force=True)))
-    two = load_file(scored(dense, "random", common=Common(seed=2, force=True)))
+    one = load_file(scored(dense, "random", common=RunOptions(seed=1, force=True)))
+    two = load_file(scored(dense, "random", common=RunOptions(seed=2, force=True)))
     assert not torch.equal(one["conv1.weight"], two["conv1.weight"])
     assert one["conv1.weight"].flatten()[0] != one["fc2.weight"].flatten()[0]
 
@@ -63,7 +68,7 @@ def test_the_folder_one_stands_in_can_be_scored(tmp_path, monkeypatch):
     output = scored(".")
     assert output == tmp_path / "llama.magnitude.scores.safetensors"
     with pytest.raises(BadUsage, match="one of the inputs"):
-        scored(".", common=Common(output=folder / "a.safetensors", force=True))
+        scored(".", common=RunOptions(output=folder / "a.safetensors", force=True))
 
 
 def test_a_file_prunecli_never_saw_is_scored_by_its_weights_alone(tmp_path):
@@ -80,9 +85,10 @@ def test_a_file_prunecli_never_saw_is_scored_by_its_weights_alone(tmp_path):
 
 def test_a_mask_zeroes_weights_while_scoring_and_marks_them(dense, tmp_path):
     path = mask(
-        Path(dense), Selection(0.5), Scoring("magnitude"), None,
-        Common(output=tmp_path / "m.safetensors"),
-    )  # fmt: skip
+        Path(dense),
+        MaskSettings(density=0.5, scoring=ScoringSettings("magnitude")),
+        RunOptions(output=tmp_path / "m.safetensors"),
+    )
     kept, _ = read_mask(path)
     plain, masked = load_file(scored(dense, "snip")), load_file(scored(dense, "snip", path))
     for name, bits in kept.items():
@@ -97,10 +103,9 @@ def test_a_mask_zeroes_weights_while_scoring_and_marks_them(dense, tmp_path):
 def test_weights_that_are_no_numbers_are_named(dense, tmp_path, method, bad):
     tensors = load_file(dense)
     tensors["fc1.weight"][0, 0] = bad
-    from prunecli.files.artifacts import write_artifact
 
     path = tmp_path / "bad.safetensors"
-    write_artifact(path, "checkpoint", tensors, open_artifact(dense, "checkpoint").meta)
+    written(path, "checkpoint", tensors, open_artifact(dense, "checkpoint").meta)
     with pytest.raises(NotFinite, match=r"'fc1\.weight' holds NaN or infinity"):
         scored(path, method)
     assert not list(tmp_path.glob("*scores*"))
@@ -134,8 +139,7 @@ def test_a_scorer_of_ones_own_by_import_path(dense, tmp_path, monkeypatch, trust
 class Stopping:
     """A method of weights alone that is stopped at its second weight, once."""
 
-    def __init__(self, module):
-        self.__module__, self.__name__ = module, "stopping"
+    def __init__(self):
         self.seen = []
 
     def __call__(self, weight):
@@ -145,10 +149,11 @@ class Stopping:
         return weight.abs()
 
 
-@pytest.mark.parametrize(("module", "again"), [("prunecli.scorers.x", 3), ("somebodys", 4)])
-def test_a_stopped_score_goes_on_if_its_method_is_known(dense, monkeypatch, module, again):
-    method = Stopping(module)
-    monkeypatch.setattr(registry, "find", lambda kind, name: method)
+@pytest.mark.parametrize(("own", "again"), [(True, 3), (False, 4)])
+def test_a_stopped_score_goes_on_if_its_method_is_known(dense, monkeypatch, own, again):
+    method = Stopping()
+    plugin = Plugin("scorers", "stopping", method, own=own)
+    monkeypatch.setattr("prunecli.scoring.scored.resolve", lambda *_, **__: plugin)
     monkeypatch.setattr(_tensor_scores, "REMEMBERED", 0)
     monkeypatch.setattr(stages, "STAGE", 1)
     with pytest.raises(KeyboardInterrupt):
@@ -166,7 +171,11 @@ def test_weights_drawn_anew_are_all_but_those_that_the_mask_removed(init, method
     file = open_artifact(init, "checkpoint")
     tensors = dict(file) | {"fc2.weight": torch.zeros(10, 500)}
     write_tensors(init, tensors, file.shards[init].metadata)
-    kept = mask(init, Selection(0.5, "layer"), Scoring("random"), None, Common())
+    kept = mask(
+        init,
+        MaskSettings(density=0.5, scope="layer", scoring=ScoringSettings("random")),
+        RunOptions(),
+    )
     scores = load_file(scored(init, method, kept, options={"init": "xavier"}))
     bits, _ = read_mask(kept)
     for name, own in scores.items():

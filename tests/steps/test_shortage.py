@@ -6,17 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from prunecli import device, world
-from prunecli.collapse import diagnosis
 from prunecli.errors import BadEnvironment
 from prunecli.files.artifacts import open_artifact
-from prunecli.graph import trace
+from prunecli.files.records import CheckpointRecord, ModelRecord
 from prunecli.models import _torchvision
-from prunecli.shortage import raise_shortage
-from prunecli.steps import _common, _network, inputs
+from prunecli.network import build as _network
+from prunecli.network import diagnosis as _diagnosis
+from prunecli.network.collapse import diagnosis
+from prunecli.network.graph import trace
+from prunecli.recipe import inputs
+from prunecli.runtime import device, world
+from prunecli.runtime.shortage import raise_shortage
 
 FULL = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes")
-DESCRIBED = {"name": "cnn", "options": {}, "input_shape": [1, 28, 28], "classes": 10}
+DESCRIBED = ModelRecord(name="cnn", options={}, input_shape=(1, 28, 28), classes=10)
 
 
 def fail(*given, **named):
@@ -40,10 +43,10 @@ class Late(Net):
 
 
 def collapse(monkeypatch, checkpoint):
-    monkeypatch.setattr(_common, "build_model", fail)
+    monkeypatch.setattr(_diagnosis, "build_model", fail)
     file = open_artifact(checkpoint, "checkpoint")
     mask = {n: torch.ones(file.shapes[n], dtype=torch.bool) for n in file.meta["prunable"]}
-    _common.collapse_facts(mask, file.meta["model"], file.shapes)
+    _diagnosis.collapse_facts(mask, file.says(CheckpointRecord).model, file.shapes)
 
 
 def described(monkeypatch, checkpoint):
@@ -57,7 +60,7 @@ def takes(monkeypatch, checkpoint):
 
 
 def flowing(monkeypatch, checkpoint):
-    monkeypatch.setattr("prunecli.collapse.functional_call", fail)
+    monkeypatch.setattr("prunecli.network.collapse.functional_call", fail)
     diagnosis({"fc.weight": torch.ones(4, 4, dtype=torch.bool)}, Late(), (4,))
 
 
@@ -123,7 +126,7 @@ def test_a_mask_is_not_written_without_its_diagnosis(prune, checkpoint, monkeypa
     output = tmp_path / "m.safetensors"
     mask = ["mask", checkpoint, "--method", "magnitude", "--density", "0.1", "-o", output]
     with monkeypatch.context() as patch:
-        patch.setattr(_common, "_covered", fail)
+        patch.setattr(_diagnosis, "_covered", fail)
         ended = prune(*mask)
     assert ended.code == 6
     assert ended.err == (
@@ -178,7 +181,7 @@ def test_of_a_full_gpu_it_is_said_what_to_lower_and_nothing_is_written(
 
 
 @pytest.mark.fault(36)
-@pytest.mark.parametrize("place", ["prunecli.batches._held", "prunecli.steps.train.place"])
+@pytest.mark.parametrize("place", ["prunecli.images.batches._held", "prunecli.steps.train.put_on"])
 def test_a_gpu_that_is_full_before_the_first_step_is_told_too(prune, monkeypatch, tmp_path, place):
     monkeypatch.chdir(tmp_path)
     full(monkeypatch, GPU_FULL["tensors"], place)

@@ -1,19 +1,21 @@
 """Scores that are equal where the cut lies: recorded, told, and refused where all are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from attacks import written
 
 from prunecli.errors import BadUsage, Mismatch
-from prunecli.files.artifacts import open_artifact, write_artifact
+from prunecli.files.artifacts import open_artifact
 from prunecli.files.atomic import write_tensors
-from prunecli.pattern import Pattern
-from prunecli.steps._common import Common
-from prunecli.steps._selection import Selection
+from prunecli.runtime.progress import Progress
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoreSettings, ScoringSettings
 from prunecli.steps.mask import mask
-from prunecli.steps.score import Scoring, score
-from prunecli.types import Progress
+from prunecli.steps.score import score
 
 
 class Told(Progress):
@@ -31,8 +33,10 @@ def masked(tmp_path):
     def make(tensors, selection, previous=None, method="magnitude"):
         source, told = tmp_path / "w.safetensors", Told()
         write_tensors(source, {f"{n}.weight": t for n, t in tensors.items()}, {})
-        common = Common(output=tmp_path / "m.safetensors", force=True, progress=told)
-        path = mask(source, selection, Scoring(method), previous, common)
+        common = RunOptions(output=tmp_path / "m.safetensors", force=True, progress=told)
+        path = mask(
+            source, replace(selection, scoring=ScoringSettings(method), mask=previous), common
+        )
         return open_artifact(path, "mask").meta, told.warnings
 
     return make
@@ -49,7 +53,7 @@ def ramp(count):
 
 
 def test_scores_that_differ_tie_with_none(masked):
-    meta, warnings = masked({"a": ramp(100), "b": ramp(100) + 0.5}, Selection(0.5))
+    meta, warnings = masked({"a": ramp(100), "b": ramp(100) + 0.5}, MaskSettings(density=0.5))
     assert meta["ties"] == {"equal": 1, "kept": 1}
     assert warnings == []
 
@@ -64,7 +68,9 @@ def test_scores_that_differ_tie_with_none(masked):
     ],
 )
 def test_ties_at_the_cut_by_hand(masked, density, equal, kept, warned):
-    meta, warnings = masked({"a": ternary(1000, 60), "b": ternary(1000, 40)}, Selection(density))
+    meta, warnings = masked(
+        {"a": ternary(1000, 60), "b": ternary(1000, 40)}, MaskSettings(density=density)
+    )
     assert meta["ties"] == {"equal": equal, "kept": kept}
     said = f"{equal:,} scores are equal where the cut lies, and {kept:,} of them were kept"
     assert [message[: len(said)] for message in warnings if "equal" in message] == [said] * warned
@@ -73,28 +79,37 @@ def test_ties_at_the_cut_by_hand(masked, density, equal, kept, warned):
 def test_a_few_ties_are_recorded_and_not_worth_a_word(masked):
     weights = ramp(1000)
     weights.view(-1)[499:503] = 500.0
-    meta, warnings = masked({"a": weights}, Selection(0.5))
+    meta, warnings = masked({"a": weights}, MaskSettings(density=0.5))
     assert meta["ties"] == {"equal": 4, "kept": 3}  # 497 above, and one of four left out
     assert warnings == []
 
 
 def test_ties_add_up_over_layers_that_are_cut_apart(masked):
     tensors = {"a": ternary(1000, 60), "b": ramp(1000)}
-    assert masked(tensors, Selection(0.5, "layer"))[0]["ties"] == {"equal": 941, "kept": 441}
+    assert masked(tensors, MaskSettings(density=0.5, scope="layer"))[0]["ties"] == {
+        "equal": 941,
+        "kept": 441,
+    }
 
 
 def test_a_pattern_ties_within_its_groups(masked):
     one = torch.tensor([[3.0, 2.0, 2.0, 1.0], [4.0, 3.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
-    meta, warnings = masked({"a": one}, Selection(None, pattern=Pattern(2, 4)))
+    meta, warnings = masked({"a": one}, MaskSettings(pattern="2:4"))
     assert meta["ties"] == {"equal": 2 + 1 + 4, "kept": 1 + 1 + 2}
     assert len(warnings) == 1  # three left out, and six are kept
 
 
 @pytest.mark.parametrize(
     "selection",
-    [Selection(0.5), Selection(0.5, "layer"), Selection(0.5, rounds=3), Selection(None),
-     Selection(None, "erk"), Selection(None, pattern=Pattern(1, 2))],
-)  # fmt: skip
+    [
+        MaskSettings(density=0.5),
+        MaskSettings(density=0.5, scope="layer"),
+        MaskSettings(density=0.5, rounds=3),
+        MaskSettings(critical=True),
+        MaskSettings(critical=True, scope="erk"),
+        MaskSettings(pattern="1:2"),
+    ],
+)
 @pytest.mark.parametrize("value", [0.0, 0.5])
 def test_scores_that_are_all_equal_are_refused(masked, selection, value, tmp_path):
     tensors = {"a": torch.full((4, 10), value), "b": torch.full((8, 10), -value)}
@@ -104,15 +119,15 @@ def test_scores_that_are_all_equal_are_refused(masked, selection, value, tmp_pat
 
 
 def test_of_equal_scores_all_may_be_kept(masked):
-    meta, warnings = masked({"a": torch.zeros(4, 10)}, Selection(1.0))
+    meta, warnings = masked({"a": torch.zeros(4, 10)}, MaskSettings(density=1.0))
     assert (meta["kept"], warnings) == (40, [])
 
 
 def test_weights_that_an_earlier_mask_removed_are_no_ties(masked, tmp_path):
     tensors = {"a": torch.cat([ramp(100), torch.zeros(10, 10)])}
-    masked(tensors, Selection(0.5))
+    masked(tensors, MaskSettings(density=0.5))
     first = (tmp_path / "m.safetensors").rename(tmp_path / "first.safetensors")
-    meta, warnings = masked(tensors, Selection(0.25), first)
+    meta, warnings = masked(tensors, MaskSettings(density=0.25), first)
     assert meta["ties"] == {"equal": 1, "kept": 1}
     assert warnings == []
 
@@ -127,24 +142,30 @@ def kept_of(meta):
 def test_which_layer_is_the_first_is_asked_where_no_file_says(masked):
     tensors = {"conv": ramp(100), "a_head": ramp(100)}
     with pytest.raises(BadUsage, match="--dense PATTERN"):
-        masked(tensors, Selection(0.6, "uniform"))
-    meta, _ = masked(tensors, Selection(0.6, "uniform", dense=("conv*",)))
+        masked(tensors, MaskSettings(density=0.6, scope="uniform"))
+    meta, _ = masked(tensors, MaskSettings(density=0.6, scope="uniform", dense=("conv*",)))
     assert kept_of(meta) == {"a_head.weight": 20, "conv.weight": 100}
     assert meta["left_out"] == {"dense": ["conv*"]}
 
 
 def test_several_may_stay_whole(masked):
     tensors = {name: ramp(100) for name in "abcd"}
-    meta, _ = masked(tensors, Selection(0.6, "uniform", dense=("b*", "d*")))
+    meta, _ = masked(tensors, MaskSettings(density=0.6, scope="uniform", dense=("b*", "d*")))
     assert kept_of(meta) == {f"{n}.weight": k for n, k in zip("abcd", [20, 100] * 2, strict=True)}
 
 
 @pytest.mark.parametrize(
     ("selection", "words"),
     [
-        (Selection(0.6, "uniform", dense=("x*",)), "no prunable weight matches 'x\\*'"),
-        (Selection(0.6, dense=("a*",)), "--dense says what --scope uniform keeps whole"),
-        (Selection(0.6, "layer", dense=("a*",)), "--dense says what --scope uniform keeps whole"),
+        (
+            MaskSettings(density=0.6, scope="uniform", dense=("x*",)),
+            "no prunable weight matches 'x\\*'",
+        ),
+        (MaskSettings(density=0.6, dense=("a*",)), "--dense says what --scope uniform keeps whole"),
+        (
+            MaskSettings(density=0.6, scope="layer", dense=("a*",)),
+            "--dense says what --scope uniform keeps whole",
+        ),
     ],
 )
 def test_what_would_be_passed_over_is_refused(masked, selection, words):
@@ -157,7 +178,7 @@ def own(tmp_path):
     """A checkpoint of prunecli's, whose first layer is not the first by name."""
     path = tmp_path / "own.safetensors"
     tensors = {f"{name}.weight": ramp(100) for name in ("z", "a", "m")}
-    write_artifact(path, "checkpoint", tensors, {"prunable": list(tensors)})
+    written(path, "checkpoint", tensors, {"prunable": list(tensors)})
     return path
 
 
@@ -170,10 +191,15 @@ def test_what_prunecli_made_keeps_the_networks_first_layer(
     own, tmp_path, by_scores, ignore, density, kept
 ):
     """One that is left out is whole already: no other stays so in its place."""
-    scoring, common = Scoring("magnitude", ignore=ignore), Common(output=tmp_path / "m.safetensors")
+    scoring, common = (
+        ScoreSettings("magnitude", ignore=ignore),
+        RunOptions(output=tmp_path / "m.safetensors"),
+    )
     source = own
     if by_scores:
-        source = score(own, scoring, None, Common(output=tmp_path / "s.safetensors"))
-        scoring = Scoring()
-    path = mask(Path(source), Selection(density, "uniform"), scoring, None, common)
+        source = score(own, scoring, RunOptions(output=tmp_path / "s.safetensors"))
+        scoring = ScoringSettings()
+    path = mask(
+        Path(source), MaskSettings(density=density, scope="uniform", scoring=scoring), common
+    )
     assert kept_of(open_artifact(path, "mask").meta) == {f"{n}.weight": k for n, k in kept.items()}

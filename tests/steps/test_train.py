@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,21 @@ from prunecli.data.digits import digits
 from prunecli.errors import BadUsage, Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask
 from prunecli.files.atomic import write_tensors
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
+from prunecli.images.source import Source
 from prunecli.models.cnn import cnn
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring
-from prunecli.steps.train import TrainOptions, train
+from prunecli.runtime.progress import Progress
+from prunecli.settings.data import DataSettings
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.steps.mask import mask
+from prunecli.steps.train import train
 from prunecli.training import loop
-from prunecli.types import Progress
 
-DIGITS = Source("digits")
+DIGITS = DataSettings("digits")
 
 
 class Notes(Progress):
@@ -33,7 +39,9 @@ class Notes(Progress):
 def make_mask(checkpoint, density=0.1, method="magnitude"):
     output = Path(checkpoint).with_name(f"{method}.{density}.mask.safetensors")
     return mask(
-        Path(checkpoint), Selection(density), Scoring(method), None, Common(output=output, seed=0)
+        Path(checkpoint),
+        MaskSettings(density=density, scoring=ScoringSettings(method)),
+        RunOptions(output=output, seed=0),
     )
 
 
@@ -73,16 +81,16 @@ def test_the_log_holds_a_line_per_epoch(trained):
 
 @pytest.mark.fault(26)
 def test_training_again_gives_the_same_bytes(dense, tmp_path):
-    options = TrainOptions(model="cnn", source=DIGITS, settings={"epochs": 2})
-    again = train(options, Common(output=tmp_path / "again.safetensors", seed=3))
+    options = TrainingSettings(model=ModelSettings("cnn"), data=DIGITS, given={"epochs": 2})
+    again = train(options, RunOptions(output=tmp_path / "again.safetensors", seed=3))
     assert again.read_bytes() == Path(dense).read_bytes()
-    other = train(options, Common(output=tmp_path / "other.safetensors", seed=4))
+    other = train(options, RunOptions(output=tmp_path / "other.safetensors", seed=4))
     assert other.read_bytes() != Path(dense).read_bytes()
 
 
 def test_masked_weights_are_plus_zero_in_the_file_and_the_rest_trains(dense, tmp_path):
     path = make_mask(dense)
-    output = train(TrainOptions(dense, mask=path, settings={"epochs": 1}), Common())
+    output = train(TrainingSettings(checkpoint=dense, mask=path, given={"epochs": 1}), RunOptions())
     assert output == tmp_path / "magnitude.0.1.finetuned.safetensors"
     tensors, before = load_file(output), load_file(dense)
     kept, _ = read_mask(path)
@@ -100,8 +108,8 @@ def test_masked_weights_are_plus_zero_in_the_file_and_the_rest_trains(dense, tmp
 
 
 def test_finetuning_takes_over_what_is_not_said(dense, tmp_path):
-    options = TrainOptions(dense, settings={"epochs": 1, "lr": 0.01})
-    meta = open_artifact(train(options, Common()), "checkpoint").meta
+    options = TrainingSettings(checkpoint=dense, given={"epochs": 1, "lr": 0.01})
+    meta = open_artifact(train(options, RunOptions()), "checkpoint").meta
     assert meta["settings"] == open_artifact(dense, "checkpoint").meta["settings"] | {
         "epochs": 1, "lr": 0.01
     }  # fmt: skip
@@ -110,8 +118,8 @@ def test_finetuning_takes_over_what_is_not_said(dense, tmp_path):
 
 def test_rewinding_starts_from_the_other_checkpoints_weights(dense, init, tmp_path):
     path = make_mask(dense)
-    options = TrainOptions(dense, mask=path, rewind=init, settings={"epochs": 0})
-    output = train(options, Common(output=tmp_path / "rewound.safetensors"))
+    options = TrainingSettings(checkpoint=dense, mask=path, rewind=init, given={"epochs": 0})
+    output = train(options, RunOptions(output=tmp_path / "rewound.safetensors"))
     kept, _ = read_mask(path)
     rewound, start = load_file(output), load_file(init)
     for name, bits in kept.items():
@@ -121,9 +129,14 @@ def test_rewinding_starts_from_the_other_checkpoints_weights(dense, init, tmp_pa
 
 
 def test_a_masked_checkpoint_trained_without_its_mask_is_warned_of(dense, tmp_path):
-    sparse = train(TrainOptions(dense, mask=make_mask(dense), settings={"epochs": 0}), Common())
+    sparse = train(
+        TrainingSettings(checkpoint=dense, mask=make_mask(dense), given={"epochs": 0}), RunOptions()
+    )
     notes = Notes()
-    train(TrainOptions(sparse, settings={"epochs": 1}), Common(dry_run=True, progress=notes))
+    train(
+        TrainingSettings(checkpoint=sparse, given={"epochs": 1}),
+        RunOptions(dry_run=True, progress=notes),
+    )
     assert ["will grow back" in warning for warning in notes.warnings] == [True]
 
 
@@ -132,19 +145,32 @@ def test_a_foreign_state_dict_is_adopted_by_naming_its_model(dense, tmp_path):
     write_tensors(foreign, load_file(dense), {})
     settings = {"epochs": 0}
     with pytest.raises(BadUsage, match="does not say which network it holds; adopt it"):
-        train(TrainOptions(foreign, settings=settings), Common())
+        train(TrainingSettings(checkpoint=foreign, given=settings), RunOptions())
     with pytest.raises(BadUsage, match="which data set"):
-        train(TrainOptions(foreign, model="cnn", settings=settings), Common())
+        train(
+            TrainingSettings(model=ModelSettings("cnn"), checkpoint=foreign, given=settings),
+            RunOptions(),
+        )
     with pytest.raises(Mismatch, match="foreign.*not this network's: it misses 'conv.weight'"):
-        train(TrainOptions(foreign, model="resnet20", source=DIGITS, settings=settings), Common())
-    adopted = train(TrainOptions(foreign, model="cnn", source=DIGITS, settings=settings), Common())
+        train(
+            TrainingSettings(
+                model=ModelSettings("resnet20"), checkpoint=foreign, data=DIGITS, given=settings
+            ),
+            RunOptions(),
+        )
+    adopted = train(
+        TrainingSettings(
+            model=ModelSettings("cnn"), checkpoint=foreign, data=DIGITS, given=settings
+        ),
+        RunOptions(),
+    )
     ours, theirs = load_file(adopted), load_file(dense)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_an_untrained_checkpoint_does_not_pass_its_zero_epochs_on(init):
     with pytest.raises(BadUsage, match="how many epochs"):
-        train(TrainOptions(init), Common())
+        train(TrainingSettings(checkpoint=init), RunOptions())
 
 
 @pytest.mark.fault(23)
@@ -155,26 +181,26 @@ def test_data_that_does_not_fit_is_refused_before_the_first_batch(dense, tmp_pat
     for split in ("train", "test"):
         (tmp_path / split / "only").mkdir(parents=True)
         Image.new("L", (28, 28)).save(tmp_path / split / "only" / "0.png")
-    source = Source("folder", {"grey": "true"}, data_dir=tmp_path)
+    source = DataSettings("folder", {"grey": "true"}, data_dir=tmp_path)
     with pytest.raises(Mismatch, match="1x28x28 images of 10 classes, but.*1 classes"):
-        train(TrainOptions(dense, source=source, settings={"epochs": 1}), Common())
+        train(TrainingSettings(checkpoint=dense, data=source, given={"epochs": 1}), RunOptions())
 
 
 def interrupted_copy(stopped_at, options, output, step, seed=3):
     """Train until `step` as if Ctrl-C came then; the state stays beside the output."""
     with stopped_at(step):
-        train(options, Common(output=output, seed=seed))
+        train(options, RunOptions(output=output, seed=seed))
     assert not output.exists()
 
 
 @pytest.mark.parametrize("step", [1, 12, 17])
 def test_resume_ends_in_the_same_bytes(dense, tmp_path, stopped_at, step):
     kept = make_mask(dense)
-    whole = TrainOptions(dense, mask=kept, settings={"epochs": 2})
-    expected = train(whole, Common(output=tmp_path / "whole.safetensors"))
+    whole = TrainingSettings(checkpoint=dense, mask=kept, given={"epochs": 2})
+    expected = train(whole, RunOptions(output=tmp_path / "whole.safetensors"))
     output = tmp_path / "parts.safetensors"
     interrupted_copy(stopped_at, whole, output, step, seed=None)
-    train(TrainOptions(**vars(whole) | {"resume": True}), Common(output=output))
+    train(replace(whole, resume=True), RunOptions(output=output))
     assert output.read_bytes() == expected.read_bytes()
     assert (tmp_path / "parts.log.jsonl").read_text() == (tmp_path / "whole.log.jsonl").read_text()
     assert not list(tmp_path.glob("*state*"))
@@ -182,19 +208,23 @@ def test_resume_ends_in_the_same_bytes(dense, tmp_path, stopped_at, step):
 
 @pytest.mark.fault(15)
 def test_resume_with_other_options_lists_the_differences(tmp_path, stopped_at):
-    options = TrainOptions(model="cnn", source=DIGITS, settings={"epochs": 2})
+    options = TrainingSettings(model=ModelSettings("cnn"), data=DIGITS, given={"epochs": 2})
     output = tmp_path / "a.safetensors"
     interrupted_copy(stopped_at, options, output, 5)
-    other = TrainOptions(model="cnn", source=DIGITS, settings={"epochs": 2, "lr": 0.5}, resume=True)
+    other = TrainingSettings(
+        model=ModelSettings("cnn"), data=DIGITS, given={"epochs": 2, "lr": 0.5}, resume=True
+    )
     with pytest.raises(Mismatch, match=r"seed was 3, now 4; settings\.lr was 0\.05, now 0\.5"):
-        train(other, Common(output=output, seed=4))
+        train(other, RunOptions(output=output, seed=4))
 
 
 @pytest.mark.fault(28)
 def test_a_diverging_run_writes_nothing(tmp_path):
-    options = TrainOptions(model="cnn", source=DIGITS, settings={"epochs": 2, "lr": 1e20})
+    options = TrainingSettings(
+        model=ModelSettings("cnn"), data=DIGITS, given={"epochs": 2, "lr": 1e20}
+    )
     with pytest.raises(NotFinite, match="epoch 1, step"):
-        train(options, Common(output=tmp_path / "a.safetensors"))
+        train(options, RunOptions(output=tmp_path / "a.safetensors"))
     assert not list(tmp_path.glob("*.safetensors"))
 
 
@@ -202,31 +232,34 @@ def test_a_mask_on_something_else_than_weights_is_refused(dense, tmp_path):
     from prunecli.files.artifacts import write_mask
 
     path = tmp_path / "odd.mask.safetensors"
-    write_mask(path, {"conv1.bias": torch.ones(20, dtype=torch.bool)}, {})
+    write_mask(path, {"conv1.bias": torch.ones(20, dtype=torch.bool)}, parsed(MaskRecord, {}))
     with pytest.raises(Mismatch, match="'conv1.bias'"):
-        train(TrainOptions(dense, mask=path, settings={"epochs": 1}), Common())
+        train(TrainingSettings(checkpoint=dense, mask=path, given={"epochs": 1}), RunOptions())
 
 
 def test_options_are_checked_before_any_data_is_read(dense, monkeypatch):
     monkeypatch.setattr(Source, "load", lambda *a: pytest.fail("data was read"))
     with pytest.raises(BadUsage, match="no option 'width'"):
-        train(TrainOptions(model="cnn", model_options={"width": "2"}), Common())
+        train(
+            TrainingSettings(model=ModelSettings("cnn", own_options={"width": "2"})), RunOptions()
+        )
     with pytest.raises(BadUsage, match="which model"):
-        train(TrainOptions(source=DIGITS), Common(dry_run=True))
+        train(TrainingSettings(data=DIGITS), RunOptions(dry_run=True))
 
 
 def test_an_output_whose_state_would_replace_an_input_is_refused(dense, tmp_path):
     shutil.copy(dense, tmp_path / "a.state.safetensors")
-    options = TrainOptions(tmp_path / "a.state.safetensors", settings={"epochs": 1})
+    options = TrainingSettings(checkpoint=tmp_path / "a.state.safetensors", given={"epochs": 1})
     with pytest.raises(BadUsage, match="one of the inputs"):
-        train(options, Common(output=tmp_path / "a.safetensors"))
+        train(options, RunOptions(output=tmp_path / "a.safetensors"))
 
 
 def test_copies_of_a_checkpoint_are_the_same_parent(dense, tmp_path):
     copy = shutil.copy(dense, tmp_path / "elsewhere.safetensors")
     one, two = (
         train(
-            TrainOptions(path, settings={"epochs": 0}), Common(output=tmp_path / f"{i}.safetensors")
+            TrainingSettings(checkpoint=path, given={"epochs": 0}),
+            RunOptions(output=tmp_path / f"{i}.safetensors"),
         )
         for i, path in enumerate((dense, copy))
     )

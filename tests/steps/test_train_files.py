@@ -9,10 +9,11 @@ from attacks import LINKS
 
 from prunecli.errors import BadOutput
 from prunecli.files import atomic
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps import _training_files as module
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
-from prunecli.steps.train import TrainOptions, train
+from prunecli.steps.train import train
 from prunecli.steps.verify import verify
 
 pytestmark = pytest.mark.fault(37)
@@ -20,10 +21,10 @@ PRUNER = {"pruner": "gradual", "pruner_options": {"density": 0.5, "end": 0.5, "e
 
 
 def trained(folder, force=False, epochs=1, **options):
-    digits = Source("digits", {"fraction": 0.05})
+    digits = DataSettings("digits", {"fraction": 0.05})
     settings = {"epochs": epochs, "batch_size": 16}
-    given = TrainOptions(model="cnn", source=digits, settings=settings, **options)
-    return train(given, Common(output=folder / "m.safetensors", force=force))
+    given = TrainingSettings(model=ModelSettings("cnn"), data=digits, given=settings, **options)
+    return train(given, RunOptions(output=folder / "m.safetensors", force=force))
 
 
 def contents(folder):

@@ -10,15 +10,20 @@ from safetensors.torch import load_file
 from prunecli.errors import BadOutput, BadUsage, Mismatch, NotFinite
 from prunecli.files.artifacts import open_artifact, read_mask, write_mask
 from prunecli.files.digest import file_sha256
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
+from prunecli.images.source import Source
+from prunecli.runtime.progress import Progress
+from prunecli.settings.data import DataSettings
+from prunecli.settings.eval import EvalSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps.apply import apply
 from prunecli.steps.eval import evaluation
-from prunecli.steps.train import TrainOptions, train
+from prunecli.steps.train import train
 from prunecli.training import loop
-from prunecli.types import Progress
 
-PART = Source("digits", {"fraction": 0.1})  # four steps of 36 images an epoch
+PART = DataSettings("digits", {"fraction": 0.1})  # four steps of 36 images an epoch
 LAYERS = {"conv1.weight": 500, "conv2.weight": 25_000, "fc1.weight": 400_000, "fc2.weight": 5_000}
 SOON = {"density": 0.1, "window": 1, "start": 1, "every": 1, "events": 2}
 
@@ -36,15 +41,15 @@ def pruned(dense, tmp_path):
     """`pruned(pruner, options, epochs)`: finetunes the trained network while it is pruned."""
 
     def run(pruner="weightmom", options=SOON, epochs=3, *, common=None, **changes):
-        chosen = TrainOptions(
-            Path(dense),
-            source=PART,
+        chosen = TrainingSettings(
+            checkpoint=Path(dense),
+            data=PART,
             pruner=pruner,
             pruner_options=options,
-            settings={"epochs": epochs, "batch_size": 36, "precision": "fp32"},
+            given={"epochs": epochs, "batch_size": 36, "precision": "fp32"},
             **{"eval_every_epoch": False, **changes},
         )
-        return train(chosen, common or Common(output=tmp_path / "p.safetensors"))
+        return train(chosen, common or RunOptions(output=tmp_path / "p.safetensors"))
 
     return run
 
@@ -156,10 +161,12 @@ def test_a_training_without_pruner_or_mask_has_no_density_and_no_mask(pruned, tm
 
 
 def test_names_are_derived_from_the_pruner(pruned, dense, tmp_path):
-    assert pruned(epochs=2, common=Common()) == tmp_path / "dense.weightmom.safetensors"
+    assert pruned(epochs=2, common=RunOptions()) == tmp_path / "dense.weightmom.safetensors"
     assert (tmp_path / "dense.weightmom.mask.safetensors").is_file()
-    fresh = TrainOptions(model="cnn", source=PART, pruner="rigl", pruner_options={"density": 0.1})
-    assert train(fresh, Common(dry_run=True)) == Path("cnn.digits.rigl.safetensors")
+    fresh = TrainingSettings(
+        model=ModelSettings("cnn"), data=PART, pruner="rigl", pruner_options={"density": 0.1}
+    )
+    assert train(fresh, RunOptions(dry_run=True)) == Path("cnn.digits.rigl.safetensors")
 
 
 def test_a_sparse_network_that_is_not_trained_is_pruned_all_the_same(pruned, dense, tmp_path):
@@ -213,8 +220,8 @@ def test_the_mask_of_a_pruner_serves_to_finetune_apply_and_evaluate(pruned, dens
     output, mask = pruned(), tmp_path / "p.mask.safetensors"
     kept, _ = read_mask(mask)
     settings = {"epochs": 1, "batch_size": 36, "precision": "fp32"}
-    options = TrainOptions(output, mask=mask, source=PART, settings=settings)
-    tuned = train(options, Common(output=tmp_path / "f.safetensors"))
+    options = TrainingSettings(checkpoint=output, mask=mask, data=PART, given=settings)
+    tuned = train(options, RunOptions(output=tmp_path / "f.safetensors"))
     assert history(tuned)[0]["density"] == pytest.approx(0.1, abs=1e-12)
     weights, before = load_file(tuned), load_file(output)
     for name, bits in kept.items():
@@ -222,12 +229,12 @@ def test_the_mask_of_a_pruner_serves_to_finetune_apply_and_evaluate(pruned, dens
         assert not torch.equal(weights[name], before[name])
     assert open_artifact(tuned, "checkpoint").meta["mask"]["method"] == "weightmom"
 
-    plain = load_file(apply(Path(dense), mask, Common(output=tmp_path / "a.safetensors")))
+    plain = load_file(apply(Path(dense), mask, RunOptions(output=tmp_path / "a.safetensors")))
     whole = load_file(dense)
     assert all(torch.equal(plain[name], whole[name] * bits) for name, bits in kept.items())
 
-    one = evaluation(output, mask, Source(), Common(output=tmp_path / "one.json"))
-    two = evaluation(output, None, Source(), Common(output=tmp_path / "two.json"))
+    one = evaluation(output, EvalSettings(mask=mask), RunOptions(output=tmp_path / "one.json"))
+    two = evaluation(output, EvalSettings(), RunOptions(output=tmp_path / "two.json"))
     assert one.read_bytes() == two.read_bytes()
     result = json.loads(one.read_text())
     assert (result["method"], result["nonzero"], result["density"]) == ("weightmom", 43_050, 0.1)
@@ -237,18 +244,22 @@ def test_the_mask_of_a_pruner_serves_to_finetune_apply_and_evaluate(pruned, dens
 
 def test_a_pruner_makes_its_own_mask_and_takes_none(pruned, dense, tmp_path, nothing_written):
     mask = tmp_path / "given.mask.safetensors"
-    write_mask(mask, {"fc2.weight": torch.ones(10, 500, dtype=torch.bool)}, {})
+    write_mask(mask, {"fc2.weight": torch.ones(10, 500, dtype=torch.bool)}, parsed(MaskRecord, {}))
     with nothing_written(), pytest.raises(BadUsage, match="makes its own mask; leave --mask out"):
         pruned(mask=mask)
 
 
 def test_a_sparse_checkpoint_pruned_anew_grows_back_first_and_says_so(pruned, dense, tmp_path):
     sparse, notes = pruned(), Notes()
-    options = TrainOptions(
-        sparse, source=PART, pruner="gradual", pruner_options={"density": 0.5, "end": 1.0},
-        settings={"epochs": 1, "batch_size": 36, "precision": "fp32"}, eval_every_epoch=False,
-    )  # fmt: skip
-    output = train(options, Common(output=tmp_path / "again.safetensors", progress=notes))
+    options = TrainingSettings(
+        checkpoint=sparse,
+        data=PART,
+        pruner="gradual",
+        pruner_options={"density": 0.5, "end": 1.0},
+        given={"epochs": 1, "batch_size": 36, "precision": "fp32"},
+        eval_every_epoch=False,
+    )
+    output = train(options, RunOptions(output=tmp_path / "again.safetensors", progress=notes))
     assert ["will grow back" in warning for warning in notes.warnings] == [True]
     mask, _ = read_mask(tmp_path / "again.mask.safetensors")
     assert sum(int(kept.sum()) for kept in mask.values()) == 215_250
@@ -263,16 +274,18 @@ def test_an_existing_mask_is_replaced_only_by_force(pruned, tmp_path, monkeypatc
     mask.write_bytes(b"something of value")
     with nothing_written(), pytest.raises(BadOutput, match="p.mask.safetensors: it exists"):
         pruned()
-    pruned(common=Common(output=tmp_path / "p.safetensors", force=True))
+    pruned(common=RunOptions(output=tmp_path / "p.safetensors", force=True))
     assert read_mask(mask)[1].meta["method"] == "weightmom"
 
 
 def test_a_mask_that_would_replace_an_input_is_refused(dense, tmp_path, nothing_written):
     start = tmp_path / "p.mask.safetensors"
     start.write_bytes(Path(dense).read_bytes())
-    options = TrainOptions(start, source=PART, pruner="rigl", pruner_options={"density": 0.1})
+    options = TrainingSettings(
+        checkpoint=start, data=PART, pruner="rigl", pruner_options={"density": 0.1}
+    )
     with nothing_written(), pytest.raises(BadUsage, match="one of the inputs"):
-        train(options, Common(output=tmp_path / "p.safetensors", force=True))
+        train(options, RunOptions(output=tmp_path / "p.safetensors", force=True))
 
 
 @pytest.mark.parametrize(
@@ -292,7 +305,7 @@ def test_options_are_checked_before_any_data_is_read(pruned, monkeypatch, pruner
     monkeypatch.setattr(Source, "load", lambda *a: pytest.fail("data was read"))
     for dry_run in (False, True):
         with pytest.raises(BadUsage, match=words):
-            pruned(pruner, options, common=Common(dry_run=dry_run))
+            pruned(pruner, options, common=RunOptions(dry_run=dry_run))
 
 
 def test_a_run_is_taken_up_only_with_the_options_of_its_pruner(pruned, stopped_at):

@@ -6,17 +6,21 @@ import time
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import load_file
 
-from prunecli.files.artifacts import open_artifact, read_mask, write_artifact
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.files.artifacts import open_artifact, read_mask
+from prunecli.files.parsing import parsed
+from prunecli.files.records import Lineage
+from prunecli.runtime.world import World
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
+from prunecli.settings.training import Hyperparameters
 from prunecli.steps._training_files import TrainingFiles
-from prunecli.steps.train import TrainOptions, train
-from prunecli.training.settings import Settings
+from prunecli.steps.train import train
 from prunecli.training.state import new_state
 from prunecli.types import Pruner
-from prunecli.world import World
 
 # 40 images: batches of 19, 19 and 2, of which two processes have 10 and 9, 10 and 9, 1 and 1.
 TRAIN = (
@@ -182,10 +186,10 @@ def test_processes_that_would_go_on_from_different_states_are_stopped(
     for path, step in zip(paths, (2, 3), strict=True):
         path.parent.mkdir()
         settings = {"batch_size": 19, "epochs": 2, "precision": "fp32"}
-        source = Source("digits", {"fraction": 0.03})
+        source = DataSettings("digits", {"fraction": 0.03})
         with stopped_at(step):
-            options = TrainOptions(model="cnn", source=source, settings=settings)
-            train(options, Common(output=path, device="cpu"))
+            options = TrainingSettings(model=ModelSettings("cnn"), data=source, given=settings)
+            train(options, RunOptions(output=path, device="cpu"))
     states = [path.with_name("t.state.safetensors") for path in paths]
     before = [state.read_bytes() for state in states]
     ended = together("prunecli", each=[[*TRAIN, "--resume", "-o", str(path)] for path in paths])
@@ -204,7 +208,7 @@ def test_processes_with_other_files_of_the_same_names_are_stopped(together, chec
     other.parent.mkdir()
     file = open_artifact(checkpoint, "checkpoint")
     tensors = {name: tensor + (name == "fc2.bias") for name, tensor in file.items()}
-    write_artifact(other, "checkpoint", tensors, file.meta)
+    written(other, "checkpoint", tensors, file.meta)
     output = str(tmp_path / "a.safetensors")
     finetune = [[*TRAIN[5:], "--epochs", "1", "-o", output]] * 2
     each = [["finetune", str(p), *a] for p, a in zip((checkpoint, other), finetune, strict=True)]
@@ -253,6 +257,8 @@ def test_nobody_goes_on_before_the_state_is_written(tmp_path, rank):
             met.append(path.exists())
 
     model = torch.nn.Linear(2, 2)
-    state = new_state(model, Settings(epochs=1), Pruner(), 1)
-    TrainingFiles(tmp_path / "t.safetensors", {}, {}, state, Watched(rank, 2)).save()
+    state = new_state(model, Hyperparameters(epochs=1), Pruner(), 1)
+    TrainingFiles(
+        tmp_path / "t.safetensors", parsed(Lineage, {}), {}, state, Watched(rank, 2)
+    ).save()
     assert met == [rank == 0]  # the other waits too, for what it does not write

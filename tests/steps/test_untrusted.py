@@ -8,10 +8,11 @@ from types import ModuleType
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import load_file
 from torch import nn
 
-from prunecli.files.artifacts import open_artifact, write_artifact
+from prunecli.files.artifacts import open_artifact
 
 CANARY = Path("canary")
 
@@ -39,7 +40,7 @@ def described(**changes):
     dense = Path("dense.safetensors")
     meta = open_artifact(dense, "checkpoint").meta
     changed = {key: meta[key] | value for key, value in changes.items()}
-    write_artifact(Path("odd.safetensors"), "checkpoint", load_file(dense), meta | changed)
+    written(Path("odd.safetensors"), "checkpoint", load_file(dense), meta | changed)
 
 
 COMMANDS = [

@@ -1,29 +1,39 @@
 """A checkpoint is taken at its word only where its values, its mask and its study bear it out."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from attacks import written
 from safetensors.torch import load_file, save_file
 
 from prunecli.errors import BadInput, Mismatch, NotFinite
-from prunecli.files.artifacts import open_artifact, read_mask, write_artifact, write_mask
-from prunecli.steps._common import Common
+from prunecli.files.artifacts import open_artifact, read_mask, write_mask
+from prunecli.files.parsing import parsed
+from prunecli.files.records import MaskRecord
+from prunecli.settings.mask import MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoreSettings, ScoringSettings
 from prunecli.steps.apply import apply
-from prunecli.steps.mask import Selection, mask
-from prunecli.steps.score import Scoring, score
+from prunecli.steps.mask import mask
+from prunecli.steps.score import score
 from prunecli.steps.verify import verify
 
 
 @pytest.fixture
 def kept(dense):
-    return mask(Path(dense), Selection(0.1), Scoring("magnitude"), None, Common(force=True))
+    return mask(
+        Path(dense),
+        MaskSettings(density=0.1, scoring=ScoringSettings("magnitude")),
+        RunOptions(force=True),
+    )
 
 
 @pytest.fixture
 def pruned(dense, kept):
-    return apply(Path(dense), kept, Common())
+    return apply(Path(dense), kept, RunOptions())
 
 
 def altered(pruned, change, **meta):
@@ -32,7 +42,7 @@ def altered(pruned, change, **meta):
     tensors = {name: tensor.clone() for name, tensor in file.items()}
     change(tensors)
     path = pruned.with_name("altered.safetensors")
-    write_artifact(path, "checkpoint", tensors, {**file.meta, **meta})
+    written(path, "checkpoint", tensors, {**file.meta, **meta})
     return path
 
 
@@ -72,8 +82,12 @@ def test_a_masked_weight_that_is_not_plus_zero_is_counted(pruned, kept, value, w
 
 
 def test_another_mask_is_told_from_the_one_that_is_named(dense, pruned, kept):
-    selection = Selection(0.2)
-    other = mask(Path(dense), selection, Scoring("magnitude"), None, Common(force=True))
+    selection = MaskSettings(density=0.2)
+    other = mask(
+        Path(dense),
+        replace(selection, scoring=ScoringSettings("magnitude")),
+        RunOptions(force=True),
+    )
     own, its = (open_artifact(path, "mask").sha256 for path in (kept, other))
     with pytest.raises(Mismatch) as error:
         verify(pruned, other)
@@ -103,7 +117,8 @@ def test_weights_that_the_metadata_denies_are_found_without_the_mask(pruned, kep
 
 
 def test_a_tensor_that_the_metadata_invents_is_named(pruned):
-    odd = altered(pruned, lambda tensors: None, density={"kept": {"ghost": 3}})
+    density = {"kept": {"ghost": 3}, "overall": 0.1, "per_tensor": {}}
+    odd = altered(pruned, lambda tensors: None, density=density)
     with pytest.raises(Mismatch, match="speaks of 'ghost', which is not there"):
         verify(odd)
 
@@ -199,13 +214,19 @@ def test_a_file_that_cannot_be_read_ends_with_3(study):
 def test_a_mask_of_nothing_is_refused_by_all_who_read_it(tmp_path, shapes, words, use):
     source, nothing = tmp_path / "c.safetensors", tmp_path / "m.safetensors"
     save_file({"a.weight": torch.ones(4, 8), "z.weight": torch.zeros(0, 3)}, source)
-    write_mask(nothing, {name: torch.ones(shape).bool() for name, shape in shapes.items()}, {})
-    common, scoring = Common(output=tmp_path / "o.safetensors"), Scoring("magnitude")
+    write_mask(
+        nothing,
+        {name: torch.ones(shape).bool() for name, shape in shapes.items()},
+        parsed(MaskRecord, {}),
+    )
+    common, scoring = RunOptions(output=tmp_path / "o.safetensors"), ScoreSettings("magnitude")
     with pytest.raises(BadInput, match=f"m.safetensors: {words}"):
         {
             "apply": lambda: apply(source, nothing, common),
             "verify": lambda: verify(source, nothing),
-            "score": lambda: score(source, scoring, nothing, common),
-            "mask": lambda: mask(source, Selection(0.5), scoring, nothing, common),
+            "score": lambda: score(source, replace(scoring, mask=nothing), common),
+            "mask": lambda: mask(
+                source, MaskSettings(density=0.5, scoring=scoring, mask=nothing), common
+            ),
         }[use]()
     assert not common.output.exists()

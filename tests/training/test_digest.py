@@ -4,21 +4,22 @@ import shutil
 
 import pytest
 import torch
+from attacks import written
 
 from prunecli.errors import BadEnvironment, BadInput, PruneError
-from prunecli.files.artifacts import open_artifact, write_artifact
-from prunecli.steps._common import Common
-from prunecli.steps._data import Source
+from prunecli.files.artifacts import open_artifact
+from prunecli.runtime.progress import Progress
+from prunecli.settings.data import DataSettings
+from prunecli.settings.run import RunOptions
+from prunecli.settings.train import ModelSettings, TrainingSettings
 from prunecli.steps._training_files import TrainingFiles
-from prunecli.steps.train import TrainOptions, train
+from prunecli.steps.train import train
 from prunecli.training.digest import digest_of
-from prunecli.types import Progress
 
-OPTIONS = TrainOptions(
-    model="cnn",
-    model_options={"thin": "0.2"},
-    source=Source("digits", {"fraction": 0.03}),
-    settings={"epochs": 2, "batch_size": 19},
+OPTIONS = TrainingSettings(
+    model=ModelSettings("cnn", own_options={"thin": "0.2"}),
+    data=DataSettings("digits", {"fraction": 0.03}),
+    given={"epochs": 2, "batch_size": 19},
     resume=True,
     eval_every_epoch=False,
 )
@@ -28,7 +29,7 @@ OPTIONS = TrainOptions(
 def stopped(tmp_path, stopped_at):
     """The state of a training that was stopped within its second epoch."""
     with stopped_at(4):
-        train(OPTIONS, Common(output=tmp_path / "t.safetensors"))
+        train(OPTIONS, RunOptions(output=tmp_path / "t.safetensors"))
     return tmp_path / "t.state.safetensors"
 
 
@@ -44,7 +45,7 @@ def files(stopped, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(Met) as met:
         patch.setattr(TrainingFiles, "resume", meet)
-        train(OPTIONS, Common(output=stopped.with_name("t.safetensors")))
+        train(OPTIONS, RunOptions(output=stopped.with_name("t.safetensors")))
     return met.value.args[0]
 
 
@@ -88,7 +89,7 @@ def test_what_is_said_of_the_training_is_covered(files, key, value):
         inner["lr" if key == "groups" else "_step_count"] *= 2
     else:
         meta["training"][key] = value
-    write_artifact(files.state_path, "state", tensors, meta)
+    written(files.state_path, "state", tensors, meta)
     with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
         files.resume(Progress())
 
@@ -98,8 +99,8 @@ def test_a_state_without_a_digest_is_refused(files):
     file = open_artifact(files.state_path, "state")
     tensors, meta = dict(file), file.meta
     del meta["digest"]
-    write_artifact(files.state_path, "state", tensors, meta)
-    with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
+    written(files.state_path, "state", tensors, meta)
+    with pytest.raises(BadInput, match="it has no .digest.; start afresh without --resume"):
         files.resume(Progress())
 
 
@@ -167,6 +168,6 @@ def test_a_shortage_while_the_state_is_read_is_told(files, monkeypatch):
 def test_a_state_with_bits_of_another_run_is_refused(files, tmp_path):
     other = open_artifact(shutil.copy(files.state_path, tmp_path / "other"), "state")
     tensors = {n: t + 1 if n == "model/conv1.weight" else t for n, t in dict(other).items()}
-    write_artifact(files.state_path, "state", tensors, other.meta)
+    written(files.state_path, "state", tensors, other.meta)
     with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
         files.resume(Progress())

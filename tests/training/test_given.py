@@ -87,7 +87,7 @@ def test_scores_of_another_shape_are_one_error_everywhere(own, prune, checkpoint
         f"score {checkpoint} --method own_hooks:{method} -o s.safetensors",
     ):
         ended = prune(*command.split())
-        assert (ended.code, ended.err) == (4, f"error: the method {method!r} {said}\n")
+        assert (ended.code, ended.err) == (4, f"error: the method 'own_hooks:{method}' {said}\n")
 
 
 class Infinite(Pruner):

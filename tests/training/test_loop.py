@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from prunecli.batches import ImageBatches
 from prunecli.errors import NotFinite
-from prunecli.masks import prunable
+from prunecli.images.batches import ImageBatches
+from prunecli.network.layers import prunable
 from prunecli.pruners._fixed import Fixed
+from prunecli.settings.training import Hyperparameters
 from prunecli.training.loop import Saving, evaluate, train
-from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
+from prunecli.training.optimizers import OPTIMIZERS, SCHEDULES
 from prunecli.training.state import new_state
 from prunecli.types import Images, Pruner
 
@@ -61,14 +62,14 @@ def run(settings, pruner=None, until=None, resume=None, pad=0, every=math.inf):
 
 
 def snapshot(state):
-    return {n: t.clone() for n, t in state.tensors().items()}, deepcopy(state.facts())
+    return {n: t.clone() for n, t in state.tensors().items()}, deepcopy(state.position())
 
 
 def same(one, two):
     return one.keys() == two.keys() and all(torch.equal(one[n], two[n]) for n in one)
 
 
-SHORT = Settings(epochs=3, batch_size=8, lr=0.1, precision="fp32")
+SHORT = Hyperparameters(epochs=3, batch_size=8, lr=0.1, precision="fp32")
 
 
 def test_a_step_is_sgd_with_nesterov_momentum_worked_by_hand():
@@ -77,7 +78,7 @@ def test_a_step_is_sgd_with_nesterov_momentum_worked_by_hand():
                   ["a", "b"], [128 / 255], [1.0])  # fmt: skip
     model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))
     nn.init.zeros_(model[1].bias)
-    settings = Settings(epochs=1, batch_size=4, lr=0.5, weight_decay=0, precision="fp32")
+    settings = Hyperparameters(epochs=1, batch_size=4, lr=0.5, weight_decay=0, precision="fp32")
     state = new_state(model, settings, Pruner(), 1)
     train(state, ImageBatches(data, CPU, 4), settings, 0)
     # g = (-0.5, 0.5); buffer = g; nesterov: g + 0.9 g = 1.9 g; b = -0.5 * 1.9 * g.
@@ -89,10 +90,15 @@ def test_a_step_is_sgd_with_nesterov_momentum_worked_by_hand():
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("stop", [1, 5, 7, 10, 14])
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(optimizer, schedule, stop):
-    settings = Settings(
-        epochs=3, batch_size=8, lr=0.01, optimizer=optimizer, schedule=schedule, lr_every=1,
+    settings = Hyperparameters(
+        epochs=3,
+        batch_size=8,
+        lr=0.01,
+        optimizer=optimizer,
+        schedule=schedule,
+        lr_every=1,
         precision="fp32",
-    )  # fmt: skip
+    )
     whole, _ = run(settings, pad=1)
     _, saved = run(settings, until=stop, pad=1)
     step, part = saved[-1]
@@ -100,7 +106,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(optimizer, schedule, s
     resumed, _ = run(settings, resume=part, pad=1)
     assert resumed.step == whole.step == 15
     assert same(resumed.tensors(), whole.tensors())
-    assert resumed.facts() == whole.facts()
+    assert resumed.position() == whole.position()
 
 
 def test_the_same_seed_trains_to_the_same_bytes():
@@ -123,7 +129,7 @@ def test_masked_weights_are_plus_zero_after_every_step(optimizer):
                 assert not torch.signbit(masked).any()
             Watched.seen = clock.step
 
-    settings = Settings(epochs=2, batch_size=8, optimizer=optimizer, precision="fp32")
+    settings = Hyperparameters(epochs=2, batch_size=8, optimizer=optimizer, precision="fp32")
     state, _ = run(settings, Watched(mask))
     assert Watched.seen == 10
     assert all(not state.params[n].detach()[~kept].any() for n, kept in mask.items())
@@ -204,7 +210,7 @@ def test_every_hook_of_a_pruner_takes_part():
 
 @pytest.mark.fault(28)
 def test_divergence_names_epoch_and_step_and_keeps_the_last_good_state():
-    settings = Settings(epochs=4, batch_size=8, lr=1e30, precision="fp32")
+    settings = Hyperparameters(epochs=4, batch_size=8, lr=1e30, precision="fp32")
     model = network()
     data = ImageBatches(images(), CPU, 8)
     state = new_state(model, settings, Pruner(), len(data))
@@ -224,7 +230,7 @@ def test_weights_that_are_no_numbers_are_never_saved(last, kept):
             if clock.step == last:
                 list(params.values())[-1].data[0, 0] = float("inf")
 
-    settings = Settings(epochs=3, batch_size=8, precision="fp32")
+    settings = Hyperparameters(epochs=3, batch_size=8, precision="fp32")
     data = ImageBatches(images(), CPU, 8)
     state = new_state(network(), settings, Spoil(), len(data))
     assert len(data) == 5
@@ -241,7 +247,7 @@ def test_weights_that_are_no_numbers_are_never_saved(last, kept):
 
 def test_learning_rates_follow_their_schedules():
     def rates(**kwargs):
-        state, _ = run(Settings(epochs=4, batch_size=8, lr=1.0, precision="fp32", **kwargs))
+        state, _ = run(Hyperparameters(epochs=4, batch_size=8, lr=1.0, precision="fp32", **kwargs))
         return [row["lr"] for row in state.history]  # after each epoch
 
     assert rates(schedule="constant") == [1, 1, 1, 1]
@@ -286,7 +292,7 @@ def test_outputs_that_are_no_numbers_are_refused():
 
 
 def test_the_state_is_saved_within_an_epoch_and_any_of_them_ends_the_same():
-    settings = Settings(epochs=2, batch_size=8, lr=0.1, precision="fp32")
+    settings = Hyperparameters(epochs=2, batch_size=8, lr=0.1, precision="fp32")
     whole, ends = run(settings)
     steps = whole.steps_per_epoch
     assert [step for step, _ in ends] == [steps, 2 * steps]

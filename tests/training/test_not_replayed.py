@@ -11,11 +11,11 @@ from tape import Recording, Tape
 from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from prunecli.runtime.world import World
 from prunecli.training.replay import CudaGraphs
 from prunecli.training.state import new_state
 from prunecli.training.step import Step, _Rates
 from prunecli.types import Pruner
-from prunecli.world import World
 
 
 def test_what_may_differ_from_step_to_step_is_not_replayed(run):

@@ -5,12 +5,13 @@ import torch
 from devices import META, OneDevice, let_train_on_meta
 from torch import nn
 
-from prunecli.batches import ImageBatches
-from prunecli.device import place
-from prunecli.masks import prunable
+from prunecli.images.batches import ImageBatches
+from prunecli.network.layers import prunable
 from prunecli.pruners._fixed import Fixed
+from prunecli.runtime.device import put_on
+from prunecli.settings.training import Hyperparameters
 from prunecli.training import loop
-from prunecli.training.settings import OPTIMIZERS, SCHEDULES, Settings
+from prunecli.training.optimizers import OPTIMIZERS, SCHEDULES
 from prunecli.training.state import new_state
 from prunecli.types import Images, Pruner
 
@@ -30,7 +31,7 @@ def network():
     net = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 6)
     )
-    return place(net, META)
+    return put_on(net, META)
 
 
 def fixed(model):
@@ -70,10 +71,10 @@ CHOICES += [("sgd", schedule) for schedule in SCHEDULES if schedule != "cosine"]
 def test_a_step_is_on_one_device_and_waits_for_it_only_to_bring_a_mask_once(
     optimizer, schedule, pruner, moves
 ):
-    how = Settings(epochs=3, optimizer=optimizer, schedule=schedule, precision="fp32")
+    how = Hyperparameters(epochs=3, optimizer=optimizer, schedule=schedule, precision="fp32")
     found = waits_in_steps(pruner, how)
     assert len(found) == moves  # of two weights
-    assert all(place.startswith("masks.py") for place in found)
+    assert all(place.startswith("masks/mask.py") for place in found)
 
 
 class Looking(Pruner):
@@ -90,7 +91,7 @@ class Bringing(Pruner):
 
 @pytest.mark.parametrize("pruner", [Looking, Bringing])
 def test_a_step_that_waits_for_the_device_would_be_seen(pruner):
-    found = waits_in_steps(lambda model: pruner(), Settings(epochs=3, precision="fp32"))
+    found = waits_in_steps(lambda model: pruner(), Hyperparameters(epochs=3, precision="fp32"))
     assert len(found) == 1
 
 

@@ -10,11 +10,11 @@ import torch
 from replays import CPU, REPLAYED, REPLAYS, SETTINGS, eager, fixed, images, named, network, same
 from tape import Tape
 
-from prunecli import registry
-from prunecli.batches import ImageBatches
+from prunecli.images.batches import ImageBatches
+from prunecli.plugins.names import names
 from prunecli.pruners import _straight, adaptive
 from prunecli.training import loop
-from prunecli.training.settings import OPTIMIZERS, SCHEDULES
+from prunecli.training.optimizers import OPTIMIZERS, SCHEDULES
 from prunecli.training.state import new_state
 from prunecli.training.step import Step
 from prunecli.types import Pruner
@@ -69,7 +69,7 @@ def test_a_pruner_has_its_say_between_replayed_halves(run, as_on_a_gpu, name):
 
 
 def test_every_bundled_pruner_that_can_be_replayed_is_tried_here():
-    steady = set(registry.names("pruners")) - {"fixed-bs", "n2nskip"}
+    steady = set(names("pruners")) - {"fixed-bs", "n2nskip"}
     assert steady <= set(PRUNERS)
 
 
@@ -81,7 +81,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits_and_replays_again(run, 
     def until(state):
         def keep():
             tensors = {n: t.clone() for n, t in state.tensors().items()}
-            saved.append((tensors, state.facts()))
+            saved.append((tensors, state.position()))
 
         return loop.Saving(keep, lambda: state.step >= stop)
 

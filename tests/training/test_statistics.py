@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.modules._functions import SyncBatchNorm
 
+from prunecli.runtime.world import World
 from prunecli.training import statistics
 from prunecli.training.statistics import _SharedStatistics, shared_statistics
-from prunecli.world import World
 
 ROWS = 7
 

@@ -1,0 +1,98 @@
+"""Networks and data sets by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from prunecli.api.given import file_of_module, named
+from prunecli.errors import BadUsage
+from prunecli.files.parsing import parsed
+from prunecli.files.records import ModelRecord
+from prunecli.images.source import Source
+from prunecli.network.build import build_model, check_described
+from prunecli.plugins.resolve import resolve
+from prunecli.runtime.seeds import derive_seed
+from prunecli.settings.data import DataSettings
+from prunecli.types import Images
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network by its name: one that `prunecli list` names, or `mypkg.mod:function`.
+
+    `input_shape` is [channels, height, width] of an image. Raises BadUsage for a name or an option
+    that is not there, and for a shape or a number of classes that no network has.
+
+    >>> network = prunecli.Network("cnn", (1, 28, 28), 10, {"thin": 0.5})
+    >>> sum(parameter.numel() for parameter in network.build(seed=1).parameters())
+    214222
+    """
+
+    name: str
+    input_shape: tuple[int, int, int]
+    classes: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _ = self.record
+
+    @property
+    def record(self) -> ModelRecord:
+        """What a checkpoint says of its network."""
+        plugin = resolve("models", named(self.name), self.options, by_file=False)
+        said = {
+            "name": self.name,
+            "options": plugin.options,
+            "input_shape": [*self.input_shape],
+            "classes": self.classes,
+        }
+        try:
+            return parsed(ModelRecord, said)
+        except ValueError as error:
+            raise BadUsage(f"there is no such network {self.name!r}: {error}") from None
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """The network as `prunecli train` initialises it under that seed, on the CPU.
+
+        Other random numbers stay as they are. Raises Mismatch for images that do not fit it.
+        """
+        with torch.random.fork_rng([]):
+            torch.manual_seed(derive_seed(seed, "init"))
+            return build_model(self.record, by_file=False)
+
+    def check(self, model: nn.Module) -> None:
+        """Raise Mismatch unless a module's tensors are those of this network."""
+        check_described(self.record, file_of_module(model, {}))
+
+
+def load_images(
+    name: str,
+    split: str = "train",
+    *,
+    options: Mapping[str, Any] | None = None,
+    data_dir: str | PathLike[str] = "data",
+    download: bool = False,
+) -> Images:
+    """A data set's images of a split, `train` or `test`, checked; see `prunecli list`.
+
+    `images.images` is uint8 [number, height, width, channels], `images.labels` int64. Raises
+    BadUsage for a name, an option or a split that is not there, BadEnvironment where the data are
+    not, Mismatch where a data set of your own gives something else.
+
+    >>> images = prunecli.load_images("digits", "test")
+    >>> images.images.shape, images.input_shape, len(images.classes)
+    (torch.Size([355, 28, 28, 1]), (1, 28, 28), 10)
+    """
+    if split not in SPLITS:
+        raise BadUsage(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
+    data = DataSettings(named(name), options or {}, Path(data_dir), download)
+    return Source.of(data, None).load(split)

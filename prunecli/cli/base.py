@@ -1,0 +1,197 @@
+"""What all commands share: their class, how they take settings, progress and last words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass, replace
+from functools import wraps
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import click
+
+from prunecli.cli.habits import ELSEWHERE
+from prunecli.cli.memory import RESERVE, lowered
+from prunecli.cli.options import Setting, trust_option
+from prunecli.cli.streams import print_path
+from prunecli.cli.values import FOLDER, Place
+from prunecli.errors import BadUsage, printable
+from prunecli.plugins.resolve import resolve
+from prunecli.plugins.trust import trust
+from prunecli.runtime.shortage import Shortage, raise_shortage
+from prunecli.settings.run import RunOptions, Talk
+from prunecli.settings.table import options, plugins, read
+
+FILE = Place(path_type=Path)
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Command(click.Command):
+    """A subcommand, with what a recipe has to know of it.
+
+    Its options are those of `tables` of settings. Of what its own one says, `settings`, `product`
+    names the file that a recipe's job writes, `reads` the splits of the data set that it reads, and
+    `check` raises BadUsage for what cannot go together. `folder`: whether the output may be one.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        tables: Mapping[str, type],
+        product: str | Callable[[Any], str] = "",
+        reads: Callable[[Any], list[str]] = lambda settings: [],
+        check: Callable[[Any], object] = lambda settings: None,
+        folder: Callable[[Mapping[str, Any]], bool] = lambda params: False,
+        **kwargs: Any,
+    ) -> None:
+        kwargs["context_settings"] = CONTEXT
+        super().__init__(*args, **kwargs)
+        self._product = product if callable(product) else lambda settings: product
+        self._tables, self._reads = tables, reads
+        self._check, self._folder = check, folder
+        rows = {param.row.name: param.row for param in self.params if isinstance(param, Setting)}
+        self.plugins = plugins(rows)
+        """The kind of plugin whose options a `k=v` option sets, or one short for `k=v`, and the
+        option that names the plugin; by each such option."""
+        self.resumable = "resume" in rows
+        self.unsaid = {row.name for row in rows.values() if row.default is not None}
+        """Options that say nothing where they are off."""
+
+    def settings(self, params: Mapping[str, Any]) -> Any:
+        """What the parameters say, as the command's own table has it."""
+        return read(self._tables["settings"], params)
+
+    def product(self, params: Mapping[str, Any]) -> str:
+        return self._product(self.settings(params))
+
+    def reads(self, params: Mapping[str, Any]) -> list[str]:
+        return self._reads(self.settings(params))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments.
+
+        Raises UsageError with the name that is ours for what other programs call otherwise.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            own = {flag for param in self.params for flag in param.opts}
+            meant = [flag for flag in ELSEWHERE.get(error.option_name, ()) if flag in own]
+            if meant:
+                what = f"{error.message} Here it is {' or '.join(meant)}."
+                raise click.UsageError(what, ctx) from None
+            raise
+
+    def named(self, params: Mapping[str, Any]) -> set[tuple[str, str]]:
+        """Kind and name of each plugin that the options name; those of a pruner may be methods."""
+        found = {(kind, str(params[by])) for kind, by in self.plugins.values() if params.get(by)}
+        if params.get("pruner"):
+            found |= {("scorers", str(text)) for text in (params.get("opt") or {}).values()}
+        return found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        trust(name for _, name in self.named(ctx.params) if ":" in name)
+        return self.do(ctx)
+
+    def do(self, ctx: click.Context) -> Any:
+        """Do the command without trusting the names in its line: a job's may be a base's."""
+        reserve = bytearray(RESERVE)
+        try:
+            if FOLDER in ctx.meta and not self._folder(ctx.params):
+                label = printable(ctx.meta[FOLDER])
+                raise BadUsage(f"{label}: that is the name of a folder; name a file with -o")
+            return super().invoke(ctx)
+        except Exception as error:
+            del reserve
+            try:
+                raise_shortage(error)
+            except Shortage as short:
+                raise short.where(lowered(ctx.params)) from error
+            raise
+
+    def verify(self, params: Mapping[str, Any]) -> None:
+        """Check settings, and plugin options against the plugins' own. Raises BadUsage.
+
+        May import torch.
+        """
+        self._check(self.settings(params))
+        for option, (kind, named_by) in self.plugins.items():
+            given = params.get(option) or {}
+            if params.get(named_by):
+                own = given if isinstance(given, Mapping) else {option: given}
+                resolve(kind, params[named_by], own, by_file=False)
+            elif given and named_by != "dataset":
+                raise BadUsage(f"--{option.replace('_', '-')} needs --{named_by}")
+
+
+def epilog(examples: str) -> str:
+    """Examples that click leaves as they are."""
+    return "\b\nExamples:\n" + "".join(f"  {line}\n" for line in examples.strip().splitlines())
+
+
+def command(
+    name: str,
+    *,
+    within: click.Group | None = None,
+    examples: str = "",
+    trusts: bool = False,
+    **facts: Any,
+) -> Callable[[Callable[..., None]], Command]:
+    """A decorator that makes a command of a function; its parameters that are tables are options.
+
+    Its other parameters are click's arguments. `trusts`: what files name may be imported.
+    """
+
+    def decorate(function: Callable[..., None]) -> Command:
+        hints = get_type_hints(function)
+        tables: dict[str, type] = {
+            key: hint
+            for key, hint in hints.items()
+            if isinstance(hint, type) and is_dataclass(hint)
+        }
+        own: list[click.Parameter] = [
+            Setting(row) for table in tables.values() for row in options(table)
+        ]
+        own += [trust_option()] * trusts
+
+        @wraps(function)
+        def callback(**params: Any) -> None:
+            plain = {key: value for key, value in params.items() if key in hints}
+            function(**plain, **{key: read(table, params) for key, table in tables.items()})
+
+        facts["epilog"] = epilog(examples) if examples else None
+        made = click.command(name, cls=Command, params=own, tables=tables, **facts)(callback)
+        if within is not None:
+            within.add_command(made)
+        return made
+
+    return decorate
+
+
+def told(run: RunOptions, talk: Talk) -> RunOptions:
+    """The run's options, with a progress that suits the terminal."""
+    from prunecli.cli.progress import progress
+
+    return replace(run, progress=progress(talk.quiet, talk.verbose))
+
+
+def done(run: RunOptions, talk: Talk, output: Path, holds: str = "meta") -> None:
+    """Print the result: the output's path, or with `--json` what was written.
+
+    `holds` says what that is: an artifact's "meta", a "result" in JSON, or "" for neither.
+    """
+    if run.dry_run and not talk.quiet:
+        click.echo("dry run: nothing was written", err=True)
+    if not talk.json:
+        print_path(output)
+        return
+    facts: dict[str, Any] = {"output": str(output), "dry_run": run.dry_run}
+    if holds == "result" and not run.dry_run:
+        facts["result"] = json.loads(output.read_text())
+    elif holds == "meta" and not run.dry_run:
+        from prunecli.files.tensors import TensorFile
+
+        file = TensorFile(output)
+        facts |= {"sha256": file.sha256, "meta": file.meta}
+    click.echo(json.dumps(facts))

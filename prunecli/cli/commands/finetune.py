@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import click
+
+from prunecli.cli.base import FILE, command
+from prunecli.cli.commands.train import train_from
+from prunecli.settings.run import Seeded, Talk
+from prunecli.settings.train import FinetuneSettings
+
+EXAMPLES = """
+prunecli finetune dense.safetensors --mask m.safetensors --epochs 2
+prunecli finetune init.safetensors --mask m.safetensors --epochs 10    # pruned at birth
+prunecli finetune dense.safetensors --mask m.safetensors --rewind init.safetensors
+prunecli finetune dense.safetensors --pruner weightmom --opt density=0.05 --epochs 60
+"""
+
+
+@command(
+    "finetune",
+    product="ckpt.safetensors",
+    reads=lambda settings: settings.splits,
+    trusts=True,
+    examples=EXAMPLES,
+)
+@click.argument("checkpoint", type=FILE)
+def finetune(settings: FinetuneSettings, run: Seeded, talk: Talk) -> None:
+    """Train CHECKPOINT on under a mask, or while a pruner makes one.
+
+    Masked weights stay exactly zero.
+
+    Settings that are not given are those CHECKPOINT was trained with.
+    """
+    train_from(settings, run, talk)

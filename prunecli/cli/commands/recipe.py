@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from prunecli.cli.base import FILE, command, epilog
+from prunecli.cli.streams import print_path, print_text
+from prunecli.cli.study.steps import STEPS, planned
+from prunecli.cli.values import Recipe, no_stream
+from prunecli.errors import BadOutput, printable
+from prunecli.settings.run import Form
+from prunecli.settings.study import CheckSettings, CopySettings
+
+EXAMPLES = """
+prunecli recipe list
+prunecli recipe cp weightmom_quick     # and what it refers to, into this folder
+prunecli recipe validate study.yaml
+prunecli recipe schema > recipe.schema.json
+"""
+
+
+@click.group("recipe", epilog=epilog(EXAMPLES))
+def recipe() -> None:
+    """Look at, copy and check recipes."""
+
+
+@command("list", within=recipe)
+def list_recipes(form: Form) -> None:
+    """Name the recipes that come with prunecli."""
+    from prunecli.recipe.shipped import purpose, shipped
+
+    table = {name: purpose(path) for name, path in shipped().items()}
+    if form.json:
+        click.echo(json.dumps(table))
+        return
+    width = max(map(len, table), default=0)
+    for name, what in table.items():
+        click.echo(printable(f"{name.ljust(width)}  {what}"))
+
+
+@command("cat", within=recipe)
+@click.argument("recipe", type=Recipe())
+def cat(recipe: Path) -> None:
+    """Print a RECIPE, by its name or its path."""
+    from prunecli.files.texts import read_text
+    from prunecli.recipe.shipped import locate
+
+    print_text(read_text(locate(recipe)))
+
+
+@command("cp", within=recipe)
+@click.argument("recipe", type=Recipe())
+@click.argument("folder", type=FILE, default=".", callback=no_stream)
+def copy(recipe: Path, folder: Path, settings: CopySettings) -> None:
+    """Copy a RECIPE, and the files that it refers to, into FOLDER, to change it there."""
+    from prunecli.files.atomic import refusals, write_text
+    from prunecli.recipe.shipped import locate, with_needs
+
+    texts = {folder / path: text for path, text in with_needs(locate(recipe)).items()}
+    with refusals(printable(str(folder))):
+        for target in texts:
+            _check_target(target, folder, settings.force)
+        for target in texts:
+            target.parent.mkdir(parents=True, exist_ok=True)
+    for target, text in texts.items():
+        write_text(target, text)
+    print_path(next(iter(texts)))
+
+
+def _check_target(target: Path, folder: Path, force: bool) -> None:
+    """Raise BadOutput unless it may be written: within the folder, also where links lead."""
+    label = printable(str(target))
+    if not Path(os.path.realpath(target)).is_relative_to(os.path.realpath(folder)):
+        raise BadOutput(f"{label}: a link leads out of the folder there; remove it")
+    if target.is_dir():
+        raise BadOutput(f"{label}: it is a folder; remove it, or copy into another one")
+    if os.path.lexists(target) and not force:
+        raise BadOutput(f"{label}: it exists already; replace it with --force")
+
+
+@command("validate", within=recipe, trusts=True)
+@click.argument("recipe", type=Recipe())
+def validate(recipe: Path, settings: CheckSettings, form: Form) -> None:
+    """Check every job of a RECIPE against its command, and say how many there are."""
+    study, _, jobs = planned(recipe, settings.overrides)
+    facts = {"name": study.name, "steps": len(study.steps), "jobs": len(jobs)}
+    click.echo(
+        json.dumps(facts)
+        if form.json
+        else f"{study.name}: {facts['steps']} steps, {facts['jobs']} jobs, no faults"
+    )
+
+
+@command("schema", within=recipe)
+def schema() -> None:
+    """Print a JSON schema of recipes, for editors that check YAML as it is written."""
+    from prunecli.cli.study.schema import recipe_schema
+
+    click.echo(json.dumps(recipe_schema(STEPS), indent=1))

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from prunecli.cli.base import FILE, command, done, told
+from prunecli.cli.streams import print_text
+from prunecli.settings.report import ENDINGS, ReportRun, ReportSettings
+from prunecli.settings.run import Talk
+
+EXAMPLES = """
+prunecli report *.eval.json
+prunecli report *.eval.json --format csv > results.csv
+prunecli report *.eval.json --format svg --figure top5 -o top5.svg
+prunecli report *.eval.json --format html --reference paper.csv -o report.html
+"""
+
+
+@command(
+    "report",
+    product=lambda settings: f"report.{ENDINGS[settings.form]}",
+    examples=EXAMPLES,
+)
+@click.argument("results", type=FILE, nargs=-1, required=True)
+def report(results: tuple[Path, ...], settings: ReportSettings, run: ReportRun, talk: Talk) -> None:
+    """Gather RESULTS of 'prunecli eval' into one table, averaged over seeds.
+
+    Without -o, all but html goes to stdout.
+    """
+    from prunecli.steps.report import report as step
+
+    loud = told(run, talk)
+    output, table = step(list(results), settings, loud)
+    if output is None and talk.json:
+        rows = json.loads(table) if settings.form == "json" else table
+        click.echo(json.dumps({"output": None, "dry_run": run.dry_run, "result": rows}))
+        return
+    if output is None:
+        print_text(table)
+        return
+    for line in table.splitlines():
+        loud.progress.say(line)
+    done(run, talk, output, "")

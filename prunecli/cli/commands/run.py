@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from prunecli.cli.base import command
+from prunecli.cli.streams import print_path, print_text
+from prunecli.cli.study.steps import inputs, planned
+from prunecli.cli.values import Recipe
+from prunecli.errors import BadUsage, printable, suggest
+from prunecli.plugins.trust import trusted
+from prunecli.settings.run import Talk
+from prunecli.settings.study import StudySettings
+
+if TYPE_CHECKING:
+    from prunecli.recipe.plan import Job
+
+EXAMPLES = """
+prunecli run quickstart                          # one that comes with prunecli
+prunecli run recipes/quickstart.yaml --set seed=[0,1,2] --dry-run
+prunecli run study.yaml --jobs 4                 # each on a GPU, or a quarter of the cores
+prunecli run study.yaml --engine ray --threads 2 # on a cluster
+prunecli run study.yaml --status                 # how far it is, also while it runs
+prunecli run study.yaml --only sparse --output /scratch/study
+prunecli run study.yaml --emit sh > study.sh
+"""
+
+
+@command("run", trusts=True, examples=EXAMPLES)
+@click.argument("recipe", type=Recipe())
+def run(recipe: Path, settings: StudySettings, talk: Talk) -> None:
+    """Do a whole study from a YAML RECIPE, or one that comes with prunecli, by its name.
+
+    Every job's output and record are below the study's folder. What is done already is not done
+    again: an interrupted run goes on where it stopped, and studies below runs/ share what they have
+    in common. Prints the outputs that no other job needs.
+
+    The number of threads can change the last bits of a training; --threads fixes it.
+    """
+    instead = [name for name in ("status", "dry_run", "emit") if getattr(settings, name)]
+    if len(instead) > 1:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in instead)
+        raise BadUsage(f"{flags}: one or the other")
+    if settings.emit and talk.json:
+        raise BadUsage("--emit and --json: one or the other")
+    _, folder, jobs = planned(recipe, settings.overrides, settings.output)
+    jobs = only(jobs, settings.only) if settings.only else jobs
+    if settings.emit:
+        text = script(jobs, threads(settings))
+        if sys.stdout.isatty():
+            print_text(text)
+        else:
+            click.echo(os.fsencode(text), nl=False)  # paths are bytes
+    elif settings.dry_run:
+        commands = [shlex.join(["prunecli", job.command, *job.arguments]) for job in jobs]
+        as_json = json.dumps({"dry_run": True, "commands": commands})
+        print_text((as_json if talk.json else "\n".join(commands)) + "\n")
+    elif settings.status:
+        tell_status(jobs, talk)
+    else:
+        do(jobs, folder, settings, talk)
+
+
+def do(jobs: list[Job], folder: Path, settings: StudySettings, talk: Talk) -> None:
+    from prunecli.cli.study.engines import engine
+    from prunecli.cli.study.view import watcher
+    from prunecli.files.claims import locked
+    from prunecli.recipe.execute import Study
+    from prunecli.recipe.records import Shelf
+
+    shelf = Shelf(folder, shared=settings.output is None)
+    with locked(folder / "study", printable(str(folder)), settings.wait):
+        runs = engine(settings.engine, settings.jobs, threads(settings))
+        with watcher(jobs, runs.slots, talk.quiet, talk.verbose) as watching:
+            study = Study(jobs, runs, inputs, shelf, watching, settings.keep_going)
+            ran = study.run()
+    needed = {need for job in jobs for need in job.needs}
+    outputs = [job.output for job in jobs if job.name not in needed]
+    if talk.json:
+        click.echo(json.dumps({"outputs": [*map(str, outputs)], "jobs": len(jobs), "ran": ran}))
+        return
+    for output in outputs:
+        print_path(output)
+
+
+def tell_status(jobs: list[Job], talk: Talk) -> None:
+    from prunecli.recipe.execute import states
+
+    found = states(jobs, inputs)
+    if talk.json:
+        click.echo(json.dumps({"jobs": found}))
+        return
+    for name, state in found.items():
+        kind = state.partition(":")[0]
+        if talk.verbose or kind in ("running", "stopped", "failed"):
+            click.echo(printable(f"{name}: {state}"))
+    counts = Counter(state.partition(":")[0] for state in found.values())
+    click.echo(f"{len(jobs)} jobs: {', '.join(f'{n} {kind}' for kind, n in counts.items())}")
+
+
+def threads(settings: StudySettings) -> int | None:
+    """CPU threads of a job; None for as many as torch takes."""
+    from prunecli.runtime.machine import cores
+
+    jobs = settings.jobs or 1
+    return settings.threads or (max(1, cores() // jobs) if jobs > 1 else None)
+
+
+def script(jobs: list[Job], threads: int | None) -> str:
+    """A shell script that leaves the very same outputs as a run."""
+    lines = ["#!/bin/sh", "set -eu"]
+    if threads:
+        lines.append(f"export OMP_NUM_THREADS={threads}")
+    if names := trusted():
+        lines.append(f"export PRUNECLI_TRUST={shlex.quote(' '.join(names))}")
+    for job in jobs:
+        lines.append(shlex.join(["mkdir", "-p", "--", str(job.folder)]))
+        lines.append(shlex.join(["prunecli", job.command, "--force", *job.arguments]))
+    return "\n".join(lines) + "\n"
+
+
+def only(jobs: list[Job], step: str) -> list[Job]:
+    from prunecli.recipe.execute import behind
+
+    steps = {job.step: job for job in jobs}
+    if step not in steps:
+        raise BadUsage(f"--only: there is no step {step!r}{suggest(step, list(steps))}")
+    return behind(jobs, {job.name for job in jobs if job.step == step})

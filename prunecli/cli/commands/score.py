@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from prunecli.cli.base import FILE, command, done, told
+from prunecli.plugins.plugin import Plugin
+from prunecli.plugins.resolve import resolve
+from prunecli.settings.run import Seeded, Talk
+from prunecli.settings.scoring import ScoreSettings, ScoringSettings
+
+EXAMPLES = """
+prunecli score --method lamp ckpt.safetensors
+prunecli score --method snip --opt batches=4 init.safetensors -o snip.safetensors
+prunecli score --method magnitude --ignore '*lm_head*' llama/   # any safetensors file or folder
+prunecli list methods
+"""
+
+
+def scoring_reads(scoring: ScoringSettings) -> list[str]:
+    """The splits that are read: scoring by weights alone reads no data."""
+    method = method_of(scoring)
+    return ["train"] if method and method.takes_model else []
+
+
+def method_of(scoring: ScoringSettings) -> Plugin | None:
+    """The method that is named, if one is."""
+    name = scoring.method
+    return None if name is None else resolve("scorers", name, by_file=False)
+
+
+@command("score", product="scores.safetensors", reads=scoring_reads, trusts=True, examples=EXAMPLES)
+@click.argument("checkpoint", type=FILE)
+def score(checkpoint: Path, settings: ScoreSettings, run: Seeded, talk: Talk) -> None:
+    """Score how much each weight of CHECKPOINT matters; higher means keep.
+
+    magnitude, lamp and random look at weights alone and take any safetensors checkpoint; the others
+    need one that prunecli trained, and all but lookahead and synflow its data.
+    """
+    from prunecli.steps.score import score as step
+
+    done(run, talk, step(checkpoint, settings, told(run, talk)))

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from prunecli.cli.base import FILE, command, done, told
+from prunecli.settings.run import Seeded, Talk
+from prunecli.settings.train import TrainingSettings, TrainSettings
+
+EXAMPLES = """
+prunecli train --model cnn --dataset digits --epochs 20 -o dense.safetensors
+prunecli train --model resnet20 --dataset cifar10 --data-dir ~/data --download
+prunecli train --model vgg16 --dataset cifar10 --epochs 0     # the initialisation
+prunecli train --model resnet20 --dataset cifar10 --resume       # after a Ctrl-C
+prunecli train --model resnet20 --dataset cifar10 --pruner rigl --opt density=0.1
+prunecli train --model wrn --dataset cifar100 --thin 0.15        # the dense equivalent of 15%
+prunecli train --model torchvision:alexnet --pretrained --dataset folder --data-dir imagenet
+"""
+
+
+def train_from(settings: TrainingSettings, run: Seeded, talk: Talk) -> None:
+    """Do what `train` and `finetune` have in common, which is all but their options."""
+    from prunecli.runtime.world import joined
+    from prunecli.steps.train import train
+
+    with joined() as world:
+        speaks = talk if world.leads else replace(talk, quiet=True)
+        output = train(settings, told(run, speaks), world)
+    if world.leads:
+        done(run, talk, output)
+
+
+@command(
+    "train",
+    product="ckpt.safetensors",
+    reads=lambda settings: settings.splits,
+    check=lambda settings: settings.model.options,
+    trusts=True,
+    examples=EXAMPLES,
+)
+@click.argument("checkpoint", type=FILE, required=False, metavar="[CHECKPOINT]")
+def train(settings: TrainSettings, run: Seeded, talk: Talk) -> None:
+    """Train a network, from its initialisation or from CHECKPOINT.
+
+    What is not given is taken from CHECKPOINT: model, data set and training settings. The training
+    state is kept beside the output: --resume goes on where a run stopped, to the very same bytes.
+    """
+    train_from(settings, run, talk)

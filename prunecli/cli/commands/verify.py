@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from prunecli.cli.base import FILE, command
+from prunecli.cli.study.steps import inputs, planned
+from prunecli.errors import Mismatch, printable
+from prunecli.settings.run import Form
+from prunecli.settings.study import VerifySettings
+
+EXAMPLES = """
+prunecli verify sparse.safetensors --mask mask.safetensors && echo sound
+prunecli verify runs/quickstart/sparse/method=lamp,compression=4,seed=0/ckpt.safetensors \\
+    --recipe quickstart
+"""
+
+
+@command("verify", trusts=True, examples=EXAMPLES)
+@click.argument("checkpoint", type=FILE)
+def verify(checkpoint: Path, settings: VerifySettings, form: Form) -> None:
+    """Check that CHECKPOINT is what it says it is; the exit code tells.
+
+    Its values are finite, and not more of them than its metadata says. With --mask: every tensor
+    fits, every masked weight is exactly zero, and the mask is the one that the metadata names. With
+    --recipe: it is the output of one of the study's jobs, and that job and all that it needs are as
+    they would be done now, by options, inputs, data, versions and hashes.
+    """
+    from prunecli.steps.verify import verify as step
+
+    facts = step(checkpoint, settings.mask)
+    if settings.recipe:
+        facts["jobs"] = jobs_behind(checkpoint, settings.recipe, settings)
+    if form.json:
+        click.echo(json.dumps({"verified": True, **facts}))
+        return
+    click.echo(printable(f"checkpoint  {facts['tensors']} tensors, sha256 {facts['checkpoint']}"))
+    if facts["mask"]:
+        zeros = f"{facts['zeros']:,} weights of {facts['masked']} tensors are zero"
+        click.echo(f"mask        {zeros}, sha256 {facts['mask']}")
+    if settings.recipe:
+        click.echo(printable(f"recipe      {', '.join(facts['jobs'])}: done as it says"))
+
+
+def jobs_behind(checkpoint: Path, recipe: Path, settings: VerifySettings) -> list[str]:
+    """The names of the jobs that led to the checkpoint. Raises Mismatch if any is not sound."""
+    from prunecli.recipe.execute import behind, states
+
+    _, folder, jobs = planned(recipe, settings.overrides, settings.study)
+    own = [job for job in jobs if os.path.realpath(job.output) == os.path.realpath(checkpoint)]
+    label = printable(str(checkpoint))
+    if not own:
+        raise Mismatch(f"{label}: it is the output of none of the {len(jobs)} jobs in {folder}")
+    needed = behind(jobs, {own[0].name})
+    unsound = {name: state for name, state in states(needed, inputs).items() if state != "done"}
+    if unsound:
+        name, state = next(iter(unsound.items()))
+        raise Mismatch(f"{label}: job {name} is not done as the recipe says ({state})")
+    return [job.name for job in needed]

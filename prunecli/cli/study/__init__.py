@@ -1,0 +1,1 @@
+"""A study of many jobs, as the command line runs it."""

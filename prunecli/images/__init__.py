@@ -1,0 +1,1 @@
+"""Labelled images: where they come from, and as batches."""

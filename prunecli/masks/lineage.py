@@ -1,0 +1,13 @@
+"""What files say of how they came about."""
+
+from __future__ import annotations
+
+from prunecli.files.records import MaskOrigin, MaskRecord, Selected
+from prunecli.files.tensors import TensorFile
+
+
+def mask_origin(file: TensorFile, epochs: int = 0) -> MaskOrigin:
+    """What a checkpoint or a result says of its mask; `epochs` were trained under it."""
+    own = file.says(MaskRecord)
+    nested = own.mask is not None
+    return MaskOrigin(**own.part(Selected), nested=nested, sha256=file.sha256, epochs=epochs)

@@ -1,0 +1,1 @@
+"""A network: built, filled, and asked about its layers."""

@@ -1,0 +1,201 @@
+"""The network that a checkpoint's metadata describes, built and filled with its weights."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from prunecli.errors import BadInput, Mismatch
+from prunecli.files.artifacts import state_forms
+from prunecli.files.records import CheckpointRecord, ModelRecord
+from prunecli.files.tensors import TensorFile
+from prunecli.masks.fitting import check_maskable
+from prunecli.masks.targets import PRUNED_MODULES, prunable_names
+from prunecli.network.layers import prunable
+from prunecli.network.modules import (
+    cause,
+    check_storable,
+    is_scripted,
+    is_unfinished,
+    scores_of,
+    theirs,
+)
+from prunecli.network.weights import check_weights, load_weights, read_weights
+from prunecli.plugins.resolve import resolve
+from prunecli.runtime.shortage import raise_shortage
+
+NO_MODEL = (
+    "{}: it does not say which network it holds; adopt it with "
+    "'prunecli train CKPT --model NAME --dataset NAME --epochs 0 -o OUT'"
+)
+
+
+def build_model(model: ModelRecord, *, by_file: bool) -> nn.Module:
+    """The network that is described, with fresh weights; `by_file` is that of `resolve`.
+
+    Shapes that only a first image tells are known by then. Raises Mismatch where layers are hidden.
+    """
+    build = resolve("models", model.name, model.options, by_file=by_file)
+    built: nn.Module = build(model.input_shape, model.classes)
+    if is_scripted(built):
+        raise Mismatch(f"model {model.name!r}: torch.jit hides its layers; leave that out")
+    if is_unfinished(built):
+        _shape_of_one(built, model, next(built.parameters()).device)
+    return built
+
+
+def load_model(checkpoint: TensorFile) -> nn.Module:
+    """The checkpoint's network with its weights. Raises Mismatch if they do not fit each other."""
+    described = checkpoint.says(CheckpointRecord).model
+    if described is None:
+        raise Mismatch(NO_MODEL.format(checkpoint.label))
+    with torch.random.fork_rng([]):  # what is drawn here is replaced
+        bare = check_described(described, checkpoint)
+        model = build_model(described, by_file=True) if on_meta(bare) else bare
+    load_weights(model, read_weights(checkpoint), checkpoint.label)
+    fits = on_meta(bare) and not at_hand(bare, described) and not _refusal(bare, described, "meta")
+    if not fits and (error := _refusal(model, described)):
+        raise BadInput(DAMAGED.format(checkpoint.label, cause(error))) from error
+    check_maskable(prunable_names(checkpoint), prunable(model), checkpoint.label)
+    return model
+
+
+DAMAGED = "{}: its description of the network is damaged, or the model is another by now ({})"
+UNFIT = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+)
+"""What a model raises for options, images and classes that it cannot be built for."""
+STEPS, STEPS_EACH = 4_000, 20
+"""Operations of torch that building a network may take, and for each tensor that there is."""
+VALUES, VALUES_EACH = 2_000_000, 10
+"""Values that it may have, and for each value that there is."""
+ACTIVATIONS = 1 << 28
+"""Values that a layer may give for one image, for the network to be run without looking first."""
+
+
+def check_described(described: ModelRecord, checkpoint: TensorFile) -> nn.Module:
+    """The network as of `built_small`, which the checkpoint's tensors fit.
+
+    Raises Mismatch if they do not, BadInput if there is no such network, or none of that size.
+    """
+    forms = state_forms(checkpoint)
+    try:
+        bare = built_small(described, {name: form.shape for name, form in forms.items()})
+    except UNFIT as error:
+        raise_shortage(error)
+        raise BadInput(DAMAGED.format(checkpoint.label, cause(error))) from error
+    check_weights(bare, forms, checkpoint.label)
+    return bare
+
+
+def built_small(described: ModelRecord, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
+    """The network as of `build_model`, for a description that may be damaged.
+
+    A damaged description may ask for any amount of anything. The network has shapes but no weights,
+    except where it cannot be built so; then it has no more values than goes with these shapes.
+    Raises what the model raises, ValueError if it is too large.
+    """
+    try:
+        with warnings.catch_warnings(), torch.device("meta"), _Small(shapes):
+            warnings.simplefilter("ignore")  # that weights which are loaded here go nowhere
+            return build_model(described, by_file=True)
+    except _TooLarge:
+        raise
+    except UNFIT as error:  # perhaps it only wants numbers to compute with
+        raise_shortage(error)
+        with _Small(shapes):
+            return build_model(described, by_file=True)
+
+
+class _TooLarge(ValueError):
+    pass
+
+
+class _Small(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuses what takes far more operations, or values, than a network of these shapes would."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.steps = STEPS + STEPS_EACH * len(shapes)
+        self.values = most_values(shapes)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: nothing is compiled here, and to be skipped torch's compiler loads for 1.5 s."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.steps -= 1
+        device = (kwargs or {}).get("device")
+        if device is not None and device.type != "meta":  # it makes a tensor: how large?
+            self.values -= func(*args, **{**kwargs, "device": "meta"}).numel()
+        if self.steps < 0 or self.values < 0:
+            raise _TooLarge("the network is larger than what there is of it")
+        return func(*args, **(kwargs or {}))
+
+
+def most_values(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return VALUES + VALUES_EACH * sum(map(math.prod, shapes.values()))
+
+
+def on_meta(model: nn.Module) -> bool:
+    return any(tensor.is_meta for tensor in model.state_dict().values())
+
+
+def at_hand(model: nn.Module, described: ModelRecord) -> bool:
+    """Whether an image of the shape that is described costs little, whatever is said of it.
+
+    Where it costs much, shapes alone may tell, but for those torch's compiler is loaded, which
+    takes 1.5 s.
+    """
+    channels = max((tensor.shape[0] for tensor in model.parameters() if tensor.ndim), default=1)
+    _, height, width = described.input_shape
+    return bool(height * width * channels <= ACTIVATIONS)
+
+
+def _refusal(model: nn.Module, described: ModelRecord, device: str = "cpu") -> Exception | None:
+    """What the network raises for an image of the shape that is described, if anything."""
+    try:
+        _shape_of_one(model, described, device)
+    except UNFIT as error:
+        raise_shortage(error)
+        return error
+    return None
+
+
+@torch.no_grad()
+def _shape_of_one(model: nn.Module, described: ModelRecord, device: Any) -> tuple[int, ...]:
+    """The shape of what the network makes of one image. Raises what the model raises."""
+    training = model.training
+    try:
+        with torch.device(device):
+            image = torch.zeros(1, *described.input_shape)
+            return tuple(scores_of(model.eval()(image)).shape)
+    finally:
+        model.train(training)
+
+
+def check_trainable(model: nn.Module, described: ModelRecord) -> None:
+    """Raise Mismatch unless there is a weight to prune, and images become scores of the classes."""
+    name, shape = described.name, described.input_shape
+    if not prunable(model):
+        raise Mismatch(f"model {name!r}: it has no weight of {PRUNED_MODULES}")
+    check_storable(model, f"model {name!r}")
+    size = "x".join(map(str, shape))
+    with theirs(f"model {name!r}: it does not take {size} images"):
+        given = _shape_of_one(model, described, next(model.parameters()).device)
+    if given != (1, described.classes):
+        wanted = f"{described.classes} classes"
+        raise Mismatch(f"model {name!r}: of a {size} image it makes {list(given)}, not {wanted}")

@@ -1,0 +1,277 @@
+"""The network's graph, run on something other than images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import signature
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.pooling import _MaxPoolNd
+from torch.utils._pytree import tree_leaves
+
+from prunecli.errors import Mismatch, PruneError
+from prunecli.network.graph import ACTIVATIONS, LAYERS, Layer, is_layer, trace, weight_names, word
+from prunecli.runtime.shortage import raise_shortage
+
+NEED_FLOW = "the methods lookahead and synflow need that, the others do not"
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+# As `word` says them: Python's operators, in place or not, torch's functions and its methods.
+SUMS = {"add", "iadd", "sub", "isub", "subtract", "rsub"}
+PRODUCTS = {"mul", "imul", "multiply"}
+QUOTIENTS = {"truediv", "itruediv", "div", "divide", "truedivide"}
+ARITHMETIC = SUMS | PRODUCTS | QUOTIENTS
+SIGNS = {"neg", "negative", "pos", "positive"}
+INVERSES = {"reciprocal", "rsqrt"}
+BY_CHANNEL = {"batchnorm", "groupnorm", "instancenorm"}
+BY_FEATURE = {"layernorm", "rmsnorm"}
+SHAPES = {
+    "contiguous", "flatten", "identity", "permute", "reshape", "squeeze", "transpose", "unsqueeze",
+    "view",
+}  # fmt: skip
+
+
+_TRACED: WeakKeyDictionary[nn.Module, tuple[object, fx.GraphModule]] = WeakKeyDictionary()
+
+
+class Flow(fx.Interpreter):
+    """Runs a model's graph on non-negative amounts that flow through it, in float64.
+
+    What a Conv or Linear does to them is for `layer` to say. Parameters, buffers and numbers, and
+    what the model computes from these alone, are no amounts. Where they multiply or divide amounts
+    `factor` says what becomes of these, where a normalisation does, `gain`; what parameters bring
+    along where they are added, `shift`: nothing, unless a subclass says more. A difference is a
+    sum, since amounts do not cancel. Activations let everything pass, `product` says what two
+    amounts give that the model multiplies, as a gate does, and `pooled` what max pooling gives: the
+    mean, so that amounts are neither bent nor lost. All else (sums, reshaping, slicing,
+    concatenation) is done as the model does it, so residual, grouped, re-used and re-ordered
+    channels are right without a rule for each; `as_is` may refuse some of it.
+
+    `flows` are the nodes that give amounts, `straight` those of them that multiply, shift or
+    reshape what they take, and do nothing else.
+    """
+
+    def __init__(self, model: nn.Module, input_shape: tuple[int, ...]) -> None:
+        self.input_shape = (1, *input_shape)
+        self.traced = _traced(model, self.input_shape)
+        # Nothing is thrown away, for what came out of a layer may be asked for behind the run.
+        super().__init__(self.traced, garbage_collect_values=False)
+        self.extra_traceback = False  # or torch adds lines to the message of a Mismatch
+        self.parameter = next(model.parameters())
+        self.weights = weight_names(self.traced, model)
+        self.flows: set[fx.Node] = set()
+        self.straight: set[fx.Node] = set()
+
+    def layer(self, call: fx.Node, module: Layer, x: Tensor) -> Tensor:
+        """What one call of a layer gives for `x`; `weights` has the name of its weight."""
+        raise NotImplementedError
+
+    def factor(self, value: Tensor) -> Tensor:
+        """What amounts are multiplied by where the model multiplies by `value`."""
+        raise NotImplementedError
+
+    def gain(self, value: Tensor) -> Tensor:
+        """What amounts are multiplied by where a normalisation multiplies by `value`."""
+        return self.factor(value)
+
+    def shift(self, value: Tensor) -> Tensor:
+        """What is added to amounts where the model adds `value`."""
+        return torch.zeros_like(value)
+
+    def product(self, one: Tensor, other: Tensor) -> Tensor:
+        """What two amounts give where the model multiplies them."""
+        return one * other
+
+    def pooled(self, module: _MaxPoolNd, x: Tensor) -> Tensor:
+        """What max pooling gives for `x`."""
+        if not _one(module.dilation):
+            return cast(Tensor, module(x))
+        averaged = getattr(F, f"avg_pool{type(module).__name__[-2:]}")
+        mean: Tensor = averaged(x, module.kernel_size, module.stride, module.padding,
+                                ceil_mode=module.ceil_mode, count_include_pad=False)  # fmt: skip
+        return mean
+
+    def as_is(self, call: fx.Node) -> Any:
+        """What a call gives that the flow knows no rule for: what it gives for the amounts."""
+        return super().run_node(call)
+
+    def total(self) -> Tensor:
+        """The sum over output channels, each averaged over space, for an input of ones."""
+        ones = torch.ones(self.input_shape, dtype=torch.float64, device=self.parameter.device)
+        with torch.enable_grad():
+            outputs = [out for out in tree_leaves(self.run(ones)) if isinstance(out, Tensor)]
+            return torch.stack([out.flatten(2).mean(2).sum() if out.ndim > 2 else out.sum()
+                                for out in outputs]).sum()  # fmt: skip
+
+    def straight_behind(self, call: fx.Node) -> fx.Node:
+        """The last of the nodes behind a layer that could be folded into it."""
+        node = call
+        while True:
+            takers = [user for user in node.users if user in self.flows]
+            if len(takers) != 1 or takers[0] not in self.straight:
+                return node
+            node = takers[0]
+
+    def run_node(self, n: fx.Node) -> Any:
+        reached = n.op == "placeholder" or any(node in self.flows for node in n.all_input_nodes)
+        try:
+            flowing = n.op.startswith("call") and (reached or is_layer(self.traced, n))
+            value = self._flow(n) if flowing else super().run_node(n)
+        except PruneError:
+            raise
+        except Exception as error:  # other people's modules, on what they were not made for
+            raise_shortage(error)
+            raise untold(n, str(error).partition("\n")[0]) from None
+        if reached and any(map(_continuous, tree_leaves(value))):  # not so a shape, or a comparison
+            self.flows.add(n)
+        return value
+
+    def get_attr(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        value = super().get_attr(target, args, kwargs)
+        return value.detach().double() if value.is_floating_point() else value
+
+    def _flow(self, n: fx.Node) -> Any:
+        """What a call gives that takes amounts, or that is a layer's."""
+        name = word(self.traced, n)
+        if name in ACTIVATIONS | SIGNS:
+            return self.env[n.all_input_nodes[0]]
+        if name == "glu":
+            return self._gated(n)
+        if n.op == "call_module":
+            return self._module(n, self.fetch_attr(str(n.target)))
+        if name in ARITHMETIC:
+            return self._arithmetic(n, name)
+        if name in BY_CHANNEL | BY_FEATURE:
+            return self._normalised(n, self._arguments(n), name in BY_FEATURE)
+        if name in INVERSES:
+            raise untold(n, "it divides by that")
+        return self._as_is(n)
+
+    def _module(self, n: fx.Node, module: nn.Module) -> Any:
+        x = self.env[n.all_input_nodes[0]]
+        if isinstance(module, LAYERS):
+            if n.all_input_nodes[0] not in self.flows:
+                raise untold(n, "what it takes does not depend on the input")
+            return self.layer(n, module, x)
+        if isinstance(module, NORMS):
+            parts: dict[str, Any] = {"input": x, "eps": module.eps}
+            parts |= dict(module.named_parameters()) | dict(module.named_buffers())
+            return self._normalised(n, parts, isinstance(module, nn.LayerNorm | nn.RMSNorm))
+        if isinstance(module, _MaxPoolNd):
+            return self.pooled(module, x)
+        return self._as_is(n)
+
+    def _gated(self, n: fx.Node) -> Tensor:
+        """A gated linear unit: one half of the channels times the other."""
+        module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
+        dim = module.dim if module else n.kwargs.get("dim", (*n.args, -1)[1])
+        one, other = self.env[n.all_input_nodes[0]].chunk(2, dim)
+        return self.product(one, other)
+
+    def _arithmetic(self, n: fx.Node, name: str) -> Tensor:
+        first, second = (arg in self.flows for arg in n.args)
+        if second and name in QUOTIENTS:
+            raise untold(n, "it divides by that")
+        if n.kwargs:
+            raise untold(n, f"with {', '.join(n.kwargs)}")
+        one, other = self.fetch_args_kwargs_from_env(n)[0]
+        if first and second:
+            value: Tensor = one + other if name in SUMS else self.product(one, other)
+        else:
+            value = self._with_constant(name, *((one, other) if first else (other, one)))
+            self.straight.add(n)
+        if _in_place(n):  # the model may go on with either
+            self.env[n.all_input_nodes[0]] = value
+        return value
+
+    def _with_constant(self, name: str, amounts: Tensor, constant: Any) -> Tensor:
+        if name in SUMS:
+            # Also of zeros: they may still be the larger ones. Numbers are those of activations.
+            return amounts + (self.shift(constant) if isinstance(constant, Tensor) else 0)
+        constant = torch.as_tensor(constant, dtype=amounts.dtype, device=amounts.device)
+        return amounts * self.factor(constant if name in PRODUCTS else 1 / constant)
+
+    def _arguments(self, n: fx.Node) -> dict[str, Any]:
+        """The arguments of a functional normalisation, by name."""
+        found = n.normalized_arguments(self.traced, normalize_to_only_use_kwargs=True)
+        flows = [node for node in n.all_input_nodes if node in self.flows]
+        named = dict(found.kwargs) if found else {}
+        if found and found.args:  # torch before 2.11 leaves those of a Python function as they are
+            named |= zip(signature(cast(Any, n.target)).parameters, found.args, strict=False)
+        if flows != [named.get("input")]:
+            raise untold(n, "it takes more than one thing that depends on the input")
+        parts = {name: self.env[arg] if isinstance(arg, fx.Node) else arg
+                 for name, arg in named.items()}  # fmt: skip
+        if parts.get("training") or parts.get("use_input_stats"):
+            del parts["running_var"]
+        return parts
+
+    def _normalised(self, n: fx.Node, parts: Mapping[str, Any], by_feature: bool) -> Tensor:
+        """What passes a normalisation: all, times weight / sqrt(variance) as far as both exist.
+
+        What it adds is its bias, less what the running mean comes to.
+        """
+        self.straight.add(n)
+        x: Tensor = parts["input"]
+        variance = parts.get("running_var")
+        scale, offset = _known(parts, "weight", 1, x), _known(parts, "bias", 0, x)
+        if variance is not None:
+            scale = scale / (variance.double() + parts["eps"]).sqrt()
+            offset = offset - _known(parts, "running_mean", 0, x) * scale
+        by_channel = (-1, *[1] * (x.ndim - 2))
+        gain, shift = (value if by_feature or value.ndim == 0 else value.reshape(by_channel)
+                       for value in (self.gain(scale), self.shift(offset)))  # fmt: skip
+        return x * gain + shift
+
+    def _as_is(self, n: fx.Node) -> Any:
+        """What a call gives as the model does it, unless that would take parameters for amounts."""
+        for node in n.all_input_nodes:
+            for value in tree_leaves(self.env[node]) if node not in self.flows else ():
+                if _continuous(value) and value.any():  # zeros, as for padding, are no amounts
+                    raise untold(n, f"it neither multiplies by {node.name!r} nor adds it")
+        if word(self.traced, n) in SHAPES:
+            self.straight.add(n)
+        return self.as_is(n)
+
+
+def _traced(model: nn.Module, input_shape: tuple[int, ...]) -> fx.GraphModule:
+    """The graph, anew where the model is made of other things; pruning in rounds asks often."""
+    parts = [(name, id(module), module.training) for name, module in model.named_modules()]
+    state = [(name, id(t)) for name, t in [*model.named_parameters(), *model.named_buffers()]]
+    made_of = input_shape, parts, state
+    if model not in _TRACED or _TRACED[model][0] != made_of:
+        _TRACED[model] = made_of, trace(model, input_shape)
+    return _TRACED[model][1]
+
+
+def untold(n: fx.Node, why: str, need: str = NEED_FLOW) -> Mismatch:
+    """The error that says of which call of the model no meaning is known."""
+    name = str(n.target) if n.op == "call_module" else n.name
+    return Mismatch(f"nothing can be said of what flows through {name!r} ({why}); {need}")
+
+
+def _known(parts: Mapping[str, Any], name: str, otherwise: float, x: Tensor) -> Tensor:
+    """A part of a normalisation, or the number that stands for a missing one."""
+    part = parts.get(name)
+    if part is None:
+        return x.new_full((), otherwise)
+    return cast(Tensor, part).detach().double()
+
+
+def _continuous(value: Any) -> bool:
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def _in_place(n: fx.Node) -> bool:
+    name = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", "")
+    return name.endswith("_") or name in {"iadd", "isub", "imul", "itruediv"}
+
+
+def _one(size: int | tuple[int, ...]) -> bool:
+    return size == 1 or (isinstance(size, tuple) and set(size) == {1})

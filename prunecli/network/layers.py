@@ -1,0 +1,50 @@
+"""The weights of a network that may be pruned."""
+
+from __future__ import annotations
+
+import re
+
+from torch import Tensor, nn
+
+from prunecli.types import Params
+
+MATRICES: dict[type[nn.Module] | tuple[type[nn.Module], ...], re.Pattern[str]] = {
+    (nn.modules.conv._ConvNd, nn.Linear): re.compile("weight"),
+    nn.MultiheadAttention: re.compile("(in|[qkv])_proj_weight"),
+    (nn.RNNBase, nn.RNNCellBase): re.compile(r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"),
+}
+"""What the parameters are called, of which modules, that may be pruned."""
+
+
+def prunable(model: nn.Module) -> Params:
+    """The weights that may be pruned: those of `PRUNED_MODULES`, in module order.
+
+    No biases, no normalisation. A weight that several modules share appears once, under its first
+    name.
+    """
+    return {name: weight for name, weight in model.named_parameters() if _multiplies(model, name)}
+
+
+def _multiplies(model: nn.Module, name: str) -> bool:
+    """Whether a parameter is a matrix or kernel of a module that is known."""
+    owner, _, own = name.rpartition(".")
+    module = model.get_submodule(owner)
+    return any(
+        isinstance(module, kinds) and names.fullmatch(own) for kinds, names in MATRICES.items()
+    )
+
+
+def is_transposed(model: nn.Module, name: str) -> bool:
+    """Whether a weight is one of those that are [inputs, outputs]: of a transposed convolution."""
+    module = model.get_submodule(name.rpartition(".")[0])
+    return isinstance(module, nn.modules.conv._ConvTransposeNd)
+
+
+def classifier(model: nn.Module) -> str | None:
+    """The name of the last linear layer's weight, the one that gives the class scores.
+
+    If other layers share that weight, it is the name that `prunable` has for it.
+    """
+    linear = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
+    names: dict[Tensor, str] = {weight: name for name, weight in model.named_parameters()}
+    return names.get(linear[-1]) if linear else None

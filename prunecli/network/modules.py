@@ -1,0 +1,97 @@
+"""What is to be heeded with other people's modules, which may be and do anything."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from prunecli.errors import Mismatch, PruneError, some
+from prunecli.runtime.shortage import raise_shortage
+
+
+def cause(error: BaseException) -> str:
+    """The error in one line: 'RuntimeError: what it says'."""
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
+@contextmanager
+def theirs(failing: str, kind: type[PruneError] = Mismatch) -> Iterator[None]:
+    """Raise that `kind`, `failing` and the cause, for whatever others' code raises within."""
+    try:
+        yield
+    except PruneError:
+        raise
+    except Exception as error:
+        raise_shortage(error)
+        raise kind(f"{failing} ({cause(error)}); PRUNECLI_DEBUG=1 shows where") from error
+
+
+def scores_of(given: object) -> Tensor:
+    """What a network gives. Raises Mismatch if it is no tensor: a tuple, or transformers' own."""
+    if not isinstance(given, Tensor):
+        raise Mismatch(
+            f"the network gives {type(given).__name__}, not a tensor of scores [images, classes]; "
+            "have its forward return that alone"
+        )
+    return given
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load a state_dict whose tensors have the names and shapes of the network's own.
+
+    No file of tensors says which version of a module wrote them. Tensors of this form are taken for
+    the present version's, and a module that looks at the version is told so. Raises what the
+    modules raise.
+    """
+    state = OrderedDict(tensors)
+    state._metadata = getattr(model.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
+    model.load_state_dict(state)
+
+
+def check_storable(model: nn.Module, label: str) -> None:
+    """Raise Mismatch for a network of which not all can be written, or seen."""
+    odd = [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]
+    if odd:
+        raise Mismatch(
+            f"{label}: {some(odd)} of its state is no tensor, and safetensors holds nothing else; "
+            "have get_extra_state return one"
+        )
+
+
+def check_sound(model: nn.Module, label: str) -> None:
+    """Raise Mismatch for a network that cannot be trained as a matter of form, naming what is odd.
+
+    Its tensors are to be dense ones with values, its parameters real numbers, of which a
+    `state_dict` has the same names, and their gradients dense.
+    """
+    state = model.state_dict()
+    named = dict(model.named_parameters())
+    for name, tensor in {**named, **dict(model.named_buffers())}.items():
+        if is_lazy(tensor) or tensor.is_meta:
+            raise Mismatch(f"{label}: {name!r} has no values yet; have it built with some")
+        if tensor.layout is not torch.strided or tensor.is_nested:
+            raise Mismatch(f"{label}: {name!r} is {tensor.layout}; tensors must be dense")
+    if odd := [name for name, tensor in named.items() if tensor.is_complex()]:
+        raise Mismatch(f"{label}: {some(odd)} hold complex numbers; weights must be real")
+    if odd := [name for name, tensor in named.items() if not tensor.numel()]:
+        raise Mismatch(f"{label}: {some(odd)} are empty; leave such layers out")
+    if odd := [name for name in named if name not in state]:
+        raise Mismatch(f"{label}: its state_dict has another name for {some(odd)}; keep the names")
+    if odd := [name for name, each in model.named_modules() if getattr(each, "sparse", 0) is True]:
+        raise Mismatch(f"{label}: {some(odd)} give sparse gradients; build with sparse=False")
+
+
+def is_unfinished(model: nn.Module) -> bool:
+    """Whether it has parameters whose shapes only a first batch tells: LazyLinear and the like."""
+    return any(is_lazy(tensor) for tensor in chain(model.parameters(), model.buffers()))
+
+
+def is_scripted(model: nn.Module) -> bool:
+    """Whether torch.jit has taken it, and with it the modules of which a network is made."""
+    return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())

@@ -1,0 +1,123 @@
+"""Whether tensors are a network's, by name, shape and kind of number, and how they become it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from prunecli.errors import Mismatch, NotFinite, some
+from prunecli.files.artifacts import read_state_dict
+from prunecli.files.header import FLOATS, INTEGERS
+from prunecli.files.tensors import DTYPES, Form, TensorFile
+from prunecli.network.layers import prunable
+from prunecli.network.modules import check_storable, fill, theirs
+from prunecli.tensors.finite import all_finite
+
+Forms: TypeAlias = Mapping[str, Form]
+WANTED = f"floats of two bytes or more ({', '.join(FLOATS)})"
+
+
+def read_weights(checkpoint: TensorFile) -> dict[str, Tensor]:
+    """All tensors of a checkpoint. Raises Mismatch for types that torch does not have."""
+    for name, form in checkpoint.forms.items():
+        if form.dtype not in DTYPES:
+            raise Mismatch(
+                f"{checkpoint.label}: {name!r} is {form.dtype}; weights must be {WANTED}"
+            )
+    return read_state_dict(checkpoint)
+
+
+def forms_of(tensors: Mapping[str, Tensor]) -> dict[str, Form]:
+    return {name: Form.of(tensor) for name, tensor in tensors.items()}
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
+    """Load a state_dict. Raises Mismatch as `check_weights` does, or NotFinite.
+
+    A tensor that the network has under several names needs to be there under one of them.
+    """
+    check_weights(model, forms_of(tensors), label)
+    found = dict(tensors)
+    for group in _shared(model):
+        first, *others = [name for name in group if name in found]
+        if odd := [name for name in others if not torch.equal(found[name], found[first])]:
+            what = f"{first!r} and {odd[0]!r} differ, but the network has one tensor for both"
+            raise Mismatch(f"{label}: {what}")
+        found |= dict.fromkeys(group, found[first])
+    _check_range(model, found, label)
+    with theirs(f"{label}: the network does not take its tensors"):
+        fill(model, found)
+
+
+def check_weights(model: nn.Module, given: Forms, label: str) -> None:
+    """Raise Mismatch unless these are the network's tensors, by name, shape and kind of number."""
+    check_names(model, given, label)
+    if odd := _other_kinds(model, given):
+        more = f" (and so it is with {some(odd[1:])})" if odd[1:] else ""
+        raise Mismatch(f"{label}: {odd[0]!r} is {_misfit(model, given, odd[0])}{more}")
+
+
+def check_names(model: nn.Module, given: Forms, label: str) -> None:
+    """Raise Mismatch unless these are the network's tensors, by name and shape."""
+    check_storable(model, label)
+    own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    there = {n for group in _shared(model) if any(n in given for n in group) for n in group}
+    faults = []
+    if missing := [name for name in own if name not in given and name not in there]:
+        faults.append(f"it misses {some(missing)}")
+    if extra := [name for name in given if name not in own]:
+        faults.append(f"it has {some(extra)} too many")
+    for name in [n for n in own if n in given and own[n] != given[n].shape][:3]:
+        faults.append(f"{name!r} is {list(given[name].shape)}, not {list(own[name])}")
+    if faults:
+        raise Mismatch(f"{label}: its tensors are not this network's: {'; '.join(faults)}")
+
+
+def _check_range(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
+    """Raise NotFinite for finite values that would be infinite in the network's narrower floats."""
+    for name, own in model.state_dict().items():
+        given, kind = tensors[name], str(own.dtype).rpartition(".")[2]
+        narrower = given.dtype != own.dtype and own.is_floating_point()
+        if narrower and not all_finite(given.to(own.dtype)) and all_finite(given):
+            raise NotFinite(f"{label}: {name!r} holds values beyond the range of {kind}")
+
+
+def _shared(model: nn.Module) -> list[list[str]]:
+    """The names of each tensor that a network has under several.
+
+    Without weights it has no places in memory to tell them by.
+    """
+    names: dict[int, list[str]] = {}
+    own = model.state_dict()
+    parameters = model.named_parameters(remove_duplicate=False)
+    for name, tensor in chain(parameters, model.named_buffers(remove_duplicate=False)):
+        if name in own:
+            names.setdefault(id(tensor), []).append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+def _other_kinds(model: nn.Module, given: Forms) -> list[str]:
+    """What has whole numbers where the network has floats, and the like.
+
+    Torch would take any number for any other, also what is quantised, without its scale.
+    """
+    own = {name: t.dtype for name, t in model.state_dict().items() if name in given}
+    return [name for name, dtype in own.items() if not _goes_for(given[name].dtype, dtype)]
+
+
+def _goes_for(code: str, own: torch.dtype) -> bool:
+    """Whether values of a safetensors type are of the kind that a network's tensor holds."""
+    if own.is_floating_point and code in FLOATS:
+        return True
+    whole = not own.is_floating_point and not own.is_complex
+    return (whole and code in INTEGERS) or DTYPES.get(code) == own
+
+
+def _misfit(model: nn.Module, given: Forms, name: str) -> str:
+    wanted = WANTED if model.state_dict()[name].is_floating_point() else "whole numbers"
+    kind = "weights" if name in prunable(model) else "its values"
+    return f"{given[name].dtype}; {kind} must be {wanted}"

@@ -1,0 +1,53 @@
+"""How many weights may stay: what the density that is asked for comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prunecli.errors import BadUsage
+from prunecli.files.artifacts import kind_of
+from prunecli.files.records import ScoresRecord
+from prunecli.files.tensors import TensorFile
+from prunecli.masks.mask import exact_count
+from prunecli.masks.targets import parameter_count
+from prunecli.pruning.selection import Selection
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How many weights may stay: the density over the scored ones, and what else is counted."""
+
+    density: float | None
+    whole: int
+    """All that is counted."""
+    others: int
+    """Parameters that count but are not scored."""
+
+    @classmethod
+    def of(cls, file: TensorFile, names: list[str], selection: Selection) -> Allowance:
+        """The allowance, solved for the weights that are scored.
+
+        Raises BadUsage where there is no solution.
+        """
+        scored = sum(file.entry(name).numel for name in names)
+        over_model = selection.count == "model"
+        whole = scored
+        if over_model:
+            told = file.says(ScoresRecord).parameters or 0
+            whole = told if kind_of(file) == "scores" else parameter_count(file)
+        others = whole - scored
+        if others < 0:
+            raise BadUsage(f"{file.label}: it does not say how many parameters the network has")
+        if selection.density is None:
+            return cls(None, whole, others)
+        asked = exact_count(selection.density, whole)
+        if asked <= others:
+            what = f"a density of {selection.density:g} keeps"
+            why = f"none of the {scored:,} weights"
+            if over_model:
+                why = f"{asked:,} of {whole:,} parameters, of which {others:,} are not pruned"
+            raise BadUsage(
+                f"{what} {why}: infeasible; the highest compression that leaves each of the "
+                f"{len(names)} layers a weight is {whole / (others + len(names)):.6g}"
+            )
+        return cls((asked - others) / scored, whole, others)

@@ -1,0 +1,233 @@
+"""A mask in the making: what was asked for, checked first, and then made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from prunecli.errors import BadUsage, Mismatch, some
+from prunecli.files.artifacts import MaskFile, kind_of
+from prunecli.files.atomic import refusals
+from prunecli.files.bits import Packed
+from prunecli.files.records import CheckpointRecord, Described, MaskRecord, ModelRecord, TiesRecord
+from prunecli.files.roles import layouts_of
+from prunecli.files.tensors import TensorFile
+from prunecli.images.source import GivenImages
+from prunecli.masks.critical import critical
+from prunecli.masks.left import density_from
+from prunecli.masks.mask import density
+from prunecli.masks.select import Ties
+from prunecli.network import coverage
+from prunecli.network.diagnosis import collapse_facts
+from prunecli.plugins.trust import may_follow
+from prunecli.pruning.allowance import Allowance
+from prunecli.pruning.selection import Selection, check_told, pruning
+from prunecli.scoring.scored import Scored, names_of, record_of_scores
+from prunecli.settings.run import RunOptions
+from prunecli.settings.scoring import ScoringSettings
+from prunecli.settings.table import flag_said
+from prunecli.tensors.parts import Parted
+
+REMOVED = "an earlier mask has removed all of its weights"
+
+
+@dataclass(frozen=True)
+class Masking:
+    """A mask to be made of scores, or of a checkpoint that is scored for it; all was checked."""
+
+    file: TensorFile
+    scoring: ScoringSettings
+    selection: Selection
+    scorer: Scored | None
+    names: list[str]
+    allowance: Allowance
+    before: MaskFile | None
+    run: RunOptions
+
+    @classmethod
+    def of(
+        cls,
+        file: TensorFile,
+        selection: Selection,
+        scoring: ScoringSettings,
+        before: MaskFile | None,
+        run: RunOptions,
+        network: nn.Module | None = None,
+        images: GivenImages | None = None,
+    ) -> Masking:
+        """What is to be made of a file. Raises BadUsage or Mismatch for what cannot be had.
+
+        A `before` mask fits the file; see `fitting`. For `network` and `images` see `Scored`.
+        """
+        _check_asked(file, selection, scoring)
+        is_checkpoint = kind_of(file) == "checkpoint"
+        scorer = Scored(file, scoring, run, network, images) if is_checkpoint else None
+        names = names_of(scoring, file)
+        if before is not None:
+            _check_same(before, names, file.label)
+        selection = selection.of(scorer, {name: file.shapes[name] for name in names}, file)
+        allowance = Allowance.of(file, names, selection)
+        if before is not None and selection.pattern is None and not selection.decided:
+            _check_room(before, allowance.density or 1.0)
+        if scorer and before is None and not selection.decided:
+            _warn_if_masked(file, run)
+        return cls(file, scoring, selection, scorer, names, allowance, before, run)
+
+    def made(self, folder: Path, label: str) -> tuple[Packed, MaskRecord]:
+        """The mask, and what it says of itself.
+
+        Raises Mismatch where no weight is left, or none in a layer that must have some. A large
+        mask goes to a file without a name in `folder`; see `Packed`. `label` is what the output
+        is called.
+        """
+        file, selection, run = self.file, self.selection, self.run
+        file.hash_ahead()
+        kept, ties = self._selected(folder, label)
+        if not any(kept.kept.values()):  # as a pattern leaves of scores that are all -inf
+            of_zeros = selection.decided and self.before is None
+            why = "its weights are all zero" if of_zeros else REMOVED
+            raise Mismatch(f"{file.label}: {why}")
+        if selection.pattern is not None:
+            check_told(ties, file)
+        described = file.says(Described).model
+        _warn_if_unknown(described, run)
+        layouts = layouts_of(file, self.names)
+        record = replace(
+            self._record(kept),
+            ties=TiesRecord(equal=ties.equal, kept=ties.kept),
+            collapse=collapse_facts(kept, described, file.shapes, layouts),
+        )
+        _report(record, selection, run)
+        _warn_of_ties(ties, sum(kept.kept.values()), run)
+        if record.left_whole:
+            coverage.tell(record.left_whole, run.progress)
+        return kept, record
+
+    def _record(self, kept: Packed) -> MaskRecord:
+        """What the mask says of how it was chosen, and what its scores say."""
+        selection, allowance, before = self.selection, self.allowance, self.before
+        said = (self.file, self.scoring, self.names)
+        scores = self.scorer.record() if self.scorer else record_of_scores(*said)
+        left = sum(kept.kept.values()) + allowance.others
+        sizes = {name: math.prod(shape) for name, shape in kept.shapes.items()}
+        own = {
+            "left_out": {**(scores.left_out or {}), **selection.left_out},
+            "mask": before.file.sha256 if before else None,
+        }
+        return MaskRecord(
+            **scores.part(MaskRecord) | own,
+            scope=selection.scope,
+            rounds=selection.rounds,
+            schedule=selection.schedule if selection.rounds != 1 else None,
+            critical=selection.is_critical,
+            asked=selection.density or left / allowance.whole,
+            count=selection.count,
+            total=allowance.whole,
+            kept=left,
+            density=density_from(kept.kept, sizes),
+            scores=None if self.scorer else self.file.sha256,
+            ties=None,
+            collapse=None,
+            shapes=None,
+        )
+
+    def _selected(self, folder: Path, label: str) -> tuple[Packed, Ties]:
+        selection = self.selection
+        pruned = pruning(self.scorer, self.file, self.names, selection, self.before, self.run)
+        shapes = {name: self.file.shapes[name] for name in self.names}
+        with refusals(label):
+            found = (
+                pruned(self.allowance.density or 1.0)
+                if not selection.is_critical
+                else critical(pruned, shapes, selection.allocation, selection.rounds)
+            )
+            return Packed(found, folder), found.ties
+
+
+def _check_asked(file: TensorFile, selection: Selection, scoring: ScoringSettings) -> None:
+    """Raise BadUsage where a checkpoint is not to be scored, or scores are."""
+    if kind_of(file) == "checkpoint":
+        if scoring.method is None:
+            raise BadUsage(f"{file.label}: it is a checkpoint; say how to score it with --method")
+        return
+    if scoring.method is not None or (selection.rounds or 1) > 1:
+        raise BadUsage(f"{file.label}: it holds scores; --method and --rounds need the checkpoint")
+    idle = flag_said(scoring, "options") or flag_said(scoring.data, "dataset")
+    if idle:
+        raise BadUsage(f"{file.label}: it holds scores; {idle} is for scoring a checkpoint")
+
+
+def _check_room(before: Parted, asked: float) -> None:
+    """Raise BadUsage unless an earlier mask keeps as much as is asked for."""
+    if asked > density(before):
+        raise BadUsage(
+            f"the earlier mask keeps less than a density of {asked:g} already; "
+            "ask for a lower density"
+        )
+
+
+def _warn_if_masked(file: TensorFile, run: RunOptions) -> None:
+    if file.says(CheckpointRecord).mask:
+        run.progress.warn(
+            "the checkpoint is masked but no --mask was given: what was pruned counts as left"
+        )
+
+
+def _warn_if_unknown(described: ModelRecord | None, run: RunOptions) -> None:
+    """Say that a network is not looked at, where only a file names its code."""
+    if described and not may_follow("models", described.name, by_file=True):
+        name = described.name
+        run.progress.warn(
+            f"only a file names the network {name!r}, so it is not built: whether any path is "
+            f"left is not known (--trust {name})"
+        )
+
+
+SEEN = 0.01
+"""Ties left out that are worth a warning, as a part of what is kept."""
+
+
+def _check_same(before: Parted, names: list[str], label: str) -> None:
+    """Raise Mismatch unless the mask from before covers just what is scored.
+
+    Masks nest over the same weights only: what the new one left out would grow back.
+    """
+    if odd := sorted(before.shapes.keys() ^ set(names)):
+        raise Mismatch(f"{label}: only one of what is scored and --mask covers {some(odd)}")
+
+
+def _report(record: MaskRecord, selection: Selection, run: RunOptions) -> None:
+    """Say what was reached, and warn of what nothing gets through."""
+    assert record.collapse and record.total and record.kept and record.asked, "as was written"
+    collapse, total, left = record.collapse, record.total, record.kept
+    ratio = total / left
+    run.progress.detail(
+        f"kept {left:,} of {total:,}: {ratio:.6g}x, compression error "
+        f"{ratio * record.asked - 1:+.2g}; highest without an empty layer: "
+        f"{collapse.max_compression:.6g}x of the scored weights"
+    )
+    if (effective := collapse.effective_density) is not None:
+        run.progress.detail(f"density of the weights on live paths: {effective:.6g}")
+    if selection.is_critical:
+        run.progress.say(f"critical compression: {ratio:.6g}x")
+    if dead := collapse.dead_layers:
+        through = {True: ": only shortcuts lead past", False: ": nothing gets through", None: ""}
+        message = f"no weight is left in {some(dead)}{through[collapse.live_path]}"
+        if not selection.allow_dead_layers:
+            raise Mismatch(f"{message}; raise the density, or choose another --scope or --method")
+        run.progress.warn(message)
+    elif collapse.live_path is False:
+        run.progress.warn("no path of kept weights leads from input to output")
+
+
+def _warn_of_ties(ties: Ties, kept: int, run: RunOptions) -> None:
+    """Warn where more than 1% of what is kept might as well be others."""
+    if ties.left_out > SEEN * kept:
+        run.progress.warn(
+            f"{ties.equal:,} scores are equal where the cut lies, and {ties.kept:,} of them were "
+            "kept: those that come first, for the scores do not say which; choose another "
+            "--method or density"
+        )

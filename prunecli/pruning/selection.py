@@ -1,0 +1,173 @@
+"""The selection of a mask: in one go, in rounds, or by a pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from prunecli.errors import BadUsage, Mismatch
+from prunecli.files.artifacts import ScoresFile
+from prunecli.files.roles import layouts_of
+from prunecli.files.tensors import TensorFile
+from prunecli.masks.mask import density
+from prunecli.masks.patterns import Pattern, Patterned
+from prunecli.masks.rounds import densities
+from prunecli.masks.scopes import Scope, allocation
+from prunecli.masks.select import Chosen, Positive, Tied, Ties, choose
+from prunecli.masks.targets import left_in
+from prunecli.plugins.resolve import resolve
+from prunecli.scoring.scored import Scored, first_layer
+from prunecli.settings.mask import COUNTS, ROUND_SCHEDULES, SCOPES, MaskSettings
+from prunecli.settings.run import RunOptions
+from prunecli.tensors.parts import InMemory, Parted, in_memory
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How many weights stay, and where they are chosen among; what settings come to.
+
+    `density` counts over the scored weights, or with `count="model"` over all parameters of the
+    network, those that are not scored being kept. None asks for the critical compression. With a
+    pattern, that decides both, and a method that is `decisive` decides all. `dense` patterns name
+    what the scope `uniform` keeps whole; without any it is the network's first layer.
+    """
+
+    density: float | None
+    scope: str = SCOPES[0]
+    rounds: int | None = None
+    schedule: str | None = None
+    allow_dead_layers: bool = True
+    count: str = COUNTS[0]
+    pattern: Pattern | None = None
+    dense: tuple[str, ...] = ()
+    whole: tuple[str, ...] | None = None
+    """The names that come of `dense`."""
+    decided: bool = False
+    """Whether the method decides; `density` is None then."""
+
+    @property
+    def is_critical(self) -> bool:
+        return self.density is None and not self.decided
+
+    @classmethod
+    def asked(cls, settings: MaskSettings) -> Selection:
+        """The selection that is asked for, before any file is read.
+
+        Raises BadUsage for what cannot be.
+        """
+        method = settings.scoring.method
+        decides = bool(method) and resolve("scorers", str(method), by_file=False).decides
+        return cls(
+            settings.asked(decides),
+            settings.scope,
+            settings.rounds,
+            settings.schedule,
+            not settings.no_dead_layers,
+            settings.count or COUNTS[0],
+            None if settings.pattern is None else Pattern.parse(settings.pattern),
+            settings.dense,
+        )
+
+    def of(
+        self, scorer: Scored | None, names: Mapping[str, tuple[int, ...]], file: TensorFile
+    ) -> Selection:
+        """The selection, with what follows from the method, the file and the pattern.
+
+        Raises Mismatch if the pattern misfits, and BadUsage for what would be passed over.
+        """
+        if scorer and scorer.plugin.decides:
+            return replace(self, rounds=1, density=None, decided=True)
+        if self.dense and self.scope != "uniform":
+            raise BadUsage("--dense says what --scope uniform keeps whole; leave it out")
+        if self.pattern is not None:
+            self.pattern.check(names, layouts_of(file, names))
+            return replace(self, rounds=1, density=self.pattern.density, scope=str(self.pattern))
+        rounds = self.rounds or (scorer.plugin.rounds if scorer else 1)
+        if self.schedule and not self.rounds and rounds == 1:
+            raise BadUsage("--schedule is that of rounds, and there is one; say how many: --rounds")
+        whole = _whole(file, [*names], self.dense) if self.scope == "uniform" else None
+        return replace(
+            self, rounds=rounds, schedule=self.schedule or ROUND_SCHEDULES[0], whole=whole
+        )
+
+    @property
+    def allocation(self) -> Scope | None:
+        return allocation(self.scope, self.whole)
+
+    @property
+    def left_out(self) -> dict[str, Any]:
+        """What was said of what stays whole, for the metadata."""
+        return {"dense": list(self.dense)} if self.dense else {}
+
+
+def _whole(file: TensorFile, names: list[str], dense: tuple[str, ...]) -> tuple[str, ...]:
+    """What `uniform` keeps whole. Raises BadUsage where the order of the layers is not known."""
+    if dense:
+        others = left_in(names, None, file.label, dense)
+        return tuple(name for name in names if name not in others)
+    if (first := first_layer(file)) is None:
+        raise BadUsage(
+            f"{file.label}: it does not say which layer comes first, and --scope uniform keeps "
+            "that one whole; name it with --dense PATTERN"
+        )
+    return (first,)
+
+
+def pruning(
+    scorer: Scored | None,
+    file: TensorFile,
+    names: list[str],
+    selection: Selection,
+    before: Parted | None,
+    run: RunOptions,
+) -> Callable[[float], Tied]:
+    """The mask at a density of the scored weights. What is scored once is scored now."""
+    if scorer is not None and selection.rounds != 1:
+        return lambda density: _in_rounds(scorer, density, selection, before, run)
+    scores = scorer(before) if scorer else ScoresFile(file, before, names)
+    if selection.decided:
+        return lambda _: Positive(scores)
+    if (pattern := selection.pattern) is not None:
+        return lambda _: Patterned(scores, pattern, layouts_of(file, names))
+    return lambda density: _told(choose(scores, density, selection.scope, selection.whole), file)
+
+
+def _told(mask: Chosen, file: TensorFile) -> Chosen:
+    check_told(mask.ties, file)
+    return mask
+
+
+def check_told(ties: Ties, file: TensorFile) -> None:
+    """Raise Mismatch where scores had no part in what is kept."""
+    if ties.are_all:
+        raise Mismatch(
+            f"{file.label}: all {ties.scores:,} scores are equal to the others that they "
+            "compete with, so they do not say what to keep; use another --method"
+        )
+
+
+class Last(InMemory):
+    """The mask of the last of several rounds, with the ties of the round that had most."""
+
+    def __init__(self, mask: Mapping[str, Any], ties: Ties) -> None:
+        super().__init__(mask)
+        self.ties = ties
+
+
+def _in_rounds(
+    scorer: Scored, lowest: float, selection: Selection, before: Parted | None, run: RunOptions
+) -> Last:
+    kept, last = before, None
+    steps = densities(lowest, selection.rounds or 1, selection.schedule or ROUND_SCHEDULES[0])
+    for done, target in enumerate(steps, 1):
+        if kept is not None and target > density(kept):
+            continue  # the mask before is sparser than this round's target
+        chosen = choose(scorer(kept), target, selection.scope, selection.whole)
+        if last is None:  # later, all are equal once nothing gets through the network
+            check_told(chosen.ties, scorer.file)
+        ties = [chosen.ties, *([last.ties] if last else [])]
+        kept = last = Last(in_memory(chosen), max(ties, key=lambda each: each.left_out))
+        run.progress.advance("pruning rounds", done, len(steps))
+    assert last is not None, "the last round is at the density asked for, which `before` can give"
+    return last

@@ -1,0 +1,1 @@
+"""The way from a checkpoint and a method to scores."""

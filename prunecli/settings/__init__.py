@@ -1,0 +1,1 @@
+"""What commands may be told."""

@@ -1,0 +1,30 @@
+"""The settings of an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from prunecli.settings.data import DataSettings
+from prunecli.settings.kinds import File, Switch, Whole
+from prunecli.settings.table import field_of, group, option
+from prunecli.settings.training import PRECISION
+
+EVAL_BATCH = 500
+"""Images that a CPU evaluates at a time, and the least that a GPU does."""
+MOST_EVAL_BATCH = 4 * EVAL_BATCH
+"""Images that a GPU evaluates at a time, if they are small."""
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """What `eval` may be told."""
+
+    mask: Path | None = option("Apply this mask before evaluating.", File())
+    data: DataSettings = group(DataSettings)
+    batch_size: int | None = option(
+        "Images at a time.", Whole(1),
+        unset=f"{EVAL_BATCH}; on a GPU up to {MOST_EVAL_BATCH}, by the size of the images",
+    )  # fmt: skip
+    precision: str = field_of(PRECISION, "auto")
+    throughput: bool = option("Also measure images per second.", Switch())

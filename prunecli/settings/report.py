@@ -1,0 +1,58 @@
+"""The settings of a report, and the figures that there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prunecli.settings.kinds import File, OneOf, Plain
+from prunecli.settings.run import OUTPUT, RunOptions
+from prunecli.settings.table import field_of, option
+
+ENDINGS = {"table": "txt", "csv": "csv", "json": "json", "html": "html", "svg": "svg"}
+"""The ending of a file of each format."""
+CAPTIONS = {
+    "top1": "Top-1 accuracy over compression",
+    "top5": "Top-5 accuracy over compression",
+    "degradation": "Top-1 lost to pruning, over sparsity",
+    "parameters": "Error over the weights left",
+    "options": "Top-1 accuracy by option",
+    "options-sparsity": "Sparsity by option",
+    "error": "Compression error: reached against asked",
+    "density": "Density of each layer",
+    "loss": "Training loss over epochs",
+    "top1-epochs": "Test accuracy over epochs",
+    "sparsity": "Sparsity over epochs",
+    "pruned": "Weights pruned over epochs",
+    "weights": "Spread of the weights before the last threshold",
+}
+"""The figures, in the order of the page, without what it takes to draw them."""
+TITLE = "Pruning report"
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What to make of results."""
+
+    form: str = option(
+        "html has figures, svg is one of them.", OneOf(tuple(ENDINGS)), "table", flag="--format"
+    )
+    figure: str = option(
+        f"Which one, of --format svg: {', '.join(CAPTIONS)}.", OneOf(tuple(CAPTIONS)), "top1",
+        metavar="NAME",  # all of them in one word would not fit into the line
+    )  # fmt: skip
+    title: str | None = option("Of the page.", Plain.TEXT, unset=TITLE)
+    reference: Path | None = option(
+        "CSV of published results, to set beside these: model, dataset, method, compression, top1 "
+        "and top5.",
+        File(),
+    )
+
+
+@dataclass(frozen=True)
+class ReportRun(RunOptions):
+    """What `report` may be told of its run."""
+
+    output: Path | None = field_of(
+        replace(OUTPUT, unset="standard output; of html, report.html beside the first result")
+    )

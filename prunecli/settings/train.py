@@ -1,0 +1,114 @@
+"""What to train, and from where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prunecli.errors import BadUsage
+from prunecli.settings.data import DataSettings
+from prunecli.settings.kinds import File, Plain, PluginName, Real, Switch
+from prunecli.settings.table import group, option, some_of
+from prunecli.settings.training import Hyperparameters, taken_over
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The network, and what to change of a checkpoint's to make it that."""
+
+    name: str | None = option(
+        "Architecture; see 'prunecli list models'.", PluginName("models"), flag="--model",
+        unset="the checkpoint's",
+    )  # fmt: skip
+    own_options: Mapping[str, Any] = option(
+        "Option of the model; repeatable.", Plain.PAIRS, flag="--model-opt", sets="model"
+    )
+    thin: float | None = option(
+        "Narrow the layers to so much of their weights: the dense equivalent of a density.",
+        Real(0, 1), metavar="PART", sets="model",
+    )  # fmt: skip
+    pretrained: bool = option(
+        "Start from published weights; for --model torchvision:NAME.", Switch()
+    )
+    strip_prefix: str | None = option(
+        "Take what begins so in CHECKPOINT, without it; done unasked where all names begin so.",
+        Plain.TEXT, metavar="PREFIX",
+    )  # fmt: skip
+    new_head: bool = option(
+        "Start the last layer anew, for other classes than CHECKPOINT's.", Switch()
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All that the model is told. Raises BadUsage for what is told twice."""
+        if self.thin is None:
+            return dict(self.own_options)
+        if "thin" in self.own_options:
+            raise BadUsage("thin is given twice: by --thin and by --model-opt")
+        return {**self.own_options, "thin": self.thin}
+
+    @property
+    def adapts(self) -> bool:
+        """Whether it was said how the checkpoint's weights are to be changed to fit the model."""
+        return self.strip_prefix is not None or self.new_head
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What all that trains may be told."""
+
+    checkpoint: Path | None = None
+    rewind: Path | None = None
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = group(DataSettings)
+    mask: Path | None = option("Keep the weights this mask removes at exactly zero.", File())
+    pruner: str | None = option(
+        "Prune while training; see 'prunecli list pruners'.", PluginName("pruners")
+    )
+    pruner_options: Mapping[str, Any] = option(
+        "Option of the pruner; repeatable.", Plain.PAIRS, flag="--opt", sets="pruner"
+    )
+    exclude_classifier: bool = option("The pruner leaves the last linear layer whole.", Switch())
+    ignore: tuple[str, ...] = option(
+        "The pruner leaves weights whose names match whole (shell pattern); repeatable.",
+        Plain.TEXTS, metavar="PATTERN",
+    )  # fmt: skip
+    given: Mapping[str, Any] = some_of(Hyperparameters, taken_over)
+    """The hyperparameters that were said."""
+    graphs: bool = option(
+        "On a GPU, replay steps as CUDA graphs; they come to the same bytes.",
+        Switch(negates=True), True, flag="--cuda-graphs", decides=False,
+    )  # fmt: skip
+    eval_every_epoch: bool = option(
+        "Evaluate on the test set after every epoch.", Switch(negates=True), True,
+        flag="--eval-epochs",
+    )  # fmt: skip
+    save_every: float = option(
+        "Between saves of the training state; it is saved after an epoch too, unless that took "
+        "more than a twentieth of the time.",
+        Real(0, ends="[]"), 600, metavar="SECONDS", decides=False,
+    )  # fmt: skip
+    resume: bool = option(
+        "Go on from the training state beside the output.", Switch(), decides=False, reserved=True
+    )
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits of the data set that are read."""
+        return ["train", "test"] if self.eval_every_epoch else ["train"]
+
+
+@dataclass(frozen=True)
+class TrainSettings(TrainingSettings):
+    """What `train` may be told."""
+
+    model: ModelSettings = group(ModelSettings)
+
+
+@dataclass(frozen=True)
+class FinetuneSettings(TrainingSettings):
+    """What `finetune` may be told."""
+
+    rewind: Path | None = option("Start from these weights instead.", File(), metavar="CHECKPOINT")

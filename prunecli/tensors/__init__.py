@@ -1,0 +1,1 @@
+"""Tensors, as numbers: in parts, zero, finite."""

@@ -1,0 +1,89 @@
+"""Tensors by name that are read part by part, so that they may be larger than memory.
+
+What is in memory already is read the same way, in parts that fit the processor's cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+PART = 1 << 18
+"""Values in a part: 1 MiB of float32."""
+
+
+@runtime_checkable
+class Parted(Protocol):
+    """Tensors that may be read as often as one likes, one at a time and part by part."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
+
+    def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
+        """The tensor's values in order, flat, `size` of them at a time. At least one part."""
+        ...
+
+
+class InMemory:
+    """Tensors in memory."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.tensors = tensors
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(self.tensors[name].shape) for name in self.tensors}
+
+    def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
+        yield from torch.split(self.tensors[name].detach().cpu().reshape(-1), size)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A tensor that is made part by part while it is written."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    parts: Callable[[], Iterable[Tensor]]
+    packed: tuple[str, int] | None = None
+    """The type, if torch does not have it: what safetensors calls it, and how many bytes there are.
+
+    These are what the parts give."""
+
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with a single thread.
+
+    Parts are too small to be shared: several threads would wait for each other most of the time,
+    and for the one that hashes the file meanwhile.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def parted(tensors: Parted | Mapping[str, Tensor]) -> Parted:
+    return tensors if isinstance(tensors, Parted) else InMemory(tensors)
+
+
+def whole(tensors: Parted, name: str) -> Tensor:
+    """One tensor, all of it."""
+    return torch.cat(list(tensors.parts(name))).reshape(tensors.shapes[name])
+
+
+def in_memory(tensors: Parted) -> dict[str, Tensor]:
+    """The tensors, all of them in memory."""
+    return {name: whole(tensors, name) for name in tensors.shapes}

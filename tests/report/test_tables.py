@@ -1,0 +1,36 @@
+import csv
+import io
+import json
+
+from results import result
+
+from prunecli.report.rows import grouped
+from prunecli.report.tables import as_csv, as_json, as_text
+
+DENSE = result(None, 1.0, top1=95.0)
+
+
+def test_csv_and_json_hold_the_same_numbers():
+    rows = grouped([DENSE, result(top1=80.0), result(top1=90.0, seed=1)])
+    from_csv = list(csv.DictReader(io.StringIO(as_csv(rows))))
+    from_json = json.loads(as_json(rows))
+    assert [float(line["top1"]) for line in from_csv] == [95, 85]
+    assert [line["top1"] for line in from_json] == [95, 85]
+    assert [line["method"] for line in from_csv] == ["dense", "lamp"]
+
+
+def test_the_table_is_aligned_and_says_the_spread():
+    text = as_text(grouped([DENSE, result(top1=80.0), result(top1=90.0, seed=1)]))
+    header, dense, lamp = text.splitlines()
+    assert (
+        header.split() == "model data method r r reached top-1 % top-5 % FLOPs dead seeds".split()
+    )
+    assert "85.00 ± 7.07" in lamp
+    assert "95.00  " in dense
+    assert "25.0%" in lamp
+    assert header.index("seeds") + 5 == len(dense) == len(lamp)
+
+
+def test_a_number_below_zero_stays_one():
+    [own] = csv.DictReader(as_csv(grouped([result(compression_error=-0.25)])).splitlines())
+    assert own["compression_error"] == "-0.25"
