@@ -4,13 +4,9 @@ What `__all__` lists is the public Python API; see docs/api.md. It is imported w
 asked for, and torch with it.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 from prunecli.package import VERSION
 
+TYPE_CHECKING = False  # which a type checker takes for true; see `package` on imports
 if TYPE_CHECKING:
     from prunecli.api import (
         BadEnvironment,
@@ -84,6 +80,8 @@ if not TYPE_CHECKING:  # or a type checker would believe that everything is ther
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module 'prunecli' has no attribute {name!r}")
+        from importlib import import_module
+
         found = globals()[name] = getattr(import_module("prunecli.api"), name)
         return found
 

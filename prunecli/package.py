@@ -1,9 +1,10 @@
-"""The package itself."""
+"""The package itself.
 
-from __future__ import annotations
-
-from pathlib import Path
+It is imported before `__main__` can see to it that nothing comes from the current folder. So it
+imports nothing, Python's own modules included, and `prunecli/__init__.py` nothing else.
+"""
 
 NAME = __name__.partition(".")[0]
 VERSION = "0.1.0"
-FOLDER = Path(__file__).parent
+FOLDER = __file__.removesuffix("package.py")
+"""Where the package lies, with the separator at its end."""

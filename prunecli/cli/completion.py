@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from pathlib import Path
 
 from click.shell_completion import CompletionItem
 
@@ -21,7 +22,7 @@ def written_options(kind: str, name: str) -> list[str]:
     if names(kind).get(name, "not ours") is not None:
         return []
     symbol = name.replace("-", "_")
-    source = FOLDER / kind / f"{symbol}.py"
+    source = Path(FOLDER) / kind / f"{symbol}.py"
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and node.name == symbol:
             return [arg.arg for arg in node.args.kwonlyargs if arg.arg != "mask"]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, distributions, entry_points
+from pathlib import Path
 
 from prunecli.errors import BadUsage, suggest
 from prunecli.package import FOLDER
@@ -37,7 +38,7 @@ class Known:
 @cache
 def known(kind: str) -> Known:
     """The names of a kind that files and installed packages define."""
-    folder = FOLDER / kind
+    folder = Path(FOLDER) / kind
     found: dict[str, EntryPoint | None] = {
         path.stem.replace("_", "-"): None for path in folder.glob("[!_]*.py")
     }

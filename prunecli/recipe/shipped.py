@@ -20,7 +20,7 @@ BESIDE = re.compile(r"\$\{here\}/+([^$]*)")
 
 def shipped() -> dict[str, Path]:
     """The recipes by name."""
-    root = FOLDER.resolve().parent
+    root = Path(FOLDER).resolve().parent
     if (root / "pyproject.toml").is_file():
         found = (root / "recipes").glob("*.yaml")
         return {path.stem: path for path in sorted(found)}
