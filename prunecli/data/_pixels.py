@@ -54,9 +54,7 @@ _room = _Room(MOST_PIXELS)
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # they are refused
 
 
-def fill(
-    file: Seen, row: Tensor, draw: int | None = None, *, mode: str, view: View | None
-) -> None:
+def fill(file: Seen, row: Tensor, draw: int | None = None, *, mode: str, view: View | None) -> None:
     """Put the pixels of the bytes that have been hashed into [H, W, C] uint8; see `read_tree`.
 
     Without a view they are all of the image, with one its middle, or the part that `draw` decides.

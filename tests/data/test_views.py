@@ -138,7 +138,9 @@ def test_resize_decides_what_decoded_images_are_kept_and_known_by(tmp_path):
     put(tmp_path, {"0.png": picture((50, 40))})
     told = {}
     for stream in (False, True):
-        views = [folder(tmp_path, "train", size=16, resize=r, stream=stream) for r in (None, 16, 20)]
+        views = [
+            folder(tmp_path, "train", size=16, resize=r, stream=stream) for r in (None, 16, 20)
+        ]
         prints = [fingerprint(data) for data in views]
         again = fingerprint(folder(tmp_path, "train", size=16, resize=20, stream=stream))
         assert prints[2] == again
