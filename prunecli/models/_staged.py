@@ -36,14 +36,15 @@ class StagedResNet(nn.Module):
     ) -> None:
         super().__init__()
         thinned = thinner(thin)
-        channels, blocks = thinned(64), []
+        channels = thinned(64)
+        blocks: list[nn.Module] = []
         self.conv = nn.Conv2d(input_shape[0], channels, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         for width, count in zip(map(thinned, WIDTHS), counts, strict=True):
             for number in range(count):
-                first_of_later_stage = number == 0 and len(blocks) > 0
-                blocks.append(block(channels, width, 2 if first_of_later_stage else 1))
+                stride = 2 if blocks and number == 0 else 1  # where a later stage begins
+                blocks.append(block(channels, width, stride))
                 channels = block.expansion * width
         self.blocks = nn.Sequential(*blocks)
         self.pool = nn.AdaptiveAvgPool2d(1)
