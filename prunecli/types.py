@@ -97,6 +97,10 @@ class Stream:
     another one by now."""
     how: str = ""
     """What the pixels depend on besides the files."""
+    crop: Callable[[Seen, Tensor, int], None] | None = None
+    """Decodes, likewise, a random part of a file, which the number decides: what training sees."""
+    draws: Tensor | None = None
+    """The number of each file, of an epoch of training."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -105,7 +109,21 @@ class Stream:
     def __getitem__(self, index: Tensor) -> Stream:
         """The images of these places, or of those whose truth value is true."""
         places = (index.nonzero()[:, 0] if index.dtype == torch.bool else index).tolist()
-        return replace(self, files=[self.files[i] for i in places])
+        draws = None if self.draws is None else self.draws[index]
+        return replace(self, files=[self.files[i] for i in places], draws=draws)
+
+    def drawn(self, draw: torch.Generator) -> Stream:
+        """The images as an epoch of training sees them: random parts, if it sees any."""
+        if self.crop is None:
+            return self
+        return replace(self, draws=torch.randint(1 << 62, (len(self.files),), generator=draw))
+
+    def fill(self, place: int, row: Tensor) -> None:
+        """Decode the image of that place into uint8 [H, W, C]; see `read`."""
+        if self.crop is None or self.draws is None:
+            self.read(self.files[place], row)
+        else:
+            self.crop(self.files[place], row, int(self.draws[place]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +132,8 @@ class Images:
 
     `images` is uint8 [N, H, W, C]: channels last, so that a batch is a view in the memory format
     convolutions are fastest in. `mean` and `std` are per channel, of pixels scaled to [0, 1].
-    Training images are shifted by up to `pad` pixels, and mirrored if `flip`.
+    Training images are shifted by up to `pad` pixels, and mirrored if `flip`; of a stream that has
+    `crop` they are random parts.
     """
 
     images: Tensor | Stream

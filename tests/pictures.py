@@ -27,7 +27,8 @@ def read(path, mode="L"):
     identity = Identity.of(path.stat())
     height, width = size_of(path, identity, mode)
     row = torch.zeros(height, width, 3 if mode == "RGB" else 1, dtype=torch.uint8)
-    fill(Seen(path, identity, hashlib.sha256(path.read_bytes()).hexdigest()), row, mode, None)
+    file = Seen(path, identity, hashlib.sha256(path.read_bytes()).hexdigest())
+    fill(file, row, mode=mode, view=None)
     return row.numpy() if mode == "RGB" else row.numpy()[:, :, 0]
 
 

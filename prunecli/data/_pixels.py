@@ -17,6 +17,7 @@ from torch import Tensor
 
 from prunecli.data._contents import check_bytes
 from prunecli.data._decode import decoded
+from prunecli.data._views import View
 from prunecli.errors import BadInput, PruneError, printable
 from prunecli.files.reading import CHANGED, Identity, unchanged, unreadable
 from prunecli.runtime.shortage import raise_shortage
@@ -53,9 +54,10 @@ _room = _Room(MOST_PIXELS)
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # they are refused
 
 
-def fill(file: Seen, row: Tensor, mode: str, size: int | None) -> None:
+def fill(file: Seen, row: Tensor, draw: int | None = None, *, mode: str, view: View | None) -> None:
     """Put the pixels of the bytes that have been hashed into [H, W, C] uint8; see `read_tree`.
 
+    Without a view they are all of the image, with one its middle, or the part that `draw` decides.
     Raises BadInput naming the file if it is no image of that size, or another file by now.
     """
     raw = _bytes(file.path, Identity(*file.identity))
@@ -63,13 +65,15 @@ def fill(file: Seen, row: Tensor, mode: str, size: int | None) -> None:
         raise BadInput(CHANGED.format(printable(str(file.path))))
     with _opened(file.path, raw) as image:
         first = (row.shape[1], row.shape[0])
-        if size is None and sorted(image.size) != sorted(first):  # before it takes memory
+        if view is None and sorted(image.size) != sorted(first):  # before it takes memory
             raise _odd_size(file.path, image.size, first)
-        with _room.of(math.prod(image.size)):
+        with _room.of(_pixels(file.path, image.size, view)):
             whole = decoded(image, mode)
-            if size is None and whole.size != first:
+            if view is None and whole.size != first:
                 raise _odd_size(file.path, whole.size, first)
-            pixels = np.asarray(whole if size is None else _square(whole, size))
+            if view is not None:
+                whole = view.middle(whole) if draw is None else view.part(whole, draw)
+            pixels = np.asarray(whole)
     row.numpy()[...] = pixels.reshape(row.shape)
 
 
@@ -114,20 +118,15 @@ def _opened(path: Path, raw: bytes) -> Iterator[Image.Image]:
     raise BadInput(f"{printable(str(path))}: not a readable image ({what}); replace or remove it")
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
-    """The middle of the image whose shorter side is scaled to `size`; nothing else is scaled."""
-    if image.size == (size, size):
-        return image
-    scale = size / min(image.size)
-    spans = [_middle(side, max(size, round(side * scale)), size) for side in image.size]
-    (left, right), (top, bottom) = spans
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
-
-
-def _middle(side: int, scaled: int, size: int) -> tuple[float, float]:
-    """Start and end, in a side, of what becomes the middle of the scaled one."""
-    start = (scaled - size) // 2
-    return start * side / scaled, (start + size) * side / scaled
+def _pixels(path: Path, sides: tuple[int, int], view: View | None) -> int:
+    """The pixels of an image of that size, also once it is scaled. Raises BadInput for too many."""
+    pixels = view.pixels(sides) if view else math.prod(sides)
+    if pixels > MOST_PIXELS:
+        raise BadInput(
+            f"{printable(str(path))}: scaled, its {sides[0]}x{sides[1]} pixels would be over "
+            f"{MOST_PIXELS:,}; remove it, or leave out resize"
+        )
+    return pixels
 
 
 def _odd_size(path: Path, own: tuple[int, int], first: tuple[int, int]) -> BadInput:

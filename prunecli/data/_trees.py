@@ -22,6 +22,7 @@ from prunecli.data._contents import contents
 from prunecli.data._decode import DECODER
 from prunecli.data._pixels import fill, size_of
 from prunecli.data._threads import in_threads
+from prunecli.data._views import View
 from prunecli.errors import BadEnvironment, printable
 from prunecli.runtime.machine import memory
 from prunecli.types import F, Seen, Stream
@@ -50,17 +51,17 @@ def uncollected(function: F) -> F:
 def read_tree(
     root: Path,
     mode: str,
-    size: int | None = None,
+    view: View | None = None,
     stream: bool | None = False,
     others: Sequence[Path] = (),
 ) -> tuple[Tensor | Stream, Tensor, list[str], tuple[str, ...]]:
     """Images [N, H, W, C] uint8, labels [N] int64, class names and notes of `ROOT/CLASS/*`.
 
-    Classes and files come in alphabetical order. `mode` is Pillow's, "L" or "RGB". With `size`,
-    the shorter side is scaled to it and the middle is cut out square; without, all images must be
-    of one size. Decoded images are cached on disk, keyed by every file's name and content; with
-    `stream` they are neither cached nor held in memory, which None leaves to how many there are.
-    `others` are where another split may lie, the first that is there.
+    Classes and files come in alphabetical order. `mode` is Pillow's, "L" or "RGB". With a view
+    images are what it shows; without, all must be of one size. Decoded images are cached on disk,
+    keyed by every file's name and content; with `stream` they are neither cached nor held in
+    memory, which None leaves to how many there are; a view of random crops needs it. `others` are
+    where another split may lie, the first that is there.
 
     Raises BadEnvironment if there is no such tree, or if it does not fit into memory, BadInput
     naming an image that cannot be read, or a class without any, Mismatch if the other split has
@@ -76,7 +77,7 @@ def read_tree(
     def path(at: int) -> Path:
         return Path(f"{root}/{tree.classes[labels[at]]}/{names[at]}")
 
-    first = size_of(path(0), identities[0], mode) if size is None else (size, size)
+    first = (view.size, view.size) if view else size_of(path(0), identities[0], mode)
     one = (*first, len(ImageMode.getmode(mode).bands))
     stream = _is_streamed(root, len(names) * math.prod(one), stream)
     hashes = contents(root, path, identities)
@@ -84,16 +85,19 @@ def read_tree(
     def files() -> list[Seen]:
         return list(map(Seen, map(path, range(len(names))), identities, hashes))
 
-    read = partial(fill, mode=mode, size=size)
+    read = partial(fill, mode=mode, view=view)
     if stream:
-        return Stream(files(), one, read, f"decoder {DECODER}"), *own
+        how = ", ".join([f"decoder {DECODER}", *(view.told if view else [])])
+        crop = read if view is not None and view.crop else None
+        return Stream(files(), one, read, how, crop), *own
 
     def decode() -> dict[str, Tensor]:
         images = torch.empty((len(names), *one), dtype=torch.uint8)
         in_threads(lambda each: read(*each), list(zip(files(), images, strict=True)))
         return {"images": images}
 
-    told = "\0".join([mode, str(size), PIL.__version__, str(DECODER), *hashes, *names])
+    scaling = view.scaling if view else "None"
+    told = "\0".join([mode, scaling, PIL.__version__, str(DECODER), *hashes, *names])
     key = hashlib.sha256(os.fsencode(told) + str(labels).encode()).hexdigest()
     forms = {"images": ("U8", (len(names), *one))}
     return cached(key, forms, decode)["images"], *own

@@ -46,6 +46,7 @@ class ImageBatches:
         self.flip, self.pad = data.flip, data.pad
         _, self.height, self.width, _ = data.images.shape
         self.padded = _padded(data.images, self.pad, device)
+        self.stream = data.images if isinstance(data.images, Stream) else None
         std = torch.tensor(data.std, device=device)
         self.scale = 1 / (255 * std)
         self.shift = -torch.tensor(data.mean, device=device) / std
@@ -77,7 +78,7 @@ class ImageBatches:
             self.world.rows(batch * self.batch_size, self._end(batch))
             for batch in range(start, len(self))
         ]
-        images = self.padded([order[part] for part in parts])
+        images = self._drawn(draw)([order[part] for part in parts])
         order, window, mirrored = order.to(device), window.to(device), mirrored.to(device)
         for part, (padded, index) in zip(parts, images, strict=True):
             pixels = self._shifted(padded, index, window[:, part], mirrored[part])
@@ -94,6 +95,12 @@ class ImageBatches:
         rows, columns = (slice(self.pad, self.pad + side) for side in (self.height, self.width))
         for part, (padded, index) in zip(parts, images, strict=True):
             yield self._normalised(padded[index, rows, columns]), self.labels[part]
+
+    def _drawn(self, draw: torch.Generator) -> Padded:
+        """What gives the images of an epoch: of some streams, random parts of them."""
+        if self.stream is None:
+            return self.padded
+        return _padded(self.stream.drawn(draw), self.pad, self.labels.device)
 
     def _end(self, batch: int) -> int:
         last = batch == len(self) - 1

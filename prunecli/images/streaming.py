@@ -61,4 +61,4 @@ class _Batch:
 
 def _fill(images: Stream, index: Tensor, rows: Tensor) -> None:
     for number, row in zip(index.tolist(), rows, strict=True):
-        images.read(images.files[number], row)
+        images.fill(number, row)

@@ -15,7 +15,8 @@ import torch
 from PIL import EpsImagePlugin, Image
 
 from prunecli.data import _pixels
-from prunecli.data._pixels import FORMATS, _square, fill, size_of
+from prunecli.data._pixels import FORMATS, fill, size_of
+from prunecli.data._views import View
 from prunecli.errors import BadInput
 from prunecli.files.reading import Identity
 from prunecli.types import Seen
@@ -28,32 +29,8 @@ def seen(path):
 
 def filled(path, shape, mode="RGB", size=None):
     row = torch.zeros(shape, dtype=torch.uint8)
-    fill(seen(path), row, mode, size)
+    fill(seen(path), row, mode=mode, view=View(size) if size else None)
     return row
-
-
-def scaled_whole(image, size):
-    """All of the image scaled, and the middle cut out of that."""
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return image.crop((left, top, left + size, top + size))
-
-
-@pytest.mark.parametrize("size", [1, 17, 64, 224])
-@pytest.mark.parametrize("sides", [(60, 60), (64, 64), (50, 37), (375, 500), (640, 480), (3, 200)])
-def test_the_middle_is_that_of_the_image_scaled_whole(sides, size):
-    draw = np.random.default_rng(0)
-    image = Image.fromarray(draw.integers(0, 256, (*sides, 3), dtype=np.uint8))
-    ours, theirs = (np.asarray(f(image, size)).astype(int) for f in (_square, scaled_whole))
-    assert ours.shape == (size, size, 3)
-    assert abs(ours - theirs).max() <= 1  # which of the sides is scaled first is up to Pillow
-
-
-@pytest.mark.parametrize("sides", [(1, 80_000_000), (80_000_000, 1)])
-def test_the_longest_of_images_has_a_middle(sides):
-    assert (np.asarray(_square(Image.new("L", sides, 7), 224)) == 7).all()
 
 
 def test_every_format_is_read(tmp_path):
@@ -169,13 +146,13 @@ def test_an_image_is_not_read_that_is_another_file_by_now(tmp_path):
     path = tmp_path / "x.png"
     Image.new("RGB", (4, 4)).save(path)
     row, file = torch.zeros(4, 4, 3, dtype=torch.uint8), seen(path)
-    fill(file, row, "RGB", None)
+    fill(file, row, mode="RGB", view=None)
     changed = rf"{Path(path).name}: it was changed, or replaced"
     with pytest.raises(BadInput, match=changed):
-        fill(file._replace(sha256="0" * 64), row, "RGB", None)
+        fill(file._replace(sha256="0" * 64), row, mode="RGB", view=None)
     path.write_bytes(path.read_bytes())
     with pytest.raises(BadInput, match=changed):
-        fill(file, row, "RGB", None)
+        fill(file, row, mode="RGB", view=None)
 
 
 @pytest.mark.fault(35)
@@ -197,6 +174,6 @@ def test_so_many_pixels_are_decoded_at_a_time(tmp_path, monkeypatch):
         most.clear()
         with ThreadPoolExecutor(4) as pool:
             each = [torch.zeros(4, 4, 3, dtype=torch.uint8) for _ in range(8)]
-            list(pool.map(lambda row: fill(file, row, "RGB", None), each))
+            list(pool.map(lambda row: fill(file, row, mode="RGB", view=None), each))
         assert len(most) == 8
         assert max(most) == images

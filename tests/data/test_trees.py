@@ -84,10 +84,24 @@ def test_hidden_folders_are_no_classes_and_named_sets_have_all_of_theirs(tmp_pat
 
 
 @pytest.mark.fault(35)
-@pytest.mark.parametrize("options", [{"pad": -1}, {"size": 0}, {"size": 4097}])
-def test_options_out_of_range_are_refused(tmp_path, options):
-    with pytest.raises(BadUsage, match="pad of 0 or more, and size of 1 to 4096"):
-        load("folder", make_tree(tmp_path), **options)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"pad": -1}, "pad of 0 or more"),
+        ({"size": 0}, "size of 1 to 4096"),
+        ({"size": 4097}, "size of 1 to 4096"),
+        ({"size": 8, "resize": 7}, "resize from that to 4096"),
+        ({"size": 8, "resize": 0}, "resize from that to 4096"),
+        ({"size": 8, "resize": 4097}, "resize from that to 4096"),
+        ({"resize": 9}, "a size with resize"),
+        ({"crop": "random"}, "a size with resize, and with crop=random"),
+        ({"size": 8, "crop": "random", "stream": False}, "leave out stream=false"),
+    ],
+)
+def test_options_out_of_range_are_refused(tmp_path, options, said):
+    for split in ("train", "test"):
+        with pytest.raises(BadUsage, match=said):
+            load("folder", make_tree(tmp_path / split), split, **options)
 
 
 @pytest.mark.fault(35)

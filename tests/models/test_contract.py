@@ -13,7 +13,10 @@ PARAMETERS = {  # with 10 classes, on the images in the second column; counted b
     "cnn": ((1, 28, 28), 431_080),
     "vgg16": ((3, 32, 32), 14_724_042),
     "resnet20": ((3, 32, 32), 269_722),
+    "resnet32": ((3, 32, 32), 464_154),
     "resnet56": ((3, 32, 32), 853_018),
+    "resnet12": ((3, 32, 32), 12_430_730),
+    "resnet34": ((3, 32, 32), 21_282_122),
     "resnet50": ((3, 32, 32), 23_520_842),
     "alexnet": ((3, 32, 32), 23_273_418),
     "mobilenet": ((3, 32, 32), 3_217_226),
@@ -58,9 +61,11 @@ def test_all_but_biases_and_normalisation_is_prunable_and_the_classifier_is_last
     assert classifier(model) == large[-1]
 
 
-def test_cnn_says_what_it_needs():
-    with pytest.raises(Mismatch, match="16x16"):
-        build("cnn", (1, 8, 8))
+@pytest.mark.parametrize("name", ["cnn", "resnet12"])
+def test_a_model_says_what_it_needs(name):
+    with pytest.raises(Mismatch, match=f"{name} needs images of 16x16 pixels or more, not 15x40"):
+        build(name, (1, 15, 40))
+    assert build(name, (1, 16, 16))(torch.zeros(2, 1, 16, 16)).shape == (2, 10)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +94,8 @@ def test_thin_leaves_a_quarter_of_the_weights_between_layers(name):
     thin = prunable(resolve("models", name, by_file=False)(shape, 10, thin=0.25))
     assert list(thin) == list(full)
     for weight in list(full)[1:-1]:  # the first has the image's channels, the last the classes
-        grouped = "depthwise" in weight
-        assert thin[weight].numel() * (2 if grouped else 4) == full[weight].numel(), weight
+        once = "depthwise" in weight or full[weight].shape[1] == shape[0]  # of the image's channels
+        assert thin[weight].numel() * (2 if once else 4) == full[weight].numel(), weight
     assert thin[list(full)[-1]].numel() * 2 == full[list(full)[-1]].numel()
 
 
