@@ -180,7 +180,7 @@ def _in_rounds(
         ties = [chosen.ties, *([last.ties] if last else [])]
         kept = last = Last(in_memory(chosen), max(ties, key=lambda each: each.left_out))
         run.progress.advance("pruning rounds", done, len(steps))
-        if selection.is_critical and dead_layers(last.tensors):
+        if selection.is_critical and dead_layers(in_memory(last)):
             break  # what is empty stays so, and that is all that the search asks
     assert last is not None, "the last round is at the density asked for, which `before` can give"
     return last
