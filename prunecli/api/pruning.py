@@ -92,6 +92,7 @@ def mask(
     rounds: int | None = None,
     schedule: str | None = None,
     count: str | None = None,
+    rule: str = "exact",
     before: GivenMask | None = None,
     options: Mapping[str, Any] | None = None,
     data: given.Data | None = None,
@@ -125,7 +126,7 @@ def mask(
     )  # fmt: skip
     settings = MaskSettings(
         density, sparsity, compression, critical, scope, tuple(dense), pattern, rounds, schedule,
-        count, no_dead_layers=not allow_dead_layers, scoring=scoring,
+        count, rule, no_dead_layers=not allow_dead_layers, scoring=scoring,
     )  # fmt: skip
     check(settings)
     selection = Selection.asked(settings)

@@ -55,8 +55,8 @@ class Command(click.Command):
         """The kind of plugin whose options a `k=v` option sets, or one short for `k=v`, and the
         option that names the plugin; by each such option."""
         self.resumable = "resume" in rows
-        self.unsaid = {row.name for row in rows.values() if row.default is not None}
-        """Options that say nothing where they are off."""
+        self.unsaid = {n: row.silent for n, row in rows.items() if row.default is not None}
+        """The value with which an option says nothing, of those that have a default."""
 
     def settings(self, params: Mapping[str, Any]) -> Any:
         """What the parameters say, as the command's own table has it."""

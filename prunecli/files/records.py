@@ -142,6 +142,8 @@ class Selected(Method):
     count: str | None
     total: Natural | None
     kept: Natural | None
+    rule: str | None = None
+    """What took the place of exact selection, if anything did."""
 
     def __post_init__(self) -> None:
         if self.kept is not None and (not self.total or self.kept > self.total):
@@ -157,6 +159,8 @@ class MaskOrigin(Selected):
     """The hash of the mask's file."""
     epochs: int | None
     """The epochs that were trained under it."""
+    critical: bool | None = None
+    """Whether it has the highest compression that empties no layer, and none was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

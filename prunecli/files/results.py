@@ -81,7 +81,8 @@ class Result(Record):
     """The fraction kept of the weights that the mask counts."""
     sparsity: Share | None
     asked: Share | None
-    """The density asked for; None where the method decides, or there is no mask."""
+    """The density asked for; None where the method decides, or the search for the critical
+    compression does, or there is no mask."""
     compression: Compression
     """1 / `asked`, or what was reached where nothing was asked."""
     empirical_compression: Compression
@@ -128,6 +129,10 @@ class Result(Record):
     checkpoint_sha256: str | None
     mask_sha256: str | None
     versions: Mapping[str, str] | None
+    rule: str | None = None
+    """What took the place of exact selection, if anything did."""
+    critical: bool | None = None
+    """Whether the mask has the highest compression that empties no layer."""
 
     def __post_init__(self) -> None:
         if self.nulls is not None:

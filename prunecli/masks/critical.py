@@ -28,14 +28,14 @@ def critical(
     if allocate is not None and rounds == 1:
         return _by_quotas(pruned, reversed(grid), shapes, allocate)
     fine, empty = 0, len(grid)
-    best = pruned(1.0)
+    best = None
     while empty - fine > 1:
         middle = (fine + empty) // 2
         if dead_layers(in_memory(kept := pruned(grid[middle]))):
             empty = middle
         else:
             fine, best = middle, kept
-    return best
+    return pruned(1.0) if best is None else best
 
 
 def _by_quotas(

@@ -10,4 +10,10 @@ def mask_origin(file: TensorFile, epochs: int = 0) -> MaskOrigin:
     """What a checkpoint or a result says of its mask; `epochs` were trained under it."""
     own = file.says(MaskRecord)
     nested = own.mask is not None
-    return MaskOrigin(**own.part(Selected), nested=nested, sha256=file.sha256, epochs=epochs)
+    return MaskOrigin(
+        **own.part(Selected),
+        nested=nested,
+        sha256=file.sha256,
+        epochs=epochs,
+        critical=own.critical or None,  # of others nothing is said, as before it was known
+    )

@@ -26,6 +26,7 @@ from prunecli.plugins.trust import may_follow
 from prunecli.pruning.allowance import Allowance
 from prunecli.pruning.selection import Selection, check_told, pruning
 from prunecli.scoring.scored import Scored, names_of, record_of_scores
+from prunecli.settings.mask import RULES
 from prunecli.settings.run import RunOptions
 from prunecli.settings.scoring import ScoringSettings
 from prunecli.settings.table import flag_said
@@ -123,6 +124,7 @@ class Masking:
             rounds=selection.rounds,
             schedule=selection.schedule if selection.rounds != 1 else None,
             critical=selection.is_critical,
+            rule=None if selection.rule == RULES[0] else selection.rule,
             asked=selection.density or left / allowance.whole,
             count=selection.count,
             total=allowance.whole,

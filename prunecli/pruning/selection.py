@@ -10,15 +10,16 @@ from prunecli.errors import BadUsage, Mismatch
 from prunecli.files.artifacts import ScoresFile
 from prunecli.files.roles import layouts_of
 from prunecli.files.tensors import TensorFile
-from prunecli.masks.mask import density
+from prunecli.masks.mask import dead_layers, density
 from prunecli.masks.patterns import Pattern, Patterned
 from prunecli.masks.rounds import densities
 from prunecli.masks.scopes import Scope, allocation
-from prunecli.masks.select import Chosen, Positive, Tied, Ties, choose
+from prunecli.masks.select import Positive, Tied, Ties, choose
 from prunecli.masks.targets import left_in
+from prunecli.masks.threshold import Threshold
 from prunecli.plugins.resolve import resolve
 from prunecli.scoring.scored import Scored, first_layer
-from prunecli.settings.mask import COUNTS, ROUND_SCHEDULES, SCOPES, MaskSettings
+from prunecli.settings.mask import COUNTS, ROUND_SCHEDULES, RULES, SCOPES, MaskSettings
 from prunecli.settings.run import RunOptions
 from prunecli.tensors.parts import InMemory, Parted, in_memory
 
@@ -45,6 +46,7 @@ class Selection:
     """The names that come of `dense`."""
     decided: bool = False
     """Whether the method decides; `density` is None then."""
+    rule: str = RULES[0]
 
     @property
     def is_critical(self) -> bool:
@@ -67,6 +69,7 @@ class Selection:
             settings.count or COUNTS[0],
             None if settings.pattern is None else Pattern.parse(settings.pattern),
             settings.dense,
+            rule=settings.rule,
         )
 
     def of(
@@ -95,6 +98,11 @@ class Selection:
     def allocation(self) -> Scope | None:
         return allocation(self.scope, self.whole)
 
+    def cut(self, scores: Parted, density: float) -> Tied:
+        """The mask of scores at a density, by the scope and the rule."""
+        exact = choose(scores, density, self.scope, self.whole)
+        return exact if self.rule == RULES[0] else Threshold(exact)
+
     @property
     def left_out(self) -> dict[str, Any]:
         """What was said of what stays whole, for the metadata."""
@@ -122,7 +130,10 @@ def pruning(
     before: Parted | None,
     run: RunOptions,
 ) -> Callable[[float], Tied]:
-    """The mask at a density of the scored weights. What is scored once is scored now."""
+    """The mask at a density of the scored weights. What is scored once is scored now.
+
+    In search of the critical compression, rounds end early with a mask that empties a layer.
+    """
     if scorer is not None and selection.rounds != 1:
         return lambda density: _in_rounds(scorer, density, selection, before, run)
     scores = scorer(before) if scorer else ScoresFile(file, before, names)
@@ -130,10 +141,10 @@ def pruning(
         return lambda _: Positive(scores)
     if (pattern := selection.pattern) is not None:
         return lambda _: Patterned(scores, pattern, layouts_of(file, names))
-    return lambda density: _told(choose(scores, density, selection.scope, selection.whole), file)
+    return lambda density: _told(selection.cut(scores, density), file)
 
 
-def _told(mask: Chosen, file: TensorFile) -> Chosen:
+def _told(mask: Tied, file: TensorFile) -> Tied:
     check_told(mask.ties, file)
     return mask
 
@@ -163,11 +174,13 @@ def _in_rounds(
     for done, target in enumerate(steps, 1):
         if kept is not None and target > density(kept):
             continue  # the mask before is sparser than this round's target
-        chosen = choose(scorer(kept), target, selection.scope, selection.whole)
+        chosen = selection.cut(scorer(kept), target)
         if last is None:  # later, all are equal once nothing gets through the network
             check_told(chosen.ties, scorer.file)
         ties = [chosen.ties, *([last.ties] if last else [])]
         kept = last = Last(in_memory(chosen), max(ties, key=lambda each: each.left_out))
         run.progress.advance("pruning rounds", done, len(steps))
+        if selection.is_critical and dead_layers(in_memory(last)):
+            break  # what is empty stays so, and that is all that the search asks
     assert last is not None, "the last round is at the density asked for, which `before` can give"
     return last

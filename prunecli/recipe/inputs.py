@@ -22,12 +22,13 @@ from prunecli.settings.table import read
 
 Named = tuple[str, str]
 """A plugin's kind and its name."""
+NOTHING: Mapping[str, Any] = {}
 
 
 def dependencies(
     params: Mapping[str, Any],
     splits: Sequence[str],
-    flags: Collection[str] = (),
+    silent: Mapping[str, Any] = NOTHING,
     plugins: Collection[Named] = (),
     files: Collection[Path] = (),
 ) -> dict[str, Any]:
@@ -36,15 +37,15 @@ def dependencies(
     `splits` are those of the data set that the command reads, `plugins` those that its options
     name, and `files` those whose paths may stand in texts, as in a plugin's options. Options that
     say nothing are left out, so that a command that learns a new one still knows its old work:
-    those that are not given, and `flags` that are off. What this machine takes for `auto` is part
-    of it.
+    those that are not given, and those with the value that `silent` has for their name. What this
+    machine takes for `auto` is part of it.
     """
     options = {
         name: _content(value, files)
         for name, value in (dict(params) | _chosen(params)).items()
         if name not in NOT_CONTENT
         and value not in (None, (), [], {})
-        and not (value is False and name in flags)
+        and not (name in silent and _same(value, silent[name]))
     }
     checkpoint = params.get("checkpoint") or params.get("scores")
     file = TensorFile(checkpoint) if checkpoint else None
@@ -58,6 +59,10 @@ def dependencies(
         "versions": versions(),
         "data": _data(params, splits, record) if splits else None,
     }
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and one == other  # 0 is not False
 
 
 def identities(params: Mapping[str, Any], files: Iterable[Path]) -> dict[Path, Identity | None]:

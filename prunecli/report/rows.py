@@ -32,8 +32,9 @@ def method_label(result: Result) -> str:
     options = "".join(f" {k}={v}" for k, v in sorted((result.options or {}).items()))
     in_rounds = f" {rounds} rounds" if rounds > 1 else ""
     iterative = " iterative" if result.nested else ""
-    untrained = " untrained" if result.mask_epochs == 0 else ""
-    return f"{result.method}{scope}{options}{in_rounds}{iterative}{untrained}"
+    rule = f" {result.rule}-rule" if result.rule else ""
+    untrained = " untrained" if result.mask_epochs == 0 and not result.critical else ""
+    return f"{result.method}{scope}{options}{in_rounds}{rule}{iterative}{untrained}"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from prunecli.settings.table import group, option, option_of
 SCOPES = ("global", "layer", "uniform", "erk")
 ROUND_SCHEDULES = ("exponential", "linear")
 COUNTS = ("scored", "model")
+RULES = ("exact", "threshold")
 UNSTRUCTURED = "unstructured"
 ASKS = ("density", "sparsity", "compression", "critical")
 """The ways to say how many weights stay."""
@@ -47,6 +48,10 @@ class MaskSettings:
     count: str | None = option(
         "What the density counts over: the weights that are scored, or all parameters.",
         OneOf(COUNTS), unset=COUNTS[0],
+    )  # fmt: skip
+    rule: str = option(
+        "threshold prunes what lies between -t and t, t the lowest score that exact keeps.",
+        OneOf(RULES), RULES[0], silent=RULES[0],
     )  # fmt: skip
     preset: str | None = option(
         "thesis: --exclude-classifier --count model, unless --count says otherwise.",
@@ -84,6 +89,8 @@ class MaskSettings:
         if self.critical:
             if self.mask:
                 raise BadUsage("--critical looks at the whole network; leave --mask out")
+            if self.rule != RULES[0]:
+                raise BadUsage("--critical needs exact numbers of weights; leave --rule out")
             return None
         if self.compression is not None:
             return 1 / self.compression
@@ -92,7 +99,7 @@ class MaskSettings:
 
     def _settled(self, decides: bool) -> list[str]:
         """What else was said that a pattern, or a method that decides, leaves no room for."""
-        plain = ("rounds", "schedule", "preset", "count", "scope", "dense")
+        plain = ("rounds", "schedule", "preset", "count", "scope", "dense", "rule")
         names = [*plain, *["pattern"] * decides]
         unsaid = {each.name: each.default for each in fields(self)}
         return [name for name in names if getattr(self, name) != unsaid[name]]

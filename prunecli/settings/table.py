@@ -35,6 +35,9 @@ class Option:
     """The option that names the plugin of which this one sets an option, or several."""
     decides: bool = True
     """Whether what is written depends on it."""
+    silent: Any = False
+    """The value that says no more than leaving it out: the default of an option that studies are
+    older than, so that they still know their work."""
     reserved: bool = False
     """Whether 'prunecli run' sets it, and no recipe does."""
     default: Any = None

@@ -171,11 +171,12 @@ def _result(
     density, reached = _reached(left, total, mask)
     # A mask of which nothing was asked, because its method decides that, or something else made
     # it, got what it has. 1 / (1 / 49) is 49.00000000000001; what was asked for is 49.
-    asked = float(f"{1 / mask.asked:.12g}") if mask and mask.asked else reached
+    told = mask.asked if mask and not mask.critical else None
+    asked = float(f"{1 / told:.12g}") if told else reached
     return Result(
         density=density,
         sparsity=1 - density,
-        asked=mask.asked if mask else None,
+        asked=told,
         compression=asked,
         empirical_compression=reached,
         compression_error=(reached - asked) / asked,
@@ -208,6 +209,8 @@ def _result(
         checkpoint_sha256=file.sha256,
         mask_sha256=mask.sha256 if mask else None,
         versions=versions(),
+        rule=mask.rule if mask else None,
+        critical=mask.critical if mask else None,
     )
 
 

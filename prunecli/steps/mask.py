@@ -10,7 +10,7 @@ from prunecli.files.names import file_word, sibling, stem
 from prunecli.masks.fitting import fitting_mask
 from prunecli.pruning.masking import Masking
 from prunecli.pruning.selection import Selection
-from prunecli.settings.mask import SCOPES, MaskSettings
+from prunecli.settings.mask import RULES, SCOPES, MaskSettings
 from prunecli.settings.run import RunOptions
 from prunecli.settings.scoring import ScoringSettings
 
@@ -41,7 +41,8 @@ def _output_name(source: Path, selection: Selection, scoring: ScoringSettings) -
     method = f".{file_word(scoring.method)}" if scoring.method else ""
     scope = "" if selection.scope == SCOPES[0] else f".{selection.scope.replace(':', 'of')}"
     rounds = f".{selection.rounds}rounds" if selection.rounds != 1 else ""
+    rule = "" if selection.rule == RULES[0] else f".{selection.rule}"
     asked = ".critical" if selection.is_critical else f".{selection.density or 0:.6g}"
     asked = "" if selection.decided else asked
-    name = f"{stem(source)}{method}{scope}{rounds}{asked}.mask.safetensors"
+    name = f"{stem(source)}{method}{scope}{rounds}{rule}{asked}.mask.safetensors"
     return sibling(source, name)

@@ -27,7 +27,7 @@ LEFT_WHOLE = {"tensors": 1, "weights": 9, "reasons": {"biases": [1, 5]}, "beside
 METHOD = {"method": "lamp", "options": {"batches": 2}, "seed": 0, "scoring": {"batch_size": 128},
           "left_out": {"ignore": ["a"]}}  # fmt: skip
 CHOSEN = {"scope": "global", "rounds": 1, "schedule": "exponential", "asked": 0.5, "total": 9,
-          "count": "scored", "kept": 4}  # fmt: skip
+          "count": "scored", "kept": 4, "rule": "threshold"}  # fmt: skip
 NETWORK = {"seed": 0, "parent": SHA, "model": MODEL, "parameters": 9, "layouts": {"a": "io"},
            "classifier": "a", "versions": {"torch": "2.0"}}  # fmt: skip
 SAID = {
@@ -39,7 +39,9 @@ SAID = {
         "rewind": SHA,
         "rewound_to": 1,
         "earlier": [SETTINGS, {}],
-        "mask": {**METHOD, **CHOSEN, "nested": False, "sha256": SHA, "epochs": 3},
+        "mask": {
+            **METHOD, **CHOSEN, "nested": False, "sha256": SHA, "epochs": 3, "critical": True,
+        },
         "pruner": {"name": "gmp", "options": {}, "ignore": ["a"], "exclude_classifier": True},
         "adapted": {"strip_prefix": "x", "new_head": False},
         "pretrained": "IMAGENET1K_V1",

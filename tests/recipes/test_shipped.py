@@ -126,3 +126,20 @@ def test_what_a_recipe_compares_with_is_called_as_its_report_will_call_it(
     published = [key[2:] for key in read_reference(Path(references.pop())) if key[:2] == init]
     assert published
     assert set(published) <= asked
+
+
+CHOOSING = [
+    path for path in RECIPES if path.stem.startswith("foresight_") and "mnist" not in path.stem
+]
+
+
+@pytest.mark.parametrize("recipe", CHOOSING, ids=lambda path: path.stem)
+def test_a_foresight_study_takes_any_images_with_their_options_and_the_rule(
+    recipe, prune, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    more = ("dataset=folder", "data={size: 64, grey: true}", "rule=threshold", "protocol=thesis")
+    ended = prune("run", recipe, "--dry-run", *(word for x in more for word in ("--set", x)))
+    jobs = [shlex.split(line) for line in ended.out.splitlines()]
+    assert all({"size=64", "grey=true"} <= set(job) for job in jobs if "--model" in job)
+    assert {job[job.index("--rule") + 1] for job in jobs if job[1] == "mask"} == {"threshold"}

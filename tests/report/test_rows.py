@@ -41,6 +41,8 @@ def test_one_row_per_method_and_compression_dense_first():
         ({"nested": True}, "lamp iterative"),
         ({"nested": False}, "lamp"),
         ({"mask_epochs": 0, "scope": "layer"}, "lamp layer untrained"),
+        ({"mask_epochs": 0, "critical": True}, "lamp"),
+        ({"rule": "threshold", "rounds": 2}, "lamp 2 rounds threshold-rule"),
     ],
 )
 def test_labels_say_how_methods_differ(more, label):
