@@ -137,7 +137,11 @@ def test_a_checked_step_names_its_product(command, options, product):
         ("train", {"lr": "fast"}, "'fast' is not a number"),
         ("train", {"model": "ccn"}, "no model 'ccn'; did you mean 'cnn'?"),
         ("train", {"model": "cnn", "model_opt": {"nonsense": 2}}, "'cnn' has no option 'nonsense'"),
-        ("train", {"model": "cnn", "dataset_opt": {"size": 2}}, "has no option 'size'"),
+        (
+            "train",
+            {"model": "cnn", "dataset": "digits", "dataset_opt": {"size": 2}},
+            "option 'size'",
+        ),
         ("score", {"checkpoint": "c"}, "Missing option '--method'"),
         ("score", {"checkpoint": ["c", "d"], "method": "lamp"}, "unexpected extra argument"),
         ("score", {"checkpoint": "c", "method": "snip", "batches": "x"}, "must be a whole number"),
