@@ -43,8 +43,8 @@ def gmp(
 
     Raises BadUsage for thresholds that are not above 0.
 
-    Source: Belay, Gradient and Magnitude Based Pruning for Sparse Deep Neural Networks, AAAI 2022,
-    algorithm 1
+    Source: Kaleab Belay, Gradient and Magnitude Based Pruning for Sparse Deep Neural Networks, AAAI
+    2022, algorithm 1
     """
     data = course.hold_out(fraction, keep=grad_source == "train")
     return Gmp(course, data, beta, gamma, delta)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,8 @@ from prunecli.errors import BadUsage
 from prunecli.models.vgg16 import vgg16
 from prunecli.network.layers import prunable
 from prunecli.pruners.weightmom import quotas, weightmom
-from prunecli.types import Clock
+from prunecli.training.state import new_state
+from prunecli.types import Clock, Pruner
 
 
 def epochs_pass(pruner, course, weights, *, first=1):
@@ -330,6 +332,29 @@ def test_a_weight_at_the_threshold_stays_and_one_below_goes_for_good(course):
 def test_there_is_a_density_or_a_threshold(course, options, words):
     with pytest.raises(BadUsage, match=words):
         weightmom(course({"w": torch.ones(100)}, 20), **options)
+
+
+def test_up_to_its_start_it_trains_as_what_is_not_pruned_to_the_bit(begin):
+    """So a training that is pruned late needs no baseline of its own: that is its beginning."""
+
+    def after(epochs, steps, acts=None):
+        options = {"density": 0.1, "window": 2, "start": 4, "every": 1}
+        run = begin("weightmom", epochs, settings={"schedule": "step", "lr_every": 1}, **options)
+        if acts is not None:
+            run = replace(run, pruner=acts, state=new_state(run.model, run.settings, acts, 4))
+        seen = {}
+
+        def look(step):
+            if step == steps:
+                seen.update({n: t.clone() for n, t in run.model.state_dict().items()})
+
+        run.go(look)
+        return seen
+
+    after(4, 1)  # the first training of a process rounds otherwise
+    dense, late = after(4, 12, Pruner()), after(6, 12)
+    assert dense.keys() == late.keys()
+    assert all(torch.equal(dense[name], late[name]) for name in dense)
 
 
 # The schedule
