@@ -6,10 +6,12 @@ while a model trains. Everything else moves these between files.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple, NewType, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, NewType, Protocol, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +76,36 @@ def decisive(scorer: F) -> F:
     """Mark a scorer that says by itself what stays: what scores above 0, at whatever density."""
     scorer.__dict__["decisive"] = True
     return scorer
+
+
+def planned(check: Callable[..., object]) -> Callable[[F], F]:
+    """Mark a pruner with the check of what its options and the number of epochs say by themselves.
+
+    `check(epochs, *, ...)` takes those of the pruner's options that it looks at, by their names,
+    and raises BadUsage. It is asked before the pruner is made, and without a network before a study
+    begins.
+    """
+
+    def mark(pruner: F) -> F:
+        own = inspect.signature(pruner)
+        looked_at = list(inspect.signature(check).parameters)[1:]
+        if odd := [name for name in looked_at if name not in own.parameters]:
+            raise TypeError(f"{check.__name__} looks at {odd[0]!r}, no option of the pruner")
+
+        def fits(epochs: int, options: Mapping[str, Any]) -> None:
+            said = own.bind(None, **options)
+            said.apply_defaults()
+            check(epochs, **{name: said.arguments[name] for name in looked_at})
+
+        @wraps(pruner)
+        def checked(course: Course, **options: Any) -> Any:
+            fits(course.epochs, options)
+            return pruner(course, **options)
+
+        checked.__dict__["fits"] = fits
+        return cast(F, checked)
+
+    return mark
 
 
 class Seen(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeAlias, get_type_hints
 
 import click
 
@@ -24,6 +24,7 @@ from prunecli.settings.run import RunOptions, Talk
 from prunecli.settings.table import options, plugins, read
 
 FILE = Place(path_type=Path)
+Carried: TypeAlias = Mapping[str, Any] | None
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -32,7 +33,9 @@ class Command(click.Command):
 
     Its options are those of `tables` of settings. Of what its own one says, `settings`, `product`
     names the file that a recipe's job writes, `reads` the splits of the data set that it reads, and
-    `check` raises BadUsage for what cannot go together. `folder`: whether the output may be one.
+    `check` raises BadUsage for what cannot go together. `carries` gives the hyperparameters that a
+    checkpoint it writes will say, by those that the one it takes says; None where they are unknown.
+    `folder`: whether the output may be one.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Command(click.Command):
         product: str | Callable[[Any], str] = "",
         reads: Callable[[Any], list[str]] = lambda settings: [],
         check: Callable[[Any], object] = lambda settings: None,
+        carries: Callable[[Any, Carried], Carried] = lambda settings, inherited: None,
         folder: Callable[[Mapping[str, Any]], bool] = lambda params: False,
         **kwargs: Any,
     ) -> None:
@@ -49,7 +53,7 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self._product = product if callable(product) else lambda settings: product
         self._tables, self._reads = tables, reads
-        self._check, self._folder = check, folder
+        self._check, self._carries, self._folder = check, carries, folder
         rows = {param.row.name: param.row for param in self.params if isinstance(param, Setting)}
         self.plugins = plugins(rows)
         """The kind of plugin whose options a `k=v` option sets, or one short for `k=v`, and the
@@ -67,6 +71,10 @@ class Command(click.Command):
 
     def reads(self, params: Mapping[str, Any]) -> list[str]:
         return self._reads(self.settings(params))
+
+    def carried(self, params: Mapping[str, Any], inherited: Carried) -> Carried:
+        """The hyperparameters that its checkpoint will say. Raises BadUsage if there are none."""
+        return self._carries(self.settings(params), inherited)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments.
@@ -110,17 +118,19 @@ class Command(click.Command):
                 raise short.where(lowered(ctx.params)) from error
             raise
 
-    def verify(self, params: Mapping[str, Any]) -> None:
+    def verify(self, params: Mapping[str, Any], epochs: int | None = None) -> None:
         """Check settings, and plugin options against the plugins' own. Raises BadUsage.
 
-        May import torch.
+        `epochs` are those of the training, for what acts in it. May import torch.
         """
         self._check(self.settings(params))
         for option, (kind, named_by) in self.plugins.items():
             given = params.get(option) or {}
             if params.get(named_by):
                 own = given if isinstance(given, Mapping) else {option: given}
-                resolve(kind, params[named_by], own, by_file=False)
+                plugin = resolve(kind, params[named_by], own, by_file=False)
+                if kind == "pruners" and epochs is not None:
+                    plugin.check_fits(epochs)
             elif given and named_by != "dataset":
                 raise BadUsage(f"--{option.replace('_', '-')} needs --{named_by}")
 

@@ -20,6 +20,7 @@ def mobilenet(
     *,
     alpha: float = 1.0,
     depth: int = 1,
+    outputs: int | None = None,
     thin: float = 1.0,
 ) -> nn.Module:
     """MobileNet (v1) for small images: a 3x3 convolution and 13 depthwise separable ones.
@@ -27,15 +28,21 @@ def mobilenet(
     3.2 M parameters with 10 classes. `alpha` is the width multiplier: every layer's channels times
     alpha. `depth` is the depth multiplier of the depthwise convolutions: how many maps each gives
     per channel (6.4 M at 2, 12.8 M at 4). The first convolution has stride 1, as usual for 32x32.
-    `thin`: floor(sqrt(thin) C) channels in place of C.
+    `outputs` is how many scores the last layer gives, where that is to be more than one a class:
+    1,000, as for ImageNet, make it 13.8 M at a depth of 4. The scores beyond the data's classes are
+    never right. `thin`: floor(sqrt(thin) C) channels in place of C.
 
-    Raises BadUsage for an alpha that leaves a layer without channels.
+    Raises BadUsage for an alpha that leaves a layer without channels, and for fewer outputs than
+    classes.
 
     Source: Howard et al., MobileNets, arXiv 1704.04861, table 1; Chen & Su, An Enhanced Hybrid
     MobileNet, arXiv 1712.04698 (the depth multiplier)
     """
     if not 1 / 32 <= alpha <= 16 or depth < 1:
         raise BadUsage("mobilenet needs alpha between 1/32 and 16, and depth of 1 or more")
+    scores = classes if outputs is None else outputs
+    if scores < classes:
+        raise BadUsage(f"outputs={outputs}: the data has {classes} classes; give as many or more")
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     thinned = thinner(thin)
     channels = thinned(int(32 * alpha))
@@ -48,8 +55,15 @@ def mobilenet(
         channels = out
     layers["pool"] = nn.AdaptiveAvgPool2d(1)
     layers["flatten"] = nn.Flatten()
-    layers["fc"] = nn.Linear(channels, classes)
-    return nn.Sequential(layers)
+    layers["fc"] = nn.Linear(channels, scores)
+    network = MobileNet(layers)
+    network.outputs = scores
+    return network
+
+
+class MobileNet(nn.Sequential):
+    outputs: int
+    """How many scores it gives; see `build.check_trainable`."""
 
 
 def _normalised(convolution: nn.Conv2d) -> nn.Module:

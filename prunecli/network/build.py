@@ -188,7 +188,11 @@ def _shape_of_one(model: nn.Module, described: ModelRecord, device: Any) -> tupl
 
 
 def check_trainable(model: nn.Module, described: ModelRecord) -> None:
-    """Raise Mismatch unless there is a weight to prune, and images become scores of the classes."""
+    """Raise Mismatch unless there is a weight to prune, and images become scores of the classes.
+
+    A network that says by `outputs` how many scores it gives may give more than there are classes:
+    what is beyond them is never right. Of one that does not say so, it is taken for a slip.
+    """
     name, shape = described.name, described.input_shape
     if not prunable(model):
         raise Mismatch(f"model {name!r}: it has no weight of {PRUNED_MODULES}")
@@ -196,6 +200,8 @@ def check_trainable(model: nn.Module, described: ModelRecord) -> None:
     size = "x".join(map(str, shape))
     with theirs(f"model {name!r}: it does not take {size} images"):
         given = _shape_of_one(model, described, next(model.parameters()).device)
-    if given != (1, described.classes):
+    said = getattr(model, "outputs", None)
+    scores = said if type(said) is int and said > described.classes else described.classes
+    if given != (1, scores):
         wanted = f"{described.classes} classes"
         raise Mismatch(f"model {name!r}: of a {size} image it makes {list(given)}, not {wanted}")

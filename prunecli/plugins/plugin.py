@@ -62,6 +62,16 @@ class Plugin:
         derived = derive_seed(self.options.get("seed", seed), *parts)
         return replace(self, options={**self.options, "seed": derived})
 
+    # Of pruners:
+
+    def check_fits(self, epochs: int) -> None:
+        """Raise BadUsage for options that a training of so many epochs has no room for.
+
+        That is what shows without a network; see `types.planned`.
+        """
+        if fits := getattr(self.call, "fits", None):
+            fits(epochs, self.options)
+
     # Of scorers:
 
     @property

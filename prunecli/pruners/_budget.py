@@ -72,15 +72,14 @@ def shares(weighting: Weighting, params: Params, course: Course) -> dict[str, fl
     return {name: weight.numel() / total for name, weight in params.items()}
 
 
-def limits(option: str, text: str, params: Params, otherwise: float) -> dict[str, float]:
-    """Sparsities by layer from 'LIMIT' or 'PATTERN:LIMIT,...'; `otherwise` where nothing matches.
+def limits_by_pattern(option: str, text: str) -> list[tuple[str, float]]:
+    """The patterns and sparsities of 'LIMIT' or 'PATTERN:LIMIT,...'.
 
-    Raises BadUsage for what is not a sparsity, or a pattern that matches no layer.
+    Raises BadUsage for what is not a sparsity.
     """
-    found = dict.fromkeys(params, otherwise)
+    found = []
     for part in text.split(","):
         pattern, colon, limit = part.rpartition(":")
-        pattern = pattern.strip() if colon else "*"
         try:
             value = float(limit)
         except ValueError:
@@ -89,6 +88,17 @@ def limits(option: str, text: str, params: Params, otherwise: float) -> dict[str
             raise BadUsage(
                 f"{option}={text}: give a sparsity from 0 to 1, or PATTERN:SPARSITY,... of them"
             )
+        found.append((pattern.strip() if colon else "*", value))
+    return found
+
+
+def limits(option: str, text: str, params: Params, otherwise: float) -> dict[str, float]:
+    """Sparsities by layer, of what `limits_by_pattern` finds; `otherwise` where nothing matches.
+
+    Raises BadUsage for a pattern that matches no layer.
+    """
+    found = dict.fromkeys(params, otherwise)
+    for pattern, value in limits_by_pattern(option, text):
         names = [name for name in params if fnmatchcase(name, pattern)]
         if not names:
             raise BadUsage(f"{option}={text}: no layer that is pruned matches {pattern!r}")

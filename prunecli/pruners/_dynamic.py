@@ -15,6 +15,7 @@ from prunecli.pruners._masked import (
     Masked,
     check_density,
     check_interval,
+    check_left,
     check_scope,
     first_layer,
     interval,
@@ -45,12 +46,7 @@ class Dynamic(Masked):
         every: int | None,
         until: float,
     ) -> None:
-        check_density(density, course.params)
-        check_scope(scope)
-        check_interval(every)
-        for name, value in (("until", until), ("rate", rate(0))):
-            if not 0 <= value <= 1:
-                raise BadUsage(f"{name}={value:g}: it must be from 0 to 1")
+        check_left(density, course.params)
         super().__init__(course)
         self.growth, self.rate, self.every, self.until = growth, rate, every, until
         self.scope = scope
@@ -73,6 +69,17 @@ class Dynamic(Masked):
         strong = keep_highest({name: size}, alive - moving)[name]
         wish = self.growth(name, weight.grad, clock).to(size)
         return strong | keep_highest({name: wish.masked_fill(strong, PRUNED)}, moving)[name]
+
+
+def check(
+    epochs: int, *, density: float, scope: str, rate: float, every: int | None, until: float
+) -> None:
+    check_density(density)
+    check_scope(scope)
+    check_interval(every)
+    for name, value in (("until", until), ("rate", rate)):
+        if not 0 <= value <= 1:
+            raise BadUsage(f"{name}={value:g}: it must be from 0 to 1")
 
 
 def cosine(rate: float) -> Callable[[float], float]:

@@ -59,10 +59,13 @@ def interval(every: int | None, steps: int) -> int:
     return every or max(1, min(100, steps // 20))
 
 
-def check_density(density: float, params: Params, least: int = 1) -> None:
-    """Raise BadUsage unless the density keeps `least` of the weights or more."""
+def check_density(density: float) -> None:
     if not 0 < density <= 1:
         raise BadUsage(f"density={density:g}: it must be above 0 and at most 1")
+
+
+def check_left(density: float, params: Params, least: int = 1) -> None:
+    """Raise BadUsage unless the density keeps `least` of the weights or more."""
     total = sum(weight.numel() for weight in params.values())
     if exact_count(density, total) < least:
         raise BadUsage(

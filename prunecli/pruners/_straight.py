@@ -57,6 +57,12 @@ def shrunk(w: Tensor, t: Tensor) -> Tensor:
     return w.masked_fill(w.abs() < t, 0.0)
 
 
+def check_epochs(epochs: int) -> None:
+    """Raise BadUsage unless there is a last step, with which the mask is made."""
+    if epochs < 1:
+        raise BadUsage("the mask is made with the last step; train for an epoch or more")
+
+
 def large(course: Course, least: int) -> Params:
     """The layers of `least` weights or more. Raises BadUsage if there is none."""
     # One weight has no standard deviation.
@@ -84,8 +90,6 @@ class StraightThrough(Pruner):
     def __init__(
         self, course: Course, params: Params, *, straight: bool, recenter: bool = False
     ) -> None:
-        if course.epochs < 1:
-            raise BadUsage("the mask is made with the last step; train for an epoch or more")
         self.params = params
         self.all = sum(weight.numel() for weight in prunable(course.model).values())
         self.straight, self.recenter = straight, recenter

@@ -14,11 +14,12 @@ from prunecli.pruners._budget import (
     Term,
     Weighting,
     limits,
+    limits_by_pattern,
     shares,
 )
-from prunecli.pruners._masked import check_density
-from prunecli.pruners._straight import StraightThrough, in_sigmas, large, shrunk
-from prunecli.types import Clock, Course, Mask, Params, Pruner
+from prunecli.pruners._masked import check_left
+from prunecli.pruners._straight import StraightThrough, check_epochs, in_sigmas, large, shrunk
+from prunecli.types import Clock, Course, Mask, Params, Pruner, planned
 
 HIGHEST, LOWEST = 5.0, 0.01  # sigmas: no threshold is above, and none that is raised below
 HALVINGS = 30
@@ -31,6 +32,62 @@ PENALTIES: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
+def check(
+    epochs: int,
+    *,
+    density: float | None,
+    flops: float | None,
+    mode: Mode,
+    weighting: Weighting,
+    lam: float,
+    lam_flops: float | None,
+    lower: str,
+    upper: str,
+    start: float | None,
+    rate: float,
+) -> None:
+    check_epochs(epochs)
+    _check_budgets(density, flops, mode, weighting, lam, lam_flops)
+    limits_by_pattern("lower", lower)
+    limits_by_pattern("upper", upper)
+    first = _first(start, density, flops)
+    if not (0 < first < 1 and rate > 0):
+        raise BadUsage(f"start={first:g}, rate={rate:g}: start is from 0 to 1, rate above 0")
+
+
+def _first(start: float | None, density: float | None, flops: float | None) -> float:
+    """The sparsity where every b_i starts."""
+    return 0.6 * (1 - (density or flops or 0.5)) if start is None else start
+
+
+def _check_budgets(
+    density: float | None,
+    flops: float | None,
+    mode: Mode,
+    weighting: Weighting,
+    lam: float,
+    lam_flops: float | None,
+) -> None:
+    for name, budget in (("density", density), ("flops", flops)):
+        if budget is not None and not 0 < budget < 1:
+            raise BadUsage(f"{name}={budget:g}: a budget is above 0 and below 1")
+    for name, factor in (("lam", lam), ("lam_flops", lam_flops)):
+        if factor is not None and not factor >= 0:
+            raise BadUsage(f"{name}={factor:g}: it must be 0 or more")
+    unlimited = density is None and flops is None
+    if mode == "unconstr" and not unlimited:
+        raise BadUsage("mode=unconstr has no budget; leave density and flops out")
+    if mode != "unconstr" and unlimited:
+        raise BadUsage(f"mode={mode} needs a budget: density, flops, or both")
+    if weighting == "flops" and mode != "unconstr":
+        raise BadUsage("weighting=flops is for mode=unconstr; give a budget of operations as flops")
+    if lam_flops is not None and flops is None:
+        raise BadUsage("lam_flops is for the budget of operations; give that as flops")
+    if weighting == "avg" and density is None and mode != "unconstr":
+        raise BadUsage("weighting=avg is for the budget of weights; give that as density")
+
+
+@planned(check)
 def adaptive(
     course: Course,
     *,
@@ -78,9 +135,8 @@ def adaptive(
     Source: Retsinas et al., Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, eqs. 5-11
     (without the stray 1/N of eq. 8) and section 3.4.4
     """
-    _check(density, flops, mode, weighting, lam, lam_flops)
     params = large(course, least)
-    check_density(density or 1.0, params)
+    check_left(density or 1.0, params)
     terms = []
     if density is not None or flops is None:
         terms.append(Term("density", shares(weighting, params, course), density, lam))
@@ -90,38 +146,8 @@ def adaptive(
     low, high = limits("lower", lower, params, 0.0), limits("upper", upper, params, 1.0)
     budget = Budget(mode, estimate, terms, low, high)
     budget.check()
-    if start is None:
-        start = 0.6 * (1 - (density or flops or 0.5))
-    if not (0 < start < 1 and rate > 0):
-        raise BadUsage(f"start={start:g}, rate={rate:g}: start is from 0 to 1, rate above 0")
-    return Adaptive(course, params, budget, start, rate, straight=ste, recenter=recenter)
-
-
-def _check(
-    density: float | None,
-    flops: float | None,
-    mode: Mode,
-    weighting: Weighting,
-    lam: float,
-    lam_flops: float | None,
-) -> None:
-    for name, budget in (("density", density), ("flops", flops)):
-        if budget is not None and not 0 < budget < 1:
-            raise BadUsage(f"{name}={budget:g}: a budget is above 0 and below 1")
-    for name, factor in (("lam", lam), ("lam_flops", lam_flops)):
-        if factor is not None and not factor >= 0:
-            raise BadUsage(f"{name}={factor:g}: it must be 0 or more")
-    unlimited = density is None and flops is None
-    if mode == "unconstr" and not unlimited:
-        raise BadUsage("mode=unconstr has no budget; leave density and flops out")
-    if mode != "unconstr" and unlimited:
-        raise BadUsage(f"mode={mode} needs a budget: density, flops, or both")
-    if weighting == "flops" and mode != "unconstr":
-        raise BadUsage("weighting=flops is for mode=unconstr; give a budget of operations as flops")
-    if lam_flops is not None and flops is None:
-        raise BadUsage("lam_flops is for the budget of operations; give that as flops")
-    if weighting == "avg" and density is None and mode != "unconstr":
-        raise BadUsage("weighting=avg is for the budget of weights; give that as density")
+    first = _first(start, density, flops)
+    return Adaptive(course, params, budget, first, rate, straight=ste, recenter=recenter)
 
 
 class Adaptive(StraightThrough):

@@ -6,13 +6,21 @@ import torch
 from torch import Tensor
 
 from prunecli.errors import BadUsage
-from prunecli.pruners._masked import check_density
-from prunecli.pruners._straight import StraightThrough, large
-from prunecli.types import Course, Mask, Params, Pruner
+from prunecli.pruners._masked import check_density, check_left
+from prunecli.pruners._straight import StraightThrough, check_epochs, large
+from prunecli.types import Course, Mask, Params, Pruner, planned
 
 HALVINGS = 60
 
 
+def check(epochs: int, *, density: float, eps: float) -> None:
+    check_epochs(epochs)
+    check_density(density)
+    if not eps > 0:
+        raise BadUsage(f"eps={eps:g}: it must be above 0")
+
+
+@planned(check)
 def fixed_bs(
     course: Course,
     *,
@@ -33,9 +41,7 @@ def fixed_bs(
 
     Source: Retsinas et al., Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, eq. 2
     """
-    check_density(density, course.params)
-    if not eps > 0:
-        raise BadUsage(f"eps={eps:g}: it must be above 0")
+    check_left(density, course.params)
     return FixedBS(course, density, eps, large(course, least), ste)
 
 

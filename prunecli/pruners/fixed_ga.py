@@ -4,11 +4,17 @@ import torch
 from torch import Tensor
 
 from prunecli.errors import some
-from prunecli.pruners._masked import check_density
-from prunecli.pruners._straight import StraightThrough, in_sigmas, large
-from prunecli.types import Course, Params, Pruner
+from prunecli.pruners._masked import check_density, check_left
+from prunecli.pruners._straight import StraightThrough, check_epochs, in_sigmas, large
+from prunecli.types import Course, Params, Pruner, planned
 
 
+def check(epochs: int, *, density: float) -> None:
+    check_epochs(epochs)
+    check_density(density)
+
+
+@planned(check)
 def fixed_ga(
     course: Course,
     *,
@@ -30,7 +36,7 @@ def fixed_ga(
 
     Source: Retsinas et al., Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, eq. 3
     """
-    check_density(density, course.params)
+    check_left(density, course.params)
     pruner = FixedGA(course, density, large(course, least), ste, recenter)
     if empty := [name for name, kept in pruner.kept().items() if not kept.any()]:
         course.warn(

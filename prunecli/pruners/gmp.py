@@ -8,9 +8,19 @@ from prunecli.errors import BadUsage
 from prunecli.network.untouched import untouched
 from prunecli.pruners._masked import Masked
 from prunecli.scorers._autograd import gradients
-from prunecli.types import Batches, Clock, Course, Params, Pruner
+from prunecli.types import Batches, Clock, Course, Params, Pruner, planned
 
 
+def check(epochs: int, *, beta: float, gamma: float, delta: int, fraction: float) -> None:
+    if not (beta > 0 and gamma > 0):
+        raise BadUsage(f"beta={beta:g}, gamma={gamma:g}: both thresholds must be above 0")
+    if not 1 <= delta <= max(1, epochs):
+        raise BadUsage(f"delta={delta}: it must be from 1 to the {epochs} epochs of training")
+    if not 0 < fraction < 1:
+        raise BadUsage(f"fraction={fraction:g}: it must leave images to train on and to hold out")
+
+
+@planned(check)
 def gmp(
     course: Course,
     *,
@@ -33,15 +43,9 @@ def gmp(
 
     Raises BadUsage for thresholds that are not above 0.
 
-    Source: Belay, Gradient and Magnitude Based Pruning for Sparse Deep Neural Networks, AAAI 2022,
-    algorithm 1
+    Source: Kaleab Belay, Gradient and Magnitude Based Pruning for Sparse Deep Neural Networks, AAAI
+    2022, algorithm 1
     """
-    if not (beta > 0 and gamma > 0):
-        raise BadUsage(f"beta={beta:g}, gamma={gamma:g}: both thresholds must be above 0")
-    if not 1 <= delta <= max(1, course.epochs):
-        raise BadUsage(
-            f"delta={delta}: it must be from 1 to the {course.epochs} epochs of training"
-        )
     data = course.hold_out(fraction, keep=grad_source == "train")
     return Gmp(course, data, beta, gamma, delta)
 

@@ -2,17 +2,47 @@ from __future__ import annotations
 
 from prunecli.errors import BadUsage
 from prunecli.masks.select import select
+from prunecli.plugins.names import check_name
 from prunecli.pruners._masked import (
     Masked,
     check_density,
     check_interval,
+    check_left,
     check_scope,
     first_layer,
     interval,
 )
-from prunecli.types import Clock, Course, Params, Pruner
+from prunecli.types import Clock, Course, Params, Pruner, planned
 
 
+def check(
+    epochs: int,
+    *,
+    density: float,
+    method: str,
+    scope: str,
+    start: float,
+    end: float | None,
+    every: int | None,
+) -> None:
+    check_density(density)
+    check_name("scorers", method)
+    check_scope(scope)
+    check_interval(every)
+    span(epochs, start, end)
+
+
+def span(epochs: int, start: float, end: float | None) -> tuple[float, float]:
+    """The epochs from which and up to which weights go; see `gradual`."""
+    last = 0.75 * epochs if end is None else end
+    if not 0 <= start < last <= epochs:
+        raise BadUsage(
+            f"gradual pruning from epoch {start:g} to {last:g} does not fit into {epochs} epochs"
+        )
+    return start, last
+
+
+@planned(check)
 def gradual(
     course: Course,
     *,
@@ -36,16 +66,8 @@ def gradual(
 
     Source: Zhu & Gupta, To prune, or not to prune, arXiv 1710.01878, eq. 1
     """
-    check_density(density, course.params)
-    check_scope(scope)
-    check_interval(every)
-    last = 0.75 * course.epochs if end is None else end
-    if not 0 <= start < last <= course.epochs:
-        raise BadUsage(
-            f"gradual pruning from epoch {start:g} to {last:g} does not fit into "
-            f"{course.epochs} epochs"
-        )
-    return Gradual(course, density, method, scope, (start, last), every)
+    check_left(density, course.params)
+    return Gradual(course, density, method, scope, span(course.epochs, start, end), every)
 
 
 class Gradual(Masked):

@@ -6,10 +6,15 @@ from prunecli.errors import BadUsage
 from prunecli.masks.mask import exact_count
 from prunecli.masks.select import keep_highest
 from prunecli.models.n2nskip import Skip
-from prunecli.pruners._masked import Masked, check_density
-from prunecli.types import Course, Mask, Pruner
+from prunecli.pruners._masked import Masked, check_density, check_left
+from prunecli.types import Course, Mask, Pruner, planned
 
 
+def check(epochs: int, *, density: float) -> None:
+    check_density(density)
+
+
+@planned(check)
 def n2nskip(
     course: Course, *, density: float, sequential: Literal["snip", "random"] = "snip"
 ) -> Pruner:
@@ -26,7 +31,7 @@ def n2nskip(
 
     Source: Subramaniam & Sharma, N2NSkip, BMVC 2020, section 3
     """
-    check_density(density, course.params)
+    check_left(density, course.params)
     return N2NSkip(course, density, sequential)
 
 

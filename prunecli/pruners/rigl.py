@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from prunecli.pruners._dynamic import Dynamic, cosine
-from prunecli.types import Course, Pruner
+from prunecli.pruners._dynamic import Dynamic, check, cosine
+from prunecli.types import Course, Pruner, planned
 
 
+@planned(check)
 def rigl(
     course: Course,
     *,

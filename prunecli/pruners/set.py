@@ -3,11 +3,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prunecli.pruners._dynamic import Dynamic
+from prunecli.pruners._dynamic import Dynamic, check
 from prunecli.runtime.seeds import derive_seed
-from prunecli.types import Clock, Course, Pruner
+from prunecli.types import Clock, Course, Pruner, planned
 
 
+@planned(check)
 def set(
     course: Course,
     *,

@@ -10,79 +10,118 @@ from prunecli.errors import BadUsage
 from prunecli.masks.mask import exact_count
 from prunecli.masks.scopes import apportion, water_filled
 from prunecli.masks.select import keep_highest
-from prunecli.pruners._masked import Masked, check_density
-from prunecli.types import Clock, Course, Params, Pruner, Scores
+from prunecli.pruners._masked import Masked, check_density, check_left
+from prunecli.types import Clock, Course, Params, Pruner, Scores, planned
 
 Importance = Literal["printed", "mean", "none"]
 Momentum = Literal["mean", "max", "ema"]
 LEAST = 10  # snapshots before the first pruning, unless the window is shorter
 
 
+def check(
+    epochs: int,
+    *,
+    density: float | None,
+    threshold: float | None,
+    importance: Importance | None,
+    window: int,
+    start: int | None,
+    every: int,
+    events: int | None,
+) -> None:
+    if (density is None) == (threshold is None):
+        raise BadUsage("weightmom needs either a density or a threshold")
+    if density is not None:
+        check_density(density)
+    if threshold is not None and not threshold > 0:
+        raise BadUsage(f"threshold={threshold:g}: it must be above 0")
+    if threshold is not None and importance is not None:
+        raise BadUsage(f"importance={importance} is for a density: a threshold leaves no quotas")
+    pruned_at(epochs, window, start, every, events)
+
+
+def pruned_at(epochs: int, window: int, start: int | None, every: int, events: int | None) -> range:
+    """The epochs at whose ends weights go; see `weightmom`."""
+    if window < 1 or every < 1 or (events is not None and events < 1):
+        raise BadUsage("weightmom needs window, every and events of 1 or more")
+    if window > epochs:
+        raise BadUsage(f"a window of {window} epochs is longer than the {epochs} of training")
+    first = window if start is None else start
+    if first < min(window, LEAST):
+        raise BadUsage(f"start={first}: the window must hold {min(window, LEAST)} epochs by then")
+    if events is None:
+        events = max(1, int(0.75 * epochs - first) // every + 1)
+    last = first + (events - 1) * every
+    if last > epochs:
+        raise BadUsage(
+            f"the last weights go at the end of epoch {last}, but training ends after "
+            f"{epochs}; lower start, every or events"
+        )
+    return range(first, last + 1, every)
+
+
+@planned(check)
 def weightmom(
     course: Course,
     *,
-    density: float,
-    importance: Importance = "printed",
-    momentum: Momentum = "mean",
+    density: float | None = None,
+    threshold: float | None = None,
+    importance: Importance | None = None,
+    momentum: Momentum | None = None,
     window: int = 15,
     start: int | None = None,
     every: int = 5,
     events: int | None = None,
 ) -> Pruner:
-    """Iterative pruning by the momentum of magnitudes, a quota per layer by its importance.
+    """Iterative pruning by the momentum of magnitudes: to a density, or below a threshold.
 
-    Within a layer, weights rank by their magnitude over the last `window` epochs' ends:
+    Weights are judged by their magnitude over the last `window` epochs' ends:
 
         m = mean |w_t|  (`momentum=mean`),  max |w_t|  (`max`: consistently low ones go),
         m <- (1 - 1/window) m + |w_t| / window  (`ema`, which needs one copy only)
 
-    Layer l of L (from 1) with W_l weights keeps K_l = min(W_l, c I_l) of them, at least one, with c
-    such that the K_l add up to round(density * sum W). As the paper prints eq. 2, its sizes cancel:
+    With a `density`, by `mean` if not told otherwise, they rank within their layer. Layer l of L
+    (from 1) with W_l weights keeps K_l = min(W_l, c I_l) of them, at least one, with c such that
+    the K_l add up to round(density * sum W). As the paper prints eq. 2, its sizes cancel:
 
         I_l = sum W / l  (`importance=printed`),   W_l / (l mean W)  (`mean`, as its prose says)
 
-    `none` ranks all weights together. Pruning takes place at the end of epoch `start` and every
-    `every` epochs, `events` times; the density after the k-th is density^(k / events). Without
-    `start`, it is the window's length; without `events`, as many as fit in three quarters of the
-    training.
+    `none` ranks all weights together; `printed` is taken if nothing is said. With a `threshold`, by
+    `max` if not told otherwise, the weights with m < threshold go, and what is left is left open.
 
-    Raises BadUsage for a schedule that does not fit into the training.
+    Pruning takes place at the end of epoch `start` and every `every` epochs, `events` times; the
+    density after the k-th is density^(k / events). Without `start`, it is the window's length;
+    without `events`, as many as fit in three quarters of the training. The weights up to `start`
+    are those of a training that is not pruned.
 
-    Source: Johnson, Tang & Samudrala, WeightMom, 2024, eqs. 1 and 2
+    Raises BadUsage for a schedule that does not fit into the training, and unless there is one of
+    density and threshold.
+
+    Source: Johnson, Tang & Samudrala, WeightMom, 2024, section III, eqs. 1 and 2
     """
-    check_density(density, course.params, 1 if importance == "none" else len(course.params))
-    if window < 1 or every < 1 or (events is not None and events < 1):
-        raise BadUsage("weightmom needs window, every and events of 1 or more")
-    if window > course.epochs:
-        raise BadUsage(
-            f"a window of {window} epochs is longer than the {course.epochs} of training"
-        )
-    first = window if start is None else start
-    if first < min(window, LEAST):
-        raise BadUsage(f"start={first}: the window must hold {min(window, LEAST)} epochs by then")
-    if events is None:
-        events = max(1, int(0.75 * course.epochs - first) // every + 1)
-    last = first + (events - 1) * every
-    if last > course.epochs:
-        raise BadUsage(
-            f"the density is reached at the end of epoch {last}, but training ends after "
-            f"{course.epochs}; lower start, every or events"
-        )
-    return WeightMom(course, density, importance, momentum, window, range(first, last + 1, every))
+    importance = importance or "printed"
+    momentum = momentum or ("mean" if threshold is None else "max")
+    if density is not None:
+        least = 1 if importance == "none" else len(course.params)
+        check_left(density, course.params, least)
+    epochs = pruned_at(course.epochs, window, start, every, events)
+    return WeightMom(course, density, threshold, importance, momentum, window, epochs)
 
 
 class WeightMom(Masked):
     def __init__(
         self,
         course: Course,
-        density: float,
+        density: float | None,
+        threshold: float | None,
         importance: Importance,
         momentum: Momentum,
         window: int,
         epochs: range,
     ) -> None:
         super().__init__(course)
-        self.density, self.importance, self.momentum = density, importance, momentum
+        self.density, self.threshold = density, threshold
+        self.importance, self.momentum = importance, momentum
         self.window, self.epochs = window, epochs
         copies = 1 if momentum == "ema" else window
         self.past = {n: w.new_zeros((copies, *w.shape)) for n, w in self.params.items()}
@@ -92,9 +131,14 @@ class WeightMom(Masked):
         if not clock.epoch_ends:
             return
         self._remember()
-        if clock.epoch in self.epochs:
+        if clock.epoch not in self.epochs:
+            return
+        scores = self.left(self._scores())
+        if self.threshold is not None:
+            self.keep({name: score >= self.threshold for name, score in scores.items()})
+        if self.density is not None:
             done = self.epochs.index(clock.epoch) + 1
-            self._prune(self.density ** (done / len(self.epochs)))
+            self._prune(scores, self.density ** (done / len(self.epochs)))
 
     @torch.no_grad()
     def _remember(self) -> None:
@@ -105,8 +149,7 @@ class WeightMom(Masked):
                 self.past[name][self.seen % len(self.past[name])] = weight.abs()
         self.seen += 1
 
-    def _prune(self, density: float) -> None:
-        scores = self.left(self._scores())
+    def _prune(self, scores: Scores, density: float) -> None:
         keep = exact_count(density, sum(kept.numel() for kept in self.kept.values()))
         if self.importance == "none":
             self.keep(keep_highest(scores, keep))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from prunecli.errors import BadUsage, suggest
@@ -45,10 +45,14 @@ class Checked:
 
     arguments: list[str]
     product: str
+    carries: Carried = None
+    """The hyperparameters that the file will say, of a checkpoint, where they are known."""
 
 
-Check = Callable[[str, Mapping[str, Any]], Checked]
-"""Checks a command name and its options; raises BadUsage with one fault a line."""
+Carried: TypeAlias = Mapping[str, Any] | None
+Check = Callable[[str, Mapping[str, Any], Mapping[Path, Carried]], Checked]
+"""Checks a command name and its options, given what the outputs of the jobs before carry; raises
+BadUsage with one fault a line."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,10 @@ def plan(recipe: Recipe, folder: Path, check: Check) -> list[Job]:
         axes[name] = _axes_of(recipe, recipe.steps[name], axes)
     where = points(recipe, axes)
     jobs: dict[str, Jobs] = {}
+    carried: dict[Path, Carried] = {}
     for name in order:
         step = recipe.steps[name]
-        made = [(at, _job(recipe, step, at, jobs, folder, check)) for at in where[name]]
+        made = [(at, _job(recipe, step, at, jobs, folder, check, carried)) for at in where[name]]
         jobs[name] = {_label(at, at): (at, job) for at, job in made}
     planned = [job for name in order for _, job in jobs[name].values()]
     _check_paths(recipe, planned)
@@ -206,8 +211,12 @@ def _job(
     jobs: Mapping[str, Jobs],
     folder: Path,
     check: Check,
+    carried: dict[Path, Carried],
 ) -> Job:
-    """The step's job at that point of the matrix; after a fault, one that only has a name."""
+    """The step's job at that point of the matrix; after a fault, one that only has a name.
+
+    What its output carries joins what is `carried`.
+    """
     needs: dict[str, Path] = {}
 
     def fill(text: str) -> Any:
@@ -227,7 +236,7 @@ def _job(
     variables = recipe.variables_at({a: v for a, v in point.items() if recipe.matrix[a]})
     if all(name in variables for name in names_in(step.options)):
         try:
-            checked = check(step.command, filled(step.options, fill))
+            checked = check(step.command, filled(step.options, fill), carried)
         except BadUsage as error:
             for line in str(error).splitlines():
                 recipe.fault(_blamed(step, line), f"step {step.name!r}: {line}")
@@ -237,6 +246,7 @@ def _job(
         what = f"the folder of a job of step {step.name!r} has a name of over {LONGEST} bytes"
         recipe.fault(step.location, f"{what}; {mend}")
     output = folder / name / checked.product
+    carried[output] = checked.carries
     arguments = ["--output", str(output), *checked.arguments]
     reads = tuple(needs.values())
     return Job(name, step.name, step.command, arguments, output, tuple(needs), reads)

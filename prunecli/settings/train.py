@@ -10,7 +10,7 @@ from typing import Any
 from prunecli.errors import BadUsage
 from prunecli.settings.data import DataSettings
 from prunecli.settings.kinds import File, Plain, PluginName, Real, Switch
-from prunecli.settings.table import group, option, some_of
+from prunecli.settings.table import flag_said, group, option, some_of
 from prunecli.settings.training import Hyperparameters, taken_over
 
 
@@ -93,6 +93,20 @@ class TrainingSettings:
     resume: bool = option(
         "Go on from the training state beside the output.", Switch(), decides=False, reserved=True
     )
+
+    def check(self) -> None:
+        """Raise BadUsage for what cannot go together, whatever the files hold."""
+        starts = self.checkpoint is not None or self.rewind is not None
+        if self.mask and not starts:
+            raise BadUsage("--mask needs the checkpoint that it was made for")
+        if self.mask and self.pruner:
+            raise BadUsage("--pruner makes its own mask; leave --mask out")
+        idle = flag_said(self, "pruner_options", "ignore", "exclude_classifier")
+        if idle and self.pruner is None:
+            raise BadUsage(f"{idle} needs --pruner")
+        if self.model.name is None and not starts:
+            raise BadUsage("which model? name it with --model")
+        _ = self.model.options
 
     @property
     def splits(self) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
-from prunecli.errors import BadInput
+from prunecli.errors import BadInput, BadUsage
 from prunecli.settings.kinds import OneOf, Real, Switch, Whole
 from prunecli.settings.table import Option, field_of, option, options
 
@@ -52,6 +54,21 @@ class Hyperparameters:
 
 OF_THE_MACHINE = ("precision", "compile")
 """What no training takes over from a checkpoint."""
+
+
+def completed(given: Mapping[str, Any], inherited: Mapping[str, Any]) -> Hyperparameters:
+    """What was said, else what the checkpoint was trained with, else the defaults.
+
+    Precision and compilation are the machine's business, so they are not taken over. Raises
+    BadUsage if the checkpoint is untrained and nobody says for how many epochs to train it.
+    """
+    known = {f.name for f in fields(Hyperparameters)} - set(OF_THE_MACHINE)
+    if inherited.get("epochs") == 0 and "epochs" not in given:
+        raise BadUsage("for how many epochs? the checkpoint is untrained; say it with --epochs")
+    own = {name: value for name, value in inherited.items() if name in known}
+    settings = Hyperparameters(**{**own, **given})
+    settings.check()
+    return settings
 
 
 def taken_over(each: Option) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,8 @@ from prunecli.plugins.resolve import resolve
 from prunecli.runtime.device import pick_device, pick_precision
 from prunecli.runtime.world import World
 from prunecli.settings.run import RunOptions
-from prunecli.settings.table import flag_said
 from prunecli.settings.train import TrainingSettings
-from prunecli.settings.training import OF_THE_MACHINE, Hyperparameters
+from prunecli.settings.training import Hyperparameters, completed
 from prunecli.steps._pretrained import has_pretrained
 from prunecli.steps._training_files import log_beside, mask_beside, state_beside
 from prunecli.types import Images, Mask
@@ -67,26 +66,20 @@ class Preparation:
 
 
 def prepare(options: TrainingSettings, run: RunOptions, world: World) -> Preparation:
+    options.check()
     parent = open_artifact(options.checkpoint, "checkpoint") if options.checkpoint else None
     start = open_artifact(options.rewind, "checkpoint") if options.rewind else parent
     own = parent.says(CheckpointRecord) if parent else None
     mask, mask_file = None, None
     if options.mask:
-        if start is None:
-            raise BadUsage("--mask needs the checkpoint that it was made for")
+        assert start is not None, "checked by the settings"
         mask, mask_file = open_mask(options.mask, start)
-        if options.pruner:
-            raise BadUsage("--pruner makes its own mask; leave --mask out")
     elif own and own.mask:
         run.progress.warn(
             "the checkpoint is masked but no --mask was given: its pruned weights will grow back"
         )
-    idle = flag_said(options, "pruner_options", "ignore", "exclude_classifier")
-    if idle and options.pruner is None:
-        raise BadUsage(f"{idle} needs --pruner")
     if options.model.name is None:
-        if start is None:
-            raise BadUsage("which model? name it with --model")
+        assert start is not None, "checked by the settings"
         if own is None or own.model is None:
             raise BadUsage(NO_MODEL.format(start.label))
         check_described(_described(options, own.model), start)
@@ -102,7 +95,10 @@ def prepare(options: TrainingSettings, run: RunOptions, world: World) -> Prepara
     inputs = [path for file in (parent, start, mask_file) if file for path in file.paths]
     device = pick_device(run.device, world.gpu)
     seed = run.seed if run.seed is not None else (own and own.seed) or 0
-    settings = _settings(options.given, (own and own.settings) or {}, device)
+    settings = completed(options.given, (own and own.settings) or {})
+    settings = replace(settings, precision=pick_precision(settings.precision, device))
+    if pruner is not None:
+        pruner.check_fits(settings.epochs)
     if settings.compile and world.size > 1:
         raise BadUsage("--compile is for a training in one process")
     beside = _checked_outputs(output, inputs, options, settings.epochs, run.force)
@@ -158,22 +154,6 @@ def _checked_outputs(
     for path in names:
         check_output(path, inputs, force=force)
     return dict.fromkeys(names, force)
-
-
-def _settings(
-    given: Mapping[str, Any], inherited: Mapping[str, Any], device: torch.device
-) -> Hyperparameters:
-    """What was said, else what the checkpoint was trained with, else the defaults.
-
-    Precision and compilation are the machine's business, so they are not taken over.
-    """
-    known = {f.name for f in fields(Hyperparameters)} - set(OF_THE_MACHINE)
-    if inherited.get("epochs") == 0 and "epochs" not in given:
-        raise BadUsage("for how many epochs? the checkpoint is untrained; say it with --epochs")
-    merged = {k: v for k, v in inherited.items() if k in known} | dict(given)
-    settings = Hyperparameters(**merged)
-    settings.check()
-    return replace(settings, precision=pick_precision(settings.precision, device))
 
 
 def _output_name(options: TrainingSettings, source: Source) -> Path:

@@ -81,6 +81,13 @@ def test_mobilenet_counted_with_the_statistics_of_its_normalisations(alpha, dept
     assert sum(t.numel() for t in model.state_dict().values() if t.ndim) == count
 
 
+def test_mobilenet_with_a_thousand_outputs_is_the_network_of_13_8_million():
+    build = resolve("models", "mobilenet", by_file=False)
+    model = build((3, 32, 32), 10, depth=4, outputs=1000)
+    assert sum(p.numel() for p in model.parameters()) == 13_814_408
+    assert prunable(model)[classifier(model)].shape == (1000, 1024)
+
+
 @pytest.mark.parametrize("options", [{"alpha": 0.01}, {"alpha": 1.0, "depth": 0}])
 def test_mobilenet_says_what_it_needs(options):
     with pytest.raises(BadUsage, match="mobilenet needs"):

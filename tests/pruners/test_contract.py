@@ -46,7 +46,8 @@ MODELS = {"n2nskip": ("n2nskip", {"base": "alexnet", "thin": 0.002})}
 TAKES_DENSITY = [
     name for name in NAMES if "density" in resolve("pruners", name, by_file=False).declared
 ]
-NEEDS_DENSITY = [name for name in TAKES_DENSITY if name != "adaptive"]  # it has other goals as well
+OTHER_GOALS = ["adaptive", "weightmom"]  # those that a density is one of several for
+NEEDS_DENSITY = [name for name in TAKES_DENSITY if name not in OTHER_GOALS]
 STRAIGHT = ["fixed-ga", "fixed-bs", "adaptive"]  # their weights all train; the mask is made last
 REACHES_DENSITY = [name for name in TAKES_DENSITY if name not in {*MODELS, *STRAIGHT}]
 NEVER_REVIVES = ["weightmom", "gradual", "gmp"]

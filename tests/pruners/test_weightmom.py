@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,8 @@ from prunecli.errors import BadUsage
 from prunecli.models.vgg16 import vgg16
 from prunecli.network.layers import prunable
 from prunecli.pruners.weightmom import quotas, weightmom
-from prunecli.types import Clock
+from prunecli.training.state import new_state
+from prunecli.types import Clock, Pruner
 
 
 def epochs_pass(pruner, course, weights, *, first=1):
@@ -274,6 +276,85 @@ def test_ema_needs_one_copy_of_the_weights_and_the_others_a_windowful(course):
         return sum(tensor.numel() for tensor in state.values() if tensor.is_floating_point())
 
     assert {m: size(m) for m in ("mean", "max", "ema")} == {"mean": 35, "max": 35, "ema": 7}
+
+
+# A threshold in place of a density
+
+
+@pytest.mark.parametrize("momentum", [None, "max", "mean", "ema"])
+@pytest.mark.parametrize("window", [1, 3, 12])
+def test_below_a_threshold_goes_what_a_slow_reference_says(course, momentum, window):
+    """Two layers, an event every other epoch: weight by weight, from all of its magnitudes."""
+    epochs, first = 18, min(window, 10)
+    sizes = {"a": (12, 5), "b": (17,)}
+    [scale] = draws(sizes, 1, seed=1)
+    weights = [{n: scale[n] * row[n] for n in sizes} for row in draws(sizes, epochs)]
+    made = course(weights[0], epochs)
+    said = {} if momentum is None else {"momentum": momentum}
+    pruner = weightmom(made, threshold=0.8, window=window, start=first, every=2, events=3, **said)
+    masks = epochs_pass(pruner, made, weights)
+    gone = {name: set() for name in ("a", "b")}
+    for epoch in range(1, epochs + 1):
+        if epoch in (first, first + 2, first + 4):
+            for name, out in gone.items():
+                for place in range(weights[0][name].numel()):
+                    history = [abs(row[name].flatten()[place].item()) for row in weights[:epoch]]
+                    if momentum in (None, "max"):
+                        low = all(size < 0.8 for size in history[-window:])
+                    else:
+                        low = by_hand(momentum, window, torch.tensor(history).double()) < 0.8
+                    out |= {place} if low else set()
+        for name, out in gone.items():
+            assert set((~masks[epoch - 1][name]).flatten().nonzero().flatten().tolist()) == out
+    assert all(0 < len(out) < scale[name].numel() for name, out in gone.items())
+
+
+def test_a_weight_at_the_threshold_stays_and_one_below_goes_for_good(course):
+    rows = [[0.5, 0.25, 0.1, 0.1], [0.1, 0.5, 0.1, 0.6], [0.1, 0.1, 9.0, 9.0]]
+    weights = [{"w": torch.tensor(row)} for row in rows]
+    made = course(weights[0], 3)
+    pruner = weightmom(made, threshold=0.5, window=2, start=2, every=1)
+    masks = epochs_pass(pruner, made, weights)
+    assert [kept(mask) for mask in masks] == [[0, 1, 2, 3], [0, 1, 3], [0, 1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "either a density or a threshold"),
+        ({"density": 0.1, "threshold": 0.1}, "either a density or a threshold"),
+        ({"threshold": 0.0}, "threshold=0"),
+        ({"threshold": -1.0}, "threshold=-1"),
+        ({"threshold": math.nan}, "threshold=nan"),
+        ({"threshold": 0.1, "importance": "mean"}, "importance=mean is for a density"),
+    ],
+)
+def test_there_is_a_density_or_a_threshold(course, options, words):
+    with pytest.raises(BadUsage, match=words):
+        weightmom(course({"w": torch.ones(100)}, 20), **options)
+
+
+def test_up_to_its_start_it_trains_as_what_is_not_pruned_to_the_bit(begin):
+    """So a training that is pruned late needs no baseline of its own: that is its beginning."""
+
+    def after(epochs, steps, acts=None):
+        options = {"density": 0.1, "window": 2, "start": 4, "every": 1}
+        run = begin("weightmom", epochs, settings={"schedule": "step", "lr_every": 1}, **options)
+        if acts is not None:
+            run = replace(run, pruner=acts, state=new_state(run.model, run.settings, acts, 4))
+        seen = {}
+
+        def look(step):
+            if step == steps:
+                seen.update({n: t.clone() for n, t in run.model.state_dict().items()})
+
+        run.go(look)
+        return seen
+
+    after(4, 1)  # the first training of a process rounds otherwise
+    dense, late = after(4, 12, Pruner()), after(6, 12)
+    assert dense.keys() == late.keys()
+    assert all(torch.equal(dense[name], late[name]) for name in dense)
 
 
 # The schedule

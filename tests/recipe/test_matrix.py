@@ -29,7 +29,7 @@ def jobs(tmp_path):
         path = tmp_path / "r.yaml"
         path.write_text("version: 1\n" + dedent(text))
         recipe = read_recipe(path, overrides, STEPS)
-        return plan(recipe, tmp_path / "out", lambda command, options: Checked([], "x"))
+        return plan(recipe, tmp_path / "out", lambda command, options, carried: Checked([], "x"))
 
     return make
 

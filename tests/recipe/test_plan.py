@@ -50,7 +50,7 @@ def given(planned):
     def make(text, overrides=None):
         handed = []
 
-        def note(command, options):
+        def note(command, options, carried):
             handed.append(options)
             return Checked([], "x")
 

@@ -56,7 +56,7 @@ def planned(tmp_path_factory):
         path, handed = folder / "r.yaml", []
         path.write_text(text, encoding="utf-8")
 
-        def note(command, options):
+        def note(command, options, carried):
             handed.append(options)
             return Checked([], "x")
 

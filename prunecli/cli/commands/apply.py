@@ -16,6 +16,7 @@ prunecli apply ckpt.safetensors --mask m.safetensors -o pruned.safetensors
 @command(
     "apply",
     product="ckpt.safetensors",
+    carries=lambda settings, inherited: inherited,
     folder=lambda params: params["checkpoint"].is_dir() or params["checkpoint"].suffix == ".json",
     examples=EXAMPLES,
 )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 
 from prunecli.cli.base import FILE, command
-from prunecli.cli.commands.train import train_from
+from prunecli.cli.commands.train import carries, train_from
 from prunecli.settings.run import Seeded, Talk
 from prunecli.settings.train import FinetuneSettings
 
@@ -19,6 +19,8 @@ prunecli finetune dense.safetensors --pruner weightmom --opt density=0.05 --epoc
     "finetune",
     product="ckpt.safetensors",
     reads=lambda settings: settings.splits,
+    check=FinetuneSettings.check,
+    carries=carries,
     trusts=True,
     examples=EXAMPLES,
 )

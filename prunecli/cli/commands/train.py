@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
 
 import click
 
 from prunecli.cli.base import FILE, command, done, told
 from prunecli.settings.run import Seeded, Talk
 from prunecli.settings.train import TrainingSettings, TrainSettings
+from prunecli.settings.training import completed
 
 EXAMPLES = """
 prunecli train --model cnn --dataset digits --epochs 20 -o dense.safetensors
@@ -17,6 +20,15 @@ prunecli train --model resnet20 --dataset cifar10 --pruner rigl --opt density=0.
 prunecli train --model wrn --dataset cifar100 --thin 0.15        # the dense equivalent of 15%
 prunecli train --model torchvision:alexnet --pretrained --dataset folder --data-dir imagenet
 """
+
+
+def carries(
+    settings: TrainingSettings, inherited: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    """The hyperparameters that the checkpoint will say, if those of the one before are known."""
+    if inherited is None and "epochs" not in settings.given:
+        return None
+    return asdict(completed(settings.given, inherited or {}))
 
 
 def train_from(settings: TrainingSettings, run: Seeded, talk: Talk) -> None:
@@ -35,7 +47,8 @@ def train_from(settings: TrainingSettings, run: Seeded, talk: Talk) -> None:
     "train",
     product="ckpt.safetensors",
     reads=lambda settings: settings.splits,
-    check=lambda settings: settings.model.options,
+    check=TrainSettings.check,
+    carries=carries,
     trusts=True,
     examples=EXAMPLES,
 )

@@ -29,7 +29,7 @@ from prunecli.runtime.shortage import raise_shortage
 from prunecli.settings.study import RESERVED, RUNS
 
 if TYPE_CHECKING:
-    from prunecli.recipe.plan import Checked, Job
+    from prunecli.recipe.plan import Carried, Checked, Job
     from prunecli.recipe.read import Recipe
     from prunecli.recipe.records import Wrote
     from prunecli.runtime.progress import Progress
@@ -56,11 +56,15 @@ def _params(command: str, argv: tuple[str, ...]) -> Mapping[str, Any]:
 
 
 def check(
-    command: str, options: Mapping[str, Any], may_name: Callable[[str], bool] = lambda name: True
+    command: str,
+    options: Mapping[str, Any],
+    carried: Mapping[Path, Carried],
+    may_name: Callable[[str], bool] = lambda name: True,
 ) -> Checked:
     """A recipe step's options as arguments, and the file that the step will write.
 
-    `may_name` says which import paths the user wrote, and another's recipe did not.
+    `carried` says what the outputs of other steps will say of their training. `may_name` says which
+    import paths the user wrote, and another's recipe did not.
     """
     from prunecli.recipe.plan import Checked
 
@@ -71,11 +75,29 @@ def check(
     for kind, name in named:
         check_may_follow(kind, name, by_file=not may_name(name))
     try:
-        STEPS[command].verify(params)
+        carries = STEPS[command].carried(params, _inherited(params, carried))
+        STEPS[command].verify(params, (carries or {}).get("epochs"))
     except PruneError as error:
         raise_shortage(error)
         raise BadUsage(str(error)) from None
-    return Checked(argv, STEPS[command].product(params))
+    return Checked(argv, STEPS[command].product(params), carries)
+
+
+def _inherited(params: Mapping[str, Any], carried: Mapping[Path, Carried]) -> Carried:
+    """What the checkpoint that a step takes says of its training: another step's, or a file."""
+    from prunecli.files.artifacts import open_artifact
+    from prunecli.files.records import CheckpointRecord
+
+    checkpoint = params.get("checkpoint")
+    if checkpoint is None:
+        return {}
+    if checkpoint in carried:
+        return carried[checkpoint]
+    try:
+        return open_artifact(checkpoint, "checkpoint").says(CheckpointRecord).settings or {}
+    except PruneError as error:  # the job itself will say so, unless it is there by then
+        raise_shortage(error)
+        return None
 
 
 def invoke(command: str, argv: list[str], progress: Progress) -> None:
