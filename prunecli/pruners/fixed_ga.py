@@ -36,7 +36,7 @@ def fixed_ga(
         course.warn(
             f"no weight of {some(empty)} is above its threshold of {pruner.b:.2f} standard "
             "deviations, so nothing passes: they do not start out Gaussian (uniform weights end "
-            "at 1.73); take fixed-bs, or a density above 0.083"
+            "at 1.73); take fixed-bs, normal weights, or a density above 0.083"
         )
     return pruner
 
