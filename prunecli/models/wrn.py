@@ -45,7 +45,10 @@ def wrn(
 
 
 def _normal(module: nn.Module) -> None:
-    """Draw a layer's weights from N(0, 2 / inputs), with biases of 0. Source: He et al., ICCV 2015"""
+    """Draw a layer's weights from N(0, 2 / inputs), with biases of 0.
+
+    Source: He et al., Delving Deep into Rectifiers, ICCV 2015, eq. 10
+    """
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight)
         if module.bias is not None:

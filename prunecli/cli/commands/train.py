@@ -15,7 +15,7 @@ prunecli train --model vgg16 --dataset cifar10 --epochs 0     # the initialisati
 prunecli train --model resnet20 --dataset cifar10 --resume       # after a Ctrl-C
 prunecli train --model resnet20 --dataset cifar10 --pruner rigl --opt density=0.1
 prunecli train --model wrn --dataset cifar100 --thin 0.15        # the dense equivalent of 15%
-prunecli train --model torchvision:alexnet --pretrained --dataset folder --data-dir imagenet
+prunecli train --model torchvision:alexnet --weights DEFAULT --dataset folder --data-dir pics
 """
 
 
@@ -31,11 +31,18 @@ def train_from(settings: TrainingSettings, run: Seeded, talk: Talk) -> None:
         done(run, talk, output)
 
 
+def check(settings: TrainSettings) -> None:
+    """Raise BadUsage for what is wrong with the network that is asked for."""
+    from prunecli.steps._pretrained import check_published
+
+    check_published(settings.model)
+
+
 @command(
     "train",
     product="ckpt.safetensors",
     reads=lambda settings: settings.splits,
-    check=lambda settings: settings.model.options,
+    check=check,
     trusts=True,
     examples=EXAMPLES,
 )
