@@ -9,8 +9,9 @@ from torch import Tensor
 
 MARGIN = 1e-6
 """How far a threshold lies from a weight that it must not be taken for, relative to that."""
-TIE = 1e-4
-"""What a change of all sides costs, in sparsity: a hair, so that sides stay if others do too."""
+CENTRAL = 0.01
+"""What it counts for that the target lies amid what sides can come to, beside that it does at all:
+at the end of it layers would be empty, or whole."""
 
 
 def apart_limits(text: str) -> tuple[float, float]:
@@ -42,20 +43,19 @@ class Apart:
         """Which layers are to be sparse: the sparsest k, true or false by layer.
 
         k is such that the target lies within what these sides can come to, or else as near to it as
-        can be; of several, the one nearest to what there is now. Limits that a layer has of its own
+        can be; of several, the one where it lies the most amid. Limits that a layer has of its own
         decide for it.
         """
         key = s + 2.0 * (self.lower > self.low) - 2.0 * (self.upper < self.high)
-        middle = (self.low + self.high) / 2
         if self.target is None:
-            return key > middle
+            return key > (self.low + self.high) / 2
         order = key.argsort(descending=True, stable=True)
         c, lower, upper = self.shares[order], self.lower[order], self.upper[order]
         least = _together(c * lower.clamp_min(self.high), c * lower)
         most = _together(c * upper, c * upper.clamp_max(self.low))
         off = (least - self.target).clamp_min(0) + (self.target - most).clamp_min(0)
         k = torch.arange(len(off), device=s.device)
-        off = off + TIE / len(s) * (k - (key > middle).sum()).abs()
+        off = off + CENTRAL * ((least + most) / 2 - self.target).abs()
         # Of layers whose limits decide, none is on the other side.
         off = off + 2.0 * (k < (key >= 2).sum()) + 2.0 * (k > (key >= 0).sum())
         sparse = torch.zeros_like(s, dtype=torch.bool)
