@@ -51,6 +51,7 @@ def adaptive(
     least: int = 1000,
     ste: bool = True,
     recenter: bool = False,
+    spread: bool = False,
 ) -> Pruner:
     """Adaptive sparsity: each layer learns its own threshold, under a budget for all of them.
 
@@ -74,7 +75,8 @@ def adaptive(
     for those whose names match. Every b_i starts where s_i = `start` (0.6 of
     the sparsity asked for; 0.3 if none is), and trains at `rate` times the learning rate. Layers of
     fewer than `least` weights stay whole. `recenter` takes their mean from the weights of a layer
-    after every step.
+    after every step. `spread` has the last line of the log tell how the weights of each layer are
+    spread.
 
     `apart=LOW:HIGH` has every layer end at a sparsity of LOW at most or of HIGH at least. To the
     loss is added lam t sum_i c_i max(s_i - LOW, 0) over the layers that are to be dense, and of
@@ -104,7 +106,8 @@ def adaptive(
         start = 0.6 * (1 - (density or flops or 0.5))
     if not (0 < start < 1 and rate > 0):
         raise BadUsage(f"start={start:g}, rate={rate:g}: start is from 0 to 1, rate above 0")
-    pruner = Adaptive(course, params, budget, start, rate, straight=ste, recenter=recenter)
+    how = {"straight": ste, "recenter": recenter, "by_layer": spread}
+    pruner = Adaptive(course, params, budget, start, rate, **how)
     if apart:
         pruner.keep_apart(*apart_limits(apart))
     return pruner
@@ -145,11 +148,9 @@ class Adaptive(StraightThrough):
         budget: Budget,
         start: float,
         rate: float,
-        *,
-        straight: bool,
-        recenter: bool,
+        **how: bool,
     ) -> None:
-        super().__init__(course, params, straight=straight, recenter=recenter)
+        super().__init__(course, params, **how)
         self.budget, self.relative_lr, self.warn = budget, rate, course.warn
         like = torch.empty(0, device=next(iter(params.values())).device)
         self.low, self.high = (
