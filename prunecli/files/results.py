@@ -40,8 +40,21 @@ Table: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer(Record):
-    """A prunable tensor under the mask."""
+class Spread(Record):
+    """How the weights of a layer are spread around 0, in standard deviations."""
+
+    weights: tuple[Amount, ...] | None = None
+    """How many lie in each of so many bins, over `types.REACH` deviations to either side."""
+    sigma: Amount | None = None
+    """Their standard deviation."""
+    mean: Annotated[float, within(-MOST, MOST)] | None = None
+    threshold: Amount | None = None
+    """What the pruner let pass at the end, in standard deviations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer(Spread):
+    """A prunable tensor under the mask; how it is spread is said where that was asked for."""
 
     name: Name
     shape: tuple[Natural, ...] | None
@@ -67,6 +80,8 @@ class Epoch(Record):
     density: Share | None = None
     weights: tuple[Amount, ...] | None = None
     """How many lie in each of so many bins, over `types.REACH` deviations to either side."""
+    spread: Mapping[str, Spread] | None = None
+    """The same by layer, where the pruner was asked for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from prunecli.errors import BadEnvironment, BadUsage, Mismatch, printable, suggest
+from prunecli.models._thinned import thinned
 from prunecli.runtime.shortage import raise_shortage
 
 SIDE_EXITS = {"googlenet", "inception_v3"}
@@ -21,35 +23,50 @@ SIDE_EXITS = {"googlenet", "inception_v3"}
 
 def family(name: str) -> Callable[..., nn.Module]:
     """The builder of one of torchvision's classifiers. Raises BadUsage for an unknown name."""
-    known = models.list_models(module=models)
-    if name not in known:
-        raise BadUsage(f"torchvision has no classifier {name!r}{suggest(name, known)}")
+    _check_known(name)
 
-    def build(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(input_shape: tuple[int, int, int], classes: int, *, thin: float = 1.0) -> nn.Module:
         if input_shape[0] != 3:
             raise Mismatch(
                 f"torchvision:{name} takes images of three channels, not of {input_shape[0]}"
             )
         more = {"aux_logits": False, "init_weights": True} if name in SIDE_EXITS else {}
-        network: nn.Module = models.get_model(name, weights=None, num_classes=classes, **more)
-        return network
+        made = partial(models.get_model, name, weights=None, num_classes=classes, **more)
+        return thinned(made, f"torchvision:{name}", input_shape, thin)
 
     build.__doc__ = f"torchvision's `{name}`."
     return build
 
 
-def pretrained(name: str) -> tuple[str, dict[str, Tensor]]:
-    """The name of torchvision's best weights for a classifier, and the weights.
+def _check_known(name: str) -> None:
+    known = models.list_models(module=models)
+    if name not in known:
+        raise BadUsage(f"torchvision has no classifier {name!r}{suggest(name, known)}")
+
+
+def weights(network: str, name: str) -> Any:
+    """A network's published weights of that name. Raises BadUsage if there are none."""
+    _check_known(network)
+    known = models.get_model_weights(network).__members__
+    if name not in known:
+        raise BadUsage(
+            f"torchvision has no weights {name!r} for {network!r}; it has {', '.join(known)}"
+        )
+    return known[name]
+
+
+def pretrained(name: str, published: str = "DEFAULT") -> tuple[str, dict[str, Tensor]]:
+    """The whole name of torchvision's weights of that name for a classifier, and the weights.
 
     They come from the cache of torch.hub, or are downloaded into it. Raises BadEnvironment, with
-    the command that mends it, if neither is possible.
+    the command that mends it, if neither is possible; BadUsage for a name that there is not.
     """
-    weights: Any = models.get_model_weights(name)["DEFAULT"]
-    url = str(weights.url)
+    chosen = weights(name, published)
+    url = str(chosen.url)
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     file = folder / Path(urlparse(url).path).name
     try:
-        state = _state(weights, file)
+        state = _state(chosen, file)
     except Exception as error:  # whatever torch makes of a file that is none of torchvision's
         raise_shortage(error)
         what = "cannot be read" if file.exists() else "cannot be downloaded"
@@ -58,7 +75,7 @@ def pretrained(name: str) -> tuple[str, dict[str, Tensor]]:
             f"the pretrained weights of {name!r} {what} ({why}); fetch them where there is a "
             f"network: curl --create-dirs -o {file} {url}"
         ) from None
-    return str(weights), state
+    return str(chosen), state
 
 
 def _state(weights: Any, file: Path) -> dict[str, Tensor]:

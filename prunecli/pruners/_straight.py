@@ -14,10 +14,8 @@ from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
 from prunecli.network.layers import prunable
-from prunecli.types import REACH, Clock, Course, Mask, Params, Pruner
-
-BINS = 80
-"""The bins of the histogram of weights, from -REACH to REACH standard deviations."""
+from prunecli.tensors.spread import Spread, spread
+from prunecli.types import Clock, Course, Mask, Params, Pruner
 
 
 class Thresholded(Function):
@@ -88,15 +86,22 @@ class StraightThrough(Pruner):
     steady = True
 
     def __init__(
-        self, course: Course, params: Params, *, straight: bool, recenter: bool = False
+        self,
+        course: Course,
+        params: Params,
+        *,
+        straight: bool,
+        recenter: bool = False,
+        by_layer: bool = False,
     ) -> None:
         self.params = params
         self.all = sum(weight.numel() for weight in prunable(course.model).values())
-        self.straight, self.recenter = straight, recenter
+        self.straight, self.recenter, self.by_layer = straight, recenter, by_layer
         self.final: Mask = {}
         self.used: Params = {}
         self.applied: dict[str, Tensor] = {}
-        self.histogram: Tensor | None = None
+        self.spreads: dict[str, Spread] = {}
+        self.ends: dict[str, float] = {}
 
     @abstractmethod
     def thresholds(self) -> dict[str, Tensor]:
@@ -119,8 +124,10 @@ class StraightThrough(Pruner):
             for weight in self.params.values():
                 weight -= weight.mean()
         if clock.step == clock.steps_per_epoch * clock.epochs:
-            self.histogram = self._histogram()
+            self.spreads = {name: spread(weight) for name, weight in self.params.items()}
             self.final = self.final_mask()
+            if self.by_layer:
+                self.ends = {name: end.item() for name, end in self.thresholds().items()}
 
     @torch.no_grad()
     def kept(self) -> Mask:
@@ -137,8 +144,17 @@ class StraightThrough(Pruner):
     def facts(self) -> dict[str, Any]:
         """The density over all prunable weights; at the end also how the weights are spread."""
         pruned = sum(int((~kept).sum()) for kept in (self.final or self.kept()).values())
-        spread = {} if self.histogram is None else {"weights": self.histogram.tolist()}
-        return {"density": 1 - pruned / self.all} | spread
+        facts: dict[str, Any] = {"density": 1 - pruned / self.all}
+        if self.spreads:
+            counts = [each.weights for each in self.spreads.values()]
+            facts["weights"] = list(map(sum, zip(*counts, strict=True)))
+        if self.by_layer and self.spreads:
+            facts["spread"] = {
+                name: each._asdict() | {"threshold": self.ends[name] / each.sigma}
+                for name, each in self.spreads.items()
+                if each.sigma > 0
+            }
+        return facts
 
     def state_dict(self) -> dict[str, Tensor]:
         return {f"kept/{name}": kept for name, kept in self.final.items()}
@@ -153,13 +169,3 @@ class StraightThrough(Pruner):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.final = {n: state[f"kept/{n}"].clone() for n in self.params if f"kept/{n}" in state}
-
-    def _histogram(self) -> Tensor:
-        """How many weights of all layers lie in each bin, in standard deviations of their layer."""
-        counts = torch.zeros(BINS, dtype=torch.long)
-        for weight in self.params.values():
-            sigma = weight.std()
-            if sigma > 0:
-                scaled = (weight / sigma).float().cpu()
-                counts += torch.histc(scaled, BINS, -REACH, REACH).long()
-        return counts

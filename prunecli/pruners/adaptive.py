@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from prunecli.errors import BadUsage
+from prunecli.pruners._apart import Apart, apart_limits
 from prunecli.pruners._budget import (
     Budget,
     Estimate,
@@ -100,11 +102,13 @@ def adaptive(
     lam_flops: float | None = None,
     lower: str = "0",
     upper: str = "1",
+    apart: Annotated[str, apart_limits] = "",
     start: float | None = None,
     rate: float = 0.01,
     least: int = 1000,
     ste: bool = True,
     recenter: bool = False,
+    spread: bool = False,
 ) -> Pruner:
     """Adaptive sparsity: each layer learns its own threshold, under a budget for all of them.
 
@@ -128,12 +132,20 @@ def adaptive(
     for those whose names match. Every b_i starts where s_i = `start` (0.6 of
     the sparsity asked for; 0.3 if none is), and trains at `rate` times the learning rate. Layers of
     fewer than `least` weights stay whole. `recenter` takes their mean from the weights of a layer
-    after every step.
+    after every step. `spread` has the last line of the log tell how the weights of each layer are
+    spread.
 
-    Raises BadUsage for budgets outside 0 to 1, or that the limits rule out.
+    `apart=LOW:HIGH` has every layer end at a sparsity of LOW at most or of HIGH at least. To the
+    loss is added lam t sum_i c_i max(s_i - LOW, 0) over the layers that are to be dense, and of
+    max(HIGH - s_i, 0) over the sparse ones. t rises from 0 to 1 over the training. The sparsest
+    layers are to be sparse, as many as the budget takes. The last step sees to it that no layer is
+    left in between.
+
+    Raises BadUsage for budgets outside 0 to 1, or that the limits rule out, and for limits within
+    which a layer can be on neither side of `apart`.
 
     Source: Retsinas et al., Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, eqs. 5-11
-    (without the stray 1/N of eq. 8) and section 3.4.4
+    (without the stray 1/N of eq. 8); `apart`: section 3.4.4
     """
     params = large(course, least)
     check_left(density or 1.0, params)
@@ -146,8 +158,11 @@ def adaptive(
     low, high = limits("lower", lower, params, 0.0), limits("upper", upper, params, 1.0)
     budget = Budget(mode, estimate, terms, low, high)
     budget.check()
-    first = _first(start, density, flops)
-    return Adaptive(course, params, budget, first, rate, straight=ste, recenter=recenter)
+    how = {"straight": ste, "recenter": recenter, "by_layer": spread}
+    pruner = Adaptive(course, params, budget, _first(start, density, flops), rate, **how)
+    if apart:
+        pruner.keep_apart(*apart_limits(apart))
+    return pruner
 
 
 class Adaptive(StraightThrough):
@@ -158,11 +173,9 @@ class Adaptive(StraightThrough):
         budget: Budget,
         start: float,
         rate: float,
-        *,
-        straight: bool,
-        recenter: bool,
+        **how: bool,
     ) -> None:
-        super().__init__(course, params, straight=straight, recenter=recenter)
+        super().__init__(course, params, **how)
         self.budget, self.relative_lr, self.warn = budget, rate, course.warn
         like = torch.empty(0, device=next(iter(params.values())).device)
         self.low, self.high = (
@@ -172,6 +185,23 @@ class Adaptive(StraightThrough):
         b = torch.full_like(self.low, in_sigmas(start))
         self.b = nn.Parameter(b.clamp(self.low, self.high))
         self.shares = [b.new_tensor([term.shares[n] for n in params]) for term in budget.terms]
+        self.apart: Apart | None = None
+        self.pressure = torch.zeros_like(b[0])
+
+    def keep_apart(self, low: float, high: float) -> None:
+        """Have no layer end between these sparsities. Raises BadUsage where limits rule it out."""
+        budget, first = self.budget, self.budget.terms[0]
+        for name in self.params:
+            if budget.lower[name] > low and budget.upper[name] < high:
+                raise BadUsage(
+                    f"apart={low:g}:{high:g}: lower and upper leave {name!r} nothing outside it"
+                )
+        lower, upper = (
+            self.b.new_tensor([limit[name] for name in self.params])
+            for limit in (budget.lower, budget.upper)
+        )
+        target = None if first.budget is None else 1 - first.budget
+        self.apart = Apart(low, high, self.shares[0], lower, upper, target)
 
     def parameters(self) -> Iterable[nn.Parameter]:
         return [self.b]
@@ -190,11 +220,14 @@ class Adaptive(StraightThrough):
             term.lam * f(1 - (c * s).sum(), term.budget or 0.0)
             for term, c in zip(self.budget.terms, self.shares, strict=True)
         ]
+        if self.apart is not None:
+            terms.append(self.budget.terms[0].lam * self.pressure * self.apart.distance(s))
         return torch.stack(terms).sum()
 
     @torch.no_grad()
     def update(self, params: Params, clock: Clock) -> None:
         self.b.clamp_(self.low, self.high)
+        self.pressure.fill_(clock.step / (clock.steps_per_epoch * clock.epochs))
         super().update(params, clock)
 
     def final_mask(self) -> Mask:
@@ -206,13 +239,32 @@ class Adaptive(StraightThrough):
                     f"{name}={asked:g} was asked for, the training reached {reached:.4g}: give it "
                     "more epochs, a higher lam or a higher rate"
                 )
-        if self.budget.mode == "hinge" and self._over():
-            self._raise()
+        moved = self.apart is not None and self._part(self.apart)
+        if self._over() and (self.budget.mode == "hinge" or moved):
+            self._scale(1.0)
+        elif moved and self.budget.mode == "budget":
+            self._scale(LOWEST / HIGHEST)
         return super().final_mask()
 
-    def _raise(self) -> None:
-        """Raise all thresholds by the smallest common factor that meets the budgets."""
-        first, low, high = self.b.clamp_min(LOWEST), 1.0, HIGHEST / LOWEST
+    def _part(self, apart: Apart) -> bool:
+        """Limit each threshold to its layer's side; gives whether any has to move for that."""
+        params = self.params.values()
+        sigma = torch.stack([w.std() for w in params]).tolist()
+        sparse = apart.sides(self._counts().to(self.b)).tolist()
+        bounds = [apart.bounds(w.abs(), side) for w, side in zip(params, sparse, strict=True)]
+        low, high = (
+            self.b.new_tensor([end / s for end, s in zip(ends, sigma, strict=True)])
+            for ends in zip(*bounds, strict=True)
+        )
+        # What a layer's limits are by the estimate gives way to the side, which is counted.
+        self.low, self.high = self.low.clamp(low, high), self.high.clamp(low, high)
+        before = self.b.detach().clone()
+        self.b.clamp_(self.low, self.high)
+        return not torch.equal(before, self.b)
+
+    def _scale(self, low: float) -> None:
+        """Take all thresholds times the smallest factor, from `low` on, that meets the budgets."""
+        first, high = self.b.clamp_min(LOWEST), HIGHEST / LOWEST
         for _ in range(HALVINGS):
             factor = math.sqrt(low * high)
             self.b.copy_((first * factor).clamp(self.low, self.high))
@@ -226,19 +278,25 @@ class Adaptive(StraightThrough):
 
     def _reached(self) -> list[tuple[str, float, float]]:
         """Name, what was asked for, and what is left, of each budget."""
-        thresholds = self.thresholds()
-        used = {name: shrunk(self.params[name], t) for name, t in thresholds.items()}
-        counts = _counted(used, thresholds).tolist()
-        sparsity = dict(zip(used, counts, strict=True))
+        sparsity = dict(zip(self.params, self._counts().tolist(), strict=True))
         terms = [(term.name, term.budget, term.left(sparsity)) for term in self.budget.terms]
         return [(name, asked, reached) for name, asked, reached in terms if asked is not None]
 
+    def _counts(self) -> Tensor:
+        """The sparsity that the thresholds leave in each layer."""
+        thresholds = self.thresholds()
+        used = {name: shrunk(self.params[name], t) for name, t in thresholds.items()}
+        return _counted(used, thresholds)
+
     def state_dict(self) -> dict[str, Tensor]:
-        return super().state_dict() | {"b": self.b.detach()}
+        apart = {} if self.apart is None else {"pressure": self.pressure}
+        return super().state_dict() | {"b": self.b.detach()} | apart
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         super().load_state_dict(state)
         self.b.data.copy_(state["b"])
+        if self.apart is not None:
+            self.pressure.copy_(state["pressure"])
 
 
 @torch.no_grad()

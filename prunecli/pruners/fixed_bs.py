@@ -28,6 +28,7 @@ def fixed_bs(
     eps: float = 1e-3,
     least: int = 1000,
     ste: bool = True,
+    spread: bool = False,
 ) -> Pruner:
     """The same sparsity in every layer, by a threshold that bisection finds.
 
@@ -37,12 +38,13 @@ def fixed_bs(
     were used (without `ste`: only those that are used). Where equal weights leave no such b, the
     one that bisection ends at is used, and a warning at the end names the layer.
 
-    Layers of fewer than `least` weights stay whole.
+    Layers of fewer than `least` weights stay whole. `spread` has the last line of the log tell how
+    the weights of each layer are spread.
 
     Source: Retsinas et al., Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, eq. 2
     """
     check_left(density, course.params)
-    return FixedBS(course, density, eps, large(course, least), ste)
+    return FixedBS(course, density, eps, large(course, least), ste, spread)
 
 
 class FixedBS(StraightThrough):
@@ -50,9 +52,15 @@ class FixedBS(StraightThrough):
     steady = False  # how often it halves depends on what it finds
 
     def __init__(
-        self, course: Course, density: float, eps: float, params: Params, straight: bool
+        self,
+        course: Course,
+        density: float,
+        eps: float,
+        params: Params,
+        straight: bool,
+        by_layer: bool,
     ) -> None:
-        super().__init__(course, params, straight=straight)
+        super().__init__(course, params, straight=straight, by_layer=by_layer)
         self.sparsity, self.eps, self.warn = 1 - density, eps, course.warn
         self.found = torch.zeros(len(params), device=next(iter(params.values())).device)
 

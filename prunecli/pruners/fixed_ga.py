@@ -22,6 +22,7 @@ def fixed_ga(
     least: int = 1000,
     ste: bool = True,
     recenter: bool = False,
+    spread: bool = False,
 ) -> Pruner:
     """The same sparsity in every layer, by a threshold that takes weights for Gaussian.
 
@@ -32,17 +33,18 @@ def fixed_ga(
     those that are used). What is left is the density as far as the weights are Gaussian.
 
     Layers of fewer than `least` weights stay whole. `recenter` takes their mean from the weights of
-    a layer after every step.
+    a layer after every step. `spread` has the last line of the log tell how the weights of each
+    layer are spread.
 
     Source: Retsinas et al., Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, eq. 3
     """
     check_left(density, course.params)
-    pruner = FixedGA(course, density, large(course, least), ste, recenter)
+    pruner = FixedGA(course, density, large(course, least), ste, recenter, spread)
     if empty := [name for name, kept in pruner.kept().items() if not kept.any()]:
         course.warn(
             f"no weight of {some(empty)} is above its threshold of {pruner.b:.2f} standard "
             "deviations, so nothing passes: they do not start out Gaussian (uniform weights end "
-            "at 1.73); take fixed-bs, or a density above 0.083"
+            "at 1.73); take fixed-bs, normal weights, or a density above 0.083"
         )
     return pruner
 
@@ -51,9 +53,15 @@ class FixedGA(StraightThrough):
     scope = "layer"
 
     def __init__(
-        self, course: Course, density: float, params: Params, straight: bool, recenter: bool
+        self,
+        course: Course,
+        density: float,
+        params: Params,
+        straight: bool,
+        recenter: bool,
+        by_layer: bool,
     ) -> None:
-        super().__init__(course, params, straight=straight, recenter=recenter)
+        super().__init__(course, params, straight=straight, recenter=recenter, by_layer=by_layer)
         self.b = in_sigmas(1 - density)
 
     @torch.no_grad()

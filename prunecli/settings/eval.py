@@ -28,3 +28,4 @@ class EvalSettings:
     )  # fmt: skip
     precision: str = field_of(PRECISION, "auto")
     throughput: bool = option("Also measure images per second.", Switch())
+    histograms: bool = option("Also say how the weights of each layer are spread.", Switch())

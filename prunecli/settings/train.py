@@ -29,9 +29,11 @@ class ModelSettings:
         "Narrow the layers to so much of their weights: the dense equivalent of a density.",
         Real(0, 1), metavar="PART", sets="model",
     )  # fmt: skip
-    pretrained: bool = option(
-        "Start from published weights; for --model torchvision:NAME.", Switch()
-    )
+    weights: str | None = option(
+        "Start from published weights, as IMAGENET1K_V1; for --model torchvision:NAME.",
+        Plain.TEXT, metavar="NAME",
+    )  # fmt: skip
+    pretrained: bool = option("Short for --weights DEFAULT, the best there are.", Switch())
     strip_prefix: str | None = option(
         "Take what begins so in CHECKPOINT, without it; done unasked where all names begin so.",
         Plain.TEXT, metavar="PREFIX",
@@ -48,6 +50,13 @@ class ModelSettings:
         if "thin" in self.own_options:
             raise BadUsage("thin is given twice: by --thin and by --model-opt")
         return {**self.own_options, "thin": self.thin}
+
+    @property
+    def published(self) -> str | None:
+        """The published weights to start from, if any. Raises BadUsage if they are told twice."""
+        if self.pretrained and self.weights is not None:
+            raise BadUsage("--pretrained is short for --weights DEFAULT; leave one of them out")
+        return "DEFAULT" if self.pretrained else self.weights
 
     @property
     def adapts(self) -> bool:

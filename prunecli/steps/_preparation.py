@@ -34,7 +34,7 @@ from prunecli.runtime.world import World
 from prunecli.settings.run import RunOptions
 from prunecli.settings.train import TrainingSettings
 from prunecli.settings.training import Hyperparameters, completed
-from prunecli.steps._pretrained import has_pretrained
+from prunecli.steps._pretrained import check_published
 from prunecli.steps._training_files import log_beside, mask_beside, state_beside
 from prunecli.types import Images, Mask
 
@@ -86,10 +86,7 @@ def prepare(options: TrainingSettings, run: RunOptions, world: World) -> Prepara
     source = Source.of(options.data, own)
     model = _named("models", options.model.name, options.model.options)
     _check_adapts(options)
-    if options.model.pretrained and options.checkpoint:
-        raise BadUsage("--pretrained starts afresh; leave the checkpoint out")
-    if options.model.pretrained and not has_pretrained(options.model.name or ""):
-        raise BadUsage("--pretrained is for --model torchvision:NAME")
+    check_published(options.model)
     pruner = _named("pruners", options.pruner, options.pruner_options)
     output = run.output or _output_name(options, source)
     inputs = [path for file in (parent, start, mask_file) if file for path in file.paths]
@@ -131,8 +128,11 @@ def _check_adapts(options: TrainingSettings) -> None:
     given = options.checkpoint and options.model.name is not None
     if options.model.strip_prefix is not None and not given:
         raise BadUsage("--strip-prefix is for a CHECKPOINT that is given a --model")
-    if options.model.new_head and not (given or options.model.pretrained):
-        raise BadUsage("--new-head is for a CHECKPOINT that is given a --model, or --pretrained")
+    published = options.model.published is not None
+    if published and options.checkpoint:
+        raise BadUsage("published weights start afresh; leave the checkpoint out")
+    if options.model.new_head and not (given or published):
+        raise BadUsage("--new-head is for a CHECKPOINT that is given a --model, or for --weights")
 
 
 def _checked_outputs(

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from prunecli.errors import BadUsage
+from prunecli.settings.train import ModelSettings
+
+if TYPE_CHECKING:  # planning asks here, and needs no torch unless there are weights to be checked
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -15,12 +20,30 @@ class Pretrained:
     tensors: dict[str, Tensor]
 
 
-def has_pretrained(model: str) -> bool:
-    return model.startswith("torchvision:")
+def check_published(asked: ModelSettings) -> None:
+    """Raise BadUsage for what is told twice, or weights that are not published for the network.
 
-
-def pretrained(model: str) -> Pretrained:
-    """The published weights of a network. Raises BadEnvironment if they cannot be had."""
+    It takes neither a network nor the weights to tell.
+    """
+    own = asked.options
+    if asked.published is None:
+        return
+    flag = "--weights" if asked.weights is not None else "--pretrained"
+    family, _, name = (asked.name or "").partition(":")
+    if family != "torchvision":
+        raise BadUsage(f"{flag} is for --model torchvision:NAME")
+    if own.get("thin", 1) != 1:
+        raise BadUsage(f"{flag} is of the whole network; leave thin out")
     from prunecli.models import _torchvision
 
-    return Pretrained(*_torchvision.pretrained(model.partition(":")[2]))
+    _torchvision.weights(name, asked.published)
+
+
+def pretrained(asked: ModelSettings) -> Pretrained | None:
+    """The published weights to start from, if any. Raises BadEnvironment if they cannot be had."""
+    if asked.published is None:
+        return None
+    from prunecli.models import _torchvision
+
+    name = (asked.name or "").partition(":")[2]
+    return Pretrained(*_torchvision.pretrained(name, asked.published))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +18,7 @@ from prunecli.files.claims import check_output, claimed
 from prunecli.files.names import sibling, stem
 from prunecli.files.parsing import parsed
 from prunecli.files.records import CheckpointRecord, Collapse, MaskOrigin, ModelRecord
-from prunecli.files.results import Epoch, Layer, Result, as_json
+from prunecli.files.results import Epoch, Layer, Result, Spread, as_json
 from prunecli.files.tensors import TensorFile
 from prunecli.images.batches import ImageBatches, eval_batch
 from prunecli.images.source import Source
@@ -33,8 +35,9 @@ from prunecli.runtime.versions import versions
 from prunecli.settings.eval import EvalSettings
 from prunecli.settings.run import RunOptions
 from prunecli.steps._zeros import warn_of_zeros
+from prunecli.tensors.spread import spread
 from prunecli.training.loop import evaluate
-from prunecli.types import Mask
+from prunecli.types import Mask, Params
 
 
 def evaluation(checkpoint: Path, settings: EvalSettings, run: RunOptions) -> Path:
@@ -67,6 +70,9 @@ def evaluation(checkpoint: Path, settings: EvalSettings, run: RunOptions) -> Pat
         bits = kept_bits(file, kept, own=own)
         state = diagnosis(bits, model, record.model.input_shape)
         layers = _layers(file, {} if own else kept, state)
+        if settings.histograms:
+            logged = (history[-1].spread or {}) if history and own else {}
+            layers = _spread(layers, prunable(model), logged, masked=lineage is not None)
         network = _network(model, record.model, layers, state)
         put_on(model, device)
         size = settings.batch_size or eval_batch(device, data.input_shape)
@@ -111,6 +117,27 @@ def _layers(file: TensorFile, mask: Mask, state: Collapse) -> tuple[Layer, ...]:
         )
         for name, count in left_over(file, mask).kept.items()
     )
+
+
+def _spread(
+    layers: tuple[Layer, ...],
+    weights: Params,
+    logged: Mapping[str, Spread],
+    *,
+    masked: bool,
+) -> tuple[Layer, ...]:
+    """The layers with how their weights are spread, without those that the mask removed.
+
+    Where the training's log tells it, that is taken: of the weights that a threshold was last
+    applied to, of which the checkpoint has only what passed.
+    """
+    told = []
+    for layer in layers:
+        weight = weights[layer.name].detach()
+        own = spread(weight[weight != 0] if masked else weight)
+        facts = logged[layer.name].part(Spread) if layer.name in logged else own._asdict()
+        told.append(replace(layer, **facts))
+    return tuple(told)
 
 
 class _Network(NamedTuple):

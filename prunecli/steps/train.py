@@ -81,7 +81,7 @@ def _claimed(prepared: Preparation, run: RunOptions, world: World) -> AbstractCo
 def _train(prepared: Preparation, target: Path, run: RunOptions, world: World) -> None:
     model_asked = prepared.options.model
     with world.leader_first():
-        published = pretrained(model_asked.name or "") if model_asked.pretrained else None
+        published = pretrained(model_asked)
         data = prepared.source.load("train", None, run.progress)
         test_data = _test_data(prepared, run) if prepared.evaluates else None
     told = lineage(prepared, data, published.name if published else None)

@@ -115,6 +115,38 @@ def test_pretrained_weights_are_the_published_ones(published, tree):
     assert meta["pretrained"] == "ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"
 
 
+@pytest.mark.parametrize(("asked", "named"), [("IMAGENET1K_V1", "1"), ("DEFAULT", "2")])
+def test_weights_are_chosen_by_their_name_and_the_lineage_says_which(
+    monkeypatch, tree, asked, named
+):
+    """ResNet-50 has two; what was published first is not the best any more."""
+    weights = models.get_model_weights("resnet50")
+
+    def state(self, **how):
+        torch.manual_seed(int(self.name[-1]))
+        return models.resnet50(weights=None, num_classes=3).state_dict()
+
+    monkeypatch.setattr(weights, "get_state_dict", state)
+    how = options(tree, name="torchvision:resnet50", pretrained=False, weights=asked)
+    output = train(how, RunOptions(output=tree.data_dir / "c.safetensors"))
+    saved, meta = load_file(output), open_artifact(output, "checkpoint").meta
+    assert meta["pretrained"] == f"ResNet50_Weights.IMAGENET1K_V{named}"
+    wanted = state(weights[f"IMAGENET1K_V{named}"])
+    assert all(torch.equal(saved[name], wanted[name]) for name in wanted)
+
+
+def test_a_recipe_with_weights_that_there_are_not_is_refused_when_it_is_planned(prune, tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "version: 1\nname: r\nsteps:\n  a:\n    train: {model: 'torchvision:alexnet', "
+        "weights: IMAGENET1K_V2, dataset: folder, epochs: 0}\n"
+    )
+    ended = prune("run", recipe, "--dry-run")
+    assert ended.code == 2
+    assert "torchvision has no weights 'IMAGENET1K_V2' for 'alexnet'" in ended.err
+    assert "it has IMAGENET1K_V1, DEFAULT" in ended.err
+
+
 def test_without_them_the_lineage_says_so(tree):
     output = train(
         options(tree, pretrained=False), RunOptions(output=tree.data_dir / "c.safetensors")
@@ -212,11 +244,21 @@ def planted(monkeypatch, home):
     ("changes", "message"),
     [
         ({"name": "cnn"}, "--pretrained is for --model torchvision:NAME"),
+        (
+            {"name": "cnn", "pretrained": False, "weights": "DEFAULT"},
+            "--weights is for --model torchvision:NAME",
+        ),
         ({"name": None}, "--pretrained is for --model|which model"),
-        ({"own_options": {"thin": 0.5}}, "has no option 'thin'"),
+        ({"own_options": {"thin": 0.5}}, "is of the whole network; leave thin out"),
+        ({"thin": 0.5}, "is of the whole network; leave thin out"),
+        ({"weights": "DEFAULT"}, "--pretrained is short for --weights DEFAULT; leave one"),
+        (
+            {"pretrained": False, "weights": "IMAGENET1K_V7"},
+            f"no weights 'IMAGENET1K_V7' for '{NAME}'; it has IMAGENET1K_V1, DEFAULT",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_fetched(monkeypatch, changes, message):
-    monkeypatch.setattr(_torchvision, "pretrained", lambda name: pytest.fail("fetched"))
+    monkeypatch.setattr(_torchvision, "pretrained", lambda *given: pytest.fail("fetched"))
     with pytest.raises(BadUsage, match=message):
         train(options(**changes), RunOptions())

@@ -1,10 +1,16 @@
 """The recipes for ImageNet, on an image folder of the same layout."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision import models
+
+from prunecli.files.artifacts import open_artifact
 
 
 @pytest.fixture
@@ -20,23 +26,55 @@ def tree(tmp_path):
     return tmp_path / "imagenet"
 
 
+NAME = "shufflenet_v2_x0_5"
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """Weights of a small network in place of those that are published."""
+    torch.manual_seed(0)
+    tensors = models.get_model(NAME, weights=None).state_dict()
+    weights = models.get_model_weights(NAME)
+    monkeypatch.setattr(weights, "get_state_dict", lambda self, **how: dict(tensors))
+
+
+@pytest.fixture
+def recipe_of(tmp_path):
+    """`recipe_of(name)`: the recipe on images of one size, as they are not worth cropping here."""
+
+    def write(name):
+        for table in Path("recipes").glob("*.csv"):
+            shutil.copy(table, tmp_path)
+        text = Path(f"recipes/{name}.yaml").read_text()
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(text.replace('resize: "${resize}", crop: random, ', "pad: 4, "))
+        return path
+
+    return write
+
+
 @pytest.mark.parametrize("recipe", ["adaptive_alexnet_imagenet", "adaptive_resnet50_imagenet"])
-def test_an_image_folder_goes_all_the_way_to_the_report(recipe, prune, tree, tmp_path, monkeypatch):
+def test_an_image_folder_goes_all_the_way_to_the_report(
+    recipe, prune, tree, tmp_path, monkeypatch, published, recipe_of
+):
     monkeypatch.setenv("PRUNECLI_DATA_DIR", str(tree))
+    more = ["density=0.3", "thin=0.3", "dense_epochs=1"] if "resnet" in recipe else []
     ended = prune(
-        "run", f"recipes/{recipe}.yaml", "--output", tmp_path / "study",
+        "run", recipe_of(recipe), "--output", tmp_path / "study",
         *(word for setting in (
-            "model=torchvision:shufflenet_v2_x0_5", "pretrained=false", "size=32", "epochs=1",
+            f"model=torchvision:{NAME}", "size=32", "epochs=1", *more,
         ) for word in ("--set", setting)),
-        *(["--set", "density=0.3"] if "resnet" in recipe else []),
     )  # fmt: skip
     assert ended.code == 0, ended.err
-    [result] = [
-        json.loads(path.read_text())
-        for path in (tmp_path / "study").rglob("result.json")
-        if "adaptive" in path.read_text()
-    ]
-    assert result["model"] == "torchvision:shufflenet_v2_x0_5"
-    assert result["dataset"] == "folder"
-    assert result["density"] < 1
+    results = [json.loads(p.read_text()) for p in (tmp_path / "study").rglob("result.json")]
+    [pruned] = [result for result in results if result["method"] == "adaptive"]
+    assert pruned["model"] == f"torchvision:{NAME}"
+    assert pruned["dataset"] == "folder"
+    assert pruned["density"] < 1
+    thin = [result for result in results if (result["model_options"] or {}).get("thin")]
+    assert len(thin) == ("resnet" in recipe)
+    assert all(result["parameters"] < pruned["parameters"] / 2 for result in thin)
+    [start] = (tmp_path / "study" / "pretrained").rglob("ckpt.safetensors")
+    named = open_artifact(start, "checkpoint").meta["pretrained"]
+    assert named == "ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1"
     assert (tmp_path / "study" / "report" / "report.html").exists()

@@ -275,3 +275,63 @@ def test_a_result_knows_all_that_led_to_it(dense, init, tmp_path):
     assert [settings["epochs"] for settings in result["earlier"]] == [2, 1]
     assert result["rewound_to"] is None
     assert evaluated(init)["earlier"] is None
+
+
+def test_histograms_are_of_what_the_mask_left_and_are_there_where_asked_for(dense):
+    plain, whole = evaluated(dense), evaluated(dense, histograms=True)
+    assert "weights" not in plain["layers"][0]
+    tensors = load_file(dense)
+    for layer in whole["layers"]:
+        weight = tensors[layer["name"]]
+        assert layer["sigma"] == pytest.approx(weight.std().item(), rel=1e-5)
+        assert layer["mean"] == pytest.approx(weight.mean().item(), rel=1e-4)
+        assert len(layer["weights"]) == 80
+        assert weight.numel() * 0.99 <= sum(layer.pop("weights")) <= weight.numel()
+        assert "threshold" not in layer
+        del layer["sigma"], layer["mean"]
+    assert whole == plain
+    mask = make_mask(dense, 0.1)
+    kept = load_file(mask)
+    for layer in evaluated(dense, mask, histograms=True)["layers"]:
+        assert sum(layer["weights"]) <= layer["kept"]
+        weight = tensors[layer["name"]].flatten()
+        assert layer["kept"] < weight.numel()
+        used = weight[weight.abs().argsort(descending=True)[: layer["kept"]]]
+        assert layer["sigma"] == pytest.approx(used.std().item(), rel=1e-4)
+    assert kept
+
+
+@pytest.mark.parametrize("pruner", ["fixed-ga", "fixed-bs", "adaptive"])
+def test_of_a_straight_through_network_they_are_of_what_the_threshold_was_applied_to(
+    tmp_path, pruner
+):
+    def trained(name, **more):
+        options = {"density": 0.3, "least": 400, **more}
+        return train(
+            TrainingSettings(
+                model=ModelSettings("cnn"),
+                data=DataSettings("digits", options={"fraction": 0.1}),
+                pruner=pruner,
+                pruner_options=options,
+                given={"epochs": 1},
+            ),
+            RunOptions(output=tmp_path / f"{name}.safetensors"),
+        )
+
+    plain, told = trained("plain"), trained("told", spread=True)
+    assert "spread" not in open_artifact(plain, "checkpoint").meta["history"][-1]
+    before, after = (evaluated(path, histograms=True)["layers"] for path in (plain, told))
+    tensors = load_file(told)
+    for left, layer in zip(before, after, strict=True):
+        assert sum(left["weights"]) <= left["kept"] < layer["total"]
+        assert layer["total"] * 0.99 <= sum(layer["weights"]) <= layer["total"]
+        assert "threshold" not in left
+        weight = tensors[layer["name"]]
+        cut = layer["threshold"] * layer["sigma"]
+        assert weight[weight != 0].abs().min() >= cut * (1 - 1e-6)
+        # In the bins beyond the threshold is just what is left.
+        edges = [abs(-4 + 0.1 * (bin + 0.5)) for bin in range(80)]
+        beyond = sum(
+            n for n, at in zip(layer["weights"], edges, strict=True) if at > layer["threshold"]
+        )
+        assert beyond == pytest.approx(layer["kept"], rel=0.15)

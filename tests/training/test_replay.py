@@ -41,6 +41,7 @@ PRUNERS = {
     "fixed-ga": named("fixed-ga", density=0.5, least=2),
     "adaptive": named("adaptive", density=0.4, least=2, rate=1.0),
     "recentred": named("adaptive", density=0.4, least=2, rate=1.0, recenter=True),
+    "apart": named("adaptive", density=0.4, least=2, rate=1.0, apart="0.3:0.8"),
 }
 
 

@@ -18,7 +18,7 @@ prunecli train --model vgg16 --dataset cifar10 --epochs 0     # the initialisati
 prunecli train --model resnet20 --dataset cifar10 --resume       # after a Ctrl-C
 prunecli train --model resnet20 --dataset cifar10 --pruner rigl --opt density=0.1
 prunecli train --model wrn --dataset cifar100 --thin 0.15        # the dense equivalent of 15%
-prunecli train --model torchvision:alexnet --pretrained --dataset folder --data-dir imagenet
+prunecli train --model torchvision:alexnet --weights DEFAULT --dataset folder --data-dir pics
 """
 
 
@@ -43,11 +43,19 @@ def train_from(settings: TrainingSettings, run: Seeded, talk: Talk) -> None:
         done(run, talk, output)
 
 
+def check(settings: TrainSettings) -> None:
+    """Raise BadUsage for what cannot go together, or weights that were never published."""
+    from prunecli.steps._pretrained import check_published
+
+    settings.check()
+    check_published(settings.model)
+
+
 @command(
     "train",
     product="ckpt.safetensors",
     reads=lambda settings: settings.splits,
-    check=TrainSettings.check,
+    check=check,
     carries=carries,
     trusts=True,
     examples=EXAMPLES,
