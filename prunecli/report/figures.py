@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from prunecli.report.canvas import Axes, canvas, legend, listed, look, means, shown
-from prunecli.report.rows import DENSE, Row, lines_of, most_pruned, rounded, unpruned
+from prunecli.report.labels import DENSE
+from prunecli.report.rows import Row, lines_of, most_pruned, rounded, unpruned
 
 
 def _compression_axis(axes: Axes, rows: list[Row]) -> None:

@@ -5,35 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 from statistics import fmean, stdev
 from typing import Literal, TypeAlias, get_args
 
 from prunecli.files.results import Epoch, Result, as_table
+from prunecli.report.labels import labels, network
 
-DENSE = "dense"
 Number: TypeAlias = Literal[
     "top1", "top5", "loss", "density", "empirical_compression", "compression_error", "nonzero",
     "prunable", "flops_dense", "flops_sparse",
 ]  # fmt: skip
 """What of a result is averaged over seeds."""
-
-
-def method_label(result: Result) -> str:
-    """What a line in a figure is called: 'lamp', 'magnitude layer', 'snip 100 rounds'.
-
-    A mask made within an earlier one is 'magnitude iterative'. A network that was never trained
-    under its mask is another thing: 'lamp untrained'.
-    """
-    if result.is_dense:
-        return DENSE
-    scope = "" if result.scope == "global" else f" {result.scope}"
-    rounds = result.rounds or 1
-    options = "".join(f" {k}={v}" for k, v in sorted((result.options or {}).items()))
-    in_rounds = f" {rounds} rounds" if rounds > 1 else ""
-    iterative = " iterative" if result.nested else ""
-    untrained = " untrained" if result.mask_epochs == 0 else ""
-    return f"{result.method}{scope}{options}{in_rounds}{iterative}{untrained}"
 
 
 @dataclass(frozen=True)
@@ -117,7 +99,7 @@ def grouped(results: Iterable[Result]) -> list[Row]:
         different.setdefault(_told(result), result)
     kept = list(different.values())
     groups: dict[tuple[str, str, str, float | None], list[Result]] = {}
-    for result, label in zip(kept, _labels(kept), strict=True):
+    for result, label in zip(kept, labels(kept), strict=True):
         asked = None if result.is_free else result.compression
         key = (network(result), result.dataset, label, asked)
         groups.setdefault(key, []).append(result)
@@ -155,58 +137,6 @@ def _repetitions(group: list[Result]) -> list[tuple[str, list[Result]]]:
 def _seeds(results: list[Result]) -> set[tuple[int | None, int | None]]:
     """The seeds of the training, and of a mask that has one of its own."""
     return {(result.seed, result.mask_seed) for result in results}
-
-
-def _labels(results: list[Result]) -> list[str]:
-    """What each method is called, and whatever varies among its results."""
-    families: dict[tuple[str, str, str], list[dict[str, str]]] = {}
-    keys = [(network(r), r.dataset, method_label(r)) for r in results]
-    circumstances = [_circumstances(result) for result in results]
-    for key, facts in zip(keys, circumstances, strict=True):
-        families.setdefault(key, []).append(facts)
-    varying = {
-        key: {
-            name
-            for name in set().union(*members)
-            if len({facts.get(name) for facts in members}) > 1
-        }
-        for key, members in families.items()
-    }
-    return [
-        key[2] + "".join(f" {name}={facts[name]}" for name in facts if name in varying[key])
-        for key, facts in zip(keys, circumstances, strict=True)
-    ]
-
-
-def _circumstances(result: Result) -> dict[str, str]:
-    """What may differ between runs of one method, besides the seed, as it reads in a label."""
-    earlier = list(result.earlier or ())
-    while earlier and earlier[-1] == result.settings:  # as in rounds, one for each ratio
-        earlier.pop()
-    of = {
-        "": result.settings,
-        "earlier ": {
-            name: ",".join(str(settings.get(name)) for settings in earlier)
-            for name in dict.fromkeys(chain(*earlier))
-        },
-        "scoring ": result.scoring,
-        "model ": result.model_options,
-        "data ": result.dataset_options,
-        "mask ": result.left_out,
-    }
-    facts = {f"{prefix}{k}": v for prefix, own in of.items() for k, v in (own or {}).items()} | {
-        "evaluated in": result.precision,
-        "rounds_schedule": result.rounds_schedule,
-        "rewound": result.rewound,
-        "count": result.count,
-        "rewound to": result.rewound_to,
-    }
-    return {name: str(value) for name, value in facts.items() if value is not None}
-
-
-def network(result: Result) -> str:
-    """What is compared under one heading: the model, or what it is a variant of."""
-    return str((result.model_options or {}).get("base", result.model))
 
 
 def unpruned(rows: list[Row]) -> list[Row]:
