@@ -49,6 +49,14 @@ class Layer(Record):
     kept: Natural
     dead_inputs: Natural | None
     dead_outputs: Natural | None
+    weights: tuple[Amount, ...] | None = None
+    """How many of those that are left lie in each of so many bins, over `types.REACH` deviations to
+    either side."""
+    sigma: Amount | None = None
+    """Their standard deviation."""
+    mean: float | None = None
+    threshold: Amount | None = None
+    """The magnitude, in standard deviations, below which a pruner removed them at last."""
 
     @property
     def density(self) -> float:
@@ -111,6 +119,8 @@ class Result(Record):
     """Whether the mask was made within an earlier one."""
     rounds_schedule: str | None
     count: str | None
+    critical: bool | None = None
+    """Whether the mask goes as far as it leaves each layer a weight; then nothing was asked."""
     left_out: Table | None
     scoring: Table | None
     mask_seed: int | None

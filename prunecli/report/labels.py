@@ -12,7 +12,8 @@ DENSE = "dense"
 def method_label(result: Result) -> str:
     """What a line in a figure is called: 'lamp', 'magnitude layer', 'snip 100 rounds'.
 
-    A mask made within an earlier one is 'magnitude iterative'. A network that was never trained
+    A mask made within an earlier one is 'magnitude iterative', one that goes as far as no layer is
+    left empty 'lamp critical'. A network that was never trained
     under its mask is another thing: 'lamp untrained'.
     """
     if result.is_dense:
@@ -22,8 +23,9 @@ def method_label(result: Result) -> str:
     options = "".join(f" {k}={v}" for k, v in sorted((result.options or {}).items()))
     in_rounds = f" {rounds} rounds" if rounds > 1 else ""
     iterative = " iterative" if result.nested else ""
+    critical = " critical" if result.critical else ""
     untrained = " untrained" if result.mask_epochs == 0 else ""
-    return f"{result.method}{scope}{options}{in_rounds}{iterative}{untrained}"
+    return f"{result.method}{scope}{options}{in_rounds}{iterative}{critical}{untrained}"
 
 
 def labels(results: list[Result]) -> list[str]:

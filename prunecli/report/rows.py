@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -16,6 +17,8 @@ Number: TypeAlias = Literal[
     "prunable", "flops_dense", "flops_sparse",
 ]  # fmt: skip
 """What of a result is averaged over seeds."""
+NEAR = 0.02
+"""The difference, over the whole, up to which what was reached is what was asked."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,39 @@ class Row:
         return self.results[0]
 
     @property
+    def section(self) -> tuple[str, str]:
+        """The network and the data, under which it is compared with others."""
+        return self.model, self.dataset
+
+    @property
     def is_dense(self) -> bool:
         return self.first.is_dense
 
     @property
     def is_free(self) -> bool:
         return self.first.is_free
+
+    @property
+    def is_critical(self) -> bool:
+        """Whether its masks go as far as they leave each layer a weight."""
+        return bool(self.first.critical)
+
+    @property
+    def reached(self) -> float:
+        """The compression reached."""
+        return self.mean("empirical_compression")
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it reached what was asked, as near as a whole number of weights comes to it."""
+        return not self.is_free and math.isclose(self.reached, self.compression, rel_tol=NEAR)
+
+    @property
+    def at(self) -> str:
+        """The compression, for a label: what was reached, and what was asked if that differs."""
+        if self.is_free or self.is_met:
+            return times(self.compression)
+        return f"{times(self.reached)}, asked {times(self.compression)}"
 
     @property
     def history(self) -> tuple[Epoch, ...]:
@@ -146,21 +176,28 @@ def unpruned(rows: list[Row]) -> list[Row]:
     return [row for row in dense if row.first.model_options in networks] or dense
 
 
+def measured(rows: list[Row]) -> list[Row]:
+    """The rows whose accuracy means something: not those of critical masks never trained under."""
+    return [row for row in rows if not row.is_critical or row.first.mask_epochs]
+
+
 def lines_of(rows: list[Row]) -> dict[str, list[Row]]:
-    """The pruned rows of each method, by rising compression: a line in a figure."""
+    """The pruned rows of each method, by rising compression reached: a line in a figure."""
     lines: dict[str, list[Row]] = {}
     for row in rows:
         if not row.is_dense:
             lines.setdefault(row.method, []).append(row)
-    return lines
-
-
-def most_pruned(rows: list[Row]) -> list[Row]:
-    """The row of each method at its highest compression."""
-    return [line[-1] for line in lines_of(rows).values()]
+    return {
+        method: sorted(line, key=lambda row: (row.reached, row.compression))
+        for method, line in lines.items()
+    }
 
 
 def rounded(compression: float) -> str:
     """Four digits of it, as people write them: 16, 1.538, 12,350."""
     digits = f"{compression:.4g}"
     return f"{float(digits):,.0f}" if "e+" in digits else digits
+
+
+def times(compression: float) -> str:
+    return f"{rounded(compression)}x"

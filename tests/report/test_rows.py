@@ -2,15 +2,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from results import result, table
+from results import result, table, view_of
 
 from prunecli.files.parsing import parsed
 from prunecli.files.results import Result, read_result
 from prunecli.report.curves import convergence
-from prunecli.report.figures import accuracy, layer_density
+from prunecli.report.figures import accuracy
 from prunecli.report.labels import method_label
-from prunecli.report.page import as_html
-from prunecli.report.reference import Published
+from prunecli.report.layers import density
 from prunecli.report.rows import grouped
 from prunecli.report.tables import as_text
 
@@ -221,8 +220,6 @@ def test_the_time_to_group_results_grows_as_their_number():
 def test_a_compression_reads_as_people_write_it(compression, text):
     rows = grouped([result(compression=compression, history=HISTORY)])
     assert as_text(rows).splitlines()[1].split()[3:5] == [text, text]
-    assert f">{text[:-1]}<" in accuracy(rows, "top1")
-    assert f"lamp {text}<" in convergence(rows)
-    assert f"lamp at {text}<" in layer_density(rows)
-    key = ("cnn", "digits", "lamp", compression)
-    assert f"<h3>At {text}, beside" in as_html(rows, "t", {key: Published(90.0, None)})
+    assert f">{text[:-1]}<" in accuracy(view_of(rows), "top1")
+    assert f"lamp {text}<" in convergence(view_of(rows))
+    assert f"lamp at {text}<" in density(view_of(rows))
