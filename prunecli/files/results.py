@@ -120,7 +120,7 @@ class Result(Record):
     rounds_schedule: str | None
     count: str | None
     critical: bool | None = None
-    """Whether the mask goes as far as it leaves each layer a weight; then nothing was asked."""
+    """Whether the mask goes as far as no layer is left empty; then nothing was asked."""
     left_out: Table | None
     scoring: Table | None
     mask_seed: int | None

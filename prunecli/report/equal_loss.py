@@ -22,9 +22,11 @@ class Reach:
 
     compression: float
     at_least: bool = False
+    at_most: bool = False
 
     def __str__(self) -> str:
-        return f"{'≥ ' if self.at_least else ''}{times(self.compression)}"
+        bound = "≥ " if self.at_least else "≤ " if self.at_most else ""
+        return f"{bound}{times(self.compression)}"
 
 
 def lost(rows: list[Row]) -> dict[str, list[tuple[float, list[float]]]]:
@@ -73,14 +75,15 @@ def at_losses(rows: list[Row], losses: Sequence[float] = LOSSES) -> dict[str, di
 def against_best(method: str, reached: dict[str, Reach]) -> Reach | None:
     """How many times the compression of the best other method that is.
 
-    None where there is no other, or where one of them ends before more is lost: nobody knows then
-    how far it would go.
+    It is at most that where the curve of another ends before more is lost: that one may go further.
+    None where there is no other, or where both may.
     """
-    others = [reach for name, reach in reached.items() if name != method]
-    if not others or any(reach.at_least for reach in others):
+    own, others = reached[method], [r for name, r in reached.items() if name != method]
+    further = any(other.at_least for other in others)
+    if not others or (own.at_least and further):
         return None
-    own, best = reached[method], max(reach.compression for reach in others)
-    return Reach(own.compression / best, own.at_least)
+    best = max(other.compression for other in others)
+    return Reach(own.compression / best, own.at_least, further)
 
 
 def headings(losses: Sequence[float] = LOSSES) -> list[str]:

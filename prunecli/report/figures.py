@@ -51,7 +51,9 @@ def _published(axes: Axes, view: View, key: Top, *, by_weights: bool = False) ->
     drawn, alone = [], set()
     for pair in view.pairs:
         each = pair.theirs
-        if each is None or (top := getattr(each, key)) is None:
+        # A narrower dense network has its place among weights, and none among compressions.
+        narrow = pair.ours is not None and pair.ours.is_dense and pair.ours not in view.unpruned
+        if each is None or (top := getattr(each, key)) is None or (narrow and not by_weights):
             continue
         left = each.parameters or view.prunable / (each.reached or each.compression or 1)
         across = left if by_weights else (each.reached or each.compression or view.prunable / left)

@@ -43,16 +43,17 @@ def density(view: View) -> str:
 
 
 def with_layer_weights(view: View) -> list[Row]:
-    """The dense rows, and each method's highest compression, that say how layers are spread."""
-    rows = view.dense + view.most_pruned
+    """Unpruned networks, and each method's highest compression, that say how layers are spread."""
+    rows = view.unpruned + view.most_pruned
     return [row for row in rows if any(any(x.weights or ()) for x in row.first.layers)]
 
 
 def distributions(view: View) -> str:
     """How the weights of each layer are spread, of the first seed, in standard deviations.
 
-    Dotted is the Gaussian that a threshold from the standard deviation assumes; vertical lines are
-    the thresholds. Of many layers, so many are drawn, evenly chosen from the first to the last.
+    Shares are of the whole layer, of which some weights are gone. Dotted is the Gaussian that a
+    threshold from the standard deviation assumes; vertical lines are the thresholds. Of many
+    layers, so many are drawn, evenly chosen from the first to the last.
     """
     rows = with_layer_weights(view)
     names = _chosen(rows)
@@ -84,13 +85,16 @@ def _layer(axes: Axes, view: View, rows: list[Row], name: str) -> None:
                 spread, look = layer.weights or (), view.look(row).edge
                 bins = max(bins, len(spread))
                 label = row.method if row.is_dense else f"{row.method} at {row.at}"
-                axes.stairs(_shares(spread), edges_of(len(spread)), label=listed(label), **look)
+                axes.stairs(
+                    _shares(spread, layer.total), edges_of(len(spread)), label=listed(label), **look
+                )
                 for side in (-1, 1) if layer.threshold is not None else ():
                     axes.axvline(side * (layer.threshold or 0), label="_", alpha=0.6, **look)
     axes.stairs(gaussian(bins), edges_of(bins), color="black", linestyle=":", label="Gaussian")
     axes.set_title(shown(name.removesuffix(".weight")), fontsize=9, parse_math=False)
     axes.set_xlabel("standard deviations", fontsize=8)
     axes.set_ylabel("share, %", fontsize=8)
+    axes.tick_params(labelsize=8)
 
 
 def edges_of(bins: int) -> list[float]:
@@ -98,8 +102,8 @@ def edges_of(bins: int) -> list[float]:
     return [-REACH + 2 * REACH * place / bins for place in range(bins + 1)]
 
 
-def _shares(spread: Sequence[float]) -> list[float]:
-    return [100 * count / sum(spread) for count in spread]
+def _shares(spread: Sequence[float], total: float) -> list[float]:
+    return [100 * count / total for count in spread]
 
 
 def gaussian(bins: int) -> list[float]:
@@ -154,7 +158,7 @@ def spread(view: View) -> str:
             for row in group:
                 counts = row.history[-1].weights or ()
                 label = listed(f"{row.method} {row.at}")
-                axes.stairs(_shares(counts), edges_of(len(counts)), label=label,
+                axes.stairs(_shares(counts, sum(counts)), edges_of(len(counts)), label=label,
                             **view.look(row).edge)  # fmt: skip
             axes.set_yscale("log")
             axes.set_xlabel("weight, in standard deviations of its layer")

@@ -51,7 +51,7 @@ class Row:
 
     @property
     def is_critical(self) -> bool:
-        """Whether its masks go as far as they leave each layer a weight."""
+        """Whether its masks go as far as no layer is left empty."""
         return bool(self.first.critical)
 
     @property

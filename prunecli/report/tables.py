@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import re
-from dataclasses import asdict
 from itertools import groupby
 from types import SimpleNamespace
 from typing import Any
 
 from prunecli.errors import printable
-from prunecli.report.equal_loss import at_losses
+from prunecli.report.equal_loss import Reach, at_losses
 from prunecli.report.rows import Row, measured, times, unpruned
 
 HEADINGS = (
@@ -58,8 +57,12 @@ def as_json(rows: list[Row], loss: float | None = None) -> str:
         }
         for flat, row in zip(own, rows, strict=True):
             reached = sections[row.section].get(row.method)
-            flat["at_loss"] = None if reached is None else {"points": loss, **asdict(reached[loss])}
+            flat["at_loss"] = reached and _reach(loss, reached[loss])
     return json.dumps(own, indent=1, allow_nan=False) + "\n"
+
+
+def _reach(loss: float, reach: Reach) -> dict[str, float | bool]:
+    return {"points": loss, "compression": reach.compression, "at_least": reach.at_least}
 
 
 def full_flops(rows: list[Row]) -> dict[tuple[str, str], float]:

@@ -73,7 +73,10 @@ def test_how_many_times_that_of_the_best_other():
     assert against_best("a", reached) == Reach(1.5)
     assert against_best("b", reached) == Reach(pytest.approx(2 / 30))
     assert against_best("a", reached | {"a": Reach(30.0, at_least=True)}) == Reach(1.5, True)
-    assert against_best("a", reached | {"c": Reach(20.0, at_least=True)}) is None
+    further = reached | {"c": Reach(20.0, at_least=True)}
+    assert against_best("a", further) == Reach(1.5, at_most=True)
+    assert str(against_best("a", further)) == "≤ 1.5x"
+    assert against_best("c", further | {"a": Reach(30.0, at_least=True)}) is None
     assert against_best("a", {"a": Reach(30.0)}) is None
 
 

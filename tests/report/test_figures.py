@@ -247,3 +247,57 @@ def test_figures_are_the_same_bytes_each_time():
 def test_the_accuracy_figure_has_a_line_for_each_method_and_one_for_dense():
     svg = figures.accuracy(view_of(grouped([DENSE, result(), result("snip")])), "top1")
     assert all(f">{label}<" in svg for label in ("dense", "lamp", "snip", "16", "test top-1, %"))
+
+
+def test_what_was_reached_is_on_the_axis_and_ticks_are_where_that_was_asked(monkeypatch):
+    seen = lines(monkeypatch)
+    results = [
+        result(compression=4.0, top1=90.0),
+        result(compression=16.0, empirical_compression=16.001, top1=80.0),
+        result("fixed-ga", 10.0, empirical_compression=50.0, top1=70.0),
+    ]
+    view = view_of(grouped([DENSE, *results]))
+    svg = figures.accuracy(view, "top1")
+    assert seen["lamp"][0] == [1, 4, 16.001]
+    assert seen["fixed-ga"][0] == [1, 50]
+    assert drawn(svg)[:4] == ["1", "4", "16", "compression reached (all weights / kept weights)"]
+    seen.clear()
+    figures.degradation(view)
+    assert seen["fixed-ga"][:2] == ([98], [25])
+    seen.clear()
+    figures.compression_error(view)
+    assert seen["fixed-ga"][0] == [10]  # what was asked is what it is about
+
+
+def test_the_highest_compression_of_a_method_is_the_highest_reached():
+    rows = [result(compression=8.0, empirical_compression=20.0), result(compression=16.0)]
+    [last] = view_of(grouped(rows)).most_pruned
+    assert (last.compression, last.at) == (8, "20x, asked 8x")
+
+
+def test_methods_that_were_asked_for_nothing_have_more_than_one_tick():
+    svg = figures.accuracy(
+        view_of(grouped([gmp(0.05, 0.01, 80, 1.5), gmp(0.1, 0.1, 7, 3)])), "top1"
+    )
+    numbers = [text for text in drawn(svg)[:8] if re.fullmatch(r"[\d.,]+", text)]
+    assert len(numbers) > 3
+
+
+@pytest.mark.parametrize("dead", [["a.weight"], []])
+def test_a_network_that_lost_a_layer_does_not_press_the_others_into_a_line(monkeypatch, dead):
+    from matplotlib.axes import Axes
+
+    seen, tops, label = lines(monkeypatch), [], Axes.legend
+    monkeypatch.setattr(
+        Axes,
+        "legend",
+        lambda axes, *a, **k: tops.append(axes.get_ylim()[1]) or label(axes, *a, **k),
+    )
+    pruned = [
+        result("fixed-ga", 10.0, top1=90.0, nonzero=110),
+        result("fixed-ga", 50.0, top1=1.0, nonzero=20, dead_layers=dead),
+    ]
+    svg = figures.parameters(view_of(grouped([DENSE, narrow(0.1, 100, 65.0), *pruned])))
+    assert (35 < tops[0] < 45) if dead else (tops[0] > 99)
+    assert ("_beyond" in seen) == (">99<" in svg) == bool(dead)
+    assert not dead or seen["_beyond"][0] == [20]
