@@ -2,6 +2,7 @@
 
 from prunecli.files.parsing import parsed
 from prunecli.files.results import Result
+from prunecli.report.view import views
 
 LAYER = {"name": "a.weight", "total": 4, "kept": 1}
 
@@ -20,3 +21,9 @@ def table(method="lamp", compression=16.0, **more):
 
 def result(method="lamp", compression=16.0, **more) -> Result:
     return parsed(Result, table(method, compression, **more))
+
+
+def view_of(rows):
+    """What figures are drawn of, of rows of one network and data set."""
+    [view] = views(rows)
+    return view

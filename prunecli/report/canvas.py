@@ -14,6 +14,8 @@ from textwrap import fill
 from typing import Any
 
 from prunecli.errors import printable
+from prunecli.report.looks import Look
+from prunecli.report.rows import rounded
 
 
 @contextmanager
@@ -39,6 +41,7 @@ with _at_home():
     import matplotlib as mpl
     from matplotlib.axes import Axes as Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
     from matplotlib.ticker import MaxNLocator as MaxNLocator
 
 STYLE: Any = {
@@ -56,10 +59,6 @@ STYLE: Any = {
 }
 OWN: Any = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
 """What matplotlib comes with, whatever a user, or code that is not ours, has set."""
-# Told apart by colour-blind readers (Okabe & Ito); past eight lines the markers go on telling.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933"]
-MARKERS = "osv^D<>PX*"
-STROKES = ["-", "--", "-.", ":"]
 MANY = 20
 WIDE = 30
 COLUMN = 2.5  # inches
@@ -68,10 +67,14 @@ LONGEST = 300
 
 
 @contextmanager
-def canvas(width: float = 7.2, height: float = 4.2) -> Iterator[tuple[Axes, Callable[[], str]]]:
+def panels(
+    count: int = 1, *, across: int = 1, width: float = 7.2, height: float = 4.2
+) -> Iterator[tuple[list[Axes], Callable[[], str]]]:
+    """So many axes, in rows of so many, on a figure of that size in inches, and what ends it."""
     with mpl.rc_context({**OWN, **STYLE}):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.add_subplot()
+        down = -(-count // across)
+        axes = [figure.add_subplot(down, across, place + 1) for place in range(count)]
 
         def svg() -> str:
             buffer = io.StringIO()
@@ -84,16 +87,14 @@ def canvas(width: float = 7.2, height: float = 4.2) -> Iterator[tuple[Axes, Call
         yield axes, svg
 
 
-def look(number: int) -> dict[str, Any]:
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": "-" if number < len(COLOURS) else "--",
-    }
+@contextmanager
+def canvas(width: float = 7.2, height: float = 4.2) -> Iterator[tuple[Axes, Callable[[], str]]]:
+    with panels(width=width, height=height) as ([axes], svg):
+        yield axes, svg
 
 
 def means(
-    axes: Axes, across: Sequence[float | str], values: list[list[float]], label: str, number: int
+    axes: Axes, across: Sequence[float | str], values: list[list[float]], label: str, look: Look
 ) -> None:
     """Draw a line through the means of each point's values, with a bar where they spread."""
     spreads = [stdev(each) if len(each) > 1 else 0.0 for each in values]
@@ -103,8 +104,25 @@ def means(
         yerr=spreads if any(spreads) else None,
         capsize=3,
         label=listed(label),
-        **look(number),
+        **look.line,
     )
+
+
+def ratio_ticks(axes: Axes, ratios: list[float]) -> None:
+    """Mark the axis of compressions, in powers of two, at these ratios, as people write them.
+
+    Where there is none but 1, it is marked evenly instead.
+    """
+    axes.set_xscale("log", base=2)
+    if max(ratios, default=1) > 1:
+        axes.set_xticks(ratios, [rounded(ratio) for ratio in ratios])
+    else:
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(
+            MaxNLocator(6) if high < 8 * low else LogLocator(base=2, numticks=8)
+        )
+        axes.xaxis.set_major_formatter(lambda ratio, _: rounded(ratio))
+    axes.minorticks_off()
 
 
 def listed(label: str) -> str:

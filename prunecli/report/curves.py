@@ -2,114 +2,86 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
-from prunecli.report.canvas import (
-    COLOURS,
-    MANY,
-    STROKES,
-    Axes,
-    MaxNLocator,
-    canvas,
-    legend,
-    listed,
-    look,
-)
-from prunecli.report.rows import Row, lines_of, most_pruned, rounded
-from prunecli.types import REACH
+from prunecli.report.canvas import MANY, Axes, MaxNLocator, canvas, legend, listed
+from prunecli.report.looks import COLOURS, STROKES
+from prunecli.report.rows import Row
+from prunecli.report.view import View
+
+MARKED = 10
+"""The most markers that a line over epochs has."""
 
 
-def convergence(rows: list[Row]) -> str:
+def convergence(view: View) -> str:
     """Training loss over epochs, of the first seed: a colour per method, a stroke per ratio.
 
     Where there are more methods than colours, more ratios than strokes or more rows than `MANY`,
     only each method's highest compression is drawn, and strokes tell methods of one colour apart.
     """
-    dense = [row for row in rows if row.is_dense]
-    lines = list(lines_of(rows).values())
+    lines = list(view.lines.values())
     ratios = sorted({row.compression for line in lines for row in line})
-    strokes = {ratio: stroke for stroke, ratio in enumerate(ratios)}
-    if len(lines) > len(COLOURS) or len(ratios) > len(STROKES) or len(rows) > MANY:
+    strokes = dict(zip(ratios, STROKES, strict=False))
+    crowded = len(view.looks.methods) > len(COLOURS)
+    if crowded or len(ratios) > len(STROKES) or len(view.rows) > MANY:
         lines, strokes = [line[-1:] for line in lines], {}
-    drawn = [(row, "grey", number) for number, row in enumerate(dense)] + [
-        (row, COLOURS[number % len(COLOURS)], strokes.get(row.compression, number // len(COLOURS)))
-        for number, line in enumerate(lines)
-        for row in line
-    ]
     with canvas() as (axes, svg):
-        for row, colour, stroke in drawn:
-            losses = [epoch.loss for epoch in row.history]
-            _course(axes, row, losses, color=colour, linestyle=STROKES[stroke % len(STROKES)])
+        for row in [*view.dense, *chain(*lines)]:
+            look = view.look(row)
+            edge = look.edge if row.is_dense else replace(
+                look, stroke=strokes.get(row.compression, look.stroke)
+            ).edge  # fmt: skip
+            _course(axes, row, [epoch.loss for epoch in row.history], **edge)
         axes.set_yscale("log")
         axes.set_ylabel("training loss")
         legend(axes)
         return svg()
 
 
-def accuracy(rows: list[Row]) -> str:
+def accuracy(view: View) -> str:
     """Test accuracy over epochs, of the first seed, where it was measured."""
     with canvas() as (axes, svg):
-        for number, row in enumerate(evaluated_in_training(rows)):
-            _course(axes, row, _accuracies(row), **look(number) | {"marker": ""})
+        for row in evaluated_in_training(view):
+            _course(axes, row, _accuracies(row), **view.look(row).line)
         axes.set_ylabel("test top-1, %")
         legend(axes)
         return svg()
 
 
-def weights(rows: list[Row]) -> str:
-    """The spread of weights before the last threshold, in standard deviations of a layer."""
-    with canvas() as (axes, svg):
-        for number, row in enumerate(with_weights(rows)):
-            spread = row.history[-1].weights or ()
-            edges = [-REACH + 2 * REACH * bin / len(spread) for bin in range(len(spread) + 1)]
-            share = [100 * count / sum(spread) for count in spread]
-            axes.stairs(share, edges, label=_name(row), color=look(number)["color"])
-        axes.set_yscale("log")
-        axes.set_xlabel("weight, in standard deviations of its layer")
-        axes.set_ylabel("share of the weights, %")
-        legend(axes)
-        return svg()
-
-
-def sparsity(rows: list[Row]) -> str:
+def sparsity(view: View) -> str:
     """Sparsity over epochs, of the first seed, where it changes while training."""
     with canvas() as (axes, svg):
-        for number, row in enumerate(pruned_in_training(rows)):
+        for row in pruned_in_training(view):
             sparsities = [100 * (1 - density) for density in _densities(row)]
-            _course(axes, row, sparsities, **look(number))
+            _course(axes, row, sparsities, **view.look(row).line)
         axes.set_ylabel("sparsity, %")
         legend(axes)
         return svg()
 
 
-def pruned(rows: list[Row]) -> str:
-    """Weights pruned in each epoch, of the first seed, where that is done while training."""
+def pruned(view: View) -> str:
+    """All weights pruned up to each epoch, of the first seed, where that is done while training."""
     with canvas() as (axes, svg):
-        for number, row in enumerate(pruned_in_training(rows)):
-            steps = pairwise([1.0, *_densities(row)])
-            gone = [row.first.prunable * (before - after) for before, after in steps]
-            _course(axes, row, gone, **look(number))
-        axes.set_yscale("symlog", linthresh=10)
-        axes.set_ylabel("weights pruned in the epoch")
+        for row in pruned_in_training(view):
+            gone = [row.first.prunable * (1 - density) for density in _densities(row)]
+            _course(axes, row, gone, **view.look(row).line)
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
+        axes.set_ylabel("weights pruned so far")
         legend(axes)
         return svg()
 
 
-def evaluated_in_training(rows: list[Row]) -> list[Row]:
+def evaluated_in_training(view: View) -> list[Row]:
     """Dense networks, and the highest compression of each method, with an accuracy per epoch."""
-    dense = [row for row in rows if row.is_dense]
-    return [row for row in dense + most_pruned(rows) if len(_accuracies(row)) > 1]
+    return [row for row in view.dense + view.most_pruned if len(_accuracies(row)) > 1]
 
 
-def with_weights(rows: list[Row]) -> list[Row]:
-    """The highest compression of each method that says how its weights were spread."""
-    return [row for row in most_pruned(rows) if row.history and any(row.history[-1].weights or ())]
-
-
-def pruned_in_training(rows: list[Row]) -> list[Row]:
+def pruned_in_training(view: View) -> list[Row]:
     """The highest compression of each method whose density changes from epoch to epoch."""
-    return [row for row in most_pruned(rows) if len(set(_densities(row))) > 1]
+    return [row for row in view.most_pruned if len(set(_densities(row))) > 1]
 
 
 def _accuracies(row: Row) -> list[float]:
@@ -127,11 +99,9 @@ def _whole(values: list[float | None]) -> list[float]:
 
 
 def _course(axes: Axes, row: Row, values: list[float], **style: Any) -> None:
-    """Draw a line through a value of each epoch of the row's training."""
-    axes.plot([epoch.epoch for epoch in row.history], values, label=_name(row), **style)
+    """Draw a line through a value of each epoch of the row's training; markers where they fit."""
+    epochs = [epoch.epoch for epoch in row.history]
+    label = row.method if row.is_dense else listed(f"{row.method} {row.at}")
+    axes.plot(epochs, values, label=label, markevery=-(-len(epochs) // MARKED), **style)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
-
-
-def _name(row: Row) -> str:
-    return row.method if row.is_dense else listed(f"{row.method} {rounded(row.compression)}x")

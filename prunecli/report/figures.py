@@ -2,63 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from statistics import fmean
+from typing import Literal, TypeAlias
 
-from prunecli.report.canvas import Axes, canvas, legend, listed, look, means, shown
-from prunecli.report.rows import DENSE, Row, lines_of, most_pruned, rounded, unpruned
+from prunecli.report.canvas import Axes, canvas, legend, listed, means, ratio_ticks, shown
+from prunecli.report.equal_loss import lost
+from prunecli.report.labels import DENSE
+from prunecli.report.looks import dense_look
+from prunecli.report.rows import Row, rounded
+from prunecli.report.view import View
+
+Top: TypeAlias = Literal["top1", "top5"]
 
 
 def _compression_axis(axes: Axes, rows: list[Row]) -> None:
-    """Draw the axis of compressions in powers of two, marked at what was asked for."""
-    axes.set_xscale("log", base=2)
-    asked = [row for row in rows if not row.is_free]
-    if any(not row.is_dense for row in asked):
-        ratios = sorted({row.compression for row in asked})
-        axes.set_xticks(ratios, [rounded(ratio) for ratio in ratios])
-    else:
-        axes.xaxis.set_major_formatter(lambda ratio, _: rounded(ratio))
-    axes.minorticks_off()
-    axes.set_xlabel("compression (all weights / kept weights)")
+    """Draw the axis of compressions, marked at what was asked for, where that was reached."""
+    axes.set_xlabel("compression reached (all weights / kept weights)")
+    ratio_ticks(axes, sorted({row.compression for row in rows if row.is_met}))
 
 
-def accuracy(rows: list[Row], key: Literal["top1", "top5"]) -> str:
-    """Accuracy over compression: a line per method, a bar for the spread over seeds.
+def accuracy(view: View, key: Top) -> str:
+    """Accuracy over the compression reached: a line per method, a bar for the spread over seeds.
 
-    Lines start at the unpruned network, if there is just one.
+    Lines start at the unpruned network, if there is just one. Published results are hollow.
     """
-    dense = unpruned(rows)
+    dense = view.unpruned
     with canvas() as (axes, svg):
         for row in dense:
-            axes.axhline(row.mean(key), color="grey", linestyle=":", label=row.method)
-        for number, (method, pruned) in enumerate(lines_of(rows).items()):
+            look = view.look(row)
+            axes.axhline(row.mean(key), label=row.method, **look.edge)
+        for method, pruned in view.lines.items():
             line = dense + pruned if len(dense) == 1 else pruned
             values = [row.values(key) for row in line]
-            means(axes, [row.compression for row in line], values, method, number)
-        _compression_axis(axes, rows)
+            means(axes, [row.reached for row in line], values, method, view.looks.look(method))
+        _published(axes, view, key)
+        _compression_axis(axes, view.rows)
         axes.set_ylabel("test top-1, %" if key == "top1" else "test top-5, %")
         legend(axes)
         return svg()
 
 
-def parameters(rows: list[Row]) -> str:
+def _published(axes: Axes, view: View, key: Top, *, by_weights: bool = False) -> list[float]:
+    """Draw what was published as hollow points without a line, and give its accuracies.
+
+    Across lies the compression, or the number of weights left. What has a row of ours looks like
+    that, so one word in the legend stands for all of it.
+    """
+    drawn, alone = [], set()
+    for pair in view.pairs:
+        each = pair.theirs
+        # A narrower dense network has its place among weights, and none among compressions.
+        narrow = pair.ours is not None and pair.ours.is_dense and pair.ours not in view.unpruned
+        if each is None or (top := getattr(each, key)) is None or (narrow and not by_weights):
+            continue
+        left = each.parameters or view.prunable / (each.reached or each.compression or 1)
+        across = left if by_weights else (each.reached or each.compression or view.prunable / left)
+        own = pair.ours is None and each.method not in alone
+        label = listed(f"{each.method} (published)") if own else "_"
+        if pair.ours is None:
+            alone.add(each.method)
+        axes.plot([across], [100 - top if by_weights else top], label=label,
+                  **view.look_of(pair).hollow)  # fmt: skip
+        drawn.append(top)
+    if any(pair.ours and pair.theirs for pair in view.pairs):
+        axes.plot([], [], label="published", **dense_look(0).hollow)
+    return drawn
+
+
+def parameters(view: View) -> str:
     """Error over the weights that are left, beside dense networks that have so many.
 
-    A line per method: what differs in a number among its options lies on one line.
+    A line per method: what differs in a number among its options lies on one line. Networks that
+    lost a whole layer are as good as dead, and would press all others into a line: where they lie
+    beyond these, a triangle at the edge stands for them. Published results are hollow.
     """
-    lines: dict[str, list[Row]] = {}
-    for row in rows:
-        lines.setdefault(DENSE if row.is_dense else _without_numbers(row), []).append(row)
     with canvas() as (axes, svg):
-        for number, (name, line) in enumerate(lines.items()):
+        for name, line in _trade_offs(view).items():
             line.sort(key=lambda row: row.mean("nonzero"))
             values = [[100 - top1 for top1 in row.values("top1")] for row in line]
-            means(axes, [row.mean("nonzero") for row in line], values, name, number)
+            look = dense_look(0) if line[0].is_dense else view.look(line[0])
+            means(axes, [row.mean("nonzero") for row in line], values, name, look)
+        published = _published(axes, view, "top1", by_weights=True)
         axes.set_xscale("log")
         axes.set_xlabel("weights left")
         axes.set_ylabel("test error, %")
+        _mark_dead(axes, view, [100 - top for top in published])
         legend(axes)
         return svg()
+
+
+def _mark_dead(axes: Axes, view: View, others: list[float]) -> None:
+    """End the axis of the error where living networks do, and mark what lies beyond."""
+    errors = {id(row): 100 - row.mean("top1") for row in view.rows}
+    living = [errors[id(row)] for row in view.rows if not row.dead_layers] + others
+    beyond = [row for row in view.rows if living and errors[id(row)] > max(living)]
+    if not beyond:
+        return
+    bottom = min([*living, *errors.values()])
+    room = 0.08 * (max(living) - bottom) or 1.0
+    top = max(living) + 2 * room
+    axes.set_ylim(bottom - room, top)
+    for row in beyond:
+        look = view.look(row).line | {"marker": "^", "linestyle": "none", "markersize": 8}
+        axes.plot([row.mean("nonzero")], [top - room / 2], label="_beyond", **look)
+        axes.annotate(f"{errors[id(row)]:.0f}", (row.mean("nonzero"), top - room / 2),
+                      xytext=(6, -3), textcoords="offset points", fontsize=8)  # fmt: skip
+
+
+def _trade_offs(view: View) -> dict[str, list[Row]]:
+    """The rows of each line, by its name. Dense networks of all sizes are one."""
+    lines: dict[str, list[Row]] = {}
+    for row in view.rows:
+        lines.setdefault(DENSE if row.is_dense else _without_numbers(row), []).append(row)
+    return lines
 
 
 def _without_numbers(row: Row) -> str:
@@ -69,80 +125,32 @@ def _without_numbers(row: Row) -> str:
     return label
 
 
-def degradation(rows: list[Row]) -> str:
+def degradation(view: View) -> str:
     """Points of top-1 that the unpruned network of the same seed has more, over sparsity."""
-    [dense] = unpruned(rows)
-    whole = {result.seed: result.top1 for result in dense.results}
+    [dense] = view.unpruned
     with canvas() as (axes, svg):
-        axes.axhline(0, color="grey", linestyle=":", label=dense.method)
-        for number, (method, line) in enumerate(lines_of(rows).items()):
-            lost = [
-                [whole.get(r.seed, dense.mean("top1")) - r.top1 for r in row.results]
-                for row in line
-            ]
-            means(axes, [100 - 100 / row.compression for row in line], lost, method, number)
-        axes.set_xlabel("sparsity, %")
+        axes.axhline(0, label=dense.method, **view.look(dense).edge)
+        for method, points in lost(view.rows).items():
+            across = [100 - 100 / reached for reached, _ in points]
+            means(axes, across, [each for _, each in points], method, view.looks.look(method))
+        axes.set_xlabel("sparsity reached, %")
         axes.set_ylabel("top-1 lost, points")
         axes.invert_yaxis()
         legend(axes)
         return svg()
 
 
-def by_option(rows: list[Row], value: Callable[[Row], list[float]], label: str) -> str:
-    """What a method reaches by its options: the one with most values across, a line for the rest.
-
-    What was asked for is among the rest.
-
-    `value` gives a row's values, one per seed, that `label` names.
-    """
-    method, option = varied(rows) or ("", "")
-    lines: dict[str, list[tuple[float, Row]]] = {}
-    for row in rows:
-        if row.first.method == method:
-            at = (row.first.options or {})[option]
-            name = row.method.replace(f" {option}={at}", "")
-            asked = "" if row.is_free else f" {rounded(row.compression)}x"
-            lines.setdefault(name + asked, []).append((at, row))
-    across = sorted({at for points in lines.values() for at, _ in points})
-    with canvas() as (axes, svg):
-        for number, (name, points) in enumerate(lines.items()):
-            points.sort(key=lambda point: point[0])
-            values = [value(row) for _, row in points]
-            means(axes, [across.index(at) for at, _ in points], values, name, number)
-        axes.set_xticks(range(len(across)), [f"{at:g}" for at in across])
-        axes.set_xlabel(shown(option), parse_math=False)
-        axes.set_ylabel(label)
-        legend(axes)
-        return svg()
-
-
-def varied(rows: list[Row]) -> tuple[str, str] | None:
-    """The first method, if any, of which a number among the options varies, and which does most."""
-    given: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if row.first.method is not None:
-            given.setdefault(row.first.method, []).append(row.first.options or {})
-    for method, options in given.items():
-        shared = set.intersection(*(set(each) for each in options))
-        counts = {
-            name: len({each[name] for each in options})
-            for name in sorted(shared)
-            if all(type(each[name]) in (int, float) for each in options)
-        }
-        most = max(counts, key=lambda name: counts[name], default=None)
-        if most is not None and counts[most] > 1:
-            return method, most
-    return None
-
-
-def compression_error(rows: list[Row]) -> str:
-    """(reached - asked) / asked over compression: how exactly a mask meets what was asked."""
+def compression_error(view: View) -> str:
+    """(reached - asked) / asked over what was asked: how exactly a mask meets that."""
     with canvas(height=3.0) as (axes, svg):
-        for number, (method, line) in enumerate(lines_of(rows).items()):
+        for method, line in view.lines.items():
+            line = sorted(line, key=lambda row: row.compression)
             ratios = [row.compression for row in line]
             errors = [100 * row.mean("compression_error") for row in line]
-            axes.plot(ratios, errors, label=listed(method), **look(number))
-        _compression_axis(axes, rows)
+            axes.plot(ratios, errors, label=listed(method), **view.looks.look(method).line)
+        axes.set_xlabel("compression asked (all weights / kept weights)")
+        asked = {row.compression for row in view.rows if not row.is_free}
+        ratio_ticks(axes, sorted(asked))
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, -1), max(high, 1))
         axes.set_ylabel("compression error, %")
@@ -150,24 +158,24 @@ def compression_error(rows: list[Row]) -> str:
         return svg()
 
 
-def layer_density(rows: list[Row]) -> str:
-    """The density that each method leaves each layer, at its highest compression."""
-    last = most_pruned(rows)
-    names = list(dict.fromkeys(layer.name for row in last for layer in row.first.layers))
-    with canvas() as (axes, svg):
-        for number, row in enumerate(last):
-            kept = {names.index(layer.name): layer.density for layer in row.first.layers}
-            axes.plot(
-                sorted(kept),
-                [kept[layer] for layer in sorted(kept)],
-                label=listed(f"{row.method} at {rounded(row.compression)}x"),
-                **look(number),
-            )
-        step = -(-len(names) // 24)
-        labels = [shown(name.removesuffix(".weight")) for name in names[::step]]
-        ticks = range(0, len(names), step)
-        axes.set_xticks(ticks, labels, rotation=60, ha="right", parse_math=False)
-        axes.set_yscale("log")
-        axes.set_ylabel("density (kept / all)")
+def critical(view: View) -> str:
+    """The highest compression of each method that leaves no layer empty, rho_cr.
+
+    Beside it lies the highest of all, rho_max = n / L of n weights in L layers.
+    """
+    rows = sorted(view.critical, key=lambda row: row.reached)
+    with canvas(height=1.2 + 0.28 * len(rows)) as (axes, svg):
+        for place, row in enumerate(rows):
+            spread = [row.spread("empirical_compression")] if row.seeds > 1 else None
+            look = view.look(row).line | {"linestyle": "none"}
+            axes.errorbar([row.reached], [place], xerr=spread, capsize=3, label="_", **look)
+            axes.annotate(rounded(row.reached), (row.reached, place), xytext=(7, -3),
+                          textcoords="offset points", fontsize=8)  # fmt: skip
+        most = fmean(row.mean("prunable") / len(row.first.layers) for row in rows)
+        axes.axvline(most, label=f"n / L = {rounded(most)}", **dense_look(0).edge)
+        axes.set_xscale("log")
+        axes.set_xlim(right=3 * most)
+        axes.set_yticks(range(len(rows)), [shown(row.method) for row in rows], parse_math=False)
+        axes.set_xlabel("critical compression (all weights / kept weights)")
         legend(axes)
         return svg()

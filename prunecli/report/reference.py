@@ -11,29 +11,50 @@ from pathlib import Path
 
 from prunecli.errors import BadInput, printable
 from prunecli.files.texts import read_text
-from prunecli.report.rows import Row
 from prunecli.report.tables import text_of
 
 COLUMNS = ("model", "dataset", "method", "compression", "top1", "top5")
-Key = tuple[str, str, str, float]
+MORE = ("reached", "parameters", "note")
+"""Columns that need not be there."""
+OURS = {"reached": "empirical_compression", "parameters": "nonzero"}
+"""What `report --format csv` calls them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Published:
-    """Accuracy in percent; top-5 is not always told."""
+    """A published result. Accuracies are in percent; what was not told is None."""
 
-    top1: float
-    top5: float | None
+    model: str
+    dataset: str
+    method: str
+    compression: float | None = None
+    """What was asked for."""
+    top1: float | None = None
+    top5: float | None = None
+    reached: float | None = None
+    """The compression that was reached."""
+    parameters: float | None = None
+    """The number of weights left."""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        sizes = (self.compression, self.reached, self.parameters)
+        if (self.top1, self.top5) == (None, None) or sizes == (None, None, None):
+            raise ValueError("it says no accuracy, or not of how many weights")
+        if any(size is not None and size <= 0 for size in sizes):
+            raise ValueError("it has no weight")
 
 
-Reference = Mapping[Key, Published]
+Reference = tuple[Published, ...]
 
 
 def read_reference(path: Path) -> Reference:
     """The results in a CSV with at least `COLUMNS`, such as `report --format csv` writes. '#'
-    starts a comment; top5 may be empty.
+    starts a comment.
 
-    `method` is what a report calls it. Raises BadInput naming the line that is none of that.
+    `method` is what a report calls it, or a shorter name; see `matching`. A cell may be empty, but
+    a row has an accuracy and one of `compression`, `reached` and `parameters`. Raises BadInput
+    naming the line that is none of that.
     """
     label = printable(str(path))
     text = read_text(path)
@@ -56,38 +77,39 @@ def _table(label: str, lines: Iterable[str]) -> Reference:
     rows = csv.DictReader(lines)
     if missing := [name for name in COLUMNS if name not in (rows.fieldnames or ())]:
         raise BadInput(f"{label}: not a table of results: it has no column {missing[0]!r}")
-    reference = {}
+    reference = []
     for row in rows:
         try:
-            ratio, top1 = float(row["compression"]), float(row["top1"])
-            top5 = None if row["top5"] == "" else float(row["top5"])
-            if not all(map(math.isfinite, (ratio, top1, top5 or 0.0))):
-                raise ValueError
-            model, dataset, method = (text_of(row[name]) for name in COLUMNS[:3])
-            reference[model, dataset, method, ratio] = Published(top1, top5)
+            reference.append(_published(row))
         except (AttributeError, TypeError, ValueError):
             told = printable(",".join(map(str, row.values())))
             raise BadInput(f"{label}: {told:.200}: not a result") from None
-    return reference
+    return tuple(reference)
 
 
-HEADINGS = ("method", "top-1 %", "reference", "top-5 %", "reference")
+def _published(row: Mapping[str, str]) -> Published:
+    model, dataset, method = (text_of(row[name]) for name in COLUMNS[:3])
+    compression, top1, top5 = (_number(row[name]) for name in COLUMNS[3:])
+    reached, parameters = (
+        _number(row.get(name) or row.get(ours) or "") for name, ours in OURS.items()
+    )
+    return Published(
+        model=model,
+        dataset=dataset,
+        method=method,
+        compression=compression,
+        top1=top1,
+        top5=top5,
+        reached=reached,
+        parameters=parameters,
+        note=text_of(row.get("note") or ""),
+    )
 
 
-def compared(rows: list[Row], reference: Reference) -> list[tuple[float, list[list[str]]]]:
-    """Our rows beside the reference's, under `HEADINGS`, for each compression that it has."""
-    here = {(row.model, row.dataset) for row in rows}
-    ratios = sorted({key[3] for key in reference if key[:2] in here})
-    tables = [(r, [_cells(row, reference) for row in rows if row.compression == r]) for r in ratios]
-    return [(ratio, table) for ratio, table in tables if table]
-
-
-def _cells(row: Row, reference: Reference) -> list[str]:
-    known = reference.get((row.model, row.dataset, row.method, row.compression))
-    return [
-        printable(row.method),
-        row.percent("top1"),
-        f"{known.top1:.2f}" if known else "",
-        row.percent("top5"),
-        f"{known.top5:.2f}" if known and known.top5 is not None else "",
-    ]
+def _number(cell: str) -> float | None:
+    """The number of a cell; None if it is empty. Raises ValueError for what is no finite number."""
+    if cell.strip() == "":
+        return None
+    if not math.isfinite(number := float(cell)):
+        raise ValueError(cell)
+    return number

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 from statistics import fmean, stdev
 from typing import Literal, TypeAlias, get_args
 
 from prunecli.files.results import Epoch, Result, as_table
+from prunecli.report.labels import labels, network
 
-DENSE = "dense"
 Number: TypeAlias = Literal[
     "top1", "top5", "loss", "density", "empirical_compression", "compression_error", "nonzero",
     "prunable", "flops_dense", "flops_sparse",
 ]  # fmt: skip
 """What of a result is averaged over seeds."""
-
-
-def method_label(result: Result) -> str:
-    """What a line in a figure is called: 'lamp', 'magnitude layer', 'snip 100 rounds'.
-
-    A mask made within an earlier one is 'magnitude iterative'. A network that was never trained
-    under its mask is another thing: 'lamp untrained'.
-    """
-    if result.is_dense:
-        return DENSE
-    scope = "" if result.scope == "global" else f" {result.scope}"
-    rounds = result.rounds or 1
-    options = "".join(f" {k}={v}" for k, v in sorted((result.options or {}).items()))
-    in_rounds = f" {rounds} rounds" if rounds > 1 else ""
-    iterative = " iterative" if result.nested else ""
-    rule = f" {result.rule}-rule" if result.rule else ""
-    untrained = " untrained" if result.mask_epochs == 0 and not result.critical else ""
-    return f"{result.method}{scope}{options}{in_rounds}{rule}{iterative}{untrained}"
+NEAR = 0.02
+"""The difference, over the whole, up to which what was reached is what was asked."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +37,39 @@ class Row:
         return self.results[0]
 
     @property
+    def section(self) -> tuple[str, str]:
+        """The network and the data, under which it is compared with others."""
+        return self.model, self.dataset
+
+    @property
     def is_dense(self) -> bool:
         return self.first.is_dense
 
     @property
     def is_free(self) -> bool:
         return self.first.is_free
+
+    @property
+    def is_critical(self) -> bool:
+        """Whether its masks go as far as no layer is left empty."""
+        return bool(self.first.critical)
+
+    @property
+    def reached(self) -> float:
+        """The compression reached."""
+        return self.mean("empirical_compression")
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it reached what was asked, as near as a whole number of weights comes to it."""
+        return not self.is_free and math.isclose(self.reached, self.compression, rel_tol=NEAR)
+
+    @property
+    def at(self) -> str:
+        """The compression, for a label: what was reached, and what was asked if that differs."""
+        if self.is_free or self.is_met:
+            return times(self.compression)
+        return f"{times(self.reached)}, asked {times(self.compression)}"
 
     @property
     def history(self) -> tuple[Epoch, ...]:
@@ -118,7 +129,7 @@ def grouped(results: Iterable[Result]) -> list[Row]:
         different.setdefault(_told(result), result)
     kept = list(different.values())
     groups: dict[tuple[str, str, str, float | None], list[Result]] = {}
-    for result, label in zip(kept, _labels(kept), strict=True):
+    for result, label in zip(kept, labels(kept), strict=True):
         asked = None if result.is_free else result.compression
         key = (network(result), result.dataset, label, asked)
         groups.setdefault(key, []).append(result)
@@ -158,58 +169,6 @@ def _seeds(results: list[Result]) -> set[tuple[int | None, int | None]]:
     return {(result.seed, result.mask_seed) for result in results}
 
 
-def _labels(results: list[Result]) -> list[str]:
-    """What each method is called, and whatever varies among its results."""
-    families: dict[tuple[str, str, str], list[dict[str, str]]] = {}
-    keys = [(network(r), r.dataset, method_label(r)) for r in results]
-    circumstances = [_circumstances(result) for result in results]
-    for key, facts in zip(keys, circumstances, strict=True):
-        families.setdefault(key, []).append(facts)
-    varying = {
-        key: {
-            name
-            for name in set().union(*members)
-            if len({facts.get(name) for facts in members}) > 1
-        }
-        for key, members in families.items()
-    }
-    return [
-        key[2] + "".join(f" {name}={facts[name]}" for name in facts if name in varying[key])
-        for key, facts in zip(keys, circumstances, strict=True)
-    ]
-
-
-def _circumstances(result: Result) -> dict[str, str]:
-    """What may differ between runs of one method, besides the seed, as it reads in a label."""
-    earlier = list(result.earlier or ())
-    while earlier and earlier[-1] == result.settings:  # as in rounds, one for each ratio
-        earlier.pop()
-    of = {
-        "": result.settings,
-        "earlier ": {
-            name: ",".join(str(settings.get(name)) for settings in earlier)
-            for name in dict.fromkeys(chain(*earlier))
-        },
-        "scoring ": result.scoring,
-        "model ": result.model_options,
-        "data ": result.dataset_options,
-        "mask ": result.left_out,
-    }
-    facts = {f"{prefix}{k}": v for prefix, own in of.items() for k, v in (own or {}).items()} | {
-        "evaluated in": result.precision,
-        "rounds_schedule": result.rounds_schedule,
-        "rewound": result.rewound,
-        "count": result.count,
-        "rewound to": result.rewound_to,
-    }
-    return {name: str(value) for name, value in facts.items() if value is not None}
-
-
-def network(result: Result) -> str:
-    """What is compared under one heading: the model, or what it is a variant of."""
-    return str((result.model_options or {}).get("base", result.model))
-
-
 def unpruned(rows: list[Row]) -> list[Row]:
     """The dense rows that pruned ones compare with: not those of narrower networks."""
     dense = [row for row in rows if row.is_dense]
@@ -217,21 +176,28 @@ def unpruned(rows: list[Row]) -> list[Row]:
     return [row for row in dense if row.first.model_options in networks] or dense
 
 
+def measured(rows: list[Row]) -> list[Row]:
+    """The rows whose accuracy means something: not those of critical masks never trained under."""
+    return [row for row in rows if not row.is_critical or row.first.mask_epochs]
+
+
 def lines_of(rows: list[Row]) -> dict[str, list[Row]]:
-    """The pruned rows of each method, by rising compression: a line in a figure."""
+    """The pruned rows of each method, by rising compression reached: a line in a figure."""
     lines: dict[str, list[Row]] = {}
     for row in rows:
         if not row.is_dense:
             lines.setdefault(row.method, []).append(row)
-    return lines
-
-
-def most_pruned(rows: list[Row]) -> list[Row]:
-    """The row of each method at its highest compression."""
-    return [line[-1] for line in lines_of(rows).values()]
+    return {
+        method: sorted(line, key=lambda row: (row.reached, row.compression))
+        for method, line in lines.items()
+    }
 
 
 def rounded(compression: float) -> str:
     """Four digits of it, as people write them: 16, 1.538, 12,350."""
     digits = f"{compression:.4g}"
     return f"{float(digits):,.0f}" if "e+" in digits else digits
+
+
+def times(compression: float) -> str:
+    return f"{rounded(compression)}x"

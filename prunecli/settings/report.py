@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prunecli.settings.kinds import File, OneOf, Plain
+from prunecli.settings.kinds import File, OneOf, Plain, Real
 from prunecli.settings.run import OUTPUT, RunOptions
 from prunecli.settings.table import field_of, option
 
@@ -19,12 +19,14 @@ CAPTIONS = {
     "options": "Top-1 accuracy by option",
     "options-sparsity": "Sparsity by option",
     "error": "Compression error: reached against asked",
+    "critical": "Critical compression: the highest that leaves no layer empty",
     "density": "Density of each layer",
     "loss": "Training loss over epochs",
     "top1-epochs": "Test accuracy over epochs",
     "sparsity": "Sparsity over epochs",
-    "pruned": "Weights pruned over epochs",
+    "pruned": "Weights pruned in total, over epochs",
     "weights": "Spread of the weights before the last threshold",
+    "distributions": "Spread of each layer's weights",
 }
 """The figures, in the order of the page, without what it takes to draw them."""
 TITLE = "Pruning report"
@@ -44,9 +46,14 @@ class ReportSettings:
     title: str | None = option("Of the page.", Plain.TEXT, unset=TITLE)
     reference: Path | None = option(
         "CSV of published results, to set beside these: model, dataset, method, compression, top1 "
-        "and top5.",
+        "and top5, and maybe reached (the compression), parameters (weights left) and note.",
         File(),
     )
+    loss: float | None = option(
+        "Points of top-1 lost: the compression that each method reaches at that goes into --format "
+        "json, and onto the page.",
+        Real(0, 100), unset="0.5, 1, 2 and 5 on the page, none in JSON",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

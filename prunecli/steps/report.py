@@ -8,6 +8,7 @@ from prunecli.errors import BadUsage
 from prunecli.files.atomic import write_text
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.results import read_result
+from prunecli.report.equal_loss import LOSSES
 from prunecli.report.reference import read_reference
 from prunecli.report.rows import grouped
 from prunecli.report.tables import as_csv, as_json, as_text
@@ -27,20 +28,25 @@ def report(
         raise BadUsage("there are no results to report; give what 'prunecli eval' wrote")
     if reference and form != "html":
         raise BadUsage("--reference needs --format html")
+    if settings.loss is not None and form not in ("html", "json"):
+        raise BadUsage("--loss needs --format html or json")
     rows = grouped(map(read_result, results))
     output = run.output
     if form == "html":
         from prunecli.report.page import as_html
 
         output = output or results[0].with_name("report.html")
-        published = read_reference(reference) if reference else None
-        text = as_html(rows, settings.title or TITLE, published)
+        published = read_reference(reference) if reference else ()
+        losses = LOSSES if settings.loss is None else (settings.loss,)
+        text = as_html(rows, settings.title or TITLE, published, losses)
     elif form == "svg":
         from prunecli.report.page import as_svg
 
         text = as_svg(rows, settings.figure)
+    elif form == "json":
+        text = as_json(rows, settings.loss)
     else:
-        text = {"table": as_text, "csv": as_csv, "json": as_json}[form](rows)
+        text = {"table": as_text, "csv": as_csv}[form](rows)
     if output is None:
         return None, text
     inputs = [*results, *([reference] if reference else [])]

@@ -11,8 +11,9 @@ import matplotlib as mpl
 import pytest
 from results import result, table
 
+from prunecli.report.matching import compared, paired
 from prunecli.report.page import as_html, as_svg
-from prunecli.report.reference import Published, compared
+from prunecli.report.reference import Published
 from prunecli.report.rows import grouped
 from prunecli.report.tables import as_csv, as_text
 
@@ -84,9 +85,12 @@ def test_names_that_would_move_the_cursor_are_escaped():
     rows = grouped([result(**odd)])
     _, line = as_text(rows).splitlines()
     assert line.split()[:3] == [r"a\nb", r"c\x1b[2Jd", r"e\rf"]
-    key = ("a\nb", "c\x1b[2Jd", "e\rf", 16.0)
-    [(_, [[method, *_]])] = compared(rows, {key: None})
-    assert method == r"e\rf"
+    published = Published(
+        model="a\nb", dataset="c\x1b[2Jd", method="e\rf", compression=16.0, top1=1, note="x\x1b"
+    )
+    comparison = compared(paired(rows, (published,)))
+    assert comparison.lines[0][0] == r"e\rf"
+    assert comparison.notes == [("*", r"x\x1b")]
     assert r"<h2>a\nb on c\x1b[2Jd</h2>" in as_html(rows, "t")
     assert "a\nb" in as_csv(rows)
 
@@ -98,10 +102,14 @@ def test_nothing_of_a_result_is_markup():
     more |= {"layers": [{"name": evil, "total": 4, "kept": 1}]}
     given = [result(evil, options={evil: value}, **more) for value in (1, 2)]
     rows = grouped([result(None, 1.0, **more), *given])
-    reference = {(evil, evil, row.method, 16.0): Published(1, 2) for row in rows}
+    said = {"model": evil, "dataset": evil, "compression": 16.0, "top1": 1, "note": evil}
+    reference = tuple(Published(method=name, **said) for name in (evil, given[0].method + " a=1"))
     page = as_html(rows, evil, reference)
     tags = set(re.findall(r"<([a-zA-Z!][\w-]*)", page))
-    clean = as_html(page_of("lamp"), "t", {("cnn", "digits", "lamp a=1", 16.0): Published(1, 2)})
+    clean = Published(
+        model="cnn", dataset="digits", method="lamp a=1", compression=16.0, top1=1, note="it"
+    )
+    clean = as_html(page_of("lamp"), "t", (clean,))
     assert tags <= set(re.findall(r"<([a-zA-Z!][\w-]*)", clean))
     assert page.count("&lt;script&gt;alert(1)") > 20
     for svg in re.findall("<svg .*?</svg>", page, flags=re.DOTALL):

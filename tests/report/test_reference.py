@@ -4,18 +4,17 @@ import csv
 import io
 import json
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
-from results import result, table
+from results import result, table, view_of
 
 from prunecli.errors import BadInput, BadUsage
 from prunecli.report.figures import accuracy
-from prunecli.report.page import as_html
-from prunecli.report.reference import HEADINGS, Published, compared, read_reference
+from prunecli.report.matching import paired
+from prunecli.report.reference import Published, read_reference
 from prunecli.report.rows import grouped
 from prunecli.report.tables import as_csv
 from prunecli.settings.report import ReportSettings
@@ -24,6 +23,11 @@ from prunecli.steps.report import report
 
 DENSE = result(None, 1.0, top1=95.0)
 HEAD = "model,dataset,method,compression,top1,top5\n"
+
+
+def published(method="lamp", compression=16.0, top1=88.0, top5=97.0, **more):
+    of = {"model": "cnn", "dataset": "digits", "method": method, "compression": compression}
+    return Published(**{**of, "top1": top1, "top5": top5, **more})
 
 
 @pytest.fixture
@@ -41,20 +45,29 @@ def reading(tmp_path):
 
 def test_a_table_of_results_by_what_they_are_of(reading):
     text = HEAD + "cnn,digits,lamp,16,88.5,97.25\nvgg16,cifar10,magnitude layer,32,24.50,63.80\n"
-    assert reading(text) == {
-        ("cnn", "digits", "lamp", 16.0): Published(88.5, 97.25),
-        ("vgg16", "cifar10", "magnitude layer", 32.0): Published(24.5, 63.8),
-    }
+    assert reading(text) == (
+        published(top1=88.5, top5=97.25),
+        published("magnitude layer", 32.0, 24.5, 63.8, model="vgg16", dataset="cifar10"),
+    )
 
 
 def test_comments_are_left_out_wherever_they_stand(reading):
     text = f'# From a paper, with commas, "quotes"\n{HEAD}# table 1\ncnn,digits,lamp,16,1,2\n#end\n'
-    assert reading(text) == {("cnn", "digits", "lamp", 16.0): Published(1, 2)}
+    assert reading(text) == (published(top1=1, top5=2),)
 
 
 def test_columns_come_in_any_order_and_others_are_passed_over(reading):
-    text = "top5,note,method,top1,compression,dataset,model\n9,x,lamp,8,16,digits,cnn\n"
-    assert reading(text) == {("cnn", "digits", "lamp", 16.0): Published(8, 9)}
+    text = "top5,no,method,top1,compression,dataset,model\n9,x,lamp,8,16,digits,cnn\n"
+    assert reading(text) == (published(top1=8, top5=9),)
+
+
+def test_what_was_reached_may_be_told_instead_of_what_was_asked(reading):
+    head = HEAD.strip() + ",reached,parameters,note\n"
+    text = head + "cnn,digits,gmp,,78.2,,9.17,1500000,14 M\ncnn,digits,dns,,,80.01,,3e6,\n"
+    assert reading(text) == (
+        published("gmp", None, 78.2, None, reached=9.17, parameters=1.5e6, note="14 M"),
+        published("dns", None, None, 80.01, parameters=3e6),
+    )
 
 
 @pytest.mark.parametrize("name", ["model", "dataset", "method", "compression", "top1", "top5"])
@@ -69,23 +82,25 @@ def test_what_is_no_table_has_no_columns(reading, text):
         reading(text)
 
 
+@pytest.mark.parametrize("sizes", ["nan,", ",0", "-1,2", ",many"])
+def test_nor_is_a_row_of_an_odd_size(reading, sizes):
+    head = "reached,parameters," + HEAD
+    with pytest.raises(BadInput, match="not a result"):
+        reading(f"{head}{sizes},cnn,digits,lamp,16,1,2\n")
+
+
 def test_top_5_need_not_be_told(reading):
-    assert reading(f"{HEAD}cnn,digits,lamp,16,88.5,\n") == {
-        ("cnn", "digits", "lamp", 16.0): Published(88.5, None)
-    }
-    row = grouped([result("lamp", 16.0, model="cnn", dataset="digits", top1=90.0)])
-    [(_, [cells])] = compared(row, {("cnn", "digits", "lamp", 16.0): Published(88.5, None)})
-    assert cells[2] == "88.50"
-    assert cells[4] == ""
+    assert reading(f"{HEAD}cnn,digits,lamp,16,88.5,\n") == (published(top1=88.5, top5=None),)
 
 
 def test_a_table_without_rows_is_empty(reading):
-    assert reading(HEAD) == {}
+    assert reading(HEAD) == ()
 
 
 @pytest.mark.parametrize(
     "row", ["cnn,digits,lamp,16,high,2", "cnn,digits,lamp,,1,2", "cnn,digits,lamp,16,1", "cnn",
-            "cnn,digits,lamp,16,,1", "cnn,digits,lamp,16,nan,2", "cnn,digits,lamp,16,1,inf"],
+            "cnn,digits,lamp,16,,", "cnn,digits,lamp,16,nan,2", "cnn,digits,lamp,16,1,inf",
+            "cnn,digits,lamp,0,1,2", "cnn,digits,lamp,-2,1,2"],
 )  # fmt: skip
 def test_a_row_that_is_no_result_is_shown(reading, row):
     with pytest.raises(BadInput) as caught:
@@ -111,7 +126,7 @@ def test_text_that_the_csv_reader_balks_at_is_no_bug(reading, cell):
     except BadInput as refused:
         assert "paper.csv: " in str(refused)
     else:
-        assert list(read.values()) == [Published(1, 2)]
+        assert [(each.top1, each.top5) for each in read] == [(1, 2)]
 
 
 def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path):
@@ -129,10 +144,18 @@ def test_what_a_report_wrote_is_a_reference(reading):
     ])  # fmt: skip
     read = reading(as_csv(rows))
     assert len(read) == len(rows) == 4
-    for row in rows:
-        known = read[(row.model, row.dataset, row.method, row.compression)]
-        assert known == Published(row.mean("top1"), row.mean("top5"))
-    assert read["cnn", "digits", "lamp", 16.0].top1 == 85.5
+    for row, known in zip(rows, read, strict=True):
+        assert known == published(
+            row.method, row.compression, row.mean("top1"), row.mean("top5"),
+            reached=row.reached, parameters=row.mean("nonzero"),
+        )  # fmt: skip
+    assert [(pair.ours, pair.theirs) for pair in paired(rows, read)] == [
+        (row, known) for row, known in sorted(zip(rows, read, strict=True), key=by_ratio)
+    ]
+
+
+def by_ratio(both):
+    return both[0].compression
 
 
 @pytest.mark.fault(42)
@@ -150,7 +173,9 @@ def test_a_cell_is_no_formula_and_a_reference_has_the_name_again(reading, name, 
     [own] = csv.DictReader(io.StringIO(text, newline=""))
     assert (own["model"], own["dataset"], own["method"]) == (cell, cell, cell)
     assert (own["top1"], own["compression_error"]) == ("0.5", "0.0")
-    assert reading(text) == {(name, name, name, 16.0): Published(0.5, 99.0)}
+    [read] = reading(text)
+    assert (read.model, read.dataset, read.method) == (name, name, name)
+    assert (read.top1, read.top5, read.compression) == (0.5, 99.0, 16.0)
 
 
 @pytest.mark.fault(35)
@@ -167,80 +192,6 @@ def test_a_cell_that_is_no_number_is_quoted_without_its_escapes(reading):
         reading(HEAD + "cnn,digits,\x1b[2J" + "x" * 1000 + ",16,high,97\n")
     assert r"cnn,digits,\x1b[2Jxxx" in str(caught.value)
     assert len(str(caught.value)) < 400
-
-
-# Beside one's own
-
-
-REFERENCE = {
-    ("cnn", "digits", "lamp", 16.0): Published(88.0, 97.0),
-    ("cnn", "digits", "snip", 4.0): Published(77.0, 96.0),
-    ("vgg16", "digits", "lamp", 8.0): Published(11.0, 12.0),
-    ("cnn", "mnist", "lamp", 2.0): Published(13.0, 14.0),
-}
-
-
-def test_rows_meet_those_of_their_own_model_data_method_and_compression():
-    rows = grouped([result(), result("snip"), result("snip", 4.0), result(compression=4.0), DENSE])
-    assert compared(rows, REFERENCE) == [
-        (4.0, [["lamp", "90.00", "", "99.00", ""], ["snip", "90.00", "77.00", "99.00", "96.00"]]),
-        (16.0, [["lamp", "90.00", "88.00", "99.00", "97.00"], ["snip", "90.00", "", "99.00", ""]]),
-    ]
-    assert len(HEADINGS) == 5
-
-
-@pytest.mark.parametrize(
-    "other", [{"model": "vgg16"}, {"dataset": "mnist"}, {"scope": "layer"}, {"compression": 15.0}]
-)
-def test_other_rows_do_not_meet(other):
-    tables = compared(grouped([result(**other)]), REFERENCE)
-    assert all(cells[2] == cells[4] == "" for _, table in tables for cells in table)
-    assert not tables or other == {"scope": "layer"}
-
-
-def test_without_a_reference_there_is_nothing_to_compare():
-    assert compared(grouped([DENSE, result()]), {}) == []
-
-
-def test_a_ratio_that_only_the_reference_has_makes_no_table():
-    assert [ratio for ratio, _ in compared(grouped([result()]), REFERENCE)] == [16.0]
-
-
-def test_the_mean_over_seeds_stands_beside_the_reference():
-    rows = grouped([result(top1=80.0), result(top1=90.0, seed=1)])
-    [(_, [[_, ours, theirs, _, _]])] = compared(rows, REFERENCE)
-    assert (ours, theirs) == ("85.00 ± 7.07", "88.00")
-
-
-def test_the_page_has_a_table_for_each_ratio_of_the_reference():
-    results = [DENSE, result(), result("snip", 4.0), result("snip", 64.0)]
-    page, without = as_html(grouped(results), "t", REFERENCE), as_html(grouped(results), "t")
-    assert re.findall("<h3>(.*)</h3>", page) == [
-        "At 4x, beside the reference", "At 16x, beside the reference"
-    ]  # fmt: skip
-    tables = re.findall(r'<table class="compared">.*?</table>', page, flags=re.DOTALL)
-    assert [re.findall(r"<td>(.*?)</td>", table) for table in tables] == [
-        ["snip", "90.00", "77.00", "99.00", "96.00"],
-        ["lamp", "90.00", "88.00", "99.00", "97.00"],
-    ]
-    assert all(table.count("<th>") == 5 for table in tables)
-    assert "beside the reference" not in without
-    assert as_html(grouped(results), "t", {}) == without
-
-
-def test_each_section_has_its_own_comparison():
-    results = [result(), result(model="vgg16", compression=8.0), result(model="resnet20")]
-    page = as_html(grouped(results), "t", REFERENCE)
-    sections = page.split("<h2>")[1:]
-    assert [section.partition("<")[0] for section in sections] == [
-        "cnn on digits", "resnet20 on digits", "vgg16 on digits"
-    ]  # fmt: skip
-    assert [re.findall("<h3>At (.*)x,", section) for section in sections] == [["16"], [], ["8"]]
-
-
-def test_names_from_a_reference_are_escaped():
-    bad = {("cnn", "digits", "<b>", 16.0): Published(1, 2)}
-    assert "<b>" not in as_html(grouped([result("<b>")]), "t", bad)
 
 
 # The step
@@ -304,7 +255,7 @@ def lines(monkeypatch):
 
     def of(results):
         drawn.clear()
-        accuracy(grouped(results), "top1")
+        accuracy(view_of(grouped(results)), "top1")
         return drawn
 
     return of

@@ -1,15 +1,16 @@
 from collections import Counter
+from pathlib import Path
 
 import pytest
-from results import result, table
+from results import result, table, view_of
 
 from prunecli.files.parsing import parsed
-from prunecli.files.results import Result
+from prunecli.files.results import Result, read_result
 from prunecli.report.curves import convergence
-from prunecli.report.figures import accuracy, layer_density
-from prunecli.report.page import as_html
-from prunecli.report.reference import Published
-from prunecli.report.rows import grouped, method_label
+from prunecli.report.figures import accuracy
+from prunecli.report.labels import method_label
+from prunecli.report.layers import density
+from prunecli.report.rows import grouped
 from prunecli.report.tables import as_text
 
 HISTORY = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]
@@ -41,7 +42,7 @@ def test_one_row_per_method_and_compression_dense_first():
         ({"nested": True}, "lamp iterative"),
         ({"nested": False}, "lamp"),
         ({"mask_epochs": 0, "scope": "layer"}, "lamp layer untrained"),
-        ({"mask_epochs": 0, "critical": True}, "lamp"),
+        ({"mask_epochs": 0, "critical": True}, "lamp critical untrained"),
         ({"rule": "threshold", "rounds": 2}, "lamp 2 rounds threshold-rule"),
     ],
 )
@@ -107,6 +108,35 @@ def test_how_a_network_came_to_be_tells_results_apart(ones, others, labels):
         result(seed=seed, settings=SETTINGS, **more) for more in (ones, others) for seed in (0, 1)
     ])  # fmt: skip
     assert [(row.method, row.seeds) for row in rows] == [(label, 2) for label in labels]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "as_if"),
+    [
+        ([{"epochs": 0, "lr": 0.1}], []),
+        ([{"epochs": 0}, {"epochs": 5}], [{"epochs": 5}]),
+        ([{"epochs": 5}, {"epochs": 0}, SETTINGS], [{"epochs": 5}]),
+    ],
+)
+def test_a_stage_of_no_epochs_trained_nothing(earlier, as_if):
+    rows = grouped([
+        result(seed=seed, settings=SETTINGS, earlier=each)
+        for seed, each in enumerate((earlier, as_if))
+    ])  # fmt: skip
+    assert [(row.method, row.seeds) for row in rows] == [("lamp", 2)]
+
+
+def test_a_network_trained_from_its_written_initialisation_is_the_one_trained_at_once(
+    prune, tmp_path
+):
+    small = "--model cnn --dataset digits --dataset-opt fraction=0.1".split()
+    init, chained, at_once = (tmp_path / f"{name}.safetensors" for name in "abc")
+    prune("train", *small, "--epochs", 0, "-o", init)
+    prune("train", init, "--epochs", 1, "-o", chained)
+    prune("train", *small, "--epochs", 1, "--seed", 1, "-o", at_once)
+    results = [read_result(Path(prune("eval", path).out.strip())) for path in (chained, at_once)]
+    [row] = grouped(results)
+    assert (row.method, row.seeds) == ("dense", 2)
 
 
 def test_rounds_that_were_trained_alike_are_one_line_over_compression():
@@ -192,8 +222,6 @@ def test_the_time_to_group_results_grows_as_their_number():
 def test_a_compression_reads_as_people_write_it(compression, text):
     rows = grouped([result(compression=compression, history=HISTORY)])
     assert as_text(rows).splitlines()[1].split()[3:5] == [text, text]
-    assert f">{text[:-1]}<" in accuracy(rows, "top1")
-    assert f"lamp {text}<" in convergence(rows)
-    assert f"lamp at {text}<" in layer_density(rows)
-    key = ("cnn", "digits", "lamp", compression)
-    assert f"<h3>At {text}, beside" in as_html(rows, "t", {key: Published(90.0, None)})
+    assert f">{text[:-1]}<" in accuracy(view_of(rows), "top1")
+    assert f"lamp {text}<" in convergence(view_of(rows))
+    assert f"lamp at {text}<" in density(view_of(rows))

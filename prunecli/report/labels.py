@@ -1,0 +1,84 @@
+"""What results are called: the method, and whatever varies among its results."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from prunecli.files.results import Result
+
+DENSE = "dense"
+
+
+def method_label(result: Result) -> str:
+    """What a line in a figure is called: 'lamp', 'magnitude layer', 'snip 100 rounds'.
+
+    A mask made within an earlier one is 'magnitude iterative', one selected by another rule than
+    exactly 'grasp threshold-rule', one that goes as far as no layer is left empty 'lamp critical'.
+    A network that was never trained under its mask is another thing: 'lamp untrained'.
+    """
+    if result.is_dense:
+        return DENSE
+    scope = "" if result.scope == "global" else f" {result.scope}"
+    rounds = result.rounds or 1
+    options = "".join(f" {k}={v}" for k, v in sorted((result.options or {}).items()))
+    in_rounds = f" {rounds} rounds" if rounds > 1 else ""
+    iterative = " iterative" if result.nested else ""
+    rule = f" {result.rule}-rule" if result.rule else ""
+    critical = " critical" if result.critical else ""
+    untrained = " untrained" if result.mask_epochs == 0 else ""
+    return f"{result.method}{scope}{options}{in_rounds}{rule}{iterative}{critical}{untrained}"
+
+
+def labels(results: list[Result]) -> list[str]:
+    """What each method is called, and whatever varies among its results."""
+    families: dict[tuple[str, str, str], list[dict[str, str]]] = {}
+    keys = [(network(r), r.dataset, method_label(r)) for r in results]
+    circumstances = [_circumstances(result) for result in results]
+    for key, facts in zip(keys, circumstances, strict=True):
+        families.setdefault(key, []).append(facts)
+    varying = {
+        key: {
+            name
+            for name in set().union(*members)
+            if len({facts.get(name) for facts in members}) > 1
+        }
+        for key, members in families.items()
+    }
+    return [
+        key[2] + "".join(f" {name}={facts[name]}" for name in facts if name in varying[key])
+        for key, facts in zip(keys, circumstances, strict=True)
+    ]
+
+
+def _circumstances(result: Result) -> dict[str, str]:
+    """What may differ between runs of one method, besides the seed, as it reads in a label.
+
+    A stage of no epochs trained nothing, so a network that began with one is no other network.
+    """
+    earlier = [settings for settings in result.earlier or () if settings.get("epochs") != 0]
+    while earlier and earlier[-1] == result.settings:  # as in rounds, one for each ratio
+        earlier.pop()
+    of = {
+        "": result.settings,
+        "earlier ": {
+            name: ",".join(str(settings.get(name)) for settings in earlier)
+            for name in dict.fromkeys(chain(*earlier))
+        },
+        "scoring ": result.scoring,
+        "model ": result.model_options,
+        "data ": result.dataset_options,
+        "mask ": result.left_out,
+    }
+    facts = {f"{prefix}{k}": v for prefix, own in of.items() for k, v in (own or {}).items()} | {
+        "evaluated in": result.precision,
+        "rounds_schedule": result.rounds_schedule,
+        "rewound": result.rewound,
+        "count": result.count,
+        "rewound to": result.rewound_to,
+    }
+    return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def network(result: Result) -> str:
+    """What is compared under one heading: the model, or what it is a variant of."""
+    return str((result.model_options or {}).get("base", result.model))

@@ -1,0 +1,167 @@
+"""Figures of what is left of each layer, and of how its weights are spread, as SVG text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from prunecli.report.canvas import Axes, canvas, legend, listed, panels, shown
+from prunecli.report.rows import Row
+from prunecli.report.view import View
+from prunecli.types import REACH
+
+ACROSS = 3
+"""The panels beside each other."""
+PANELS = 12
+LABELS = 24
+"""The most names of layers that an axis has room for."""
+
+
+def density(view: View) -> str:
+    """The density that each method leaves each layer, at its highest compression."""
+    last = view.most_pruned
+    names = list(dict.fromkeys(layer.name for row in last for layer in row.first.layers))
+    with canvas() as (axes, svg):
+        for row in last:
+            kept = {names.index(layer.name): layer.density for layer in row.first.layers}
+            axes.plot(
+                sorted(kept),
+                # An empty layer has no place on the axis: the line is broken there.
+                [kept[layer] or math.nan for layer in sorted(kept)],
+                label=listed(f"{row.method} at {row.at}"),
+                **view.look(row).line,
+            )
+        step = -(-len(names) // LABELS)
+        labels = [shown(name.removesuffix(".weight")) for name in names[::step]]
+        ticks = range(0, len(names), step)
+        axes.set_xticks(ticks, labels, rotation=60, ha="right", parse_math=False)
+        axes.set_yscale("log")
+        axes.set_ylabel("density (kept / all)")
+        legend(axes)
+        return svg()
+
+
+def with_layer_weights(view: View) -> list[Row]:
+    """Unpruned networks, and each method's highest compression, that say how layers are spread."""
+    rows = view.unpruned + view.most_pruned
+    return [row for row in rows if any(any(x.weights or ()) for x in row.first.layers)]
+
+
+def distributions(view: View) -> str:
+    """How the weights of each layer are spread, of the first seed, in standard deviations.
+
+    Shares are of the whole layer, of which some weights are gone. Dotted is the Gaussian that a
+    threshold from the standard deviation assumes; vertical lines are the thresholds. Of many
+    layers, so many are drawn, evenly chosen from the first to the last.
+    """
+    rows = with_layer_weights(view)
+    names = _chosen(rows)
+    down = -(-len(names) // ACROSS)
+    with panels(len(names), across=min(ACROSS, len(names)), width=9, height=1.2 + 2.1 * down) as (
+        drawn, svg,
+    ):  # fmt: skip
+        for axes, name in zip(drawn, names, strict=True):
+            _layer(axes, view, rows, name)
+        legend(drawn[min(ACROSS, len(names)) - 1])
+        return svg()
+
+
+def _chosen(rows: list[Row]) -> list[str]:
+    """The names of at most `PANELS` layers, evenly from the first to the last."""
+    layers = (layer for row in rows for layer in row.first.layers if any(layer.weights or ()))
+    names = list(dict.fromkeys(layer.name for layer in layers))
+    if len(names) <= PANELS:
+        return names
+    return [names[round(place * (len(names) - 1) / (PANELS - 1))] for place in range(PANELS)]
+
+
+def _layer(axes: Axes, view: View, rows: list[Row], name: str) -> None:
+    """Draw the spread of one layer's weights in each network that says it."""
+    bins = 0
+    for row in rows:
+        for layer in row.first.layers:
+            if layer.name == name and any(layer.weights or ()):
+                spread, look = layer.weights or (), view.look(row).edge
+                bins = max(bins, len(spread))
+                label = row.method if row.is_dense else f"{row.method} at {row.at}"
+                axes.stairs(
+                    _shares(spread, layer.total), edges_of(len(spread)), label=listed(label), **look
+                )
+                for side in (-1, 1) if layer.threshold is not None else ():
+                    axes.axvline(side * (layer.threshold or 0), label="_", alpha=0.6, **look)
+    axes.stairs(gaussian(bins), edges_of(bins), color="black", linestyle=":", label="Gaussian")
+    axes.set_title(shown(name.removesuffix(".weight")), fontsize=9, parse_math=False)
+    axes.set_xlabel("standard deviations", fontsize=8)
+    axes.set_ylabel("share, %", fontsize=8)
+    axes.tick_params(labelsize=8)
+
+
+def edges_of(bins: int) -> list[float]:
+    """The edges of so many bins, from -REACH to REACH."""
+    return [-REACH + 2 * REACH * place / bins for place in range(bins + 1)]
+
+
+def _shares(spread: Sequence[float], total: float) -> list[float]:
+    return [100 * count / total for count in spread]
+
+
+def gaussian(bins: int) -> list[float]:
+    """The shares, in percent, of a standard Gaussian in so many bins up to `REACH`."""
+    below = [0.5 * (1 + math.erf(edge / math.sqrt(2))) for edge in edges_of(bins)]
+    return [100 * (high - low) for low, high in pairwise(below)]
+
+
+def with_weights(view: View) -> list[Row]:
+    """The pruned rows that say how weights were spread before the last threshold."""
+    rows = [row for line in view.lines.values() for row in line]
+    return [row for row in rows if row.history and any(row.history[-1].weights or ())]
+
+
+def pairs(view: View) -> list[list[Row]]:
+    """Rows that differ in a switch among their options, at one density, such as without STE.
+
+    At last come all others, of each method that at the highest compression.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in with_weights(view):
+        asked = "" if row.is_free else str(row.compression)
+        groups.setdefault((_without_switches(row), asked), []).append(row)
+    found = [group for group in groups.values() if len({row.method for row in group}) > 1]
+    paired = {id(row) for group in found for row in group}
+    last = {id(row) for row in view.most_pruned}
+    single = [row for row in with_weights(view) if id(row) in last - paired]
+    return found + ([single] if single else [])
+
+
+def _without_switches(row: Row) -> str:
+    label = row.method
+    for name, value in (row.first.options or {}).items():
+        if isinstance(value, bool):
+            label = label.replace(f" {name}={value}", "")
+    return label
+
+
+def spread(view: View) -> str:
+    """The spread of weights before the last threshold, in standard deviations of a layer.
+
+    Networks that differ in a switch, such as the straight-through estimator, have a panel of their
+    own for each density.
+    """
+    groups = pairs(view)
+    across = min(2, len(groups))
+    down = -(-len(groups) // across)
+    with panels(len(groups), across=across, width=7.2 * across, height=0.9 + 3.3 * down) as (
+        drawn, svg,
+    ):  # fmt: skip
+        for axes, group in zip(drawn, groups, strict=True):
+            for row in group:
+                counts = row.history[-1].weights or ()
+                label = listed(f"{row.method} {row.at}")
+                axes.stairs(_shares(counts, sum(counts)), edges_of(len(counts)), label=label,
+                            **view.look(row).edge)  # fmt: skip
+            axes.set_yscale("log")
+            axes.set_xlabel("weight, in standard deviations of its layer")
+            axes.set_ylabel("share of the weights, %")
+            legend(axes)
+        return svg()

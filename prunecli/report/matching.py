@@ -1,0 +1,172 @@
+"""Which published results stand beside which rows.
+
+A published method matches the rows whose label has all of its words, the first one first: 'gmp'
+matches 'gmp beta=0.05 gamma=0.01'. Of the rows that do, those with the fewest further words are
+meant, so a whole label means just that row. Of several published methods that match a row, the one
+with the most words is meant. Thus 'magnitude' is not 'magnitude layer' where there are both.
+
+What was asked for must agree, too. Where nothing was asked, the row that comes nearest to what was
+reached is meant. It may be far away, so both are shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prunecli.errors import printable
+from prunecli.report.reference import Published, Reference
+from prunecli.report.rows import Row, times
+
+HEADINGS = (
+    "method", "published as", "asked", "reached", "published", "weights left", "published",
+    "top-1 %", "published", "top-5 %", "published",
+)  # fmt: skip
+MARKS = "*†‡§¶"
+NEAR = 1e-3
+"""Ratios are printed with a few digits: 6.67 is 1 / 0.15."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A row and what was published of it; one of them may be missing."""
+
+    ours: Row | None
+    theirs: Published | None
+
+    @property
+    def asked(self) -> float:
+        """What was asked for; infinite where nothing was."""
+        if self.ours and not self.ours.is_free:
+            return self.ours.compression
+        return (self.theirs and self.theirs.compression) or math.inf
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table under `HEADINGS`, and the notes that its marks stand for."""
+
+    lines: list[list[str]]
+    notes: list[tuple[str, str]]
+
+
+def paired(rows: list[Row], reference: Reference) -> list[Pair]:
+    """All that was published of the network of these rows, each beside its row, by rising ratios.
+
+    Rows of a ratio of which other methods were published are there too.
+    """
+    here = {(row.model, row.dataset) for row in rows}
+    theirs = [each for each in reference if (each.model, each.dataset) in here]
+    beside = [(each, _meant(each, rows, theirs)) for each in theirs]
+    pairs = [Pair(row, each) for each, meant in beside for row in meant]
+    pairs += [Pair(None, each) for each, meant in beside if not meant]
+    met = {id(pair.ours) for pair in pairs}
+    pairs += [
+        Pair(row, None)
+        for row in rows
+        if id(row) not in met and any(_is_asked_alike(each, row) for each in theirs)
+    ]
+    order = {id(row): place for place, row in enumerate(rows)}
+    return sorted(pairs, key=lambda p: (p.asked, order.get(id(p.ours), len(rows))))
+
+
+def _meant(each: Published, rows: list[Row], theirs: list[Published]) -> list[Row]:
+    """The rows that a published result is to stand beside."""
+    named = [
+        row
+        for row in rows
+        if _names(each, row)
+        and not any(
+            _names(other, row) and _is_alike(other, row) and _length(other) > _length(each)
+            for other in theirs
+        )
+    ]
+    asked = [row for row in named if _is_asked_alike(each, row)]
+    near = [row for row in named if _is_near(each, row)]
+    fewest = min((len(_words(row.method)) for row in asked or near), default=0)
+    closest = [row for row in asked or near if len(_words(row.method)) == fewest]
+    return closest if asked else sorted(closest, key=lambda row: distance(each, row))[:1]
+
+
+def _is_alike(each: Published, row: Row) -> bool:
+    return _is_asked_alike(each, row) or _is_near(each, row)
+
+
+def _is_asked_alike(each: Published, row: Row) -> bool:
+    asks = each.compression is not None and not row.is_free
+    return asks and math.isclose(each.compression or 0, row.compression, rel_tol=NEAR)
+
+
+def _is_near(each: Published, row: Row) -> bool:
+    """Whether it is for what was reached to say if they are alike."""
+    return each.compression is None or row.is_free
+
+
+def distance(each: Published, row: Row) -> float:
+    """How far apart they are in what is left, as the absolute logarithm of a ratio."""
+    reached = each.reached or each.compression
+    if reached is not None:
+        return abs(math.log(reached / row.reached))
+    return abs(math.log((each.parameters or 1) / max(row.mean("nonzero"), 1)))
+
+
+def _names(each: Published, row: Row) -> bool:
+    theirs, ours = _words(each.method), _words(row.method)
+    meant = theirs[:1] == ours[:1] != [] and set(theirs) <= set(ours)
+    return each.method == row.method or meant
+
+
+def _length(each: Published) -> int:
+    return len(_words(each.method))
+
+
+def _words(label: str) -> list[str]:
+    """The words of a label; a number among them however it is written."""
+    words = []
+    for word in label.split():
+        name, sign, value = word.partition("=")
+        try:
+            words.append(f"{name}={float(value):g}" if sign else word)
+        except ValueError:
+            words.append(word)
+    return words
+
+
+def compared(pairs: Sequence[Pair]) -> Comparison:
+    """Our rows beside the published results, as text."""
+    texts = dict.fromkeys(pair.theirs.note for pair in pairs if pair.theirs and pair.theirs.note)
+    notes = {
+        text: MARKS[number % len(MARKS)] * (1 + number // len(MARKS))
+        for number, text in enumerate(texts)
+    }
+    lines = [_cells(pair, notes.get(pair.theirs.note, "") if pair.theirs else "") for pair in pairs]
+    return Comparison(lines, [(mark, printable(text)) for text, mark in notes.items()])
+
+
+def _cells(pair: Pair, mark: str) -> list[str]:
+    ours, theirs = _ours(pair.ours), _theirs(pair.theirs, mark)
+    same = pair.ours and pair.theirs and pair.ours.method == pair.theirs.method
+    beside = [cell for both in zip(ours[1:], theirs[1:], strict=True) for cell in both]
+    asked = "" if math.isinf(pair.asked) else times(pair.asked)
+    return [ours[0], "" if same else theirs[0], asked, *beside]
+
+
+def _ours(row: Row | None) -> list[str]:
+    if row is None:
+        return [""] * 5
+    left = f"{row.mean('nonzero'):,.0f}"
+    return [printable(row.method), times(row.reached), left, row.percent("top1"),
+            row.percent("top5")]  # fmt: skip
+
+
+def _theirs(each: Published | None, mark: str) -> list[str]:
+    """The mark of its note stands behind its accuracy."""
+    if each is None:
+        return [""] * 5
+    return [
+        printable(each.method),
+        "" if each.reached is None else times(each.reached),
+        "" if each.parameters is None else f"{each.parameters:,.0f}",
+        *("" if top is None else f"{top:.2f}{mark}" for top in (each.top1, each.top5)),
+    ]

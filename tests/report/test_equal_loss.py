@@ -1,0 +1,114 @@
+"""The compression that costs so many points, worked by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+from results import result, table
+
+from prunecli.errors import BadUsage
+from prunecli.report.equal_loss import LOSSES, Reach, against_best, at_loss, at_losses
+from prunecli.report.equal_loss import table as lines_of
+from prunecli.report.page import as_html
+from prunecli.report.rows import grouped
+from prunecli.report.tables import as_json
+from prunecli.settings.report import ReportSettings
+from prunecli.settings.run import RunOptions
+from prunecli.steps.report import report
+
+CURVE = [(4.0, 0.0), (16.0, 2.0), (64.0, 10.0)]
+
+
+@pytest.mark.parametrize(
+    ("loss", "compression"),
+    [
+        (0.0, 4), (1.0, 8),  # half way between 4 and 16
+        (0.5, 4 * 4**0.25), (2.0, 16), (4.0, 16 * 4**0.25), (6.0, 32),
+    ],
+)  # fmt: skip
+def test_between_neighbours_it_is_interpolated_on_a_logarithmic_scale(loss, compression):
+    assert at_loss(CURVE, loss) == Reach(pytest.approx(compression))
+
+
+def test_the_curve_begins_at_the_unpruned_network_and_is_not_extrapolated():
+    assert at_loss([(16.0, 4.0)], 1.0) == Reach(pytest.approx(2.0))
+    assert at_loss(CURVE, 10.0) == at_loss(CURVE, 50.0) == Reach(64.0, at_least=True)
+    assert str(at_loss(CURVE, 50.0)) == "≥ 64x"
+
+
+def test_of_several_crossings_the_first_counts():
+    assert at_loss([(4.0, 2.0), (16.0, 0.5), (64.0, 3.0)], 1.0) == Reach(pytest.approx(2.0))
+
+
+def test_a_gain_is_no_loss():
+    assert at_loss([(4.0, -1.0), (16.0, 1.0)], 0.0) == Reach(pytest.approx(8.0))
+
+
+def test_points_at_one_ratio_make_no_division_by_zero():
+    assert at_loss([(1.0, 3.0)], 1.0) == Reach(1.0)
+    assert at_loss([(4.0, 0.5), (4.0, 3.0)], 1.0) == Reach(pytest.approx(4.0))
+
+
+DENSE = [result(None, 1.0, top1=90.0 + seed, seed=seed) for seed in (0, 1)]
+LAMP = [
+    result(compression=r, top1=top1, seed=seed)
+    for r, points in ((4.0, (90.0, 91.0)), (16.0, (89.0, 88.0)))  # loses 1 and 3 points
+    for seed, top1 in enumerate(points)
+]
+SNIP = [result("snip", 4.0, top1=88.5)]
+
+
+def test_the_mean_over_seeds_counts_at_what_was_reached():
+    reached = at_losses(grouped([*DENSE, *LAMP, *SNIP]), [1.0])
+    assert reached == {
+        "lamp": {1.0: Reach(pytest.approx(8.0))},
+        "snip": {1.0: Reach(pytest.approx(4 ** (1 / 1.5)))},
+    }
+    short = result(compression=16.0, empirical_compression=9.0, top1=88.0)
+    assert at_losses(grouped([*DENSE, short]), [2.0]) == {"lamp": {2.0: Reach(9.0, at_least=True)}}
+
+
+def test_how_many_times_that_of_the_best_other():
+    reached = {"a": Reach(30.0), "b": Reach(2.0), "c": Reach(20.0)}
+    assert against_best("a", reached) == Reach(1.5)
+    assert against_best("b", reached) == Reach(pytest.approx(2 / 30))
+    assert against_best("a", reached | {"a": Reach(30.0, at_least=True)}) == Reach(1.5, True)
+    further = reached | {"c": Reach(20.0, at_least=True)}
+    assert against_best("a", further) == Reach(1.5, at_most=True)
+    assert str(against_best("a", further)) == "≤ 1.5x"
+    assert against_best("c", further | {"a": Reach(30.0, at_least=True)}) is None
+    assert against_best("a", {"a": Reach(30.0)}) is None
+
+
+def test_the_page_has_a_line_for_each_method():
+    rows = grouped([*DENSE, *LAMP, *SNIP])
+    assert [line[0] for line in lines_of(rows)] == ["lamp", "snip"]
+    [_, *lamp], _ = lines_of(rows, [1.0])
+    assert lamp == ["8x", "3.175x"]
+    page = as_html(rows, "t")
+    assert all(f"<th>at {loss:g} lost</th>" in page for loss in LOSSES)
+    assert "<td>8x</td>" in page
+    assert "<td>8x</td>" not in as_html(rows, "t", losses=[0.1])
+    assert "at equal loss" not in as_html(grouped(LAMP), "t")  # no unpruned network
+    assert "at equal loss" not in as_html(grouped(DENSE), "t")
+
+
+def test_json_has_it_where_it_is_asked_for():
+    rows = grouped([*DENSE, *LAMP, *SNIP, result(model="vgg16")])
+    assert "at_loss" not in as_json(rows)
+    told = json.loads(as_json(rows, 1.0))
+    half = {"points": 1.0, "compression": pytest.approx(8.0), "at_least": False}
+    assert [each["at_loss"] for each in told[:3]] == [None, half, half]
+    assert told[-1]["at_loss"] is None
+    without = [{key: each[key] for key in each if key != "at_loss"} for each in told]
+    assert without == json.loads(as_json(rows))
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "svg"])
+def test_other_formats_have_no_place_for_it(tmp_path, form):
+    path = Path(tmp_path / "r.eval.json")
+    path.write_text(json.dumps(table()))
+    with pytest.raises(BadUsage, match="--loss needs --format html or json"):
+        report([path], ReportSettings(form=form, loss=1.0), RunOptions())
+    _, text = report([path], ReportSettings(form="json", loss=1.0), RunOptions())
+    assert json.loads(text)[0]["at_loss"] is None

@@ -1,0 +1,133 @@
+"""What is left of layers, how their weights are spread, and masks that go as far as they can."""
+
+import math
+
+import pytest
+from matplotlib.axes import Axes
+from results import result, view_of
+
+from prunecli.report import figures, layers
+from prunecli.report.page import as_html
+from prunecli.report.rows import grouped
+from prunecli.report.tables import as_csv, as_text
+
+DENSE = result(None, 1.0, top1=95.0)
+
+
+def kept(name, kept, **more):
+    return {"name": name, "total": 100, "kept": kept, **more}
+
+
+@pytest.fixture
+def noted(monkeypatch):
+    """The arguments of each call of these methods of the axes."""
+    calls = []
+    for name in ("plot", "stairs", "axvline", "errorbar", "set_title"):
+        plain = getattr(Axes, name)
+
+        def note(axes, *given, plain=plain, name=name, **more):
+            calls.append((name, *given, more.get("label")))
+            return plain(axes, *given, **more)
+
+        monkeypatch.setattr(Axes, name, note)
+
+    def of(name):
+        return [call[1:] for call in calls if call[0] == name]
+
+    return of
+
+
+def test_a_layer_is_drawn_at_what_was_reached_and_an_empty_one_not_at_all(noted):
+    own = [kept("a.weight", 50), kept("b.weight", 0)]
+    short = result(compression=10.0, empirical_compression=4.0, layers=own)
+    layers.density(view_of(grouped([short])))
+    [(x, y, label)] = noted("plot")
+    assert (x, y[0], label) == ([0, 1], 0.5, "lamp at 4x, asked 10x")
+    assert math.isnan(y[1])
+
+
+SPREAD = {"weights": [10, 20, 30, 20], "sigma": 0.1, "mean": 0.0}
+
+
+def test_the_spread_of_a_layer_stands_beside_the_gaussian(noted):
+    pruned = [kept("a.weight", 80, **SPREAD, threshold=1.5), kept("b.weight", 80, **SPREAD)]
+    whole = [kept("a.weight", 100, **SPREAD)]
+    rows = grouped([result(None, 1.0, layers=whole), result(layers=pruned), result("snip")])
+    layers.distributions(view_of(rows))
+    shares = [(values, label) for values, _, label in noted("stairs")]
+    bell = [2.27, 47.72, 47.72, 2.27]  # of a Gaussian between -4, -2, 0, 2 and 4
+    assert [label for _, label in shares] == [
+        "dense", "lamp at 16x", "Gaussian", "lamp at 16x", "Gaussian"
+    ]  # fmt: skip
+    assert shares[1][0] == [10, 20, 30, 20]  # percent of the 100 there were
+    assert shares[2][0] == pytest.approx(bell, abs=0.01)
+    assert [edge for edge, _ in noted("axvline")] == [-1.5, 1.5]
+    assert [title for title, *_ in noted("set_title")] == ["a", "b"]
+    assert "Spread of each layer" in as_html(rows, "t")
+    assert "Spread of each layer" not in as_html(grouped([DENSE, result()]), "t")
+
+
+def test_of_many_layers_some_are_drawn_the_first_and_the_last_among_them(noted):
+    many = [kept(f"l{n}.weight", 80, **SPREAD) for n in range(50)]
+    layers.distributions(view_of(grouped([result(layers=many)])))
+    titles = [title for title, *_ in noted("set_title")]
+    assert (titles[0], titles[-1], len(titles)) == ("l0", "l49", layers.PANELS)
+
+
+def bell(ste, ratio, method="fixed-ga"):
+    history = [{"epoch": 1, "loss": 1.0, "weights": [1, 3, 4, 2]}]
+    options = {} if ste else {"ste": False}
+    return result(method, ratio, options=options, history=history)
+
+
+def test_networks_that_differ_in_a_switch_share_a_panel_for_each_density(noted):
+    results = [bell(True, 4.0), bell(False, 4.0), bell(True, 8.0), bell(False, 8.0)]
+    others = [bell(True, 16.0), bell(True, 4.0, "adaptive"), bell(True, 8.0, "adaptive")]
+    view = view_of(grouped([*results, *others, result()]))
+    assert [[(row.method, row.compression) for row in group] for group in layers.pairs(view)] == [
+        [("fixed-ga", 4), ("fixed-ga ste=False", 4)],
+        [("fixed-ga", 8), ("fixed-ga ste=False", 8)],
+        [("adaptive", 8), ("fixed-ga", 16)],
+    ]
+    layers.spread(view)
+    assert len(noted("stairs")) == 6
+    assert noted("stairs")[0][0] == [10, 30, 40, 20]
+
+
+# Critical compression
+
+
+def limit(method, compression, seed=0, **more):
+    of = {"asked": None, "critical": True, "mask_epochs": 0, "seed": seed}
+    return result(method, compression, **{**of, **more})
+
+
+LIMITS = [limit("lamp", 800.0), limit("lamp", 1000.0, 1), limit("snip", 60.0)]
+
+
+def test_critical_compression_is_a_point_per_method_by_the_mean_over_seeds(noted):
+    figures.critical(view_of(grouped([DENSE, *LIMITS])))
+    assert [(x, y) for x, y, _ in noted("errorbar")] == [([60], [0]), ([900], [1])]
+    [(most, label)] = noted("axvline")
+    assert (most, label) == (1600, "n / L = 1600")  # of one layer
+
+
+def test_critical_masks_mix_into_no_accuracy_unless_they_were_trained_under():
+    page = as_html(grouped([DENSE, *LIMITS]), "t")
+    assert "Critical compression" in page
+    assert "Top-1 accuracy over compression" not in page
+    assert "Compression at equal loss" not in page
+    rows = grouped([DENSE, *LIMITS, result(), limit("grasp", 70.0, mask_epochs=3)])
+    view = view_of(rows)
+    assert list(view.lines) == ["grasp critical", "lamp"]
+    assert len(view.critical) == 3
+
+
+def test_tables_say_the_critical_compression_where_there_is_one():
+    header, *lines = as_text(grouped([DENSE, *LIMITS, result()])).splitlines()
+    assert header.split()[-1] == "critical"
+    ends = {" ".join(line.split()[2:5]): line.split()[-3:] for line in lines}
+    assert ends["lamp critical untrained"] == ["900.00", "±", "141.42"]
+    assert ends["snip critical untrained"][-1] == "60.00"
+    assert "critical" not in as_text(grouped([DENSE, result()]))
+    assert as_csv(grouped([DENSE])).splitlines()[0] == as_csv(grouped(LIMITS)).splitlines()[0]
