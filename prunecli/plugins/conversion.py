@@ -25,12 +25,11 @@ def converted(value: Any, wanted: Any) -> Any:
             check(value)
         return value
     if origin in (typing.Union, types.UnionType):
-        for one in sorted(arguments, key=lambda one: one is not type(None)):
-            try:
+        *first, last = sorted(arguments, key=lambda one: one is not type(None))
+        for one in first:
+            with suppress(ValueError):
                 return converted(value, one)
-            except ValueError:
-                continue
-        raise ValueError(f"cannot be {value!r}")
+        return converted(value, last)
     scalar = _scalar(value) if isinstance(value, str) else value
     if origin is Literal:
         for one in arguments:

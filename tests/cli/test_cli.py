@@ -211,7 +211,10 @@ PRUNING = [
     ("--pruner rigl --opt density=0", "density=0: it must be above 0"),
     ("--pruner rigl --opt density=nan", "'density' must be a finite number, not 'nan'"),
     ("--pruner rigl --opt density=0.1 --opt scope=ekr", "scope='ekr': it must be one of global"),
-    ("--pruner set --opt density=0.1 --opt every=1.5", "option 'every' cannot be '1.5'"),
+    (
+        "--pruner set --opt density=0.1 --opt every=1.5",
+        "option 'every' must be a whole number, not '1.5'",
+    ),
     ("--pruner set --opt density=0.1 --opt rate=2", "rate"),
     ("--pruner gmp --opt beta=0", "both thresholds must be above 0"),
     ("--pruner gmp --opt fraction=1", "fraction=1: it must leave images to train on"),

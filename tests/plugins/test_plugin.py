@@ -89,7 +89,7 @@ def test_text_becomes_the_type_of_the_option(option, value, bound):
         ("deep", "1", "must be true or false"),
         ("deep", "maybe", "must be true or false"),
         ("word", None, "must be text"),
-        ("limit", "x", "cannot be 'x'"),
+        ("limit", "x", "must be a whole number, not 'x'"),
         ("norm", "l3", "must be one of 'l1', 'l2', not 'l3'"),
         ("order", "3", "must be one of 1, 2, not '3'"),
         ("order", "true", "must be one of 1, 2"),

@@ -293,12 +293,16 @@ def test_a_mask_that_would_replace_an_input_is_refused(dense, tmp_path, nothing_
     [
         ("weigtmom", SOON, "no pruner 'weigtmom'; did you mean 'weightmom'?"),
         ("weightmom", {"densty": 0.1}, "has no option 'densty'; did you mean 'density'?"),
-        ("weightmom", {}, "needs the option 'density'"),
+        ("weightmom", {}, "either a density or a threshold"),
         ("weightmom", {"density": "half"}, "'density' must be a finite number, not 'half'"),
         ("weightmom", SOON | {"importance": "size"}, "must be one of 'printed', 'mean', 'none'"),
-        ("weightmom", SOON | {"events": 1.5}, "option 'events' cannot be 1.5"),
+        ("weightmom", SOON | {"events": 1.5}, "'events' must be a whole number, not 1.5"),
         ("gmp", {"grad_source": "test"}, "must be one of 'held-out', 'train', not 'test'"),
-        ("gradual", {"density": 0.1, "every": "often"}, "option 'every' cannot be 'often'"),
+        (
+            "gradual",
+            {"density": 0.1, "every": "often"},
+            "'every' must be a whole number, not 'often'",
+        ),
     ],
 )
 def test_options_are_checked_before_any_data_is_read(pruned, monkeypatch, pruner, options, words):
