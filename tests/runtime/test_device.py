@@ -1,4 +1,5 @@
 import resource
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -198,3 +199,22 @@ def test_memory_that_a_step_frees_is_there_for_the_next_step():
             step()
         rounds.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     assert min(rounds) < 82 * 256, "82 MB in pages of 4 KiB, a single time"
+
+
+STEPS_BY_TWO_THREADS = """
+import torch
+from torch import nn
+from prunecli.runtime.device import put_on
+
+torch.set_num_threads(2)
+network = put_on(nn.Conv2d(8, 16, 1, 2), torch.device("cpu"))
+image = torch.randn(13, 28, 28, 8).permute(0, 3, 1, 2).requires_grad_()
+for _ in range(30):
+    network(image).square().sum().backward()
+"""
+
+
+def test_a_narrow_convolution_that_skips_pixels_writes_to_its_own_memory_only():
+    how = {"capture_output": True, "text": True}
+    ended = subprocess.run([sys.executable, "-c", STEPS_BY_TWO_THREADS], **how)
+    assert (ended.returncode, ended.stderr) == (0, "")
