@@ -1,8 +1,6 @@
 """The recipes for ImageNet, on an image folder of the same layout."""
 
 import json
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,31 +36,16 @@ def published(monkeypatch):
     monkeypatch.setattr(weights, "get_state_dict", lambda self, **how: dict(tensors))
 
 
-@pytest.fixture
-def recipe_of(tmp_path):
-    """`recipe_of(name)`: the recipe on images of one size, as they are not worth cropping here."""
-
-    def write(name):
-        for table in Path("recipes").glob("*.csv"):
-            shutil.copy(table, tmp_path)
-        text = Path(f"recipes/{name}.yaml").read_text()
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(text.replace('resize: "${resize}", crop: random, ', "pad: 4, "))
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize("recipe", ["adaptive_alexnet_imagenet", "adaptive_resnet50_imagenet"])
 def test_an_image_folder_goes_all_the_way_to_the_report(
-    recipe, prune, tree, tmp_path, monkeypatch, published, recipe_of
+    recipe, prune, tree, tmp_path, monkeypatch, published
 ):
     monkeypatch.setenv("PRUNECLI_DATA_DIR", str(tree))
     more = ["density=0.3", "thin=0.3", "dense_epochs=1"] if "resnet" in recipe else []
     ended = prune(
-        "run", recipe_of(recipe), "--output", tmp_path / "study",
+        "run", f"recipes/{recipe}.yaml", "--output", tmp_path / "study",
         *(word for setting in (
-            f"model=torchvision:{NAME}", "size=32", "epochs=1", *more,
+            f"model=torchvision:{NAME}", "size=32", "resize=36", "epochs=1", *more,
         ) for word in ("--set", setting)),
     )  # fmt: skip
     assert ended.code == 0, ended.err
