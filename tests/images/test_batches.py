@@ -39,6 +39,15 @@ def test_plain_gives_every_image_once_in_order_normalised():
 
 
 @pytest.mark.parametrize("options", [{}, {"pad": 2, "flip": True}])
+def test_batches_are_laid_out_alike_however_one_channel_is_stored(options):
+    usual, odd = images(**options), images(**options)
+    odd.images.as_strided_(odd.images.shape, (16, 4, 1, 16))  # what one channel leaves open
+    one, two = (ImageBatches(data, CPU, 3) for data in (usual, odd))
+    for own, other in ((one.plain(), two.plain()), (one.epoch(5), two.epoch(5))):
+        assert [x.stride() for x, _ in own] == [x.stride() for x, _ in other]
+
+
+@pytest.mark.parametrize("options", [{}, {"pad": 2, "flip": True}])
 def test_images_that_do_not_fit_the_device_are_brought_to_it_batch_by_batch(monkeypatch, options):
     data = images(20, **options)
     held = ImageBatches(data, CPU, 3)

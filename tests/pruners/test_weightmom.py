@@ -351,7 +351,6 @@ def test_up_to_its_start_it_trains_as_what_is_not_pruned_to_the_bit(begin):
         run.go(look)
         return seen
 
-    after(4, 1)  # the first training of a process rounds otherwise
     dense, late = after(4, 12, Pruner()), after(6, 12)
     assert dense.keys() == late.keys()
     assert all(torch.equal(dense[name], late[name]) for name in dense)
