@@ -2,12 +2,18 @@
 
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from prunecli.cli.study.steps import STEPS, check, context
+from prunecli.recipe.plan import plan
+from prunecli.recipe.read import read_recipe
+from prunecli.settings.report import CAPTIONS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -101,20 +107,31 @@ def test_the_readme_names_every_method_pruner_model_and_data_set():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_recipe_plans(path, tmp_path):
-    from prunecli.cli.study.steps import STEPS, check
-    from prunecli.recipe.plan import plan
-    from prunecli.recipe.read import read_recipe
-
     jobs = plan(read_recipe(path, {}, STEPS), tmp_path, check)
     assert len(jobs) >= 5
     assert path.read_text().startswith("#")
 
 
-def test_the_recipe_in_the_docs_plans(tmp_path):
-    from prunecli.cli.study.steps import STEPS, check
-    from prunecli.recipe.plan import plan
-    from prunecli.recipe.read import read_recipe
+PAPERS = (ROOT / "docs" / "papers.md").read_text()
 
+
+@pytest.mark.parametrize("line", re.findall("`prunecli (.*?)`", PAPERS))
+def test_a_command_of_the_papers_is_one(line):
+    verb, *words = shlex.split(line)
+    if verb != "run":
+        context(verb, words)
+        return
+    recipe = ROOT / words[0]
+    steps = read_recipe(recipe, {}, STEPS).steps
+    assert {word for word in words[1:] if word != "--only"} <= set(steps)
+
+
+def test_the_papers_name_every_figure_by_its_name():
+    figures = set(re.findall(r"`([a-z0-9-]+)`", PAPERS)) & set(CAPTIONS)
+    assert figures >= {"top1", "degradation", "pruned", "critical", "weights", "distributions"}
+
+
+def test_the_recipe_in_the_docs_plans(tmp_path):
     [text] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "recipes.md").read_text(), re.DOTALL)
     path = tmp_path / "compare.yaml"
     path.write_text(text)
