@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeAlias, get_type_hints
+from typing import Any, get_type_hints
 
 import click
 
@@ -22,9 +22,9 @@ from prunecli.plugins.trust import trust
 from prunecli.runtime.shortage import Shortage, raise_shortage
 from prunecli.settings.run import RunOptions, Talk
 from prunecli.settings.table import options, plugins, read
+from prunecli.settings.training import Carried
 
 FILE = Place(path_type=Path)
-Carried: TypeAlias = Mapping[str, Any] | None
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from prunecli.errors import BadUsage
+
 MARGIN = 1e-6
 """How far a threshold lies from a weight that it must not be taken for, relative to that."""
 CENTRAL = 0.01
@@ -15,13 +17,13 @@ at the end of it layers would be empty, or whole."""
 
 
 def apart_limits(text: str) -> tuple[float, float]:
-    """Sparsities s_l and s_u of 'LOW:HIGH'. Raises ValueError for what is no band of sparsities."""
+    """Sparsities s_l and s_u of 'LOW:HIGH'. Raises BadUsage for what is no band of sparsities."""
     try:
         low, high = map(float, text.split(":"))
     except ValueError:
         low, high = 1.0, 0.0
     if not 0 <= low < high < 1:
-        raise ValueError(f"must be LOW:HIGH, 0 <= LOW < HIGH < 1, not {text!r}")
+        raise BadUsage(f"apart={text}: give LOW:HIGH, 0 <= LOW < HIGH < 1")
     return low, high
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +44,7 @@ def check(
     lam_flops: float | None,
     lower: str,
     upper: str,
+    apart: str,
     start: float | None,
     rate: float,
 ) -> None:
@@ -52,6 +52,8 @@ def check(
     _check_budgets(density, flops, mode, weighting, lam, lam_flops)
     limits_by_pattern("lower", lower)
     limits_by_pattern("upper", upper)
+    if apart:
+        apart_limits(apart)
     first = _first(start, density, flops)
     if not (0 < first < 1 and rate > 0):
         raise BadUsage(f"start={first:g}, rate={rate:g}: start is from 0 to 1, rate above 0")
@@ -102,7 +104,7 @@ def adaptive(
     lam_flops: float | None = None,
     lower: str = "0",
     upper: str = "1",
-    apart: Annotated[str, apart_limits] = "",
+    apart: str = "",
     start: float | None = None,
     rate: float = 0.01,
     least: int = 1000,
