@@ -60,7 +60,7 @@ class Command(click.Command):
         option that names the plugin; by each such option."""
         self.resumable = "resume" in rows
         self.unsaid = {n: row.silent for n, row in rows.items() if row.default is not None}
-        """The value with which an option says nothing, of those that have a default."""
+        """By each option that has a default, the value that counts as if it was left out."""
 
     def settings(self, params: Mapping[str, Any]) -> Any:
         """What the parameters say, as the command's own table has it."""
