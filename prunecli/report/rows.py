@@ -17,7 +17,7 @@ Number: TypeAlias = Literal[
     "prunable", "flops_dense", "flops_sparse",
 ]  # fmt: skip
 """What of a result is averaged over seeds."""
-NEAR = 0.02
+MET = 0.02
 """The difference, over the whole, up to which what was reached is what was asked."""
 
 
@@ -67,7 +67,7 @@ class Row:
     @property
     def is_met(self) -> bool:
         """Whether it reached what was asked, as near as a whole number of weights comes to it."""
-        return not self.is_free and math.isclose(self.reached, self.compression, rel_tol=NEAR)
+        return not self.is_free and math.isclose(self.reached, self.compression, rel_tol=MET)
 
     @property
     def at(self) -> str:
