@@ -79,11 +79,10 @@ def decisive(scorer: F) -> F:
 
 
 def planned(check: Callable[..., object]) -> Callable[[F], F]:
-    """Mark a pruner with the check of what its options and the number of epochs say by themselves.
+    """Have a pruner's options checked against the epochs of the training, without a network.
 
     `check(epochs, *, ...)` takes those of the pruner's options that it looks at, by their names,
-    and raises BadUsage. It is asked before the pruner is made, and without a network before a study
-    begins.
+    and raises BadUsage. It runs before a study begins, and before the pruner is made.
     """
 
     def mark(pruner: F) -> F:

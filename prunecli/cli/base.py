@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeAlias, get_type_hints
+from typing import Any, get_type_hints
 
 import click
 
@@ -22,9 +22,9 @@ from prunecli.plugins.trust import trust
 from prunecli.runtime.shortage import Shortage, raise_shortage
 from prunecli.settings.run import RunOptions, Talk
 from prunecli.settings.table import options, plugins, read
+from prunecli.settings.training import Carried
 
 FILE = Place(path_type=Path)
-Carried: TypeAlias = Mapping[str, Any] | None
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -60,7 +60,7 @@ class Command(click.Command):
         option that names the plugin; by each such option."""
         self.resumable = "resume" in rows
         self.unsaid = {n: row.silent for n, row in rows.items() if row.default is not None}
-        """The value with which an option says nothing, of those that have a default."""
+        """By each option that has a default, the value that counts as if it was left out."""
 
     def settings(self, params: Mapping[str, Any]) -> Any:
         """What the parameters say, as the command's own table has it."""

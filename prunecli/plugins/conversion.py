@@ -7,7 +7,7 @@ import math
 import types
 import typing
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
 
@@ -15,15 +15,9 @@ KINDS = {int: "a whole number", float: "a finite number", bool: "true or false",
 def converted(value: Any, wanted: Any) -> Any:
     """The value, or what its text spells, as an instance of the annotation `wanted`.
 
-    `Annotated` adds functions that raise ValueError for a value that does not fit.
     Raises ValueError, which goes on where "the option 'x'" leaves off.
     """
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
-    if origin is Annotated:
-        value = converted(value, arguments[0])
-        for check in wanted.__metadata__:
-            check(value)
-        return value
     if origin in (typing.Union, types.UnionType):
         *first, last = sorted(arguments, key=lambda one: one is not type(None))
         for one in first:

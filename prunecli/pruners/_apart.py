@@ -7,21 +7,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from prunecli.errors import BadUsage
+
 MARGIN = 1e-6
 """How far a threshold lies from a weight that it must not be taken for, relative to that."""
 CENTRAL = 0.01
-"""What it counts for that the target lies amid what sides can come to, beside that it does at all:
-at the end of it layers would be empty, or whole."""
+"""How much it counts that the target lies in the middle of what the sides can reach, beside that it
+lies within it. At the ends, layers would be empty or whole."""
 
 
 def apart_limits(text: str) -> tuple[float, float]:
-    """Sparsities s_l and s_u of 'LOW:HIGH'. Raises ValueError for what is no band of sparsities."""
+    """Sparsities s_l and s_u of 'LOW:HIGH'. Raises BadUsage for what is no band of sparsities."""
     try:
         low, high = map(float, text.split(":"))
     except ValueError:
         low, high = 1.0, 0.0
     if not 0 <= low < high < 1:
-        raise ValueError(f"must be LOW:HIGH, 0 <= LOW < HIGH < 1, not {text!r}")
+        raise BadUsage(f"apart={text}: give LOW:HIGH, 0 <= LOW < HIGH < 1")
     return low, high
 
 
@@ -37,14 +39,14 @@ class Apart:
     """The least sparsity of each layer."""
     upper: Tensor
     target: float | None
-    """What sum_i c_i s_i is to come to, if anything."""
+    """What sum_i c_i s_i is to be, if anything."""
 
     def sides(self, s: Tensor) -> Tensor:
-        """Which layers are to be sparse: the sparsest k, true or false by layer.
+        """Which layers are to be sparse: the k sparsest, as true or false by layer.
 
-        k is such that the target lies within what these sides can come to, or else as near to it as
-        can be; of several, the one where it lies the most amid. Limits that a layer has of its own
-        decide for it.
+        k is chosen so that the target lies within what these sides can reach together, or else as
+        near to it as possible; of several such k, the one with the target nearest to the middle. A
+        layer whose own limits leave it one side is on that side.
         """
         key = s + 2.0 * (self.lower > self.low) - 2.0 * (self.upper < self.high)
         if self.target is None:

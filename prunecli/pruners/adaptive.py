@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from prunecli.pruners._budget import (
     Mode,
     Term,
     Weighting,
+    check_budgets,
     limits,
     limits_by_pattern,
     shares,
@@ -45,13 +45,16 @@ def check(
     lam_flops: float | None,
     lower: str,
     upper: str,
+    apart: str,
     start: float | None,
     rate: float,
 ) -> None:
     check_epochs(epochs)
-    _check_budgets(density, flops, mode, weighting, lam, lam_flops)
+    check_budgets(density, flops, mode, weighting, lam, lam_flops)
     limits_by_pattern("lower", lower)
     limits_by_pattern("upper", upper)
+    if apart:
+        apart_limits(apart)
     first = _first(start, density, flops)
     if not (0 < first < 1 and rate > 0):
         raise BadUsage(f"start={first:g}, rate={rate:g}: start is from 0 to 1, rate above 0")
@@ -60,33 +63,6 @@ def check(
 def _first(start: float | None, density: float | None, flops: float | None) -> float:
     """The sparsity where every b_i starts."""
     return 0.6 * (1 - (density or flops or 0.5)) if start is None else start
-
-
-def _check_budgets(
-    density: float | None,
-    flops: float | None,
-    mode: Mode,
-    weighting: Weighting,
-    lam: float,
-    lam_flops: float | None,
-) -> None:
-    for name, budget in (("density", density), ("flops", flops)):
-        if budget is not None and not 0 < budget < 1:
-            raise BadUsage(f"{name}={budget:g}: a budget is above 0 and below 1")
-    for name, factor in (("lam", lam), ("lam_flops", lam_flops)):
-        if factor is not None and not factor >= 0:
-            raise BadUsage(f"{name}={factor:g}: it must be 0 or more")
-    unlimited = density is None and flops is None
-    if mode == "unconstr" and not unlimited:
-        raise BadUsage("mode=unconstr has no budget; leave density and flops out")
-    if mode != "unconstr" and unlimited:
-        raise BadUsage(f"mode={mode} needs a budget: density, flops, or both")
-    if weighting == "flops" and mode != "unconstr":
-        raise BadUsage("weighting=flops is for mode=unconstr; give a budget of operations as flops")
-    if lam_flops is not None and flops is None:
-        raise BadUsage("lam_flops is for the budget of operations; give that as flops")
-    if weighting == "avg" and density is None and mode != "unconstr":
-        raise BadUsage("weighting=avg is for the budget of weights; give that as density")
 
 
 @planned(check)
@@ -102,7 +78,7 @@ def adaptive(
     lam_flops: float | None = None,
     lower: str = "0",
     upper: str = "1",
-    apart: Annotated[str, apart_limits] = "",
+    apart: str = "",
     start: float | None = None,
     rate: float = 0.01,
     least: int = 1000,

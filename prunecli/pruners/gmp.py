@@ -41,7 +41,8 @@ def gmp(
     mode, without augmentation. Gradients of pruned weights are zero. There is no target density:
     the log says per event what part of the weights passed each condition, and what is left.
 
-    Raises BadUsage for thresholds that are not above 0.
+    Raises BadUsage for thresholds that are not above 0, a `delta` beyond the training, and a
+    `fraction` that leaves no images to train on or to hold out.
 
     Source: Kaleab Belay, Gradient and Magnitude Based Pruning for Sparse Deep Neural Networks, AAAI
     2022, algorithm 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import quote
 
 from prunecli.errors import BadUsage, suggest
@@ -31,6 +31,7 @@ from prunecli.recipe.variables import (
     substituted,
 )
 from prunecli.runtime.machine import at_home
+from prunecli.settings.training import Carried
 
 HERE = "here"
 """The folder of the recipe: a variable that is always there."""
@@ -49,7 +50,6 @@ class Checked:
     """The hyperparameters that the file will say, of a checkpoint, where they are known."""
 
 
-Carried: TypeAlias = Mapping[str, Any] | None
 Check = Callable[[str, Mapping[str, Any], Mapping[Path, Carried]], Checked]
 """Checks a command name and its options, given what the outputs of the jobs before carry; raises
 BadUsage with one fault a line."""

@@ -94,7 +94,7 @@ def canvas(width: float = 7.2, height: float = 4.2) -> Iterator[tuple[Axes, Call
 
 
 def means(
-    axes: Axes, across: Sequence[float | str], values: list[list[float]], label: str, look: Look
+    axes: Axes, across: Sequence[float], values: list[list[float]], label: str, look: Look
 ) -> None:
     """Draw a line through the means of each point's values, with a bar where they spread."""
     spreads = [stdev(each) if len(each) > 1 else 0.0 for each in values]

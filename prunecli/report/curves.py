@@ -101,7 +101,6 @@ def _whole(values: list[float | None]) -> list[float]:
 def _course(axes: Axes, row: Row, values: list[float], **style: Any) -> None:
     """Draw a line through a value of each epoch of the row's training; markers where they fit."""
     epochs = [epoch.epoch for epoch in row.history]
-    label = row.method if row.is_dense else listed(f"{row.method} {row.at}")
-    axes.plot(epochs, values, label=label, markevery=-(-len(epochs) // MARKED), **style)
+    axes.plot(epochs, values, label=listed(row.title), markevery=-(-len(epochs) // MARKED), **style)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")

@@ -9,9 +9,8 @@ from typing import TypeAlias
 
 from prunecli.errors import printable
 from prunecli.report.rows import Row, lines_of, times, unpruned
+from prunecli.settings.report import LOSSES
 
-LOSSES = (0.5, 1.0, 2.0, 5.0)
-"""Points of top-1."""
 Curve: TypeAlias = Sequence[tuple[float, float]]
 """Points lost at each compression, by rising compression."""
 

@@ -113,16 +113,9 @@ def _trade_offs(view: View) -> dict[str, list[Row]]:
     """The rows of each line, by its name. Dense networks of all sizes are one."""
     lines: dict[str, list[Row]] = {}
     for row in view.rows:
-        lines.setdefault(DENSE if row.is_dense else _without_numbers(row), []).append(row)
+        numbers = [name for name, value in row.options.items() if type(value) in (int, float)]
+        lines.setdefault(DENSE if row.is_dense else row.without(numbers), []).append(row)
     return lines
-
-
-def _without_numbers(row: Row) -> str:
-    label = row.method
-    for name, value in (row.first.options or {}).items():
-        if type(value) in (int, float):
-            label = label.replace(f" {name}={value}", "")
-    return label
 
 
 def degradation(view: View) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
+from prunecli.files.results import Layer
 from prunecli.report.canvas import Axes, canvas, legend, listed, panels, shown
 from prunecli.report.rows import Row
 from prunecli.report.view import View
@@ -29,7 +30,7 @@ def density(view: View) -> str:
                 sorted(kept),
                 # An empty layer has no place on the axis: the line is broken there.
                 [kept[layer] or math.nan for layer in sorted(kept)],
-                label=listed(f"{row.method} at {row.at}"),
+                label=listed(row.title),
                 **view.look(row).line,
             )
         step = -(-len(names) // LABELS)
@@ -45,7 +46,12 @@ def density(view: View) -> str:
 def with_layer_weights(view: View) -> list[Row]:
     """Unpruned networks, and each method's highest compression, that say how layers are spread."""
     rows = view.unpruned + view.most_pruned
-    return [row for row in rows if any(any(x.weights or ()) for x in row.first.layers)]
+    return [row for row in rows if _told(row)]
+
+
+def _told(row: Row) -> dict[str, Layer]:
+    """The layers, by name, of which it is said how the weights are spread."""
+    return {layer.name: layer for layer in row.first.layers if any(layer.weights or ())}
 
 
 def distributions(view: View) -> str:
@@ -69,8 +75,7 @@ def distributions(view: View) -> str:
 
 def _chosen(rows: list[Row]) -> list[str]:
     """The names of at most `PANELS` layers, evenly from the first to the last."""
-    layers = (layer for row in rows for layer in row.first.layers if any(layer.weights or ()))
-    names = list(dict.fromkeys(layer.name for layer in layers))
+    names = list(dict.fromkeys(chain(*map(_told, rows))))
     if len(names) <= PANELS:
         return names
     return [names[round(place * (len(names) - 1) / (PANELS - 1))] for place in range(PANELS)]
@@ -80,16 +85,15 @@ def _layer(axes: Axes, view: View, rows: list[Row], name: str) -> None:
     """Draw the spread of one layer's weights in each network that says it."""
     bins = 0
     for row in rows:
-        for layer in row.first.layers:
-            if layer.name == name and any(layer.weights or ()):
-                spread, look = layer.weights or (), view.look(row).edge
-                bins = max(bins, len(spread))
-                label = row.method if row.is_dense else f"{row.method} at {row.at}"
-                axes.stairs(
-                    _shares(spread, layer.total), edges_of(len(spread)), label=listed(label), **look
-                )
-                for side in (-1, 1) if layer.threshold is not None else ():
-                    axes.axvline(side * (layer.threshold or 0), label="_", alpha=0.6, **look)
+        if (layer := _told(row).get(name)) is None:
+            continue
+        counts, look = layer.weights or (), view.look(row).edge
+        bins = max(bins, len(counts))
+        shares = _shares(counts, layer.total)
+        axes.stairs(shares, edges_of(len(counts)), label=listed(row.title), **look)
+        if (end := layer.threshold) is not None:
+            for at in (-end, end):
+                axes.axvline(at, label="_", alpha=0.6, **look)
     axes.stairs(gaussian(bins), edges_of(bins), color="black", linestyle=":", label="Gaussian")
     axes.set_title(shown(name.removesuffix(".weight")), fontsize=9, parse_math=False)
     axes.set_xlabel("standard deviations", fontsize=8)
@@ -102,8 +106,8 @@ def edges_of(bins: int) -> list[float]:
     return [-REACH + 2 * REACH * place / bins for place in range(bins + 1)]
 
 
-def _shares(spread: Sequence[float], total: float) -> list[float]:
-    return [100 * count / total for count in spread]
+def _shares(counts: Sequence[float], total: float) -> list[float]:
+    return [100 * count / total for count in counts]
 
 
 def gaussian(bins: int) -> list[float]:
@@ -118,7 +122,7 @@ def with_weights(view: View) -> list[Row]:
     return [row for row in rows if row.history and any(row.history[-1].weights or ())]
 
 
-def pairs(view: View) -> list[list[Row]]:
+def switched(view: View) -> list[list[Row]]:
     """Rows that differ in a switch among their options, at one density, such as without STE.
 
     At last come all others, of each method that at the highest compression.
@@ -126,20 +130,13 @@ def pairs(view: View) -> list[list[Row]]:
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in with_weights(view):
         asked = "" if row.is_free else str(row.compression)
-        groups.setdefault((_without_switches(row), asked), []).append(row)
+        switches = [name for name, value in row.options.items() if isinstance(value, bool)]
+        groups.setdefault((row.without(switches), asked), []).append(row)
     found = [group for group in groups.values() if len({row.method for row in group}) > 1]
-    paired = {id(row) for group in found for row in group}
+    found_in = {id(row) for group in found for row in group}
     last = {id(row) for row in view.most_pruned}
-    single = [row for row in with_weights(view) if id(row) in last - paired]
+    single = [row for row in with_weights(view) if id(row) in last - found_in]
     return found + ([single] if single else [])
-
-
-def _without_switches(row: Row) -> str:
-    label = row.method
-    for name, value in (row.first.options or {}).items():
-        if isinstance(value, bool):
-            label = label.replace(f" {name}={value}", "")
-    return label
 
 
 def spread(view: View) -> str:
@@ -148,7 +145,7 @@ def spread(view: View) -> str:
     Networks that differ in a switch, such as the straight-through estimator, have a panel of their
     own for each density.
     """
-    groups = pairs(view)
+    groups = switched(view)
     across = min(2, len(groups))
     down = -(-len(groups) // across)
     with panels(len(groups), across=across, width=7.2 * across, height=0.9 + 3.3 * down) as (
@@ -157,9 +154,8 @@ def spread(view: View) -> str:
         for axes, group in zip(drawn, groups, strict=True):
             for row in group:
                 counts = row.history[-1].weights or ()
-                label = listed(f"{row.method} {row.at}")
-                axes.stairs(_shares(counts, sum(counts)), edges_of(len(counts)), label=label,
-                            **view.look(row).edge)  # fmt: skip
+                axes.stairs(_shares(counts, sum(counts)), edges_of(len(counts)),
+                            label=listed(row.title), **view.look(row).edge)  # fmt: skip
             axes.set_yscale("log")
             axes.set_xlabel("weight, in standard deviations of its layer")
             axes.set_ylabel("share of the weights, %")

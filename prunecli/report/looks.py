@@ -63,15 +63,8 @@ class Looks:
         own = [row.method for row in rows if not row.is_dense]
         return cls(tuple(dict.fromkeys([*own, *others])))
 
-    def place(self, method: str) -> int:
-        return self.methods.index(method)
-
     def look(self, method: str) -> Look:
-        return numbered(self.place(method))
-
-    def of_row(self, row: Row, dense: list[Row]) -> Look:
-        """The look of a pruned row's method, or that of a dense one among these."""
-        return dense_look(dense.index(row)) if row.is_dense else self.look(row.method)
+        return numbered(self.methods.index(method))
 
 
 def dense_look(number: int) -> Look:

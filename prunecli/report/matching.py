@@ -83,14 +83,14 @@ def _meant(each: Published, rows: list[Row], theirs: list[Published]) -> list[Ro
         )
     ]
     asked = [row for row in named if _is_asked_alike(each, row)]
-    near = [row for row in named if _is_near(each, row)]
-    fewest = min((len(_words(row.method)) for row in asked or near), default=0)
-    closest = [row for row in asked or near if len(_words(row.method)) == fewest]
+    nearest = [row for row in named if _is_open(each, row)]
+    fewest = min((len(_words(row.method)) for row in asked or nearest), default=0)
+    closest = [row for row in asked or nearest if len(_words(row.method)) == fewest]
     return closest if asked else sorted(closest, key=lambda row: distance(each, row))[:1]
 
 
 def _is_alike(each: Published, row: Row) -> bool:
-    return _is_asked_alike(each, row) or _is_near(each, row)
+    return _is_asked_alike(each, row) or _is_open(each, row)
 
 
 def _is_asked_alike(each: Published, row: Row) -> bool:
@@ -98,8 +98,8 @@ def _is_asked_alike(each: Published, row: Row) -> bool:
     return asks and math.isclose(each.compression or 0, row.compression, rel_tol=NEAR)
 
 
-def _is_near(each: Published, row: Row) -> bool:
-    """Whether it is for what was reached to say if they are alike."""
+def _is_open(each: Published, row: Row) -> bool:
+    """Whether nothing was asked of one of them: what was reached says if they are alike."""
     return each.compression is None or row.is_free
 
 

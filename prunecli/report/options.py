@@ -7,7 +7,7 @@ from typing import Any
 
 from prunecli.report.canvas import canvas, legend, means, shown
 from prunecli.report.looks import numbered
-from prunecli.report.rows import Row, rounded
+from prunecli.report.rows import Row, times
 from prunecli.report.view import View
 
 
@@ -22,10 +22,8 @@ def by_option(view: View, value: Callable[[Row], list[float]], label: str) -> st
     lines: dict[str, list[tuple[float, Row]]] = {}
     for row in view.rows:
         if row.first.method == method:
-            at = (row.first.options or {})[option]
-            name = row.method.replace(f" {option}={at}", "")
-            asked = "" if row.is_free else f" {rounded(row.compression)}x"
-            lines.setdefault(name + asked, []).append((at, row))
+            asked = "" if row.is_free else f" {times(row.compression)}"
+            lines.setdefault(row.without([option]) + asked, []).append((row.options[option], row))
     across = sorted({at for points in lines.values() for at, _ in points})
     with canvas() as (axes, svg):
         for number, (name, points) in enumerate(lines.items()):
@@ -44,7 +42,7 @@ def varied(rows: list[Row]) -> tuple[str, str] | None:
     given: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row.first.method is not None:
-            given.setdefault(row.first.method, []).append(row.first.options or {})
+            given.setdefault(row.first.method, []).append(row.options)
     for method, options in given.items():
         shared = set.intersection(*(set(each) for each in options))
         counts = {

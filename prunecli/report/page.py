@@ -13,14 +13,13 @@ import jinja2
 from prunecli.errors import BadUsage, printable, some
 from prunecli.package import VERSION
 from prunecli.report import curves, equal_loss, figures, layers, options
-from prunecli.report.equal_loss import LOSSES
 from prunecli.report.matching import HEADINGS as COMPARED
 from prunecli.report.matching import compared
 from prunecli.report.reference import Reference
 from prunecli.report.rows import Row
 from prunecli.report.tables import table
 from prunecli.report.view import View, views
-from prunecli.settings.report import CAPTIONS
+from prunecli.settings.report import CAPTIONS, LOSSES
 
 TEMPLATE = Path(__file__).with_name("page.html")
 

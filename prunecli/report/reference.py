@@ -49,12 +49,11 @@ Reference = tuple[Published, ...]
 
 
 def read_reference(path: Path) -> Reference:
-    """The results in a CSV with at least `COLUMNS`, such as `report --format csv` writes. '#'
-    starts a comment.
+    """The results in a CSV with at least `COLUMNS`, such as `report --format csv` writes.
 
-    `method` is what a report calls it, or a shorter name; see `matching`. A cell may be empty, but
-    a row has an accuracy and one of `compression`, `reached` and `parameters`. Raises BadInput
-    naming the line that is none of that.
+    '#' starts a comment. `method` is what a report calls it, or a shorter name; see `matching`. A
+    cell may be empty, but a row has an accuracy and one of `compression`, `reached` and
+    `parameters`. Raises BadInput naming the line that is none of that.
     """
     label = printable(str(path))
     text = read_text(path)

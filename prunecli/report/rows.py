@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from prunecli.files.results import Epoch, Result, as_table
 from prunecli.report.labels import labels, network
@@ -17,7 +17,7 @@ Number: TypeAlias = Literal[
     "prunable", "flops_dense", "flops_sparse",
 ]  # fmt: skip
 """What of a result is averaged over seeds."""
-NEAR = 0.02
+MET = 0.02
 """The difference, over the whole, up to which what was reached is what was asked."""
 
 
@@ -46,6 +46,11 @@ class Row:
         return self.first.is_dense
 
     @property
+    def options(self) -> Mapping[str, Any]:
+        """Those of the method."""
+        return self.first.options or {}
+
+    @property
     def is_free(self) -> bool:
         return self.first.is_free
 
@@ -62,7 +67,7 @@ class Row:
     @property
     def is_met(self) -> bool:
         """Whether it reached what was asked, as near as a whole number of weights comes to it."""
-        return not self.is_free and math.isclose(self.reached, self.compression, rel_tol=NEAR)
+        return not self.is_free and math.isclose(self.reached, self.compression, rel_tol=MET)
 
     @property
     def at(self) -> str:
@@ -70,6 +75,18 @@ class Row:
         if self.is_free or self.is_met:
             return times(self.compression)
         return f"{times(self.reached)}, asked {times(self.compression)}"
+
+    @property
+    def title(self) -> str:
+        """The method, and of a pruned network its compression."""
+        return self.method if self.is_dense else f"{self.method} {self.at}"
+
+    def without(self, names: Iterable[str]) -> str:
+        """What it is called without these of the method's options."""
+        label = self.method
+        for name in names:  # once, for other words of the label may begin like it
+            label = label.replace(f" {name}={self.options[name]}", "", 1)
+        return label
 
     @property
     def history(self) -> tuple[Epoch, ...]:

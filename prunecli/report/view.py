@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from prunecli.report.looks import Look, Looks
+from prunecli.report.looks import Look, Looks, dense_look
 from prunecli.report.matching import Pair, paired
 from prunecli.report.reference import Reference
 from prunecli.report.rows import Row, lines_of, measured, unpruned
@@ -53,7 +53,10 @@ class View:
         return (self.unpruned or self.rows)[0].mean("prunable")
 
     def look(self, row: Row) -> Look:
-        return self.looks.of_row(row, self.dense)
+        """That of its method, or of its place among the dense networks."""
+        if row.is_dense:
+            return dense_look(self.dense.index(row))
+        return self.looks.look(row.method)
 
     def look_of(self, pair: Pair) -> Look:
         """The look of what was published: as its row has it."""

@@ -30,6 +30,8 @@ CAPTIONS = {
 }
 """The figures, in the order of the page, without what it takes to draw them."""
 TITLE = "Pruning report"
+LOSSES = (0.5, 1.0, 2.0, 5.0)
+"""The points of top-1 lost at which a page compares."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class ReportSettings:
     loss: float | None = option(
         "Points of top-1 lost: the compression that each method reaches at that goes into --format "
         "json, and onto the page.",
-        Real(0, 100), unset="0.5, 1, 2 and 5 on the page, none in JSON",
+        Real(0, 100),
+        unset=f"{', '.join(f'{loss:g}' for loss in LOSSES)} on the page, none in JSON",
     )  # fmt: skip
 
 

@@ -36,8 +36,8 @@ class Option:
     decides: bool = True
     """Whether what is written depends on it."""
     silent: Any = False
-    """The value that says no more than leaving it out: the default of an option that studies are
-    older than, so that they still know their work."""
+    """The value that counts as if the option was left out. Of an option that is newer than some
+    studies it is the default, so that these still recognise their work."""
     reserved: bool = False
     """Whether 'prunecli run' sets it, and no recipe does."""
     default: Any = None

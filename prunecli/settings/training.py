@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 from prunecli.errors import BadInput, BadUsage
 from prunecli.settings.kinds import OneOf, Real, Switch, Whole
@@ -52,6 +52,8 @@ class Hyperparameters:
                 raise BadInput(f"{each.name} of {value!r} is no setting of a training")
 
 
+Carried: TypeAlias = Mapping[str, Any] | None
+"""The hyperparameters that a checkpoint says; None where they are unknown."""
 OF_THE_MACHINE = ("precision", "compile")
 """What no training takes over from a checkpoint."""
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -131,13 +131,14 @@ def _spread(
     Where the training's log tells it, that is taken: of the weights that a threshold was last
     applied to, of which the checkpoint has only what passed.
     """
-    told = []
-    for layer in layers:
-        weight = weights[layer.name].detach()
-        own = spread(weight[weight != 0] if masked else weight)
-        facts = logged[layer.name].part(Spread) if layer.name in logged else own._asdict()
-        told.append(replace(layer, **facts))
-    return tuple(told)
+
+    def facts(name: str) -> Mapping[str, Any]:
+        if name in logged:
+            return logged[name].part(Spread)
+        weight = weights[name].detach()
+        return spread(weight[weight != 0] if masked else weight)._asdict()
+
+    return tuple(replace(layer, **facts(layer.name)) for layer in layers)
 
 
 class _Network(NamedTuple):

@@ -8,11 +8,10 @@ from prunecli.errors import BadUsage
 from prunecli.files.atomic import write_text
 from prunecli.files.claims import check_output, claimed
 from prunecli.files.results import read_result
-from prunecli.report.equal_loss import LOSSES
 from prunecli.report.reference import read_reference
 from prunecli.report.rows import grouped
 from prunecli.report.tables import as_csv, as_json, as_text
-from prunecli.settings.report import TITLE, ReportSettings
+from prunecli.settings.report import LOSSES, TITLE, ReportSettings
 from prunecli.settings.run import RunOptions
 
 

@@ -8,7 +8,7 @@ import torch
 
 from prunecli.errors import BadUsage
 from prunecli.plugins.resolve import resolve
-from prunecli.pruners._apart import Apart, apart_limits
+from prunecli.pruners._apart import Apart
 from prunecli.pruners.adaptive import adaptive
 from prunecli.types import Clock
 
@@ -168,10 +168,9 @@ def test_limits_within_the_band_are_refused(made):
 
 @pytest.mark.parametrize("text", ["0.3", "0.8:0.3", "0.3:0.3", "-0.1:0.5", "0.5:1", "a:b", "0:1:2"])
 def test_what_is_no_band_is_refused_when_it_is_planned(text):
-    with pytest.raises(ValueError, match="must be LOW:HIGH"):
-        apart_limits(text)
-    with pytest.raises(BadUsage, match=r"option 'apart' must be LOW:HIGH"):
-        resolve("pruners", "adaptive", {"density": 0.5, "apart": text}, by_file=False)
+    plugin = resolve("pruners", "adaptive", {"density": 0.5, "apart": text}, by_file=False)
+    with pytest.raises(BadUsage, match=rf"apart={text}: give LOW:HIGH"):
+        plugin.check_fits(1)
 
 
 @pytest.mark.parametrize("goal", [{"density": 0.3}, {"mode": "unconstr", "lam": 1.0}])

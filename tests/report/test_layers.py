@@ -42,7 +42,7 @@ def test_a_layer_is_drawn_at_what_was_reached_and_an_empty_one_not_at_all(noted)
     short = result(compression=10.0, empirical_compression=4.0, layers=own)
     layers.density(view_of(grouped([short])))
     [(x, y, label)] = noted("plot")
-    assert (x, y[0], label) == ([0, 1], 0.5, "lamp at 4x, asked 10x")
+    assert (x, y[0], label) == ([0, 1], 0.5, "lamp 4x, asked 10x")
     assert math.isnan(y[1])
 
 
@@ -57,7 +57,7 @@ def test_the_spread_of_a_layer_stands_beside_the_gaussian(noted):
     shares = [(values, label) for values, _, label in noted("stairs")]
     bell = [2.27, 47.72, 47.72, 2.27]  # of a Gaussian between -4, -2, 0, 2 and 4
     assert [label for _, label in shares] == [
-        "dense", "lamp at 16x", "Gaussian", "lamp at 16x", "Gaussian"
+        "dense", "lamp 16x", "Gaussian", "lamp 16x", "Gaussian"
     ]  # fmt: skip
     assert shares[1][0] == [10, 20, 30, 20]  # percent of the 100 there were
     assert shares[2][0] == pytest.approx(bell, abs=0.01)
@@ -84,7 +84,9 @@ def test_networks_that_differ_in_a_switch_share_a_panel_for_each_density(noted):
     results = [bell(True, 4.0), bell(False, 4.0), bell(True, 8.0), bell(False, 8.0)]
     others = [bell(True, 16.0), bell(True, 4.0, "adaptive"), bell(True, 8.0, "adaptive")]
     view = view_of(grouped([*results, *others, result()]))
-    assert [[(row.method, row.compression) for row in group] for group in layers.pairs(view)] == [
+    assert [
+        [(row.method, row.compression) for row in group] for group in layers.switched(view)
+    ] == [
         [("fixed-ga", 4), ("fixed-ga ste=False", 4)],
         [("fixed-ga", 8), ("fixed-ga ste=False", 8)],
         [("adaptive", 8), ("fixed-ga", 16)],

@@ -24,6 +24,14 @@ def test_seeds_are_averaged_with_the_sample_deviation_by_hand():
     assert row.flat()["seeds"] == 3
 
 
+def test_a_label_without_an_option_keeps_what_begins_like_it():
+    scored = [{"batches": 10}, {"batches": 20}]
+    rows = grouped([result("snip", options={"batches": 1}, scoring=own) for own in scored])
+    assert [row.without(["batches"]) for row in rows] == [
+        "snip scoring batches=10", "snip scoring batches=20"
+    ]  # fmt: skip
+
+
 def test_one_row_per_method_and_compression_dense_first():
     rows = grouped([result("snip"), result(compression=4.0), DENSE, result()])
     assert [(r.method, r.compression) for r in rows] == [
@@ -224,4 +232,4 @@ def test_a_compression_reads_as_people_write_it(compression, text):
     assert as_text(rows).splitlines()[1].split()[3:5] == [text, text]
     assert f">{text[:-1]}<" in accuracy(view_of(rows), "top1")
     assert f"lamp {text}<" in convergence(view_of(rows))
-    assert f"lamp at {text}<" in density(view_of(rows))
+    assert f"lamp {text}<" in density(view_of(rows))

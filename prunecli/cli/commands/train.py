@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any
 
 import click
 
 from prunecli.cli.base import FILE, command, done, told
 from prunecli.settings.run import Seeded, Talk
 from prunecli.settings.train import TrainingSettings, TrainSettings
-from prunecli.settings.training import completed
+from prunecli.settings.training import Carried, completed
 
 EXAMPLES = """
 prunecli train --model cnn --dataset digits --epochs 20 -o dense.safetensors
@@ -22,9 +20,7 @@ prunecli train --model torchvision:alexnet --weights DEFAULT --dataset folder --
 """
 
 
-def carries(
-    settings: TrainingSettings, inherited: Mapping[str, Any] | None
-) -> Mapping[str, Any] | None:
+def carries(settings: TrainingSettings, inherited: Carried) -> Carried:
     """The hyperparameters that the checkpoint will say, if those of the one before are known."""
     if inherited is None and "epochs" not in settings.given:
         return None

@@ -27,9 +27,10 @@ from prunecli.plugins.trust import check_may_follow, trust
 from prunecli.runtime.interrupts import Terminated
 from prunecli.runtime.shortage import raise_shortage
 from prunecli.settings.study import RESERVED, RUNS
+from prunecli.settings.training import Carried
 
 if TYPE_CHECKING:
-    from prunecli.recipe.plan import Carried, Checked, Job
+    from prunecli.recipe.plan import Checked, Job
     from prunecli.recipe.read import Recipe
     from prunecli.recipe.records import Wrote
     from prunecli.runtime.progress import Progress

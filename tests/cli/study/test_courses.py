@@ -49,6 +49,7 @@ def faults(prune, tmp_path, monkeypatch):
         ("pruner: adaptive, density: 1", "density=1: a budget is above 0 and below 1"),
         ("pruner: adaptive, density: 0.1, lower: 2", "lower=2"),
         ("pruner: adaptive, density: 0.1, start: 1", "start=1"),
+        ("pruner: adaptive, density: 0.1, apart: 0.3", "apart=0.3: give LOW:HIGH"),
     ],
 )
 def test_what_has_no_room_in_the_epochs_is_found_before_anything_runs(faults, pruner, words):
