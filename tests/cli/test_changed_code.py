@@ -71,7 +71,7 @@ def write(tmp_path, monkeypatch, trusting):
 
 
 def sources(command, **options):
-    job = Job("a", "a", command, check(command, options).arguments, Path("a"), ())
+    job = Job("a", "a", command, check(command, options, {}).arguments, Path("a"), ())
     return inputs(job).get("plugins")
 
 

@@ -600,11 +600,11 @@ def test_list_says_names_options_and_summaries(prune):
 
 def test_list_tells_an_option_that_is_needed_from_one_that_may_be_left_out(prune):
     table = json.loads(prune("list", "pruners", "--json").out)
-    assert table["weightmom"]["options"]["events"] is None
-    assert table["weightmom"]["options"].get("density", "needed") is not None
-    [line] = [one for one in prune("list", "pruners").out.splitlines() if "weightmom" in one]
+    assert table["gradual"]["options"]["every"] is None
+    assert table["gradual"]["options"].get("density", "needed") is not None
+    [line] = [one for one in prune("list", "pruners").out.splitlines() if "gradual" in one]
     assert "density=None" not in line
-    assert "events=None" in line
+    assert "every=None" in line
 
 
 def test_inspect_says_what_a_file_is(folder, mask, prune):

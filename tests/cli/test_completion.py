@@ -24,7 +24,10 @@ def offered(line):
     ("line", "words"),
     [
         ("mask x --method sn", ["snip", "snip-thesis"]),
-        ("train --model resnet", ["resnet20", "resnet50", "resnet56"]),
+        (
+            "train --model resnet",
+            ["resnet12", "resnet20", "resnet32", "resnet34", "resnet50", "resnet56"],
+        ),
         ("train --dataset cifar", ["cifar10", "cifar100"]),
         ("finetune x --pruner g", ["gmp", "gradual"]),
         ("train --optimizer a", ["adam", "adamw"]),

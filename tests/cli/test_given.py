@@ -28,7 +28,7 @@ def due(checkpoint, monkeypatch):
     def job(command, **options):
         output = Path("study/job/out.safetensors")
         output.parent.mkdir(parents=True, exist_ok=True)
-        arguments = ["--output", str(output), *check(command, options).arguments]
+        arguments = ["--output", str(output), *check(command, options, {}).arguments]
         made = Job("job", "job", command, arguments, output, ())
         return replace(made, given=inputs(made))
 

@@ -93,7 +93,7 @@ def test_a_recipe_that_cannot_be_read_ends_with_3(prune, tmp_path, monkeypatch, 
 def test_a_recipe_is_checked_without_being_run(prune, tmp_path):
     assert prune("recipe", "validate", "imp_quick").out.startswith("imp-quick: ")
     facts = json.loads(prune("recipe", "validate", "gmp", "--json", "--set", "seed=0").out)
-    assert facts == {"name": "gmp", "steps": 15, "jobs": 68}
+    assert facts == {"name": "gmp", "steps": 19, "jobs": 76}
     (tmp_path / "r.yaml").write_text("version: 1\nsteps:\n  a: {train: {modl: cnn, lr: -1}}\n")
     ended = prune("recipe", "validate", tmp_path / "r.yaml")
     assert ended.code == 2
@@ -204,7 +204,7 @@ def test_a_copy_follows_no_link_out_of_its_folder(prune, tmp_path):
 def test_a_folder_hides_no_recipe_of_its_name(prune, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("gmp").mkdir()
-    assert prune("recipe", "validate", "gmp").out == "gmp: 15 steps, 198 jobs, no faults\n"
+    assert prune("recipe", "validate", "gmp").out == "gmp: 19 steps, 222 jobs, no faults\n"
     ended = prune("run", "./gmp/.", "--dry-run", "-o", "x")
     assert ended.code == 0
     Path("mine").mkdir()

@@ -81,7 +81,7 @@ def chosen(monkeypatch, checkpoint):
 
 def published(monkeypatch, checkpoint):
     weights = SimpleNamespace(url="http://a/b.pth", get_state_dict=fail)
-    found = {"DEFAULT": weights}
+    found = SimpleNamespace(__members__={"DEFAULT": weights})
     monkeypatch.setattr(_torchvision.models, "get_model_weights", lambda name: found)
     _torchvision.pretrained("resnet18")
 
