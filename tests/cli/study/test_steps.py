@@ -184,7 +184,10 @@ def test_what_a_command_is_not_told_does_not_count():
     assert given.keys().isdisjoint({"nesterov", "download", "pruner", "checkpoint"})
 
 
-def test_a_study_knows_its_masks_whether_or_not_it_names_the_rule_that_they_are_older_than(prune):
+def test_a_study_knows_its_masks_whether_or_not_it_names_the_rule_that_they_are_older_than(
+    prune, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     made = "train --model cnn --dataset digits --epochs 0 -o init.safetensors"
     assert prune(*made.split()).code == 0
     how = {"checkpoint": "init.safetensors", "method": "lamp", "density": 0.5}
