@@ -25,7 +25,7 @@ def converted(value: Any, wanted: Any) -> Any:
             check(value)
         return value
     if origin in (typing.Union, types.UnionType):
-        *first, last = sorted(arguments, key=lambda one: one is not type(None))
+        *first, last = sorted(arguments, key=_turn)
         for one in first:
             with suppress(ValueError):
                 return converted(value, one)
@@ -48,6 +48,11 @@ def converted(value: Any, wanted: Any) -> Any:
         return scalar
     noun = KINDS.get(wanted, f"of type {getattr(wanted, '__name__', wanted)}")
     raise ValueError(f"must be {noun}, not {value!r}")
+
+
+def _turn(kind: Any) -> int:
+    """When a type's turn among others is: what a Literal spells, 'none' too, means just that."""
+    return 0 if typing.get_origin(kind) is Literal else 1 if kind is type(None) else 2
 
 
 def _scalar(text: str) -> Any:

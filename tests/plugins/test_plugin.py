@@ -27,6 +27,7 @@ def typed(
     old: Optional[float] = None,  # noqa: UP045
     label: str | None = None,
     norm: Literal["l1", "l2"] = "l1",
+    rank: Literal["all", "none"] | None = None,
     order: Literal[1, 2] = 1,
     bare="x",
 ):
@@ -62,6 +63,10 @@ def bind(option, value):
         ("label", "null", None),
         ("label", None, None),
         ("norm", "l2", "l2"),
+        ("rank", "none", "none"),
+        ("rank", "all", "all"),
+        ("rank", "null", None),
+        ("rank", None, None),
         ("order", "2", 2),
         ("order", 2, 2),
         ("bare", "y", "y"),
