@@ -9,7 +9,7 @@ from prunecli.report.canvas import Axes, canvas, legend, listed, means, ratio_ti
 from prunecli.report.equal_loss import lost
 from prunecli.report.labels import DENSE
 from prunecli.report.looks import dense_look
-from prunecli.report.rows import Row, rounded
+from prunecli.report.rows import Row, lines_of, rounded
 from prunecli.report.view import View
 
 Top: TypeAlias = Literal["top1", "top5"]
@@ -141,9 +141,13 @@ def degradation(view: View) -> str:
 
 
 def compression_error(view: View) -> str:
-    """(reached - asked) / asked over what was asked: how exactly a mask meets that."""
+    """(reached - asked) / asked over what was asked: how exactly a mask meets that.
+
+    A method that was asked for no density has no place here.
+    """
+    asking = lines_of([row for row in view.rows if not row.is_free])
     with canvas(height=3.0) as (axes, svg):
-        for method, line in view.lines.items():
+        for method, line in asking.items():
             line = sorted(line, key=lambda row: row.compression)
             ratios = [row.compression for row in line]
             errors = [100 * row.mean("compression_error") for row in line]
@@ -161,15 +165,24 @@ def compression_error(view: View) -> str:
 def critical(view: View) -> str:
     """The highest compression of each method that leaves no layer empty, rho_cr.
 
+    A bar reaches from the lowest to the highest of the seeds, which may be powers of ten apart.
     Beside it lies the highest of all, rho_max = n / L of n weights in L layers.
     """
     rows = sorted(view.critical, key=lambda row: row.reached)
     with canvas(height=1.2 + 0.28 * len(rows)) as (axes, svg):
         for place, row in enumerate(rows):
-            spread = [row.spread("empirical_compression")] if row.seeds > 1 else None
+            seeds = row.values("empirical_compression")
+            spread = [[row.reached - min(seeds)], [max(seeds) - row.reached]]
             look = view.look(row).line | {"linestyle": "none"}
-            axes.errorbar([row.reached], [place], xerr=spread, capsize=3, label="_", **look)
-            axes.annotate(rounded(row.reached), (row.reached, place), xytext=(7, -3),
+            axes.errorbar(
+                [row.reached],
+                [place],
+                label="_",
+                **look,
+                xerr=spread if row.seeds > 1 else None,
+                capsize=3,
+            )
+            axes.annotate(rounded(row.reached), (row.reached, place), xytext=(4, 3),
                           textcoords="offset points", fontsize=8)  # fmt: skip
         most = fmean(row.mean("prunable") / len(row.first.layers) for row in rows)
         axes.axvline(most, label=f"n / L = {rounded(most)}", **dense_look(0).edge)

@@ -117,6 +117,12 @@ def test_a_method_without_a_target_has_no_error_to_show():
     assert "Compression error" in as_html(grouped([DENSE, free, result()]), "t")
 
 
+def test_a_method_without_a_target_is_not_drawn_as_one_that_met_it(monkeypatch):
+    seen = lines(monkeypatch)
+    figures.compression_error(view_of(grouped([DENSE, gmp(0.05, 0.01, 80, 4), result()])))
+    assert list(seen) == ["lamp"]
+
+
 def test_variants_of_a_network_stand_with_it():
     skips = result("n2nskip", model="n2nskip", model_options={"base": "cnn", "span": 2})
     rows = grouped([DENSE, skips])

@@ -112,6 +112,20 @@ def test_critical_compression_is_a_point_per_method_by_the_mean_over_seeds(noted
     assert (most, label) == (1600, "n / L = 1600")  # of one layer
 
 
+def test_the_bar_of_a_critical_compression_spans_its_seeds_and_stays_above_zero(monkeypatch):
+    bars = []
+    plain = Axes.errorbar
+
+    def errorbar(axes, x, y, xerr=None, **more):
+        bars.append(xerr)
+        return plain(axes, x, y, xerr=xerr, **more)
+
+    monkeypatch.setattr(Axes, "errorbar", errorbar)
+    seeds = [limit("random", 20.0), limit("random", 1000.0, 1), limit("random", 60.0, 2)]
+    figures.critical(view_of(grouped([*seeds, limit("snip", 1200.0)])))
+    assert bars == [[[340], [640]], None]  # about the mean, 360, whose deviation is 554
+
+
 def test_critical_masks_mix_into_no_accuracy_unless_they_were_trained_under():
     page = as_html(grouped([DENSE, *LIMITS]), "t")
     assert "Critical compression" in page
