@@ -58,6 +58,34 @@ class Budget:
                 )
 
 
+def check_budgets(
+    density: float | None,
+    flops: float | None,
+    mode: Mode,
+    weighting: Weighting,
+    lam: float,
+    lam_flops: float | None,
+) -> None:
+    """Raise BadUsage for budgets out of range, or that the mode, or a further option, rules out."""
+    for name, budget in (("density", density), ("flops", flops)):
+        if budget is not None and not 0 < budget < 1:
+            raise BadUsage(f"{name}={budget:g}: a budget is above 0 and below 1")
+    for name, factor in (("lam", lam), ("lam_flops", lam_flops)):
+        if factor is not None and not factor >= 0:
+            raise BadUsage(f"{name}={factor:g}: it must be 0 or more")
+    unlimited = density is None and flops is None
+    if mode == "unconstr" and not unlimited:
+        raise BadUsage("mode=unconstr has no budget; leave density and flops out")
+    if mode != "unconstr" and unlimited:
+        raise BadUsage(f"mode={mode} needs a budget: density, flops, or both")
+    if weighting == "flops" and mode != "unconstr":
+        raise BadUsage("weighting=flops is for mode=unconstr; give a budget of operations as flops")
+    if lam_flops is not None and flops is None:
+        raise BadUsage("lam_flops is for the budget of operations; give that as flops")
+    if weighting == "avg" and density is None and mode != "unconstr":
+        raise BadUsage("weighting=avg is for the budget of weights; give that as density")
+
+
 def shares(weighting: Weighting, params: Params, course: Course) -> dict[str, float]:
     """c_i: each layer's part of the weights (`wavg`), layers (`avg`), or operations (`flops`).
 

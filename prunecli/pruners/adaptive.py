@@ -15,6 +15,7 @@ from prunecli.pruners._budget import (
     Mode,
     Term,
     Weighting,
+    check_budgets,
     limits,
     limits_by_pattern,
     shares,
@@ -49,7 +50,7 @@ def check(
     rate: float,
 ) -> None:
     check_epochs(epochs)
-    _check_budgets(density, flops, mode, weighting, lam, lam_flops)
+    check_budgets(density, flops, mode, weighting, lam, lam_flops)
     limits_by_pattern("lower", lower)
     limits_by_pattern("upper", upper)
     first = _first(start, density, flops)
@@ -60,33 +61,6 @@ def check(
 def _first(start: float | None, density: float | None, flops: float | None) -> float:
     """The sparsity where every b_i starts."""
     return 0.6 * (1 - (density or flops or 0.5)) if start is None else start
-
-
-def _check_budgets(
-    density: float | None,
-    flops: float | None,
-    mode: Mode,
-    weighting: Weighting,
-    lam: float,
-    lam_flops: float | None,
-) -> None:
-    for name, budget in (("density", density), ("flops", flops)):
-        if budget is not None and not 0 < budget < 1:
-            raise BadUsage(f"{name}={budget:g}: a budget is above 0 and below 1")
-    for name, factor in (("lam", lam), ("lam_flops", lam_flops)):
-        if factor is not None and not factor >= 0:
-            raise BadUsage(f"{name}={factor:g}: it must be 0 or more")
-    unlimited = density is None and flops is None
-    if mode == "unconstr" and not unlimited:
-        raise BadUsage("mode=unconstr has no budget; leave density and flops out")
-    if mode != "unconstr" and unlimited:
-        raise BadUsage(f"mode={mode} needs a budget: density, flops, or both")
-    if weighting == "flops" and mode != "unconstr":
-        raise BadUsage("weighting=flops is for mode=unconstr; give a budget of operations as flops")
-    if lam_flops is not None and flops is None:
-        raise BadUsage("lam_flops is for the budget of operations; give that as flops")
-    if weighting == "avg" and density is None and mode != "unconstr":
-        raise BadUsage("weighting=avg is for the budget of weights; give that as density")
 
 
 @planned(check)
