@@ -45,7 +45,7 @@ def converted(value: Any, wanted: Any) -> Any:
 
 
 def _turn(kind: Any) -> int:
-    """When a type's turn among others is: what a Literal spells out, 'none' too, means just that."""
+    """When a type's turn among others is: what a Literal spells, 'none' too, means just that."""
     return 0 if typing.get_origin(kind) is Literal else 1 if kind is type(None) else 2
 
 

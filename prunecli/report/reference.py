@@ -43,6 +43,8 @@ class Published:
             raise ValueError("it says no accuracy, or not of how many weights")
         if any(size is not None and size <= 0 for size in sizes):
             raise ValueError("it has no weight")
+        if any(top is not None and not 0 <= top <= 100 for top in (self.top1, self.top5)):
+            raise ValueError("its accuracy is no percentage")
 
 
 Reference = tuple[Published, ...]
@@ -79,6 +81,8 @@ def _table(label: str, lines: Iterable[str]) -> Reference:
     reference = []
     for row in rows:
         try:
+            if None in row:  # more cells than headings, as of a note whose comma no quotes hold
+                raise ValueError(row)
             reference.append(_published(row))
         except (AttributeError, TypeError, ValueError):
             told = printable(",".join(map(str, row.values())))

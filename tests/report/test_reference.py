@@ -89,6 +89,12 @@ def test_nor_is_a_row_of_an_odd_size(reading, sizes):
         reading(f"{head}{sizes},cnn,digits,lamp,16,1,2\n")
 
 
+def test_a_note_whose_comma_no_quotes_hold_is_refused_not_cut(reading):
+    row = "cnn,digits,lamp,16,1,2,a sparsity,a guess"
+    with pytest.raises(BadInput, match="not a result"):
+        reading(f"{HEAD.strip()},note\n{row}\n")
+
+
 def test_top_5_need_not_be_told(reading):
     assert reading(f"{HEAD}cnn,digits,lamp,16,88.5,\n") == (published(top1=88.5, top5=None),)
 
@@ -100,7 +106,8 @@ def test_a_table_without_rows_is_empty(reading):
 @pytest.mark.parametrize(
     "row", ["cnn,digits,lamp,16,high,2", "cnn,digits,lamp,,1,2", "cnn,digits,lamp,16,1", "cnn",
             "cnn,digits,lamp,16,,", "cnn,digits,lamp,16,nan,2", "cnn,digits,lamp,16,1,inf",
-            "cnn,digits,lamp,0,1,2", "cnn,digits,lamp,-2,1,2"],
+            "cnn,digits,lamp,0,1,2", "cnn,digits,lamp,-2,1,2", "cnn,digits,lamp,16,101,2",
+            "cnn,digits,lamp,16,1,-2"],
 )  # fmt: skip
 def test_a_row_that_is_no_result_is_shown(reading, row):
     with pytest.raises(BadInput) as caught:
