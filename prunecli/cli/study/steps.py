@@ -76,8 +76,9 @@ def check(
     for kind, name in named:
         check_may_follow(kind, name, by_file=not may_name(name))
     try:
-        carries = STEPS[command].carried(params, _inherited(params, carried))
-        STEPS[command].verify(params, (carries or {}).get("epochs"))
+        with _own_fault():  # a pruner's check may be other people's code
+            carries = STEPS[command].carried(params, _inherited(params, carried))
+            STEPS[command].verify(params, (carries or {}).get("epochs"))
     except PruneError as error:
         raise_shortage(error)
         raise BadUsage(str(error)) from None

@@ -129,3 +129,28 @@ def test_train_itself_finds_it_before_the_data_is_read(prune, tmp_path, nothing_
     with nothing_written():
         ended = prune(*line.split())
     assert (ended.code, DELTA in ended.err) == (2, True)
+
+
+THEIRS = """
+from prunecli.types import Pruner, planned
+
+def check(epochs, *, share):
+    1 / (epochs - share)
+
+@planned(check)
+def act(course, *, share: int = 0):
+    return Pruner()
+"""
+
+
+def test_a_check_of_somebody_else_s_that_fails_is_a_fault_like_others(
+    faults, tmp_path, monkeypatch
+):
+    (tmp_path / "sharing.py").write_text(THEIRS)
+    monkeypatch.syspath_prepend(tmp_path)
+    said = faults("""
+      a: {train: {checkpoint: '@init', epochs: 6, pruner: 'sharing:act', share: 6}}
+      b: {train: {checkpoint: '@init', epochs: 6, pruner: gmp, delta: 10}}
+    """)
+    assert "r.yaml:6: step 'a': " in said and "ZeroDivisionError" in said
+    assert f"r.yaml:7: step 'b': {DELTA}" in said
