@@ -19,11 +19,11 @@ def converted(value: Any, wanted: Any) -> Any:
     """
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if origin in (typing.Union, types.UnionType):
-        *first, last = sorted(arguments, key=_turn)
-        for one in first:
+        kinds = sorted(arguments, key=_turn)
+        for one in kinds:
             with suppress(ValueError):
                 return converted(value, one)
-        return converted(value, last)
+        return converted(value, [kind for kind in kinds if kind is not type(None)][-1])
     scalar = _scalar(value) if isinstance(value, str) else value
     if origin is Literal:
         for one in arguments:
