@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from prunecli.errors import BadUsage
 from prunecli.network.layers import prunable
-from prunecli.tensors.spread import Spread, spread
+from prunecli.tensors.histogram import Histogram, histogram
 from prunecli.types import Clock, Course, Mask, Params, Pruner
 
 
@@ -100,7 +100,7 @@ class StraightThrough(Pruner):
         self.final: Mask = {}
         self.used: Params = {}
         self.applied: dict[str, Tensor] = {}
-        self.spreads: dict[str, Spread] = {}
+        self.spreads: dict[str, Histogram] = {}
         self.ends: dict[str, float] = {}
 
     @abstractmethod
@@ -124,7 +124,7 @@ class StraightThrough(Pruner):
             for weight in self.params.values():
                 weight -= weight.mean()
         if clock.step == clock.steps_per_epoch * clock.epochs:
-            self.spreads = {name: spread(weight) for name, weight in self.params.items()}
+            self.spreads = {name: histogram(weight) for name, weight in self.params.items()}
             self.final = self.final_mask()
             if self.by_layer:
                 self.ends = {name: end.item() for name, end in self.thresholds().items()}

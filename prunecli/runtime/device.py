@@ -130,7 +130,8 @@ def put_on(model: nn.Module, device: torch.device) -> nn.Module:
         keep_freed_memory()
         for module in model.modules():
             if isinstance(module, nn.Conv2d) and _is_unsafe(module):
-                module.register_forward_pre_hook(_contiguous)
+                if _contiguous not in module._forward_pre_hooks.values():
+                    module.register_forward_pre_hook(_contiguous)
                 spared.add(module.weight)
     model.to(device)
     for tensor in [*model.parameters(), *model.buffers()]:

@@ -35,7 +35,7 @@ from prunecli.runtime.versions import versions
 from prunecli.settings.eval import EvalSettings
 from prunecli.settings.run import RunOptions
 from prunecli.steps._zeros import warn_of_zeros
-from prunecli.tensors.spread import spread
+from prunecli.tensors.histogram import histogram
 from prunecli.training.loop import evaluate
 from prunecli.types import Mask, Params
 
@@ -136,7 +136,7 @@ def _spread(
         if name in logged:
             return logged[name].part(Spread)
         weight = weights[name].detach()
-        return spread(weight[weight != 0] if masked else weight)._asdict()
+        return histogram(weight[weight != 0] if masked else weight)._asdict()
 
     return tuple(replace(layer, **facts(layer.name)) for layer in layers)
 

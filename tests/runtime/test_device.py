@@ -218,3 +218,9 @@ def test_a_narrow_convolution_that_skips_pixels_writes_to_its_own_memory_only():
     how = {"capture_output": True, "text": True}
     ended = subprocess.run([sys.executable, "-c", STEPS_BY_TWO_THREADS], **how)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_network_that_is_put_there_again_is_watched_once():
+    network = put_on(put_on(nn.Conv2d(8, 16, 1, 2), CPU), CPU)
+    assert len(network._forward_pre_hooks) == 1
+    assert not put_on(nn.Conv2d(16, 16, 1, 2), CPU)._forward_pre_hooks

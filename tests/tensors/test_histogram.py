@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from prunecli.tensors.spread import BINS, spread
+from prunecli.tensors.histogram import BINS, histogram
 from prunecli.types import REACH
 
 
 def test_a_histogram_counts_each_weight_in_its_bin_of_deviations():
     weight = torch.randn(30, 40, generator=torch.Generator().manual_seed(0)) ** 3 + 0.1
-    found = spread(weight)
+    found = histogram(weight)
     values = weight.flatten().double()
     mean = sum(values.tolist()) / 1200
     sigma = (sum((v - mean) ** 2 for v in values.tolist()) / 1199) ** 0.5
@@ -26,6 +26,6 @@ def test_a_histogram_counts_each_weight_in_its_bin_of_deviations():
 
 @pytest.mark.parametrize("weight", [torch.zeros(0), torch.ones(1), torch.full((5,), 3.0)])
 def test_what_has_no_deviation_lies_in_no_bin(weight):
-    found = spread(weight)
+    found = histogram(weight)
     assert found.sigma == 0
     assert not any(found.weights)

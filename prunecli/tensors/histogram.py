@@ -13,7 +13,7 @@ BINS = 80
 """The bins of the histogram, from -REACH to REACH standard deviations."""
 
 
-class Spread(NamedTuple):
+class Histogram(NamedTuple):
     """A histogram of weights around 0, with their standard deviation and mean."""
 
     weights: tuple[int, ...]
@@ -22,11 +22,11 @@ class Spread(NamedTuple):
     mean: float
 
 
-def spread(weight: Tensor) -> Spread:
+def histogram(weight: Tensor) -> Histogram:
     """The spread of the values of a tensor; equal ones, or a single one, lie in no bin."""
     sigma = weight.std(correction=min(1, weight.numel() - 1)) if weight.numel() else weight.sum()
     counts = torch.zeros(BINS)
     if sigma > 0:
         counts = torch.histc((weight / sigma).float().cpu(), BINS, -REACH, REACH)
     mean = weight.mean().item() if weight.numel() else 0.0
-    return Spread(tuple(map(int, counts.tolist())), sigma.item(), mean)
+    return Histogram(tuple(map(int, counts.tolist())), sigma.item(), mean)
