@@ -1,6 +1,6 @@
-"""The command line: options in, exit codes out. The only place that knows click or rich.
+"""The command line: options in, exit codes out. Only this package uses click and rich.
 
-Importing this must stay quick, for `--help`: whatever needs torch is imported inside the commands.
+Importing it must stay quick, for `--help`: the commands import whatever needs torch themselves.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from prunecli.runtime.shortage import raise_shortage
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(VERSION, prog_name="prunecli")
 def cli() -> None:
-    """Prune neural networks, one file to the next.
+    """Prune neural networks over safetensors checkpoints.
 
-    Every command reads and writes safetensors or JSON files and prints the path of what it wrote,
-    so that commands make pipelines:
+    Every command reads and writes safetensors or JSON files and prints the path of its output, so
+    commands combine into pipelines:
 
     \b
       prunecli train --model cnn --dataset digits -o dense.safetensors
@@ -48,15 +48,15 @@ def cli() -> None:
       prunecli finetune dense.safetensors --mask m.safetensors -o sparse.safetensors
       prunecli eval sparse.safetensors
 
-    `prunecli run RECIPE` does a whole study from YAML. The environment variables PRUNECLI_DATA_DIR,
-    PRUNECLI_DEVICE, PRUNECLI_PRECISION, PRUNECLI_QUIET and PRUNECLI_VERBOSE stand for the options
-    of these names, PRUNECLI_TRUST for --trust, PRUNECLI_CACHE says where decoded data is kept, and
-    PRUNECLI_DEBUG=1 shows tracebacks.
+    `prunecli run RECIPE` runs a whole study from a YAML file. The environment variables
+    PRUNECLI_DATA_DIR, PRUNECLI_DEVICE, PRUNECLI_PRECISION, PRUNECLI_QUIET, PRUNECLI_VERBOSE and
+    PRUNECLI_TRUST set the options of the same names, PRUNECLI_CACHE sets the folder for decoded
+    data, and PRUNECLI_DEBUG=1 shows tracebacks.
     """
 
 
 SPINS = "1000"
-"""The count that OpenMP has itself where there are more threads than cores."""
+"""OpenMP's own count when there are more threads than cores."""
 COMPLETES = {"_PRUNECLI_COMPLETE"}
 COMMANDS = (
     *(train, score, mask, apply, finetune, evaluate, report),
@@ -67,7 +67,7 @@ for command in COMMANDS:
 
 
 def main() -> NoReturn:
-    """Run the command line, and end with the exit code that says how it went."""
+    """Run the command line, and end the process with its exit code."""
     signal.signal(signal.SIGTERM, _terminated)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -77,22 +77,22 @@ def main() -> NoReturn:
         code = _run()
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader is gone, as in `| head -1`. Python would complain once more when it flushes.
+        # The reader is gone, as in `| head -1`. Python would complain again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        # As one of several, Gloo's threads may abort a process that takes itself apart.
+        # In a training on several processes, Gloo's threads can abort a process that shuts down.
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
 
 def _wait_briefly() -> None:
-    """Have a thread that waits for another one leave it the core soon, unless told otherwise.
+    """Make waiting OpenMP threads release their core soon, unless the environment sets it.
 
-    OpenMP's own way is to keep the core and ask again for milliseconds, many times a step. On a
-    machine that has other work as well, the other thread may need this very core: a training step
-    then takes ten times as long. OpenMP reads this when torch is loaded.
+    By default they spin for milliseconds, many times a step. On a machine with other work, the
+    thread that they wait for can need that very core: a training step then takes ten times as long.
+    OpenMP reads this when torch is loaded.
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = SPINS
@@ -122,8 +122,8 @@ def _run() -> int:
         raise
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and COMPLETES & os.environ.keys():
-            return int(error.code or 0)  # it was a shell that asked, and click has answered
-        # Click puts another standard output there, and ends, if its reader is gone.
+            return int(error.code or 0)  # a shell asked for completions, and click has answered
+        # If the reader is gone, click replaces standard output and exits.
         if isinstance(error, SystemExit) and sys.stdout is not stdout:
             raise BrokenPipeError from None
         try:

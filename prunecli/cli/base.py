@@ -1,4 +1,4 @@
-"""What all commands share: their class, how they take settings, progress and last words."""
+"""What all commands share: their class, their settings, their progress and their result."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class Command(click.Command):
-    """A subcommand, with what a recipe has to know of it.
+    """A subcommand, with the facts that a recipe needs about it.
 
-    Its options are those of `tables` of settings. Of what its own one says, `settings`, `product`
-    names the file that a recipe's job writes, `reads` the splits of the data set that it reads, and
-    `check` raises BadUsage for what cannot go together. `carries` gives the hyperparameters that a
-    checkpoint it writes will say, by those that the one it takes says; None where they are unknown.
-    `folder`: whether the output may be one.
+    Its options come from `tables` of settings. Given the command's own table, `settings`:
+    `product` names the file that a recipe's job writes, `reads` lists the splits of the data set
+    that it reads, and `check` raises BadUsage for options that exclude each other. `carries` maps
+    the hyperparameters recorded in the input checkpoint to those in the output checkpoint; None
+    means unknown. `folder`: whether the output can be a folder.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Command(click.Command):
         self._check, self._carries, self._folder = check, carries, folder
         rows = {param.row.name: param.row for param in self.params if isinstance(param, Setting)}
         self.plugins = plugins(rows)
-        """The kind of plugin whose options a `k=v` option sets, or one short for `k=v`, and the
-        option that names the plugin; by each such option."""
+        """By option that sets a plugin's options (`k=v`, or short for it): the kind of plugin, and
+        the option that names it."""
         self.resumable = "resume" in rows
         self.unsaid = {n: row.silent for n, row in rows.items() if row.default is not None}
-        """By each option that has a default, the value that counts as if it was left out."""
+        """By option that has a default: the value that counts as not given."""
 
     def settings(self, params: Mapping[str, Any]) -> Any:
-        """What the parameters say, as the command's own table has it."""
+        """The command's own table of settings, from the parameters."""
         return read(self._tables["settings"], params)
 
     def product(self, params: Mapping[str, Any]) -> str:
@@ -73,13 +73,16 @@ class Command(click.Command):
         return self._reads(self.settings(params))
 
     def carried(self, params: Mapping[str, Any], inherited: Carried) -> Carried:
-        """The hyperparameters that its checkpoint will say. Raises BadUsage if there are none."""
+        """The hyperparameters that its checkpoint will record; None if unknown.
+
+        Raises BadUsage for an untrained checkpoint without `epochs`.
+        """
         return self._carries(self.settings(params), inherited)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments.
 
-        Raises UsageError with the name that is ours for what other programs call otherwise.
+        Raises UsageError; for an option of other programs, it names prunecli's equivalent.
         """
         try:
             return super().parse_args(ctx, args)
@@ -92,7 +95,7 @@ class Command(click.Command):
             raise
 
     def named(self, params: Mapping[str, Any]) -> set[tuple[str, str]]:
-        """Kind and name of each plugin that the options name; those of a pruner may be methods."""
+        """Kind and name of each plugin that the options name; a pruner's can name methods."""
         found = {(kind, str(params[by])) for kind, by in self.plugins.values() if params.get(by)}
         if params.get("pruner"):
             found |= {("scorers", str(text)) for text in (params.get("opt") or {}).values()}
@@ -103,7 +106,7 @@ class Command(click.Command):
         return self.do(ctx)
 
     def do(self, ctx: click.Context) -> Any:
-        """Do the command without trusting the names in its line: a job's may be a base's."""
+        """Run the command without trusting the names in its line: a recipe's base can set them."""
         reserve = bytearray(RESERVE)
         try:
             if FOLDER in ctx.meta and not self._folder(ctx.params):
@@ -119,9 +122,9 @@ class Command(click.Command):
             raise
 
     def verify(self, params: Mapping[str, Any], epochs: int | None = None) -> None:
-        """Check settings, and plugin options against the plugins' own. Raises BadUsage.
+        """Check the settings, and the plugins' options. Raises BadUsage.
 
-        `epochs` are those of the training, for what acts in it. May import torch.
+        `epochs` is the length of the training, for pruners. Can import torch.
         """
         self._check(self.settings(params))
         for option, (kind, named_by) in self.plugins.items():
@@ -136,7 +139,7 @@ class Command(click.Command):
 
 
 def epilog(examples: str) -> str:
-    """Examples that click leaves as they are."""
+    """Examples that click does not re-wrap."""
     return "\b\nExamples:\n" + "".join(f"  {line}\n" for line in examples.strip().splitlines())
 
 
@@ -148,9 +151,9 @@ def command(
     trusts: bool = False,
     **facts: Any,
 ) -> Callable[[Callable[..., None]], Command]:
-    """A decorator that makes a command of a function; its parameters that are tables are options.
+    """A decorator that makes a function a command; parameters that are tables become options.
 
-    Its other parameters are click's arguments. `trusts`: what files name may be imported.
+    The other parameters are click's arguments. `trusts`: add --trust, so files can name imports.
     """
 
     def decorate(function: Callable[..., None]) -> Command:
@@ -180,16 +183,16 @@ def command(
 
 
 def told(run: RunOptions, talk: Talk) -> RunOptions:
-    """The run's options, with a progress that suits the terminal."""
+    """The run's options, with progress that suits the terminal."""
     from prunecli.cli.progress import progress
 
     return replace(run, progress=progress(talk.quiet, talk.verbose))
 
 
 def done(run: RunOptions, talk: Talk, output: Path, holds: str = "meta") -> None:
-    """Print the result: the output's path, or with `--json` what was written.
+    """Print the result: the path of the output, or with `--json` also its content.
 
-    `holds` says what that is: an artifact's "meta", a "result" in JSON, or "" for neither.
+    `holds` names the content: an artifact's "meta", a "result" in JSON, or "" for neither.
     """
     if run.dry_run and not talk.quiet:
         click.echo("dry run: nothing was written", err=True)

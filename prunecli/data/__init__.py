@@ -1,1 +1,1 @@
-"""One data set a file, named like it: `def digits(root, split, download, *, options) -> Images`."""
+"""One data set per file: `def digits(root, split, download, *, options) -> Images`."""

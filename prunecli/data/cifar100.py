@@ -8,9 +8,9 @@ from prunecli.types import Images
 
 
 def cifar100(root: Path, split: str, download: bool = False, *, fraction: float = 1.0) -> Images:
-    """60,000 photographs, 32x32 RGB, 100 classes; trained with 4-pixel shifts and mirroring.
+    """60,000 photographs, 32x32 RGB, 100 classes; training uses 4-pixel shifts and mirroring.
 
-    `fraction` takes a part of the training set, the same of every class.
+    `fraction` keeps that fraction of every class of the training set.
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009
     """

@@ -20,7 +20,7 @@ def digits(root: Path, split: str, download: bool = False, *, fraction: float = 
     Nothing is downloaded and `root` is not read. Every fifth image of a class is a test image:
     1,442 for training, 355 for testing.
 
-    `fraction` takes a part of the training set, the same of every class.
+    `fraction` keeps that fraction of every class of the training set.
 
     Source: Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998
     """

@@ -12,9 +12,9 @@ from prunecli.types import Images
 
 PAD = 4
 OTHERS = {"train": ["test", "val"]}
-"""The splits whose classes must be those of a split; of any other, it is `train`."""
+"""By split, the splits that must have the same classes; for any other, `train`."""
 LARGEST = 4096
-"""Pixels of a side that images are scaled to, also as a checkpoint of anybody's may say."""
+"""The most pixels per side that images are scaled to, even if a checkpoint asks for more."""
 
 
 def folder(
@@ -31,16 +31,15 @@ def folder(
     fraction: float = 1.0,
     stream: bool | None = None,
 ) -> Images:
-    """Any image-folder tree, DATA-DIR/{train,test}/CLASS/*; `val` stands in for `test`.
+    """Any image-folder tree, DATA-DIR/{train,test}/CLASS/*; `val` can replace `test`.
 
-    `size` scales images to size x size: their shorter side to `resize`, or if not given to `size`,
-    of which the middle is cut out. Training images are shifted by up to `pad` pixels, 4 if not
-    given; `crop=random` takes random parts of them in their place, scaled to `size`. `flip` mirrors
-    them at random. `grey` reads images with one channel. Normalised with ImageNet's mean and
-    deviation (0.5 and 0.25 for grey images). `fraction` takes a part of the training set, the same
-    of every class. `stream` decodes images batch by batch in place of once into memory, with the
-    same result; if not given, that is done for random parts, and for what would fill more than
-    half of the memory.
+    `size` makes images size x size: it scales their shorter side to `resize` (default: `size`) and
+    crops the centre. Training images are shifted by up to `pad` pixels (default: 4);
+    `crop=random` takes random crops instead, scaled to `size`. `flip` mirrors them at random.
+    `grey` reads images with one channel. Pixels are normalised with ImageNet's mean and standard
+    deviation (0.5 and 0.25 for grey images). `fraction` keeps that fraction of every class of the
+    training set. `stream` decodes images batch by batch, not once into memory, with the same
+    result; it is the default for random crops, and for data larger than half of the memory.
     """
     view = _view(size, resize, crop == "random", stream, training=split == "train")
     pad = pad if pad is not None else 0 if crop == "random" else PAD
@@ -68,7 +67,7 @@ def folder(
 def _view(
     size: int | None, resize: int | None, crop: bool, stream: bool | None, *, training: bool
 ) -> View | None:
-    """What is seen of an image; None for all of it. Raises BadUsage for what does not fit."""
+    """The view of an image; None for all of it. Raises BadUsage for options that do not fit."""
     if size is None:
         if crop or resize is not None:
             raise BadUsage("the data set 'folder' needs a size with resize, and with crop=random")

@@ -10,7 +10,7 @@ from prunecli.types import Images
 def mnist(root: Path, split: str, download: bool = False, *, fraction: float = 1.0) -> Images:
     """70,000 handwritten digits, 28x28 grey, 10 classes.
 
-    `fraction` takes a part of the training set, the same of every class.
+    `fraction` keeps that fraction of every class of the training set.
 
     Source: LeCun et al., Gradient-based learning applied to document recognition, 1998
     """

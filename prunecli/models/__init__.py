@@ -1,1 +1,1 @@
-"""One architecture family a file. Each builds from an input shape, a class count and options."""
+"""One architecture per file, built from an input shape, a number of classes and options."""

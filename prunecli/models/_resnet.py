@@ -9,7 +9,7 @@ from prunecli.models._thin import thinner
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions around an identity; a wider block gets zero channels (option A)."""
+    """Two 3x3 convolutions around an identity, padded with zero channels if wider (option A)."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The deep residual networks of He et al. for small images: four stages, shortcuts by 1x1."""
+"""The deep residual networks of He et al. for small images: four stages, 1x1 shortcuts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIDTHS = (64, 128, 256, 512)
 
 
 class BlockClass(Protocol):
-    """Makes a block that takes `channels` and gives `expansion` times `width`."""
+    """Makes a block with `channels` inputs and `expansion` times `width` outputs."""
 
     expansion: int
 
@@ -21,9 +21,9 @@ class BlockClass(Protocol):
 
 
 class StagedResNet(nn.Module):
-    """A 3x3 convolution for a stem, no pooling, four stages of blocks, a linear layer.
+    """A stem of one 3x3 convolution without pooling, four stages of blocks, a linear layer.
 
-    Source: He et al., Deep Residual Learning, CVPR 2016, table 1 (the stem as usual for CIFAR)
+    Source: He et al., Deep Residual Learning, CVPR 2016, table 1 (with the usual stem for CIFAR)
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class StagedResNet(nn.Module):
 
 
 def projection(channels: int, out: int, stride: int = 1) -> nn.Sequential:
-    """A shortcut that changes the shape, by a 1x1 convolution (option B); else the identity."""
+    """A shortcut: a 1x1 convolution if the shape changes (option B), else the identity."""
     if stride == 1 and channels == out:
         return nn.Sequential()
     return nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))

@@ -1,4 +1,4 @@
-"""The dense equivalent of a network that somebody else has written."""
+"""The dense equivalent of any network: the same one with fewer channels."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from prunecli.models._thin import thinner
 from prunecli.network.modules import theirs
 
 LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
-"""The layers that can be made anew with fewer channels."""
+"""The layers that can be narrowed."""
 
 
 class Width(NamedTuple):
-    """The channels that a layer takes and gives, and the groups that they are in."""
+    """A layer's input channels, output channels and groups."""
 
     inputs: int
     outputs: int
@@ -32,12 +32,12 @@ def thinned(
 ) -> nn.Module:
     """The network that `made` makes, with floor(sqrt(thin) C) channels in place of C.
 
-    A layer takes what really arrives there, be it the image's channels or those of several layers
-    side by side. A depthwise convolution stays one. The last layer gives as many classes as before.
-    Weights are drawn by the network's own rules.
+    A layer's input channels are those that really arrive: the image's, or those of several
+    concatenated layers. A depthwise convolution stays depthwise. The last layer keeps its classes.
+    Weights are initialised by the network's own rules.
 
-    Raises BadUsage for a network that has weights in other layers than `LAYERS`, or whose groups or
-    shapes do not go with so few channels; Mismatch for one that does not take such images.
+    Raises BadUsage for a network that has weights in layers other than `LAYERS`, or whose groups or
+    shapes do not allow so few channels; Mismatch for one that does not accept such images.
 
     Source: adaptive sparsity loss, eq. 12
     """
@@ -53,9 +53,9 @@ def thinned(
 def _widths(
     made: Callable[[], nn.Module], label: str, image: Tensor, fewer: Callable[[int], int]
 ) -> dict[int, Width]:
-    """The widths by the layers' places in the order in which they are made.
+    """The widths of the layers, in the order in which the network makes them.
 
-    Those that arrive are known once the layers before have theirs.
+    A layer's input width is known once the layers before it have their width.
     """
     layers: list[nn.Module] = []
     failing = f"model {label!r}: it cannot be thinned so far"
@@ -86,7 +86,7 @@ def _run(
     image: Tensor,
     before: Callable[[int, Tensor], None],
 ) -> None:
-    """Give the network an image; `before` is told each layer's place, and what arrives there."""
+    """Run the network on an image; `before` gets each layer's index and input."""
 
     def tell(place: int, layer: nn.Module, given: tuple[Tensor, ...]) -> None:
         before(place, given[0])
@@ -100,7 +100,7 @@ def _run(
 
 
 def _width(layer: nn.Module, x: Tensor, fewer: Callable[[int], int], *, last: bool) -> Width:
-    """The width of a layer that this arrives at. Raises BadUsage where its groups do not fit."""
+    """The width of a layer with this input. Raises BadUsage if its groups do not fit."""
     if isinstance(layer, nn.Linear):
         full = layer.out_features
         return Width(x.shape[-1], full if last else fewer(full))
@@ -120,7 +120,7 @@ def _width(layer: nn.Module, x: Tensor, fewer: Callable[[int], int], *, last: bo
 
 
 def _narrow(layer: nn.Module, width: Width | None) -> None:
-    """Make a layer's parameters anew, of that width and drawn as the layer itself does."""
+    """Replace a layer's parameters by ones of that width, initialised by the layer itself."""
     if width is None:
         return
     shapes: dict[str, tuple[int, ...]] = {}
@@ -142,7 +142,7 @@ def _narrow(layer: nn.Module, width: Width | None) -> None:
 
 @contextmanager
 def _each_layer(see: Callable[[int, nn.Module], None]) -> Iterator[None]:
-    """Tell `see` of each layer once it is made, before its network draws weights for it."""
+    """Call `see` on each layer once it is made, before its network initialises it."""
     seen: list[nn.Module] = []
 
     def tell(parent: nn.Module, name: str, module: Any) -> None:

@@ -18,7 +18,7 @@ from prunecli.models._thinned import thinned
 from prunecli.runtime.shortage import raise_shortage
 
 SIDE_EXITS = {"googlenet", "inception_v3"}
-"""Networks that train with further classifiers, which a plain cross-entropy has no use for."""
+"""Networks with auxiliary classifiers, which a plain cross-entropy does not use."""
 
 
 def family(name: str) -> Callable[..., nn.Module]:
@@ -56,10 +56,10 @@ def weights(network: str, name: str) -> Any:
 
 
 def pretrained(name: str, published: str = "DEFAULT") -> tuple[str, dict[str, Tensor]]:
-    """The whole name of torchvision's weights of that name for a classifier, and the weights.
+    """The full name of a classifier's published weights, and the weights.
 
     They come from the cache of torch.hub, or are downloaded into it. Raises BadEnvironment, with
-    the command that mends it, if neither is possible; BadUsage for a name that there is not.
+    the command that fixes it, if neither is possible; BadUsage for an unknown name.
     """
     chosen = weights(name, published)
     url = str(chosen.url)
@@ -79,9 +79,9 @@ def pretrained(name: str, published: str = "DEFAULT") -> tuple[str, dict[str, Te
 
 
 def _state(weights: Any, file: Path) -> dict[str, Tensor]:
-    """The tensors of published weights: from their file, or downloaded.
+    """The tensors of published weights, from their file or downloaded.
 
-    Nothing that the file names is run, for it is a pickle.
+    The file is a pickle; nothing in it is executed.
     """
     if file.exists() and not file.is_file():
         raise ValueError("it is no regular file")

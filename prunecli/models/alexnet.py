@@ -14,8 +14,8 @@ HIDDEN = 4096
 def alexnet(input_shape: tuple[int, int, int], classes: int, *, thin: float = 1.0) -> nn.Module:
     """AlexNet for small images: five 3x3 convolutions and three linear layers.
 
-    23.3 M parameters with 10 classes on 32x32 images. Batch normalisation after the convolutions in
-    place of local response normalisation, dropout before the linear layers but the last. `thin`:
+    23.3 M parameters with 10 classes on 32x32 images. Batch normalisation after the convolutions
+    replaces local response normalisation; dropout precedes all linear layers but the last. `thin`:
     floor(sqrt(thin) C) channels in place of C.
 
     Source: Krizhevsky, Sutskever & Hinton, NIPS 2012; kernels and strides scaled to 32x32
@@ -46,9 +46,9 @@ def alexnet(input_shape: tuple[int, int, int], classes: int, *, thin: float = 1.
 
 
 def _halves(height: int, width: int) -> nn.Module:
-    """A module that averages each quarter of a map; the middle of an odd side is in both halves.
+    """A module that averages each quarter of a map; both halves contain the middle of an odd side.
 
-    That is `AdaptiveAvgPool2d(2)`, whose gradient on a GPU differs from run to run.
+    It equals `AdaptiveAvgPool2d(2)`, whose gradient on a GPU differs from run to run.
     """
     if min(height, width) < 2:
         return nn.AdaptiveAvgPool2d(2)

@@ -26,11 +26,11 @@ def mobilenet(
     """MobileNet (v1) for small images: a 3x3 convolution and 13 depthwise separable ones.
 
     3.2 M parameters with 10 classes. `alpha` is the width multiplier: every layer's channels times
-    alpha. `depth` is the depth multiplier of the depthwise convolutions: how many maps each gives
-    per channel (6.4 M at 2, 12.8 M at 4). The first convolution has stride 1, as usual for 32x32.
-    `outputs` is how many scores the last layer gives, where that is to be more than one a class:
-    1,000, as for ImageNet, make it 13.8 M at a depth of 4. The scores beyond the data's classes are
-    never right. `thin`: floor(sqrt(thin) C) channels in place of C.
+    alpha. `depth` is the depth multiplier of the depthwise convolutions: their output maps per
+    channel (6.4 M parameters at 2, 12.8 M at 4). The first convolution has stride 1, as usual for
+    32x32. `outputs` is the number of outputs of the last layer, if more than the classes: with
+    ImageNet's 1,000 and a depth of 4, 13.8 M parameters. Outputs beyond the data's classes are
+    never the label. `thin`: floor(sqrt(thin) C) channels in place of C.
 
     Raises BadUsage for an alpha that leaves a layer without channels, and for fewer outputs than
     classes.
@@ -63,7 +63,7 @@ def mobilenet(
 
 class MobileNet(nn.Sequential):
     outputs: int
-    """How many scores it gives; see `build.check_trainable`."""
+    """The number of outputs; see `build.check_trainable`."""
 
 
 def _normalised(convolution: nn.Conv2d) -> nn.Module:

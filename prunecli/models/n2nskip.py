@@ -38,9 +38,9 @@ def n2nskip(
 
         a_{l+k} = g(z_{l+k} + g(BN(C_l * a_l))),   k = span
 
-    C_l has the kernel size of the layer that it leads past, and the stride that its output needs to
-    fit. The weights of `base` keep their names, those of C_l are 'skipN.conv.weight'. Meant for the
-    pruner `n2nskip`, which divides the weights between both. `thin` is the base's.
+    C_l has the kernel size of the layer that it skips, and the stride that makes its output fit.
+    The weights of `base` keep their names; those of C_l are 'skipN.conv.weight'. Meant for the
+    pruner `n2nskip`, which divides the weights between both. `thin` applies to the base.
 
     Raises BadUsage for a span that is longer than the network.
 
@@ -85,7 +85,7 @@ def _connect(traced: fx.GraphModule, name: str, source: fx.Node, target: fx.Node
 
 
 def _stride(size: int, wanted: int) -> int:
-    """The stride with which a convolution that pads to the same size gives `wanted` pixels."""
+    """The stride with which a convolution with "same" padding outputs `wanted` pixels."""
     stride = math.ceil(size / wanted)
     if math.ceil(size / stride) != wanted:
         raise Mismatch(f"no skip leads from {size} to {wanted} pixels; use images of another size")

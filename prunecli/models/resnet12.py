@@ -15,9 +15,8 @@ def resnet12(input_shape: tuple[int, int, int], classes: int, *, thin: float = 1
     """ResNet-12 as in few-shot learning; 12.4 M parameters with 10 classes.
 
     Four blocks of three 3x3 convolutions with 64, 160, 320 and 640 channels, each halved by max
-    pooling, around a shortcut of 1x1; leaky ReLU of slope 0.1. Without the paper's DropBlock, and
-    with a linear layer behind the mean over space. `thin`: floor(sqrt(thin) C) channels in place
-    of C.
+    pooling, around a 1x1 shortcut; leaky ReLU of slope 0.1. Without the paper's DropBlock, and with
+    a linear layer after global average pooling. `thin`: floor(sqrt(thin) C) channels in place of C.
 
     Source: Lee et al., Meta-Learning with Differentiable Convex Optimization, CVPR 2019, section
     4.1 (R64-R160-R320-R640)

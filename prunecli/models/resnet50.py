@@ -6,12 +6,12 @@ from prunecli.models._staged import StagedResNet, projection
 
 
 def resnet50(input_shape: tuple[int, int, int], classes: int, *, thin: float = 1.0) -> nn.Module:
-    """ResNet-50 for small images: a 3x3 convolution for a stem, no pooling before the blocks.
+    """ResNet-50 for small images: a stem of one 3x3 convolution without pooling.
 
     23.5 M parameters with 10 classes. Shortcuts that change shape are 1x1 convolutions. `thin`:
     floor(sqrt(thin) C) channels in place of C.
 
-    Source: He et al., Deep Residual Learning, CVPR 2016, table 1 (the stem as usual for CIFAR)
+    Source: He et al., Deep Residual Learning, CVPR 2016, table 1 (with the usual stem for CIFAR)
     """
     return StagedResNet(input_shape, classes, Bottleneck, (3, 4, 6, 3), thin)
 

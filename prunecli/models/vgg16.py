@@ -12,10 +12,10 @@ WIDTHS = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 
 def vgg16(input_shape: tuple[int, int, int], classes: int, *, thin: float = 1.0) -> nn.Module:
     """VGG-16 for small images: 13 convolutions with batch normalisation and one linear layer.
 
-    14.7 M parameters with 10 classes. Pooling rounds up, so any image size from 1x1 goes through;
-    on 32x32 that makes no difference. `thin`: floor(sqrt(thin) C) channels in place of C.
+    14.7 M parameters with 10 classes. Pooling rounds up, so any image size works; on 32x32 that
+    makes no difference. `thin`: floor(sqrt(thin) C) channels in place of C.
 
-    Source: Simonyan & Zisserman, ICLR 2015, configuration D; classifier as usual for CIFAR
+    Source: Simonyan & Zisserman, ICLR 2015, configuration D; with the usual classifier for CIFAR
     """
     thinned = thinner(thin)
     layers: OrderedDict[str, nn.Module] = OrderedDict()

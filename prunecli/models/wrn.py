@@ -21,12 +21,12 @@ def wrn(
 ) -> nn.Module:
     """Wide residual network: 6n+4 layers, three stages of 16, 32 and 64 channels times `widen`.
 
-    WRN-16-8 (depth 16, widen 8) has 11.0 M parameters with 100 classes: 11,007,540. `dropout` acts
-    between the two convolutions of a block. `like=retsinas` is the network of the authors of
-    adaptive sparsity: its convolutions have biases (11,012,036 parameters), the second one of a
-    block has the stride, and the shortcut takes the block's input as it comes. `init` draws the
-    weights from torch's uniform distribution, as those authors do, or from He's normal one, as
-    Zagoruyko & Komodakis do, with biases of 0. `thin`: floor(sqrt(thin) C) channels in place of C.
+    WRN-16-8 (depth 16, widen 8) has 11,007,540 parameters with 100 classes. `dropout` acts between
+    the two convolutions of a block. `like=retsinas` is the network of the authors of adaptive
+    sparsity: its convolutions have biases (11,012,036 parameters), the second convolution of a
+    block has the stride, and the shortcut takes the block's raw input. `init=uniform` draws weights
+    as torch does by default, like those authors; `normal` from He's normal distribution with biases
+    of 0, like Zagoruyko & Komodakis. `thin`: floor(sqrt(thin) C) channels in place of C.
 
     Source: Zagoruyko & Komodakis, Wide Residual Networks, BMVC 2016, table 1; Retsinas et al.,
     Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, and its code
@@ -58,7 +58,7 @@ def _normal(module: nn.Module) -> None:
 class Block(nn.Module):
     """Two 3x3 convolutions, each after normalisation and ReLU, around a shortcut.
 
-    Where the shape changes, the shortcut is a 1x1 convolution of what has been normalised.
+    Where the shape changes, the shortcut is a 1x1 convolution of the normalised input.
     """
 
     biased, second_strides = False, False
@@ -87,7 +87,7 @@ class Block(nn.Module):
 
 
 class RawBlock(Block):
-    """The same with biases, a shortcut of the input as it comes, and the stride at its end."""
+    """The same with biases, a shortcut of the raw input, and a stride in the second convolution."""
 
     biased, second_strides = True, True
 

@@ -1,1 +1,1 @@
-"""One pruner a file, named like it. Files that start with an underscore are shared helpers."""
+"""One pruner per file, with the file's name. Files that start with "_" are shared helpers."""

@@ -10,14 +10,14 @@ from torch import Tensor
 from prunecli.errors import BadUsage
 
 MARGIN = 1e-6
-"""How far a threshold lies from a weight that it must not be taken for, relative to that."""
+"""The relative distance that a threshold keeps from the nearest weight."""
 CENTRAL = 0.01
-"""How much it counts that the target lies in the middle of what the sides can reach, beside that it
-lies within it. At the ends, layers would be empty or whole."""
+"""The weight of the target's distance from the middle of what the sides can reach, relative to its
+distance from the range itself. At the ends of the range, layers would be empty or whole."""
 
 
 def apart_limits(text: str) -> tuple[float, float]:
-    """Sparsities s_l and s_u of 'LOW:HIGH'. Raises BadUsage for what is no band of sparsities."""
+    """Sparsities s_l and s_u from 'LOW:HIGH'. Raises BadUsage unless 0 <= LOW < HIGH < 1."""
     try:
         low, high = map(float, text.split(":"))
     except ValueError:
@@ -29,24 +29,24 @@ def apart_limits(text: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Apart:
-    """The band low < s < high that no layer is to end in; tensors have a value for each layer."""
+    """The band low < s < high in which no layer should end; tensors have a value per layer."""
 
     low: float
     high: float
     shares: Tensor
-    """c_i, by which the layers' sparsities add up."""
+    """c_i, the layers' weights in the sum of sparsities."""
     lower: Tensor
     """The least sparsity of each layer."""
     upper: Tensor
     target: float | None
-    """What sum_i c_i s_i is to be, if anything."""
+    """The target of sum_i c_i s_i, if there is one."""
 
     def sides(self, s: Tensor) -> Tensor:
-        """Which layers are to be sparse: the k sparsest, as true or false by layer.
+        """Which layers should be sparse: the k sparsest, as true or false per layer.
 
-        k is chosen so that the target lies within what these sides can reach together, or else as
-        near to it as possible; of several such k, the one with the target nearest to the middle. A
-        layer whose own limits leave it one side is on that side.
+        k is chosen so that the two sides together can reach the target, or come as near as
+        possible; among several such k, the target is nearest to the middle of the range. A layer
+        whose own limits allow only one side is on that side.
         """
         key = s + 2.0 * (self.lower > self.low) - 2.0 * (self.upper < self.high)
         if self.target is None:
@@ -64,14 +64,14 @@ class Apart:
         return sparse.scatter(0, order, k[: len(s)] < off.argmin())
 
     def distance(self, s: Tensor) -> Tensor:
-        """sum_i c_i times how far s_i is from its side of the band; 0 if no layer is within it."""
+        """sum_i c_i * (distance of s_i from its side of the band); 0 if no layer is in the band."""
         with torch.no_grad():
             sparse = self.sides(s)
         off = torch.where(sparse, self.high - s, s - self.low)
         return (self.shares * off.clamp_min(0)).sum()
 
     def bounds(self, sizes: Tensor, sparse: bool) -> tuple[float, float]:
-        """The thresholds that leave a layer of such magnitudes on its side, from and to."""
+        """The lowest and highest thresholds that put a layer of these magnitudes on its side."""
         ordered, count = sizes.flatten().sort().values, sizes.numel()
         if sparse:
             last = ordered[min(-int(-self.high * count // 1), count) - 1]
@@ -80,6 +80,6 @@ class Apart:
 
 
 def _together(sparse: Tensor, dense: Tensor) -> Tensor:
-    """By k, from 0 on: the first k of `sparse` and the others of `dense` added up."""
+    """For each k from 0: the sum of the first k of `sparse` and the rest of `dense`."""
     none = sparse.new_zeros(1)
     return torch.cat([none, (sparse - dense).cumsum(0)]) + dense.sum()

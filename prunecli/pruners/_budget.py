@@ -1,4 +1,4 @@
-"""Budgets and limits of what may be left of a network, and the shares of its layers."""
+"""Budgets and limits of a network's density, and the shares of its layers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Term:
-    """What one term of the loss adds up: L = 1 - sum_i c_i s_i, and what it must come to."""
+    """One term of the loss, L = 1 - sum_i c_i s_i, and its budget."""
 
     name: str
     shares: dict[str, float]
-    """c_i by the layer's name; they add up to less than 1 where a part is never pruned."""
+    """c_i by layer name; the sum is below 1 if a part of the network is never pruned."""
     budget: float | None
     lam: float
 
@@ -32,7 +32,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Budget:
-    """What is asked of all layers together, and of each."""
+    """The budgets of all layers together, and the limits of each."""
 
     mode: Mode
     estimate: Estimate
@@ -42,7 +42,7 @@ class Budget:
     upper: dict[str, float]
 
     def check(self) -> None:
-        """Raise BadUsage where limits contradict each other or a budget."""
+        """Raise BadUsage if limits contradict each other or a budget."""
         for name, low in self.lower.items():
             if low > self.upper[name]:
                 raise BadUsage(f"lower={low:g} is above upper={self.upper[name]:g} for {name!r}")
@@ -66,7 +66,7 @@ def check_budgets(
     lam: float,
     lam_flops: float | None,
 ) -> None:
-    """Raise BadUsage for budgets outside 0 to 1, and for options that do not go together."""
+    """Raise BadUsage for budgets outside 0 to 1, and for options that exclude each other."""
     for name, budget in (("density", density), ("flops", flops)):
         if budget is not None and not 0 < budget < 1:
             raise BadUsage(f"{name}={budget:g}: a budget is above 0 and below 1")
@@ -87,9 +87,9 @@ def check_budgets(
 
 
 def shares(weighting: Weighting, params: Params, course: Course) -> dict[str, float]:
-    """c_i: each layer's part of the weights (`wavg`), layers (`avg`), or operations (`flops`).
+    """c_i: each layer's share of the weights (`wavg`), layers (`avg`), or operations (`flops`).
 
-    Weights and layers are those in `params`, operations those of the whole network.
+    Weights and layers are those in `params`; operations are those of the whole network.
     """
     if weighting == "flops":
         total, operations = course.flops()
@@ -121,7 +121,7 @@ def limits_by_pattern(option: str, text: str) -> list[tuple[str, float]]:
 
 
 def limits(option: str, text: str, params: Params, otherwise: float) -> dict[str, float]:
-    """Sparsities by layer, of what `limits_by_pattern` finds; `otherwise` where nothing matches.
+    """Sparsities by layer, from `limits_by_pattern`; `otherwise` for layers that match nothing.
 
     Raises BadUsage for a pattern that matches no layer.
     """

@@ -1,4 +1,4 @@
-"""Training with a sparse network whose connections move: drop the smallest, grow others."""
+"""Training a sparse network that moves its weights: drop the smallest, grow others."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ time."""
 
 
 class Dynamic(Masked):
-    """A random sparse network, of which every `every` steps a part of each layer moves.
+    """A random sparse network that moves a fraction of each layer's weights every `every` steps.
 
-    Per layer: of its K kept weights the round(rate * K) of the lowest magnitude are dropped, and as
-    many grow where `growth` is highest. What was pruned grows from zero, without momentum; what was
-    dropped just now goes on as it was. The number of weights never changes.
+    In a layer of K kept weights, the round(rate * K) of lowest magnitude are dropped, and as many
+    grow where `growth` is highest. Pruned weights grow from zero, without momentum; weights dropped
+    in the same step keep their value and momentum. The number of weights never changes.
     """
 
     def __init__(
@@ -83,5 +83,5 @@ def check(
 
 
 def cosine(rate: float) -> Callable[[float], float]:
-    """A fall from `rate` to zero along half a cosine, over the time that has passed."""
+    """A decay from `rate` to zero along half a cosine, by the fraction of time that has passed."""
     return lambda passed: rate / 2 * (1 + math.cos(math.pi * passed))

@@ -4,7 +4,7 @@ from prunecli.types import Clock, Mask, Params, Pruner
 
 
 class Fixed(Pruner):
-    """Keeps one mask through all of training: finetuning, or training a network pruned at birth."""
+    """Keeps one mask during training: finetuning, or training after pruning at initialisation."""
 
     def __init__(self, mask: Mask) -> None:
         self.kept = mask

@@ -1,4 +1,4 @@
-"""What pruners with a mask of their own share."""
+"""Shared by pruners with a mask of their own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Masked(Pruner):
                 zero_(gradient, kept)
 
     def left(self, scores: Scores) -> Scores:
-        """Scores in which nothing that is pruned is ever chosen again."""
+        """Scores for which selection never takes a pruned weight back."""
         return {n: s.cpu().float().masked_fill(~self.kept[n], PRUNED) for n, s in scores.items()}
 
     def mask(self, params: Params, clock: Clock) -> Mask:
@@ -55,7 +55,7 @@ def check_interval(every: int | None) -> None:
 
 
 def interval(every: int | None, steps: int) -> int:
-    """Steps between two changes: as told; else 100, or a twentieth of all `steps`."""
+    """Steps between two changes: `every` if given, else 100, or a twentieth of all `steps`."""
     return every or max(1, min(100, steps // 20))
 
 
@@ -74,7 +74,7 @@ def check_left(density: float, params: Params, least: int = 1) -> None:
 
 
 def first_layer(course: Course) -> list[str]:
-    """What the scope `uniform` keeps whole: the network's first layer, if that may be pruned."""
+    """The layer that scope `uniform` does not prune: the network's first, if it is prunable."""
     first = next(iter(prunable(course.model).values()))
     return [name for name, weight in course.params.items() if weight is first]
 

@@ -1,4 +1,4 @@
-"""Straight-through pruning: all weights train, the forward pass sees those above a threshold."""
+"""Straight-through pruning: all weights train, the forward pass uses those above a threshold."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from prunecli.types import Clock, Course, Mask, Params, Pruner
 
 
 class Thresholded(Function):
-    """w~ = w where |w| >= t, else 0, with gradients that pass straight through.
+    """w~ = w where |w| >= t, else 0, with straight-through gradients.
 
-        dL/dw = dL/dw~              for all weights (not straight: only for those that are left)
+        dL/dw = dL/dw~              for all weights (not straight: only for those above t)
         dL/dt = sum over pruned of (w~ - w)/t * dL/dw~                      (not straight: 0)
 
     Source: adaptive sparsity loss, eqs. 1, 16 and 18 (with t = b sigma)
@@ -56,13 +56,13 @@ def shrunk(w: Tensor, t: Tensor) -> Tensor:
 
 
 def check_epochs(epochs: int) -> None:
-    """Raise BadUsage unless there is a last step, with which the mask is made."""
+    """Raise BadUsage for a training without steps: the mask is made after the last one."""
     if epochs < 1:
         raise BadUsage("the mask is made with the last step; train for an epoch or more")
 
 
 def large(course: Course, least: int) -> Params:
-    """The layers of `least` weights or more. Raises BadUsage if there is none."""
+    """The layers with at least `least` weights. Raises BadUsage if there is none."""
     # One weight has no standard deviation.
     params = {name: w for name, w in course.params.items() if w.numel() >= max(least, 2)}
     if not params:
@@ -72,14 +72,14 @@ def large(course: Course, least: int) -> Params:
 
 
 def in_sigmas(sparsity: float) -> float:
-    """sqrt(2) erfinv(s): within how many standard deviations a part s of a Gaussian lies."""
+    """sqrt(2) erfinv(s): a fraction s of a Gaussian is within this many standard deviations."""
     return math.sqrt(2) * float(torch.special.erfinv(torch.tensor(sparsity, dtype=torch.float64)))
 
 
 class StraightThrough(Pruner):
-    """Prunes in the forward pass by a threshold per layer, which a pruner gives.
+    """Prunes in the forward pass by a threshold per layer, which the subclass gives.
 
-    Once the last step is taken, what the forward pass would not see is the mask; so the network
+    After the last step, the weights that the forward pass does not use are masked. So the network
     that is saved is the one that was trained.
     """
 
@@ -131,7 +131,7 @@ class StraightThrough(Pruner):
 
     @torch.no_grad()
     def kept(self) -> Mask:
-        """What the thresholds leave."""
+        """The mask of weights above the thresholds."""
         thresholds = self.thresholds()
         return {n: ~(w.abs() < thresholds[n]).cpu() for n, w in self.params.items()}
 
@@ -142,7 +142,7 @@ class StraightThrough(Pruner):
         return self.final
 
     def facts(self) -> dict[str, Any]:
-        """The density over all prunable weights; at the end also how the weights are spread."""
+        """The density over all prunable weights; at the end also the weights' histograms."""
         pruned = sum(int((~kept).sum()) for kept in (self.final or self.kept()).values())
         facts: dict[str, Any] = {"density": 1 - pruned / self.all}
         if self.spreads:
@@ -160,7 +160,7 @@ class StraightThrough(Pruner):
         return {f"kept/{name}": kept for name, kept in self.final.items()}
 
     def blank_state(self, names: Collection[str]) -> Mapping[str, Tensor]:
-        """The form of the state, with the mask if any of it is there: the last step makes it."""
+        """The shapes of the state; with a mask only if one is saved, as the last step makes it."""
         masks = {
             f"kept/{name}": torch.empty_like(weight, dtype=torch.bool, device="meta")
             for name, weight in self.params.items()

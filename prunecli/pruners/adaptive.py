@@ -61,7 +61,7 @@ def check(
 
 
 def _first(start: float | None, density: float | None, flops: float | None) -> float:
-    """The sparsity where every b_i starts."""
+    """The sparsity at which every b_i starts."""
     return 0.6 * (1 - (density or flops or 0.5)) if start is None else start
 
 
@@ -88,37 +88,36 @@ def adaptive(
 ) -> Pruner:
     """Adaptive sparsity: each layer learns its own threshold, under a budget for all of them.
 
-    The forward pass uses w of layer i where |w| >= b_i sigma_i; all weights train on, those below
-    as well (without `ste`: only those that are used), and so does b_i. What is left,
+    The forward pass uses the weights of layer i with |w| >= b_i sigma_i. All weights train, pruned
+    ones included (without `ste`: only those in use), and so does b_i. The density
 
         L_s = 1 - sum_i c_i s_i,   ds_i/db_i = d/db_i erf(b_i / sqrt 2)
 
-    is counted, with the slope that it has for Gaussian weights; under `estimate=gauss`, as printed,
-    s_i = erf(b_i / sqrt 2) itself, which misses what is really left as far as weights are not
-    Gaussian. c_i is the layer's part of the weights (`weighting=wavg`), of the layers (`avg`), or
-    of the network's operations (`flops`). To the loss is added, with B the `density` asked for,
+    is counted, and its slope is that of Gaussian weights. With `estimate=gauss`, as printed in the
+    paper, s_i = erf(b_i / sqrt 2) itself, which is wrong as far as weights are not Gaussian. c_i is
+    the layer's share of the weights (`weighting=wavg`), of the layers (`avg`), or of the network's
+    operations (`flops`). With B the requested `density`, the loss gains the term
 
         lam (L_s - B)^2        (`mode=budget`)
-        lam max(L_s - B, 0)    (`hinge`: what is left never exceeds B; the last step sees to that)
+        lam max(L_s - B, 0)    (`hinge`: the density never exceeds B; the last step ensures it)
         lam L_s                (`unconstr`: as sparse as the loss allows)
 
-    `flops` is a budget of operations, alone or beside `density`, with `lam_flops` (`lam` if not
-    given) and of the whole network, while `density` is of the layers that are pruned. `lower` and
+    `flops` is a budget of operations, alone or together with `density`, weighted by `lam_flops`
+    (default: `lam`). It counts the whole network; `density` counts the pruned layers. `lower` and
     `upper` limit the sparsity erf(b_i / sqrt 2) of layers: a number for all, or `PATTERN:LIMIT,...`
-    for those whose names match. Every b_i starts where s_i = `start` (0.6 of
-    the sparsity asked for; 0.3 if none is), and trains at `rate` times the learning rate. Layers of
-    fewer than `least` weights stay whole. `recenter` takes their mean from the weights of a layer
-    after every step. `spread` has the last line of the log tell how the weights of each layer are
-    spread.
+    for layers whose names match. Every b_i starts where s_i = `start` (default: 0.6 of the
+    requested sparsity, or 0.3 without one), and trains at `rate` times the learning rate. Layers
+    with fewer than `least` weights are not pruned. `recenter` subtracts the mean of a layer's
+    weights after every step. `spread` adds histograms of each layer's weights to the last entry of
+    the log.
 
-    `apart=LOW:HIGH` has every layer end at a sparsity of LOW at most or of HIGH at least. To the
-    loss is added lam t sum_i c_i max(s_i - LOW, 0) over the layers that are to be dense, and of
-    max(HIGH - s_i, 0) over the sparse ones. t rises from 0 to 1 over the training. The sparsest
-    layers are to be sparse, as many as the budget takes. The last step sees to it that no layer is
-    left in between.
+    `apart=LOW:HIGH` makes every layer end at a sparsity of at most LOW or at least HIGH. The loss
+    gains lam t sum_i c_i max(s_i - LOW, 0) over the dense layers, and max(HIGH - s_i, 0) likewise
+    over the sparse ones; t rises from 0 to 1 over the training. The sparsest layers become the
+    sparse ones, as many as the budget needs. The last step moves any layer left in between.
 
-    Raises BadUsage for budgets outside 0 to 1, or that the limits rule out, and for limits within
-    which a layer can be on neither side of `apart`.
+    Raises BadUsage for budgets outside 0 to 1, or that the limits rule out, and for limits that
+    leave a layer neither side of `apart`.
 
     Source: Retsinas et al., Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, eqs. 5-11
     (without the stray 1/N of eq. 8); `apart`: section 3.4.4
@@ -165,7 +164,7 @@ class Adaptive(StraightThrough):
         self.pressure = torch.zeros_like(b[0])
 
     def keep_apart(self, low: float, high: float) -> None:
-        """Have no layer end between these sparsities. Raises BadUsage where limits rule it out."""
+        """Let no layer end between these sparsities. Raises BadUsage if limits rule that out."""
         budget, first = self.budget, self.budget.terms[0]
         for name in self.params:
             if budget.lower[name] > low and budget.upper[name] < high:
@@ -207,7 +206,7 @@ class Adaptive(StraightThrough):
         super().update(params, clock)
 
     def final_mask(self) -> Mask:
-        """What the thresholds leave; under `hinge` they are raised until the budgets are met."""
+        """The mask of weights above the thresholds; `hinge` raises them until budgets are met."""
         for name, asked, reached in self._reached():
             over = reached - asked
             if (over if self.budget.mode == "hinge" else abs(over)) > MISSED:
@@ -223,7 +222,7 @@ class Adaptive(StraightThrough):
         return super().final_mask()
 
     def _part(self, apart: Apart) -> bool:
-        """Limit each threshold to its layer's side; gives whether any has to move for that."""
+        """Limit each threshold to its layer's side; returns whether any had to move."""
         params = self.params.values()
         sigma = torch.stack([w.std() for w in params]).tolist()
         sparse = apart.sides(self._counts().to(self.b)).tolist()
@@ -239,7 +238,7 @@ class Adaptive(StraightThrough):
         return not torch.equal(before, self.b)
 
     def _scale(self, low: float) -> None:
-        """Take all thresholds times the smallest factor, from `low` on, that meets the budgets."""
+        """Multiply all thresholds by the smallest factor from `low` on that meets the budgets."""
         first, high = self.b.clamp_min(LOWEST), HIGHEST / LOWEST
         for _ in range(HALVINGS):
             factor = math.sqrt(low * high)
@@ -253,13 +252,13 @@ class Adaptive(StraightThrough):
         return any(reached > asked for _, asked, reached in self._reached())
 
     def _reached(self) -> list[tuple[str, float, float]]:
-        """Name, what was asked for, and what is left, of each budget."""
+        """Of each budget: its name, the requested value, and the value reached."""
         sparsity = dict(zip(self.params, self._counts().tolist(), strict=True))
         terms = [(term.name, term.budget, term.left(sparsity)) for term in self.budget.terms]
         return [(name, asked, reached) for name, asked, reached in terms if asked is not None]
 
     def _counts(self) -> Tensor:
-        """The sparsity that the thresholds leave in each layer."""
+        """The sparsity of each layer under the thresholds."""
         thresholds = self.thresholds()
         used = {name: shrunk(self.params[name], t) for name, t in thresholds.items()}
         return _counted(used, thresholds)
@@ -277,7 +276,7 @@ class Adaptive(StraightThrough):
 
 @torch.no_grad()
 def _counted(used: Params, thresholds: Params) -> Tensor:
-    """s_i of each layer by what its threshold left: a zero is pruned, unless nothing is."""
+    """s_i of each layer, counted; a zero is pruned, unless the threshold prunes nothing."""
     return torch.stack(
         [
             (1 - w.count_nonzero().double() / w.numel()) * (thresholds[name] > 0)

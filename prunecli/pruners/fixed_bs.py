@@ -30,16 +30,16 @@ def fixed_bs(
     ste: bool = True,
     spread: bool = False,
 ) -> Pruner:
-    """The same sparsity in every layer, by a threshold that bisection finds.
+    """The same sparsity in every layer, with thresholds found by bisection.
 
         | #{|w| < b} / #w - s | < eps,   s = 1 - density
 
-    The forward pass uses w where |w| >= b; all weights train on, those below as well, as if they
-    were used (without `ste`: only those that are used). Where equal weights leave no such b, the
-    one that bisection ends at is used, and a warning at the end names the layer.
+    The forward pass uses weights with |w| >= b. All weights train, pruned ones as if they were in
+    use (without `ste`: only those in use). If equal weights leave no such b, the value that
+    bisection ends at is used, and a warning at the end names the layer.
 
-    Layers of fewer than `least` weights stay whole. `spread` has the last line of the log tell how
-    the weights of each layer are spread.
+    Layers with fewer than `least` weights are not pruned. `spread` adds histograms of each layer's
+    weights to the last entry of the log.
 
     Source: Retsinas et al., Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, eq. 2
     """
@@ -66,7 +66,7 @@ class FixedBS(StraightThrough):
 
     @torch.no_grad()
     def thresholds(self) -> dict[str, Tensor]:
-        """The thresholds of the step before, where they still hold; others are bisected anew."""
+        """The thresholds of the previous step if they still hold, else found by bisection."""
         sizes = [weight.abs() for weight in self.params.values()]
         self.found = bisected(sizes, self.sparsity, self.eps, self.found)
         return dict(zip(self.params, self.found.unbind(), strict=True))

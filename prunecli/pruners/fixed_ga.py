@@ -24,17 +24,17 @@ def fixed_ga(
     recenter: bool = False,
     spread: bool = False,
 ) -> Pruner:
-    """The same sparsity in every layer, by a threshold that takes weights for Gaussian.
+    """The same sparsity in every layer, with thresholds that assume Gaussian weights.
 
         b = sigma sqrt(2) erfinv(s),   s = 1 - density
 
-    sigma is the standard deviation of the layer's weights now. The forward pass uses w where
-    |w| >= b; all weights train on, those below as well, as if they were used (without `ste`: only
-    those that are used). What is left is the density as far as the weights are Gaussian.
+    sigma is the current standard deviation of the layer's weights. The forward pass uses weights
+    with |w| >= b. All weights train, pruned ones as if they were in use (without `ste`: only those
+    in use). The density is met as far as the weights are Gaussian.
 
-    Layers of fewer than `least` weights stay whole. `recenter` takes their mean from the weights of
-    a layer after every step. `spread` has the last line of the log tell how the weights of each
-    layer are spread.
+    Layers with fewer than `least` weights are not pruned. `recenter` subtracts the mean of a
+    layer's weights after every step. `spread` adds histograms of each layer's weights to the last
+    entry of the log.
 
     Source: Retsinas et al., Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, eq. 3
     """

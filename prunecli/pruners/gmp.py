@@ -30,18 +30,18 @@ def gmp(
     grad_source: Literal["held-out", "train"] = "held-out",
     fraction: float = 0.1,
 ) -> Pruner:
-    """Gradient and magnitude pruning: what is small and has come to rest goes.
+    """Gradient and magnitude pruning: remove weights with a small magnitude and a small gradient.
 
-    At the end of every `delta`-th epoch, for every weight that is still there:
+    At the end of every `delta`-th epoch, for every remaining weight:
 
         b <- 0 and w <- 0   where |w| < beta and |g| < gamma
 
     g is the gradient of the mean cross-entropy over a `fraction` of the training set that is held
-    out of training (`grad_source=train`: over a part of the same size that is not), in evaluation
+    out of training (`grad_source=train`: a part of the same size that is trained on), in evaluation
     mode, without augmentation. Gradients of pruned weights are zero. There is no target density:
-    the log says per event what part of the weights passed each condition, and what is left.
+    the log records, per event, which fraction of the weights met each condition, and the density.
 
-    Raises BadUsage for thresholds that are not above 0, a `delta` beyond the training, and a
+    Raises BadUsage for thresholds that are not above 0, a `delta` longer than the training, and a
     `fraction` that leaves no images to train on or to hold out.
 
     Source: Kaleab Belay, Gradient and Magnitude Based Pruning for Sparse Deep Neural Networks, AAAI

@@ -33,7 +33,7 @@ def check(
 
 
 def span(epochs: int, start: float, end: float | None) -> tuple[float, float]:
-    """The epochs from which and up to which weights go; see `gradual`."""
+    """The epochs at which pruning starts and ends; see `gradual`."""
     last = 0.75 * epochs if end is None else end
     if not 0 <= start < last <= epochs:
         raise BadUsage(
@@ -53,14 +53,14 @@ def gradual(
     end: float | None = None,
     every: int | None = None,
 ) -> Pruner:
-    """Gradual pruning: sparsity rises fast at first and then ever slower, along a cubic.
+    """Gradual pruning: sparsity rises along a cubic, fast at first and then more slowly.
 
         s_t = s_f (1 - (1 - (t - t_0) / (t_1 - t_0))^3),   s_f = 1 - density
 
-    From epoch `start` to epoch `end` (three quarters of the training, if not given; both may be
-    fractions), the lowest scores go every `every` steps (100, or a twentieth of that time), and at
-    t_1 = `end` exactly s_f is reached. `method` is any scorer, asked anew each time. Weights that
-    went do not come back.
+    From epoch `start` to epoch `end` (default: three quarters of the training; both can be
+    fractions), the lowest scores are pruned every `every` steps (default: 100, or a twentieth of
+    that time), and s_f is reached exactly at t_1 = `end`. `method` is any scorer; it scores again
+    each time. Pruned weights do not come back.
 
     Raises BadUsage for a schedule that does not end within the training.
 

@@ -18,14 +18,13 @@ def check(epochs: int, *, density: float) -> None:
 def n2nskip(
     course: Course, *, density: float, sequential: Literal["snip", "random"] = "snip"
 ) -> Pruner:
-    """Sparse skip convolutions: half of the weights along the network, half in the skips.
+    """Sparse skip convolutions: half of the kept weights in the network, half in its skips.
 
         K_seq + K_skip = round(density N),   K_seq = K_skip, or one more than it
 
     N is the number of weights of the network without its skips. Before training, the skips keep
-    K_skip weights at random, and the network keeps the K_seq of the highest connection sensitivity
-    (`sequential=snip`), found with those skips in place, or a random K_seq. Needs the model
-    `n2nskip`.
+    K_skip random weights, and the network keeps the K_seq weights of highest connection sensitivity
+    with those skips in place (`sequential=snip`), or K_seq random ones. Needs the model `n2nskip`.
 
     Raises BadUsage for another model, or if the skips have fewer than K_skip weights.
 

@@ -14,15 +14,15 @@ def rigl(
     every: int | None = None,
     until: float = 0.75,
 ) -> Pruner:
-    """Rigging the lottery: drop the smallest weights, grow those of the largest gradient.
+    """Rigging the lottery: drop the smallest weights, grow those with the largest gradient.
 
-    A random network of `density`, spread over layers by `scope`, trains sparsely from the start.
-    Up to the part `until` of the training, every `every` steps (100, or a twentieth of that time),
-    each layer drops the fraction
+    A random network of `density`, distributed over layers by `scope`, is sparse from the start. For
+    the fraction `until` of the training, every `every` steps (default: 100, or a twentieth of that
+    time), each layer drops the fraction
 
         f(t) = rate / 2 (1 + cos(pi t / T))
 
-    of its weights, those of the lowest |w|, and grows as many where |dL/dw| is highest.
+    of its weights, those with the lowest |w|, and grows as many where |dL/dw| is highest.
 
     Source: Evci et al., Rigging the Lottery, ICML 2020, arXiv 1911.11134, algorithm 1
     """

@@ -20,8 +20,8 @@ def set(
 ) -> Pruner:
     """Sparse evolutionary training: drop the smallest weights, grow others at random.
 
-    As `rigl`, but each layer drops the same fraction `rate` every time, and as many weights grow at
-    random places.
+    Like `rigl`, but each layer drops the same fraction `rate` every time, and as many weights grow
+    at random positions.
 
     Source: Mocanu et al., Scalable training of artificial neural networks with adaptive sparse
     connectivity, Nature Communications 9, 2018, algorithm 1 (with magnitude in place of sign)

@@ -41,7 +41,7 @@ def check(
 
 
 def pruned_at(epochs: int, window: int, start: int | None, every: int, events: int | None) -> range:
-    """The epochs at whose ends weights go; see `weightmom`."""
+    """The epochs after which weights are pruned; see `weightmom`."""
     if window < 1 or every < 1 or (events is not None and events < 1):
         raise BadUsage("weightmom needs window, every and events of 1 or more")
     if window > epochs:
@@ -75,27 +75,27 @@ def weightmom(
 ) -> Pruner:
     """Iterative pruning by the momentum of magnitudes: to a density, or below a threshold.
 
-    Weights are judged by their magnitude over the last `window` epochs' ends:
+    Weights are judged by their magnitude at the ends of the last `window` epochs:
 
-        m = mean |w_t|  (`momentum=mean`),  max |w_t|  (`max`: consistently low ones go),
-        m <- (1 - 1/window) m + |w_t| / window  (`ema`, which needs one copy only)
+        m = mean |w_t|  (`momentum=mean`),  max |w_t|  (`max`: prunes consistently low weights),
+        m <- (1 - 1/window) m + |w_t| / window  (`ema`, which needs only one copy)
 
-    With a `density`, by `mean` if not told otherwise, they rank within their layer. Layer l of L
+    With a `density` (default momentum: `mean`), weights rank within their layer. Layer l of L
     (from 1) with W_l weights keeps K_l = min(W_l, c I_l) of them, at least one, with c such that
     the K_l add up to round(density * sum W). As the paper prints eq. 2, its sizes cancel:
 
         I_l = sum W / l  (`importance=printed`),   W_l / (l mean W)  (`mean`, as its prose says)
 
-    `none` ranks all weights together; `printed` is taken if nothing is said. With a `threshold`, by
-    `max` if not told otherwise, the weights with m < threshold go, and what is left is left open.
+    `none` ranks all weights together; the default is `printed`. With a `threshold` (default
+    momentum: `max`), weights with m < threshold are pruned, and the final density is open.
 
-    Pruning takes place at the end of epoch `start` and every `every` epochs, `events` times; the
-    density after the k-th is density^(k / events). Without `start`, it is the window's length;
-    without `events`, as many as fit in three quarters of the training. The weights up to `start`
-    are those of a training that is not pruned.
+    Weights are pruned at the end of epoch `start` and then every `every` epochs, `events` times;
+    the density after the k-th event is density^(k / events). `start` defaults to the length of the
+    window, `events` to as many as fit into three quarters of the training. Up to `start`, training
+    is the same as without pruning.
 
-    Raises BadUsage for a schedule that does not fit into the training, and unless there is one of
-    density and threshold.
+    Raises BadUsage for a schedule that does not fit into the training, and unless exactly one of
+    density and threshold is given.
 
     Source: Johnson, Tang & Samudrala, WeightMom, 2024, section III, eqs. 1 and 2
     """
@@ -180,7 +180,7 @@ class WeightMom(Masked):
 def quotas(
     sizes: Mapping[str, int], room: Mapping[str, int], keep: int, importance: Importance
 ) -> dict[str, int]:
-    """K_l: how many weights each layer keeps; they add up to `keep`, and none is empty."""
+    """K_l: how many weights each layer keeps, at least one; they add up to `keep`."""
     total, count = sum(sizes.values()), len(sizes)
     important = {
         name: total / place if importance == "printed" else size * count / (place * total)

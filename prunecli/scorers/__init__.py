@@ -1,1 +1,1 @@
-"""One scorer a file, named like it. Files that start with an underscore are shared helpers."""
+"""One scorer per file, with the file's name. Files that start with "_" are shared helpers."""

@@ -18,10 +18,9 @@ from prunecli.types import Batches, Mask, Params
 def samples(
     data: Batches, batches: int | None, per_class: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The first `batches` batches, or instead a single one with `per_class` images of each class.
+    """The first `batches` batches, or a single one with `per_class` images of each class.
 
-    There are fewer batches if the data has no more; None means all. Raises BadUsage for fewer than
-    one.
+    Gives fewer if the data has fewer; None means all. Raises BadUsage for less than one batch.
     """
     if per_class is not None:
         return iter([data.per_class(per_class)])
@@ -33,9 +32,9 @@ def samples(
 def gradients(
     model: nn.Module, data: Batches, batches: int | None, per_class: int | None = None
 ) -> Params:
-    """g = dL/dw, L the mean cross-entropy over all images of the batches.
+    """g = dL/dw, where L is the mean cross-entropy over all images of the batches (see `samples`).
 
-    Nothing accumulates in `.grad`. See `samples` for which batches.
+    Nothing accumulates in `.grad`.
     """
     weights = prunable(model)
     total: dict[str, Tensor] = {name: torch.zeros_like(w) for name, w in weights.items()}
@@ -51,9 +50,9 @@ def gradients(
 
 @torch.no_grad()
 def xavier_(model: nn.Module, seed: int, mask: Mask | None) -> None:
-    """Draw the prunable weights anew: normal, variance 2 / (fan_in + fan_out).
+    """Draw the prunable weights again: normal, with variance 2 / (fan_in + fan_out).
 
-    What the mask removed stays zero, and no other weight that is: some are initialised so.
+    Weights that the mask removed stay zero. Others that are zero do not: some start at zero.
 
     Source: Glorot & Bengio, AISTATS 2010, eq. 16
     """

@@ -16,14 +16,14 @@ from torch.overrides import TorchFunctionMode
 from prunecli.errors import BadUsage
 
 MOST = 10_000
-"""Probes that are tried for the error that is asked for."""
+"""Most probes tried to reach the requested error."""
 
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Have a network compute, within, with operations of which torch has the second derivative.
+    """A context in which the network uses only operations with a second derivative in torch.
 
-    It has none of attention in one kernel, nor of `hardsigmoid`.
+    Fused attention and `hardsigmoid` have none.
     """
     with sdpa_kernel(SDPBackend.MATH), _InSteps():
         yield
@@ -43,12 +43,12 @@ class _InSteps(TorchFunctionMode):
 
 
 def slopes(loss: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """dL/dw to be differentiated again; zeros for what the loss does not depend on."""
+    """dL/dw, which can be differentiated again; zeros where the loss does not depend on w."""
     return torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
 
 
 def exact(loss: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
-    """h_kk = d2L/dw_k2, one backward pass for every single weight."""
+    """h_kk = d2L/dw_k2, with one backward pass for each weight."""
     gradients = slopes(loss, weights)
     diagonal = [torch.zeros_like(w, memory_format=torch.contiguous_format) for w in weights]
     for gradient, weight, h in zip(gradients, weights, diagonal, strict=True):
@@ -67,10 +67,10 @@ def hutchinson(
     draw: torch.Generator,
     error: float = math.inf,
 ) -> list[Tensor]:
-    """h = E[v * Hv] over v of random signs, as the mean over `probes` of them. May be negative.
+    """h = E[v * Hv] for vectors v of random signs: the mean over `probes` of them. Can be negative.
 
-    It takes more of them until the standard error of all h w^2 is no more than the part `error` of
-    them, as root mean squares. Raises BadUsage where `MOST` do not suffice.
+    Takes more probes until the root-mean-square standard error of all h w^2 is at most `error`
+    times their root mean square. Raises BadUsage if `MOST` probes do not reach that.
 
     Source: Bekas, Kokiopoulou & Saad, Applied Numerical Mathematics 57, 2007
     """
@@ -119,11 +119,11 @@ def _square(h: list[Tensor], weights: Sequence[Tensor]) -> float:
 def gauss_newton(
     logits: Tensor, weights: Sequence[Tensor], probes: int, draw: torch.Generator
 ) -> list[Tensor]:
-    """The diagonal of J' (diag(p) - p p') J of the mean cross-entropy: never negative.
+    """The diagonal of J' (diag(p) - p p') J for the mean cross-entropy; never negative.
 
-    diag(p) - p p' is the sum over classes c of u_c u_c', u_c = sqrt(p_c) (e_c - p). With random
-    signs on every image and class, the square of one gradient, of the signed sum of the u_c'z, is
-    in the mean that diagonal. It needs no second derivative.
+    diag(p) - p p' is the sum over classes c of u_c u_c', with u_c = sqrt(p_c) (e_c - p). Give every
+    image and class a random sign: the squared gradient of the signed sum of the u_c'z then has that
+    diagonal as its expectation. No second derivative is needed.
     """
     p = logits.detach().softmax(1)
     diagonal = [torch.zeros_like(w) for w in weights]
@@ -139,6 +139,6 @@ def gauss_newton(
 
 
 def _signs(like: Tensor, draw: torch.Generator) -> Tensor:
-    """Random signs, -1 or 1; drawn on the CPU so that every device sees the same."""
+    """Random signs, -1 or 1; drawn on the CPU, so that they are the same on every device."""
     drawn = torch.randint(0, 2, like.shape, generator=draw, dtype=torch.int8)
     return drawn.to(like.device).to(like.dtype) * 2 - 1  # a byte each goes to a GPU

@@ -1,4 +1,4 @@
-"""The change of gradient flow that GraSP ranks by, and the thesis ranks by the other way round."""
+"""The change of gradient flow by which GraSP ranks weights, and the thesis in reverse order."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from prunecli.types import Batches, Scores
 def weight_times_hessian_gradient(
     model: nn.Module, data: Batches, per_class: int, temperature: float
 ) -> Scores:
-    """theta * Hg, of the loss L = cross-entropy(logits / T) on `per_class` images of each class.
+    """theta * Hg for the loss L = cross-entropy(logits / T) on `per_class` images of each class.
 
-    The images are split in two halves, as in the authors' code, to need half the memory: g is the
+    As in the authors' code, the images are split into two halves, to need half the memory: g is the
     sum of the halves' gradients and H the sum of their Hessians. Batch normalisation is in training
-    mode, that is, it uses each half's own statistics. Raises BadUsage for T <= 0.
+    mode and uses the statistics of each half. Raises BadUsage for T <= 0.
     """
     if not temperature > 0:
         raise BadUsage(f"temperature={temperature:g}: it must be above 0")

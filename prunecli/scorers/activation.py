@@ -25,17 +25,17 @@ from prunecli.types import Batches, Scores
 def activation(
     model: nn.Module, data: Batches, *, batches: int = 1, side: Literal["out", "in"] = "out"
 ) -> Scores:
-    """Magnitude times how active the channel is.
+    """Magnitude times the mean activation of the weight's channel.
 
         s_j = |w_j * a_c|,    a = m / ||m||_2 per layer
 
-    m_c is the mean, over images and space, of channel c after the activation function that follows
-    the layer (of the layer's own output where none follows), c being the output channel that w_j
-    belongs to. With `side=in`, m is the mean of the layer's inputs, and c the channel w_j reads.
-    The calls of all layers that share a weight count together.
+    c is the output channel of w_j. m_c is the mean, over images and positions, of channel c after
+    the activation function that follows the layer, or of the layer's output if none follows. With
+    `side=in`, m is the mean of the layer's inputs, and c the input channel of w_j. If layers share
+    a weight, all their calls count together.
 
-    Raises Mismatch for a network that torch.fx cannot trace, or that shares a weight between layers
-    of different kinds.
+    Raises Mismatch for a network that torch.fx cannot trace, or in which layers of different kinds
+    share a weight.
 
     Source: foresight thesis, eq. 2.3
     """
@@ -60,7 +60,7 @@ def activation(
 
 
 class _Means(fx.Interpreter):
-    """Runs a model and sums up, over the images of its runs, the channel means at its layers."""
+    """Runs a model and sums the channel means at its layers over all images."""
 
     def __init__(self, model: nn.Module, input_shape: tuple[int, ...]) -> None:
         self.traced = trace(model, input_shape)
@@ -92,7 +92,7 @@ class _Means(fx.Interpreter):
         return value
 
     def outputs(self, name: str, channels: int) -> Tensor:
-        """Means after the activation, unless its shape is another (behind a flattening, say)."""
+        """Means after the activation, unless its shape differs (after flattening, for example)."""
         means = [self.given[follows] for _, follows in self.calls[name]]
         if any(len(mean) != channels for mean in means):
             means = [self.given[node] for node, _ in self.calls[name]]
@@ -100,13 +100,13 @@ class _Means(fx.Interpreter):
 
 
 def _mean(x: Tensor, axis: int) -> Tensor:
-    """The mean per channel; also of an activation that has fewer dimensions than its layer."""
+    """The mean per channel, even if the activation has fewer dimensions than its layer."""
     axis %= x.ndim
     return x.mean([d for d in range(x.ndim) if d != axis])
 
 
 def _activation_after(graph: fx.GraphModule, layer: fx.Node) -> fx.Node:
-    """The nearest activation that the layer's output reaches before the next layer, else itself."""
+    """The first activation that the layer's output reaches before the next layer, else itself."""
     front = [layer]
     while front:
         front = list(dict.fromkeys(user for node in front for user in node.users))

@@ -12,11 +12,11 @@ from prunecli.types import Batches, Scores
 def fisher(
     model: nn.Module, data: Batches, *, batches: int = 1, per_class: int | None = None
 ) -> Scores:
-    """Empirical Fisher information in place of OBD's curvature, from first derivatives only.
+    """Empirical Fisher information: OBD with squared gradients in place of the curvature.
 
         s_k = f_k * w_k^2,    f_k = mean over images n of (dL_n/dw_k)^2
 
-    L_n is the loss of one image: the gradients are squared before they are averaged.
+    L_n is the loss of image n: gradients are squared first, then averaged.
 
     Source: Theis et al., Faster gaze prediction with Fisher pruning, arXiv 1801.05787, eq. 12
     """

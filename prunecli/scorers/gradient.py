@@ -8,7 +8,7 @@ from prunecli.types import Batches, Scores
 
 
 def gradient(model: nn.Module, data: Batches, *, batches: int = 1) -> Scores:
-    """Weight times gradient: the first-order change of the loss if the weight goes.
+    """Weight times gradient: the first-order change of the loss if the weight is removed.
 
         s_j = |w_j * g_j|,    g = mean over batches of dL/dw
 

@@ -11,13 +11,14 @@ def grasp(
 ) -> Scores:
     """Gradient signal preservation: keep the weights whose removal would lower the gradient flow.
 
-    Removing the weight theta_j changes g'g by about -2 theta_j (Hg)_j, so what stays is the highest
+    Removing the weight theta_j changes g'g by about -2 theta_j (Hg)_j, so the weights with the
+    highest
 
         s_j = theta_j * (Hg)_j
 
-    with g and H the gradient and Hessian of the loss at temperature T (`temperature`), on
+    are kept. g and H are the gradient and Hessian of the loss at temperature T (`temperature`) on
     `per_class` images of each class, in training mode. The paper scores -theta * Hg and removes the
-    highest, which is the same. Scores have both signs.
+    highest, which is the same. Scores can be negative.
 
     Raises BadUsage if a class has fewer than `per_class` images.
 

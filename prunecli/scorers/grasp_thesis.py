@@ -13,8 +13,8 @@ def grasp_thesis(
 
         s_j = -theta_j * (Hg)_j
 
-    Removing the lowest of these removes the weights that carry the gradient flow, the opposite of
-    what GraSP does; it is here to compare.
+    Pruning the lowest of these removes the weights that carry the gradient flow, the opposite of
+    GraSP. It is here for comparison.
 
     Source: foresight thesis, eq. 3.6
     """

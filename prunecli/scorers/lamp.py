@@ -7,21 +7,21 @@ LARGEST = (1 << 31) - 1
 """The largest bits of a float without a sign. An xor with them turns the order of such bits
 around."""
 SMALLEST = torch.finfo(torch.float64).tiny
-"""What is left where all weights are zero: 0 / 0 would be no number."""
+"""The sum where all weights are zero, to avoid 0 / 0."""
 CACHED = 1 << 15
-"""Weights whose sums fit the processor's cache, which is three times as quick."""
+"""Weights whose sums fit into the processor's cache, which is three times as fast."""
 
 
 def lamp(weight: Tensor) -> Tensor:
-    """Layer-adaptive magnitude: a weight's share of what would be left if it went next.
+    """Layer-adaptive magnitude: the weight's share of the squares left in its layer at its turn.
 
-    With a layer's weights in falling order of magnitude,
+    With a layer's weights in descending order of magnitude,
 
         s_u = w_u^2 / sum_{v <= u} w_v^2
 
-    so the largest weight of each layer scores exactly 1. Sums are in float64: the tail of millions
-    of small squares would drown in float32. Equal weights rank by their place, earlier first. The
-    zero weights of a layer score 0.
+    so the largest weight of each layer scores exactly 1. Sums are in float64: float32 would lose
+    millions of small squares. Equal weights rank by position, the earlier higher. Zero weights
+    score 0.
 
     Source: Lee et al., Layer-adaptive Sparsity for the Magnitude-based Pruning, ICLR 2021,
     arXiv 2010.07611, eq. 4 (eq. 3.4 in the foresight thesis)

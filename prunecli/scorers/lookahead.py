@@ -14,20 +14,20 @@ from prunecli.types import Batches, Scores
 def lookahead(
     model: nn.Module, data: Batches, *, normalize: Literal["none", "layer"] = "none"
 ) -> Scores:
-    """Magnitude, seen through the layers before and after.
+    """Magnitude times the norms of the connected weights in the layers before and after.
 
-    A weight w from channel j to channel k of layer i:
+    For a weight w from channel j to channel k of layer i:
 
         s(w) = |w| * ||W_{i-1}[j, :]||_F * ||W_{i+1}[:, k]||_F
 
-    The neighbours are those on the network's graph. Several layers that feed a channel, or that
-    read it, count together (the square root of the sum of squares); none counts as 1. Batch
-    normalisation multiplies by gamma / sqrt(var + eps), a parameter that scales by itself, so that
-    folding them into the convolution changes no score. The calls of all layers that share a weight
-    count together. `normalize=layer` divides the scores of each layer by their norm.
+    Neighbours are found on the network's graph. Several layers that feed or read a channel count
+    together (the square root of the sum of squares); no layer counts as 1. Batch normalisation
+    multiplies by gamma / sqrt(var + eps), a scaling parameter by its value, so that folding them
+    into the convolution changes no score. If layers share a weight, all their calls count together.
+    `normalize=layer` divides the scores of each layer by their norm.
 
-    Raises Mismatch for a network that torch.fx cannot trace, that does something with parameters of
-    its own but scaling and adding, or that shares a weight between layers of different kinds.
+    Raises Mismatch for a network that torch.fx cannot trace, that uses parameters of its own other
+    than to scale and to add, or in which layers of different kinds share a weight.
 
     Source: Park et al., Lookahead, ICLR 2020, arXiv 2002.04809, eq. 5 (3.3 in the foresight thesis)
     """
@@ -49,7 +49,7 @@ def lookahead(
 
 
 class _Call(NamedTuple):
-    """One use of a layer: its node, what arrives, its squared weights, and what it gives."""
+    """One call of a layer: its node, its input, its squared weights, and its output."""
 
     node: fx.Node
     arriving: Tensor
@@ -58,12 +58,12 @@ class _Call(NamedTuple):
 
 
 class _Norms(Flow):
-    """Every layer gives the squared norms of its rows, whatever arrives: its neighbours' norms.
+    """Finds the norms of neighbouring layers: every layer outputs the squared norms of its rows.
 
-    The squared norms of what feeds a layer's inputs arrive there. The sum over all layers of
-    (what arrives) * (squared norms of the columns) has as its derivative by what a layer gives the
-    squared norms of the columns that read it. Normalisations and scales act on what passes through
-    them; the columns of a layer take in those right behind it.
+    A layer's input is then the squared norms of the layers that feed it. Sum (input * squared norms
+    of the columns) over all layers: the derivative by a layer's output is the squared norms of the
+    columns that read it. Normalisations and scales multiply what passes through them; those right
+    after a layer are folded into its columns.
     """
 
     def __init__(self, model: nn.Module, input_shape: tuple[int, ...]) -> None:
@@ -87,7 +87,7 @@ class _Norms(Flow):
         return gives.reshape(-1, *[1] * (len(shape) - 1 - axis)).expand(shape)
 
     def _folded(self, call: _Call) -> Tensor:
-        """What the nodes right behind a layer multiply its rows by, squared."""
+        """The squared factors by which the nodes right after a layer multiply its rows."""
         last = self.straight_behind(call.node)
         if last is call.node:
             return torch.ones((), dtype=call.squares.dtype, device=call.squares.device)

@@ -7,12 +7,12 @@ from prunecli.types import Part, decisive
 
 @decisive
 def nonzero(weight: Part) -> Tensor:
-    """1 for each weight that is there, 0 for one that is exactly zero; it decides what stays.
+    """1 for a nonzero weight, 0 for an exact zero; the mask keeps all nonzero weights.
 
         s_j = [w_j != 0]
 
-    For checkpoints that something else has pruned: their mask, from the zeros that it left.
+    Makes the mask of a checkpoint pruned elsewhere, from its zeros. It needs no density.
 
-    Source: none; -0.0, as w_j * 0 leaves it, is a zero too
+    Source: none; -0.0, which w_j * 0 can give, counts as zero
     """
     return (weight != 0).float()

@@ -25,18 +25,18 @@ def obd(
     error: float | None = None,
     seed: int = 0,
 ) -> Scores:
-    """Optimal brain damage: the second-order change of the loss if the weight goes.
+    """Optimal brain damage: the second-order change of the loss if the weight is removed.
 
         s_k = h_kk * w_k^2 / 2,    h = mean over batches of the diagonal of the Hessian of L
 
-    `hessian=exact` takes a backward pass for every weight: for small networks. `hutchinson`
-    estimates the same with `probes` random vectors a batch, and `ggn` the Gauss-Newton part of it,
+    `hessian=exact` takes a backward pass per weight, so it is for small networks. `hutchinson`
+    estimates the same with `probes` random vectors per batch, and `ggn` its Gauss-Newton part,
     which is never negative. Negative curvature is kept: such weights rank last.
 
-    An estimate's error falls as 1 / sqrt(probes * batches). Of a network of 1,340 weights, scores
-    by 16 probes are wrong by 56% (as root mean squares) and rank with a correlation of 0.55; by 64,
-    29% and 0.71; by 256, 15% and 0.90. With `error=0.2`, `hutchinson` takes as many probes a batch,
-    and no fewer than `probes`, as leave an error of 20% in the scores by that batch.
+    The error of an estimate falls as 1 / sqrt(probes * batches). On a network of 1,340 weights, 16
+    probes give scores with a relative RMS error of 56% and a rank correlation of 0.55; 64 probes,
+    29% and 0.71; 256 probes, 15% and 0.90. With `error=0.2`, `hutchinson` takes as many probes per
+    batch as bring that error down to 20%, and at least `probes`.
 
     Source: LeCun, Denker & Solla, Optimal Brain Damage, NIPS 1989, eq. 5 (3.1 in the foresight
     thesis)

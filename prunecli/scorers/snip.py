@@ -19,14 +19,14 @@ def snip(
     seed: int = 0,
     mask: Mask | None = None,
 ) -> Scores:
-    """Connection sensitivity, |dL/dc| at c = 1.
+    """Connection sensitivity: |dL/dc| at c = 1, for a gate c on each weight.
 
     With weights c*w, dL/dc = (dL/dw)*w, so no gate is needed:
 
         s_j = |g_j * w_j|,    g = mean over batches of dL/dw
 
-    Dividing by the sum over all weights, as the paper does, would not change their order. With
-    `init=xavier`, weights drawn anew are scored in place of the network's own, all but those that
+    The paper divides by the sum over all weights, which does not change the order. With
+    `init=xavier`, freshly drawn weights are scored in place of the network's own, except those that
     the mask removed.
 
     Source: Lee et al., SNIP, ICLR 2019, arXiv 1810.02340, eq. 4

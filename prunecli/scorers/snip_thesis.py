@@ -23,8 +23,8 @@ def snip_thesis(
 
         s_j = |g_j| / sum_k |g_k|,    g = mean over batches of dL/dw
 
-    This is not SNIP, which differentiates by a gate on the weight and so has |g_j * w_j|; it is
-    here to compare. By default it scores weights drawn anew (`init=xavier`).
+    This is not SNIP, which differentiates by a gate on the weight and so has |g_j * w_j|. It is
+    here for comparison. By default it scores freshly drawn weights (`init=xavier`).
 
     Source: foresight thesis, eq. 3.5
     """

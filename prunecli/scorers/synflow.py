@@ -16,41 +16,41 @@ from prunecli.network.layers import prunable
 from prunecli.types import Batches, Scores, iterative
 
 SAFE = 1e100
-"""Amounts between this and its inverse can be multiplied and summed within a float64."""
+"""Values between this and its inverse can be multiplied and summed in float64."""
 
 
 @iterative(rounds=100)
 def synflow(model: nn.Module, data: Batches, *, conserve: bool = False) -> Scores:
-    """Synaptic flow: how much of what flows from input to output goes through a weight.
+    """Synaptic flow: the share of the flow from input to output that passes through a weight.
 
     With every parameter replaced by its magnitude and an input of ones, R = sum of the outputs and
 
         s_j = |theta_j| * dR/d|theta_j| / R
 
-    in float64. R, which only sets the unit, is divided out: it reaches 1e51 in a ResNet-56, and a
-    float32 ends at 3e38. No data is used; batch normalisation is in evaluation mode. With
-    `conserve`, biases are left out and normalisations and scales are the identity: then what enters
-    a hidden unit leaves it, and the scores of each layer of a plain network add up to 1.
+    in float64. Dividing by R only sets the unit: R reaches 1e51 in a ResNet-56, beyond float32's
+    limit of 3e38. No data is used; batch normalisation is in evaluation mode. With `conserve`,
+    biases are left out and normalisations and scales are the identity: the flow into a hidden unit
+    then equals the flow out of it, and the scores of each layer of a plain network add up to 1.
 
-    The paper has networks of ReLU and batch normalisation. Elsewhere R would not be proportional to
-    the weights that it is told to share out: other activations saturate at such amounts, a centring
-    normalisation takes them away. So here
+    The paper uses networks of ReLU and batch normalisation. In other networks R is not proportional
+    to the weights: other activations saturate at such values, and a normalisation that subtracts
+    the mean cancels them. So here
 
-    - every activation lets all pass, as ReLU does
-    - a normalisation multiplies by |gamma| / sqrt(var + eps), where it has a variance on record,
-      and adds |beta - mean gamma / sqrt(var + eps)|: the mean on record, zero in a fresh network,
-      is no longer subtracted from magnitudes, which gave scores below zero
+    - every activation is the identity, as ReLU is for magnitudes
+    - a normalisation multiplies by |gamma| / sqrt(var + eps), if it has a running variance, and
+      adds |beta - mean gamma / sqrt(var + eps)|: subtracting the running mean (zero in a fresh
+      network) from magnitudes would give negative scores
     - differences are sums
-    - where a gate multiplies amounts, a * b is sqrt(|a| |b|): each gets half of what flows
+    - the product a * b of a gate is sqrt(|a| |b|): each factor gets half of the flow
 
-    and so no score is below zero. Without biases, what every path from input to output must pass
-    adds up to 1, in any network.
+    so no score is negative. Without biases, the scores of any set of weights that every path from
+    input to output crosses once add up to 1, in any network.
 
-    Pruned in one go, this collapses layers like others; `mask` takes 100 rounds unless told
-    otherwise, as the paper does.
+    Pruned in one round, this empties layers as other methods do; by default `mask` takes 100
+    rounds, as in the paper.
 
-    Raises Mismatch for a network that torch.fx cannot trace, and for one that does with amounts
-    what is not proportional to them, as attention does.
+    Raises Mismatch for a network that torch.fx cannot trace, or that has an operation not
+    proportional to its input, such as attention.
 
     Source: Tanaka et al., SynFlow, NeurIPS 2020, arXiv 2006.05467, eqs. 1 and 2 and algorithm 1
     """
@@ -71,7 +71,7 @@ def synflow(model: nn.Module, data: Batches, *, conserve: bool = False) -> Score
 
 
 class _Magnitudes(Flow):
-    """The network of magnitudes. `theta` has those of the weights of layers, by name."""
+    """The network of magnitudes. `theta` holds the layers' weights by name, as magnitudes."""
 
     def __init__(self, model: nn.Module, input_shape: tuple[int, ...], conserve: bool) -> None:
         super().__init__(model, input_shape)
@@ -134,7 +134,7 @@ class _Magnitudes(Flow):
 
     @torch.no_grad()
     def _scaled(self, call: fx.Node, scale: float) -> list[Tensor]:
-        """What a call gives for amounts so many times larger."""
+        """The output of a call whose inputs are that many times larger."""
 
         def larger(node: fx.Node) -> Any:
             value = self.env[node]
@@ -144,9 +144,9 @@ class _Magnitudes(Flow):
         return _amounts(getattr(self, call.op)(call.target, args, kwargs))
 
     def _in_range(self, value: Tensor) -> Tensor:
-        """A layer's output; if it leaves a float's range behind, in a unit for all amounts, anew.
+        """A layer's output; if it nears the limits of a float, all values get a new unit.
 
-        Every score is a share of R, so no unit matters as long as all have the same.
+        Every score is a share of R, so the unit does not matter as long as all values share it.
         """
         most = float(value.detach().max())
         if most == 0 or 1 / SAFE < most < SAFE:

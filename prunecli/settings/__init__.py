@@ -1,1 +1,1 @@
-"""What commands may be told."""
+"""The settings of the commands."""

@@ -1,4 +1,4 @@
-"""What is applied to a checkpoint."""
+"""The settings of `apply`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from prunecli.settings.table import option
 
 @dataclass(frozen=True)
 class ApplySettings:
-    """What `apply` may be told."""
+    """The settings of `apply`."""
 
-    mask: Path = option("What 'prunecli mask' wrote.", File(), required=True)
+    mask: Path = option("Mask to apply, written by 'prunecli mask'.", File(), required=True)

@@ -1,4 +1,4 @@
-"""The images: which, and from where."""
+"""The settings of the data set: its name, its options and its folder."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from prunecli.settings.kinds import File, Plain, PluginName, Switch
 from prunecli.settings.table import option
 
 FIRST_DATASET = "digits"
-"""What is trained on where nothing is said: it comes with a library, and is small."""
+"""The default data set: it is small and comes with scikit-learn."""
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """The data set, and where it comes from. A missing name means the checkpoint's own."""
+    """The data set, and the folder it is read from. Without a name, the checkpoint's own."""
 
     dataset: str | None = option(
         "Data set; see 'prunecli list datasets'.", PluginName("data"),
@@ -25,9 +25,9 @@ class DataSettings:
     options: Mapping[str, Any] = option(
         "Option of the data set; repeatable.", Plain.PAIRS, flag="--dataset-opt", sets="dataset"
     )
-    # What a study's job is told of may be made by an earlier one: that is for the job to look at.
+    # An earlier job of a study can create the folder, so only the job itself checks that it exists.
     data_dir: Path = option(
-        "Where data sets are.", File(readable=False), Path("data"), envvar="PRUNECLI_DATA_DIR",
-        decides=False,
+        "Folder that holds the data sets.", File(readable=False), Path("data"),
+        envvar="PRUNECLI_DATA_DIR", decides=False,
     )  # fmt: skip
     download: bool = option("Download the data set if it is missing.", Switch(), decides=False)

@@ -11,21 +11,21 @@ from prunecli.settings.table import field_of, group, option
 from prunecli.settings.training import PRECISION
 
 EVAL_BATCH = 500
-"""Images that a CPU evaluates at a time, and the least that a GPU does."""
+"""Images per batch on a CPU, and the fewest on a GPU."""
 MOST_EVAL_BATCH = 4 * EVAL_BATCH
-"""Images that a GPU evaluates at a time, if they are small."""
+"""Images per batch on a GPU, for small images."""
 
 
 @dataclass(frozen=True)
 class EvalSettings:
-    """What `eval` may be told."""
+    """The settings of `eval`."""
 
     mask: Path | None = option("Apply this mask before evaluating.", File())
     data: DataSettings = group(DataSettings)
     batch_size: int | None = option(
-        "Images at a time.", Whole(1),
-        unset=f"{EVAL_BATCH}; on a GPU up to {MOST_EVAL_BATCH}, by the size of the images",
+        "Images per batch.", Whole(1),
+        unset=f"{EVAL_BATCH}; on a GPU up to {MOST_EVAL_BATCH}, depending on the image size",
     )  # fmt: skip
     precision: str = field_of(PRECISION, "auto")
-    throughput: bool = option("Also measure images per second.", Switch())
-    histograms: bool = option("Also say how the weights of each layer are spread.", Switch())
+    throughput: bool = option("Also measure the throughput, in images per second.", Switch())
+    histograms: bool = option("Also write a histogram of each layer's weights.", Switch())

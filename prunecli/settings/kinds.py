@@ -1,4 +1,4 @@
-"""What the values of settings may be."""
+"""The kinds of values that settings take."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from enum import Enum, auto
 from typing import Any, TypeAlias
 
 MOST = 1_000_000
-"""The limit of a whole number that has none of its own."""
+"""The default upper limit of a whole number."""
 
 
 @dataclass(frozen=True)
 class Switch:
-    """A yes or no; where it `negates`, `--no-NAME` says no."""
+    """True or false; with `negates`, `--no-NAME` sets false."""
 
     negates: bool = False
 
@@ -33,7 +33,7 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number, `low` and `high` included."""
+    """A whole number from `low` to `high`, both included."""
 
     low: int
     high: int = MOST
@@ -49,9 +49,9 @@ class Whole:
 
 @dataclass(frozen=True)
 class Real:
-    """A finite number, whose limits belong to it if `ends` says so.
+    """A finite number between two limits; `ends` says which of them are included.
 
-    `ends` is written as in mathematics: "(]" leaves the lower end out, "[)" the upper one.
+    `ends` follows the notation of intervals: "(]" excludes the lower limit, "[)" the upper one.
     """
 
     low: float
@@ -83,7 +83,7 @@ class PluginName:
 
 
 class Plain(Enum):
-    """Kinds that have no more to say."""
+    """Kinds without parameters."""
 
     TEXT = auto()
     TEXTS = auto()
@@ -91,7 +91,7 @@ class Plain(Enum):
     PAIRS = auto()
     """Any number of `key=value`."""
     OUTPUT = auto()
-    """The path of the file that is written."""
+    """The path of the output file."""
     RECIPE = auto()
     """The path of a recipe, or the name of one that comes with prunecli."""
     DEVICE = auto()
@@ -100,13 +100,13 @@ class Plain(Enum):
 
 @dataclass(frozen=True)
 class File:
-    """A path that is read, or of a folder that is written to."""
+    """A path to read from, or a folder to write to."""
 
     readable: bool = True
-    """Whether that is for the command line to look at."""
+    """Whether the command line checks that the path can be read."""
     written: bool = False
 
 
 Kind: TypeAlias = Switch | OneOf | Whole | Real | PluginName | File | Plain
 REPEATED = (Plain.TEXTS, Plain.PAIRS)
-"""Kinds of which an option takes any number."""
+"""Kinds whose options can be repeated."""

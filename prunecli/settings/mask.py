@@ -1,4 +1,4 @@
-"""How many weights stay, and where they are chosen among."""
+"""The settings of `mask`: how many weights to keep, and how to select them."""
 
 from __future__ import annotations
 
@@ -16,63 +16,70 @@ COUNTS = ("scored", "model")
 RULES = ("exact", "threshold")
 UNSTRUCTURED = "unstructured"
 ASKS = ("density", "sparsity", "compression", "critical")
-"""The ways to say how many weights stay."""
+"""The ways to set how many weights to keep."""
 
 
 @dataclass(frozen=True)
 class MaskSettings:
-    """What says how a mask is selected, and from what."""
+    """The settings of `mask`."""
 
     density: float | None = option("Fraction of weights to keep.", Real(0, 1))
-    sparsity: float | None = option("Fraction to remove.", Real(0, 1, "[)"))
-    compression: float | None = option("All weights over kept weights.", Real(1, ends="[]"))
-    critical: bool = option("The highest compression that empties no layer.", Switch())
+    sparsity: float | None = option("Fraction of weights to remove.", Real(0, 1, "[)"))
+    compression: float | None = option("Ratio of all weights to kept weights.", Real(1, ends="[]"))
+    critical: bool = option(
+        "Find the highest compression at which every layer keeps a weight.", Switch()
+    )
     scope: str = option(
-        "Choose among all weights, or give each layer its share.", OneOf(SCOPES), SCOPES[0]
+        "Rank all weights together (global), or give each layer its own budget.",
+        OneOf(SCOPES),
+        SCOPES[0],
     )
     dense: tuple[str, ...] = option(
-        "What --scope uniform keeps whole (shell pattern); repeatable.", Plain.TEXTS,
-        metavar="PATTERN", unset="the network's first layer, pruned or not",
+        "Weights that --scope uniform does not prune (shell pattern); repeatable.", Plain.TEXTS,
+        metavar="PATTERN", unset="the network's first layer",
     )  # fmt: skip
     pattern: str | None = option(
-        "N:M keeps N of every M weights along a layer's inputs.", Plain.TEXT,
+        "N:M keeps the N highest scores of every M along a layer's inputs.", Plain.TEXT,
         metavar=f"{UNSTRUCTURED}|N:M", unset=UNSTRUCTURED,
     )  # fmt: skip
     rounds: int | None = option(
-        "Prune in rounds, scoring anew before each.", Whole(1, 10_000),
-        unset="the method's own number, else 1",
+        "Prune in this many rounds, and score again before each.", Whole(1, 10_000),
+        unset="the method's own, else 1",
     )  # fmt: skip
     schedule: str | None = option(
-        "Of the density over rounds.", OneOf(ROUND_SCHEDULES), unset=ROUND_SCHEDULES[0]
+        "How the density falls over the rounds.", OneOf(ROUND_SCHEDULES), unset=ROUND_SCHEDULES[0]
     )
     count: str | None = option(
-        "What the density counts over: the weights that are scored, or all parameters.",
+        "What the density is a fraction of: the scored weights, or all parameters of the model.",
         OneOf(COUNTS), unset=COUNTS[0],
     )  # fmt: skip
     rule: str = option(
-        "threshold prunes what lies between -t and t, t the lowest score that exact keeps.",
+        "exact keeps the set number of weights; threshold prunes every score between -t and t, "
+        "where t is the lowest score that exact keeps.",
         OneOf(RULES), RULES[0], silent=RULES[0],
     )  # fmt: skip
     preset: str | None = option(
-        "thesis: --exclude-classifier --count model, unless --count says otherwise.",
+        "thesis sets --exclude-classifier and --count model; an explicit --count overrides it.",
         OneOf(("thesis",)),
     )
-    mask: Path | None = option("Keep only what this mask keeps.", File())
-    no_dead_layers: bool = option("Fail if a layer is left without weights.", Switch())
+    mask: Path | None = option("Keep only weights that this earlier mask keeps.", File())
+    no_dead_layers: bool = option(
+        "Fail if the mask leaves a dead layer, one without weights.", Switch()
+    )
     scoring: ScoringSettings = group(ScoringSettings)
 
     def complete(self) -> MaskSettings:
-        """The settings, with what the preset stands for."""
+        """The settings, with the preset filled in."""
         if self.preset is None:
             return self
         scoring = replace(self.scoring, exclude_classifier=True)
         return replace(self, count=self.count or "model", scoring=scoring)
 
     def asked(self, decides: bool) -> float | None:
-        """The density asked for; None for the critical one, and where a pattern or method decides.
+        """The requested density; None for --critical, or where a pattern or the method sets it.
 
-        `decides`: the method says by itself what stays. Raises BadUsage for what cannot go
-        together.
+        `decides`: the method itself decides which weights stay. Raises BadUsage for options that
+        exclude each other.
         """
         given = [n for n in ASKS if getattr(self, n) is not None and getattr(self, n) is not False]
         if decides or self.pattern not in (None, UNSTRUCTURED):
@@ -94,11 +101,11 @@ class MaskSettings:
             return None
         if self.compression is not None:
             return 1 / self.compression
-        # 1 - 0.9 is 0.09999999999999998; what was meant is 0.1.
+        # 1 - 0.9 is 0.09999999999999998; the user means 0.1.
         return round(1 - self.sparsity, 15) if self.sparsity is not None else self.density
 
     def _settled(self, decides: bool) -> list[str]:
-        """What else was said that a pattern, or a method that decides, leaves no room for."""
+        """The other options given that a pattern, or a method that decides, rules out."""
         plain = ("rounds", "schedule", "preset", "count", "scope", "dense", "rule")
         names = [*plain, *["pattern"] * decides]
         unsaid = {each.name: each.default for each in fields(self)}

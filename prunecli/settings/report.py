@@ -39,23 +39,27 @@ class ReportSettings:
     """What to make of results."""
 
     form: str = option(
-        "html has figures, svg is one of them.", OneOf(tuple(ENDINGS)), "table", flag="--format"
+        "Output format; html is a page with all figures, svg is one figure.",
+        OneOf(tuple(ENDINGS)),
+        "table",
+        flag="--format",
     )
     figure: str = option(
-        f"Which one, of --format svg: {', '.join(CAPTIONS)}.", OneOf(tuple(CAPTIONS)), "top1",
+        f"Figure that --format svg draws: {', '.join(CAPTIONS)}.", OneOf(tuple(CAPTIONS)), "top1",
         metavar="NAME",  # all of them in one word would not fit into the line
     )  # fmt: skip
-    title: str | None = option("Of the page.", Plain.TEXT, unset=TITLE)
+    title: str | None = option("Title of the html page.", Plain.TEXT, unset=TITLE)
     reference: Path | None = option(
-        "CSV of published results, to set beside these: model, dataset, method, compression, top1 "
-        "and top5, and maybe reached (the compression), parameters (weights left) and note.",
+        "CSV of published results to show beside these. Columns: model, dataset, method, "
+        "compression, top1, top5; optional: reached (compression), parameters (weights left), "
+        "note.",
         File(),
     )
     loss: float | None = option(
-        "Points of top-1 lost: the compression that each method reaches at that goes into --format "
-        "json, and onto the page.",
+        "Top-1 lost, in points: html and json show the compression that each method reaches at "
+        "this loss.",
         Real(0, 100),
-        unset=f"{', '.join(f'{loss:g}' for loss in LOSSES)} on the page, none in JSON",
+        unset=f"{', '.join(f'{loss:g}' for loss in LOSSES)} in html, none in json",
     )  # fmt: skip
 
 
@@ -64,5 +68,5 @@ class ReportRun(RunOptions):
     """What `report` may be told of its run."""
 
     output: Path | None = field_of(
-        replace(OUTPUT, unset="standard output; of html, report.html beside the first result")
+        replace(OUTPUT, unset="standard output; for html, report.html beside the first result")
     )

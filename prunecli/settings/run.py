@@ -1,4 +1,4 @@
-"""The settings of a run: where to write, where to compute, and what to say meanwhile."""
+"""The settings of a run: the output, the device, the seed and the messages."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from prunecli.settings.kinds import Plain, Switch, Whole
 from prunecli.settings.table import Option, field_of, option
 
 OUTPUT = Option(
-    "Where to write.", Plain.OUTPUT, short="-o", decides=False, reserved=True,
-    unset="made of the inputs' names",
+    "Output path.", Plain.OUTPUT, short="-o", decides=False, reserved=True,
+    unset="derived from the inputs' names",
 )  # fmt: skip
 DEVICE = Option(
-    "Where to compute; an explicit cuda never falls back.", Plain.DEVICE,
+    "Device to compute on; cuda never falls back to the CPU.", Plain.DEVICE,
     metavar="auto|cpu|cuda[:N]", envvar="PRUNECLI_DEVICE",
 )  # fmt: skip
-SEED = Option("Of all randomness.", Whole(0, 2**31 - 1), unset="the checkpoint's, else 0")
+SEED = Option("Random seed.", Whole(0, 2**31 - 1), unset="the checkpoint's, else 0")
 TRUST = Option(
-    "Let files name models and data of this package or import path: it is imported, which runs its "
-    "code; repeatable.",
+    "Allow files to name models and data sets from this package or import path, which imports it "
+    "and so runs its code; repeatable.",
     Plain.TEXTS, flag="--trust", metavar="PACKAGE", envvar="PRUNECLI_TRUST", decides=False,
     reserved=True,
 )  # fmt: skip
@@ -28,15 +28,15 @@ TRUST = Option(
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a step may be told of its run."""
+    """The settings of every step's run."""
 
     output: Path | None = field_of(OUTPUT)
-    force: bool = option("Replace an existing output.", Switch(), decides=False, reserved=True)
+    force: bool = option("Overwrite an existing output.", Switch(), decides=False, reserved=True)
     wait: bool = option(
-        "Wait for another process that writes the output.", Switch(), decides=False, reserved=True
+        "Wait if another process is writing the output.", Switch(), decides=False, reserved=True
     )
     dry_run: bool = option(
-        "Check options and input files, though not the data set; write nothing.", Switch(),
+        "Check the options and input files, but not the data set; write nothing.", Switch(),
         decides=False, reserved=True,
     )  # fmt: skip
     device: str = "auto"
@@ -46,33 +46,34 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class OnDevice(RunOptions):
-    """What a step may be told that computes."""
+    """The run of a step that computes on a device."""
 
     device: str = field_of(DEVICE, "auto")
 
 
 @dataclass(frozen=True)
 class Seeded(OnDevice):
-    """What a step may be told that draws lots."""
+    """The run of a step that draws random numbers."""
 
     seed: int | None = field_of(SEED)
 
 
 @dataclass(frozen=True)
 class Form:
-    """What says how the result is printed."""
+    """How the result is printed."""
 
     json: bool = option("Print one JSON object to stdout.", Switch(), decides=False, reserved=True)
 
 
 @dataclass(frozen=True)
 class Talk(Form):
-    """What says how much to say, and how."""
+    """How much is printed, and in which form."""
 
     quiet: bool = option(
-        "Say nothing but errors.", Switch(), short="-q", envvar="PRUNECLI_QUIET", decides=False,
-        reserved=True,
+        "Print no messages except errors.", Switch(), short="-q", envvar="PRUNECLI_QUIET",
+        decides=False, reserved=True,
     )  # fmt: skip
     verbose: bool = option(
-        "Say more.", Switch(), short="-v", envvar="PRUNECLI_VERBOSE", decides=False, reserved=True
-    )
+        "Print more messages.", Switch(), short="-v", envvar="PRUNECLI_VERBOSE",
+        decides=False, reserved=True,
+    )  # fmt: skip

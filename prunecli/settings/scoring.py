@@ -1,4 +1,4 @@
-"""The settings of scoring, and of which weights are scored."""
+"""The settings of scoring: the method, its data, and which weights it scores."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from prunecli.settings.table import group, option
 
 @dataclass(frozen=True)
 class ScoringSettings:
-    """What says how weights are scored, wherever that happens, and which are left out."""
+    """How weights are scored, in any command, and which weights are left out."""
 
     method: str | None = option(
-        "Score a checkpoint on the fly; see 'prunecli list methods'.", PluginName("scorers")
+        "Method that scores CHECKPOINT; see 'prunecli list methods'.", PluginName("scorers")
     )
     options: Mapping[str, Any] = option(
         "Option of the method; repeatable.", Plain.PAIRS, flag="--opt", sets="method"
     )
     data: DataSettings = group(DataSettings)
     batch_size: int = option("Images per scoring batch.", Whole(1), 128)
-    exclude_classifier: bool = option("Leave the last linear layer whole.", Switch())
+    exclude_classifier: bool = option("Do not prune the last linear layer.", Switch())
     targets: tuple[str, ...] = option(
-        "Only weights whose names match whole (shell pattern); repeatable.", Plain.TEXTS,
+        "Prune only weights whose full name matches (shell pattern); repeatable.", Plain.TEXTS,
         metavar="PATTERN",
     )  # fmt: skip
     ignore: tuple[str, ...] = option(
-        "Leave weights whose names match whole (shell pattern); repeatable.", Plain.TEXTS,
+        "Do not prune weights whose full name matches (shell pattern); repeatable.", Plain.TEXTS,
         metavar="PATTERN",
     )  # fmt: skip
 
     @property
     def left_out(self) -> dict[str, Any]:
-        """What was said of which weights are meant, for the metadata; empty if nothing was."""
+        """The given settings of which weights to score, for the metadata; empty if none."""
         said = {
             "targets": list(self.targets),
             "ignore": list(self.ignore),
@@ -47,9 +47,9 @@ class ScoringSettings:
 
 @dataclass(frozen=True)
 class ScoreSettings(ScoringSettings):
-    """What `score` may be told."""
+    """The settings of `score`."""
 
     method: str | None = option(
-        "See 'prunecli list methods'.", PluginName("scorers"), required=True
+        "Scoring method; see 'prunecli list methods'.", PluginName("scorers"), required=True
     )
-    mask: Path | None = option("Score the network as this mask leaves it.", File())
+    mask: Path | None = option("Apply this mask before scoring.", File())

@@ -1,4 +1,4 @@
-"""The settings of a study, and what of its jobs' options their outputs depend on."""
+"""The settings of a study, and which options of its jobs change the outputs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ STEPS = (
     *(TrainSettings, ScoreSettings, MaskSettings, ApplySettings, FinetuneSettings, EvalSettings),
     *(ReportSettings, Seeded, Talk),
 )
-"""The tables of what may be a recipe's step."""
+"""The tables of the commands that can be steps of a recipe."""
 _OPTIONS = [*(row for table in STEPS for row in options(table)), TRUST]
 RESERVED = {row.flag.removeprefix("--") for row in _OPTIONS if row.reserved} | {"help"}
-"""What 'prunecli run' says of every job, and no recipe does."""
+"""The options that 'prunecli run' sets for every job; a recipe cannot set them."""
 NOT_CONTENT = {row.name for row in _OPTIONS if not row.decides}
-"""What an output does not depend on."""
+"""The options that no output depends on."""
 
 RUNS = Path("runs")
-"""The folder that studies' folders are in."""
+"""The parent folder of the studies' folders."""
 SET = Option("Set a variable or an axis of the recipe; repeatable.", Plain.PAIRS, flag="--set")
 THREADS = Whole(1, 1000)
 FOLDER = f"{RUNS}/NAME"
@@ -36,47 +36,49 @@ FOLDER = f"{RUNS}/NAME"
 
 @dataclass(frozen=True)
 class StudySettings:
-    """What `run` may be told."""
+    """The settings of `run`."""
 
     overrides: Mapping[str, str] = field_of(SET)
-    only: str | None = option("Do this step and what it needs.", Plain.TEXT, metavar="STEP")
-    jobs: int | None = option("Jobs side by side.", THREADS, short="-j", unset="1")
+    only: str | None = option(
+        "Run only this step and the steps that it needs.", Plain.TEXT, metavar="STEP"
+    )
+    jobs: int | None = option("Jobs to run in parallel.", THREADS, short="-j", unset="1")
     threads: int | None = option(
-        "CPU threads of a job.", THREADS, unset="the cores, divided among the jobs"
+        "CPU threads per job.", THREADS, unset="the cores, divided among the jobs"
     )
     engine: str = option(
-        "Where jobs run: on this machine, or as tasks of a Ray cluster.", OneOf(("local", "ray")),
+        "Run jobs on this machine, or as tasks on a Ray cluster.", OneOf(("local", "ray")),
         "local",
     )  # fmt: skip
-    keep_going: bool = option("After a failure, do all that does not need it.", Switch())
+    keep_going: bool = option("After a job fails, run all jobs that do not need it.", Switch())
     output: Path | None = option(
-        "The study's folder.", File(written=True), short="-o", unset=FOLDER
+        "Folder of the study.", File(written=True), short="-o", unset=FOLDER
     )
-    wait: bool = option("Wait for another process that runs the study.", Switch())
-    status: bool = option("Print what is done and what is not, do nothing.", Switch())
-    dry_run: bool = option("Print every job's command, do nothing.", Switch())
-    emit: str | None = option("Print it as a shell script instead.", OneOf(("sh",)))
+    wait: bool = option("Wait if another process is running the study.", Switch())
+    status: bool = option("Print which jobs are done; run nothing.", Switch())
+    dry_run: bool = option("Print the command of every job; run nothing.", Switch())
+    emit: str | None = option("Print the study as a shell script; run nothing.", OneOf(("sh",)))
 
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """What `recipe validate` may be told."""
+    """The settings of `recipe validate`."""
 
     overrides: Mapping[str, str] = field_of(SET)
 
 
 @dataclass(frozen=True)
 class CopySettings:
-    """What `recipe cp` may be told."""
+    """The settings of `recipe cp`."""
 
-    force: bool = option("Replace existing files.", Switch())
+    force: bool = option("Overwrite existing files.", Switch())
 
 
 @dataclass(frozen=True)
 class VerifySettings:
-    """What a checkpoint is held against."""
+    """The settings of `verify`: what to check a checkpoint against."""
 
-    mask: Path | None = option("The mask that it should have been made with.", File())
-    recipe: Path | None = option("The study that it should come from.", Plain.RECIPE)
+    mask: Path | None = option("Mask that should have pruned the checkpoint.", File())
+    recipe: Path | None = option("Recipe of the study that should have written it.", Plain.RECIPE)
     overrides: Mapping[str, str] = field_of(SET)
-    study: Path | None = option("The study's folder.", File(), unset=FOLDER)
+    study: Path | None = option("Folder of that study.", File(), unset=FOLDER)

@@ -1,7 +1,8 @@
-"""The table of settings: dataclasses whose fields say all that there is to say of an option.
+"""The table of settings: dataclasses whose fields declare everything about an option.
 
-From them come the command line and its help, the keys of a recipe and their schema, the reference,
-and what a step is given. Importing a table is quick: it loads neither torch nor a command line.
+The command line and its help, the keys of a recipe and their schema, the reference, and the
+settings that a step gets are all made from it. Importing it is quick: it loads neither torch nor
+click.
 """
 
 from __future__ import annotations
@@ -19,27 +20,27 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Option:
-    """The way a setting is said on a command line and in a recipe, and what is said of it."""
+    """How a setting is written on the command line and in a recipe, and its help."""
 
     help: str
     kind: Kind
     flag: str = ""
-    """The name with its dashes; the field's name if not given."""
+    """The name with its dashes; by default made from the field's name."""
     short: str = ""
     metavar: str = ""
     envvar: str = ""
     unset: str = ""
-    """What holds if it is not given, where that is decided later."""
+    """The default in words, where it is decided later."""
     required: bool = False
     sets: str = ""
-    """The option that names the plugin of which this one sets an option, or several."""
+    """The option that names the plugin whose options this one sets."""
     decides: bool = True
-    """Whether what is written depends on it."""
+    """Whether the output depends on it."""
     silent: Any = False
-    """The value that counts as if the option was left out. Of an option that is newer than some
-    studies it is the default, so that these still recognise their work."""
+    """The value that counts as not given. For an option newer than some studies it is the default,
+    so that those studies still recognise their work."""
     reserved: bool = False
-    """Whether 'prunecli run' sets it, and no recipe does."""
+    """Whether 'prunecli run' sets it, so that a recipe cannot."""
     default: Any = None
     """The default of the field."""
 
@@ -50,14 +51,14 @@ class Option:
 
     @property
     def limits(self) -> str:
-        """The values that it may have, where words are few: 'a|b', '0<x<=1'."""
+        """The allowed values in short: 'a|b', '0<x<=1'."""
         if isinstance(self.kind, OneOf):
             return "|".join(self.kind.names)
         return self.kind.limits if isinstance(self.kind, Whole | Real) else ""
 
     @property
     def otherwise(self) -> str:
-        """What holds if it is not given, in words; "" for nothing."""
+        """The default in words; "" for none."""
         if self.unset or self.default in (None, ()):
             return self.unset
         if isinstance(self.kind, Switch):
@@ -67,7 +68,7 @@ class Option:
 
 
 def key_of(flag: str) -> str:
-    """What parameters and recipes call the option of this flag."""
+    """The name of this flag's option among parameters and in recipes."""
     return flag.removeprefix("--").replace("-", "_")
 
 
@@ -83,19 +84,19 @@ def field_of(option: Option, default: Any = None) -> Any:
 
 
 def option(help: str, kind: Kind, default: Any = None, **more: Any) -> Any:
-    """A field that an option of its own sets; see `Option` for what `more` may say."""
+    """A field with an option of its own; `more` goes to `Option`."""
     return field_of(Option(help, kind, **more), default)
 
 
 def group(table: type) -> Any:
-    """A field with settings of its own, whose options stand among the others."""
+    """A field that is a table itself; its options are listed among the others."""
     return field(default_factory=table, metadata={"group": table})
 
 
 def some_of(table: type, unset: Callable[[Option], str]) -> Any:
-    """A field of type Mapping: of another table's settings, those that were given.
+    """A field of type Mapping: the settings of another table that were given.
 
-    `unset` puts into words what holds for the others.
+    `unset` words the default of those that were not.
     """
     return field(default_factory=dict, metadata={"some of": table, "unset": unset})
 
@@ -128,7 +129,7 @@ def option_of(table: type, name: str) -> Option:
 
 
 def check(settings: Any) -> None:
-    """Raise BadUsage for a value that no command line would take, of a table or its groups."""
+    """Raise BadUsage for a value that the command line would refuse, in a table or its groups."""
     for each in fields(settings):
         value, known = getattr(settings, each.name), each.metadata
         if "group" in known:
@@ -147,15 +148,15 @@ def check(settings: Any) -> None:
 
 
 def flag_said(settings: Any, *names: str) -> str:
-    """The flag of the first of these fields that was said; "" if none was."""
+    """The flag of the first of these fields that was given; "" if none was."""
     rows = {name: option_of(type(settings), name) for name in names}
     return next((row.flag for name, row in rows.items() if getattr(settings, name)), "")
 
 
 def read(table: type[S], params: Mapping[str, Any]) -> S:
-    """The settings that parameters by the options' names say.
+    """The settings of a table, from parameters named after its options.
 
-    A field without an option is what the parameter of its own name says, if there is one.
+    A field without an option takes the parameter of its own name, if there is one.
     """
     values: dict[str, Any] = {}
     own: type = table
@@ -174,6 +175,6 @@ def read(table: type[S], params: Mapping[str, Any]) -> S:
 
 
 def plugins(rows: Mapping[str, Option]) -> dict[str, tuple[str, str]]:
-    """The options that set those of a plugin: its kind, and the option that names it."""
+    """By option that sets a plugin's options: the plugin's kind, and the option that names it."""
     named = {row.name: (rows[row.sets].kind, row.sets) for row in rows.values() if row.sets}
     return {n: (kind.kind, by) for n, (kind, by) in named.items() if isinstance(kind, PluginName)}

@@ -1,4 +1,4 @@
-"""What to train, and from where."""
+"""The settings of `train` and `finetune`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prunecli.settings.training import Hyperparameters, taken_over
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The network, and what to change of a checkpoint's to make it that."""
+    """The network, and how to fit a checkpoint's weights to it."""
 
     name: str | None = option(
         "Architecture; see 'prunecli list models'.", PluginName("models"), flag="--model",
@@ -26,25 +26,27 @@ class ModelSettings:
         "Option of the model; repeatable.", Plain.PAIRS, flag="--model-opt", sets="model"
     )
     thin: float | None = option(
-        "Narrow the layers to so much of their weights: the dense equivalent of a density.",
+        "Narrow the layers to this fraction of their weights: a dense equivalent of a pruned "
+        "network.",
         Real(0, 1), metavar="PART", sets="model",
     )  # fmt: skip
     weights: str | None = option(
-        "Start from published weights, as IMAGENET1K_V1; for --model torchvision:NAME.",
+        "Start from published weights, such as IMAGENET1K_V1; for --model torchvision:NAME.",
         Plain.TEXT, metavar="NAME",
     )  # fmt: skip
-    pretrained: bool = option("Short for --weights DEFAULT, the best there are.", Switch())
+    pretrained: bool = option("Short for --weights DEFAULT: torchvision's best.", Switch())
     strip_prefix: str | None = option(
-        "Take what begins so in CHECKPOINT, without it; done unasked where all names begin so.",
-        Plain.TEXT, metavar="PREFIX",
+        "Load only the tensors of CHECKPOINT whose names start with PREFIX, and drop it from the "
+        "names.",
+        Plain.TEXT, metavar="PREFIX", unset="a prefix before all of the network's names",
     )  # fmt: skip
     new_head: bool = option(
-        "Start the last layer anew, for other classes than CHECKPOINT's.", Switch()
+        "Initialise the last layer anew, for classes other than CHECKPOINT's.", Switch()
     )
 
     @property
     def options(self) -> dict[str, Any]:
-        """All that the model is told. Raises BadUsage for what is told twice."""
+        """All options of the model. Raises BadUsage if one is given twice."""
         if self.thin is None:
             return dict(self.own_options)
         if "thin" in self.own_options:
@@ -53,41 +55,41 @@ class ModelSettings:
 
     @property
     def published(self) -> str | None:
-        """The published weights to start from, if any. Raises BadUsage if they are told twice."""
+        """The published weights to start from, if any. Raises BadUsage if they are given twice."""
         if self.pretrained and self.weights is not None:
             raise BadUsage("--pretrained is short for --weights DEFAULT; leave one of them out")
         return "DEFAULT" if self.pretrained else self.weights
 
     @property
     def adapts(self) -> bool:
-        """Whether it was said how the checkpoint's weights are to be changed to fit the model."""
+        """Whether options are given that fit the checkpoint's weights to the model."""
         return self.strip_prefix is not None or self.new_head
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What all that trains may be told."""
+    """The settings that `train` and `finetune` share."""
 
     checkpoint: Path | None = None
     rewind: Path | None = None
     model: ModelSettings = ModelSettings()
     data: DataSettings = group(DataSettings)
-    mask: Path | None = option("Keep the weights this mask removes at exactly zero.", File())
+    mask: Path | None = option("Keep the weights that this mask removes at exactly zero.", File())
     pruner: str | None = option(
         "Prune while training; see 'prunecli list pruners'.", PluginName("pruners")
     )
     pruner_options: Mapping[str, Any] = option(
         "Option of the pruner; repeatable.", Plain.PAIRS, flag="--opt", sets="pruner"
     )
-    exclude_classifier: bool = option("The pruner leaves the last linear layer whole.", Switch())
+    exclude_classifier: bool = option("Do not prune the last linear layer.", Switch())
     ignore: tuple[str, ...] = option(
-        "The pruner leaves weights whose names match whole (shell pattern); repeatable.",
+        "Do not prune weights whose full name matches (shell pattern); repeatable.",
         Plain.TEXTS, metavar="PATTERN",
     )  # fmt: skip
     given: Mapping[str, Any] = some_of(Hyperparameters, taken_over)
-    """The hyperparameters that were said."""
+    """The hyperparameters that were given."""
     graphs: bool = option(
-        "On a GPU, replay steps as CUDA graphs; they come to the same bytes.",
+        "On a GPU, replay training steps as CUDA graphs, with the same result to the byte.",
         Switch(negates=True), True, flag="--cuda-graphs", decides=False,
     )  # fmt: skip
     eval_every_epoch: bool = option(
@@ -95,16 +97,16 @@ class TrainingSettings:
         flag="--eval-epochs",
     )  # fmt: skip
     save_every: float = option(
-        "Between saves of the training state; it is saved after an epoch too, unless that took "
-        "more than a twentieth of the time.",
+        "Seconds between saves of the training state. It is also saved after an epoch, unless "
+        "saving takes more than a twentieth of the time.",
         Real(0, ends="[]"), 600, metavar="SECONDS", decides=False,
     )  # fmt: skip
     resume: bool = option(
-        "Go on from the training state beside the output.", Switch(), decides=False, reserved=True
+        "Resume from the training state beside the output.", Switch(), decides=False, reserved=True
     )
 
     def check(self) -> None:
-        """Raise BadUsage for what cannot go together, whatever the files hold."""
+        """Raise BadUsage for options that exclude each other, whatever the files hold."""
         starts = self.checkpoint is not None or self.rewind is not None
         if self.mask and not starts:
             raise BadUsage("--mask needs the checkpoint that it was made for")
@@ -125,13 +127,15 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class TrainSettings(TrainingSettings):
-    """What `train` may be told."""
+    """The settings of `train`."""
 
     model: ModelSettings = group(ModelSettings)
 
 
 @dataclass(frozen=True)
 class FinetuneSettings(TrainingSettings):
-    """What `finetune` may be told."""
+    """The settings of `finetune`."""
 
-    rewind: Path | None = option("Start from these weights instead.", File(), metavar="CHECKPOINT")
+    rewind: Path | None = option(
+        "Start from the weights of this checkpoint.", File(), metavar="CHECKPOINT"
+    )

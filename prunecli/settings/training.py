@@ -1,4 +1,4 @@
-"""The numbers of a training."""
+"""The hyperparameters of a training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prunecli.settings.table import Option, field_of, option, options
 OPTIMIZERS = ("sgd", "adam", "adamw")
 LR_SCHEDULES = ("constant", "cosine", "step", "restarts", "onecycle")
 PRECISION = Option(
-    "Of the network's computations; auto: bf16 where the hardware has it.",
+    "Precision of the network's computations; auto takes bf16 if the hardware supports it.",
     OneOf(("auto", "bf16", "fp32")),
     envvar="PRUNECLI_PRECISION",
 )
@@ -21,29 +21,29 @@ PRECISION = Option(
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The settings of a training.
+    """The hyperparameters of a training.
 
-    They travel in the checkpoint, so that finetuning can take them over.
+    The checkpoint records them, so that finetuning can take them over.
     """
 
-    epochs: int = option("Passes over the data.", Whole(0), 10)
-    batch_size: int = option("Images of a step.", Whole(1), 128)
+    epochs: int = option("Passes over the training set.", Whole(0), 10)
+    batch_size: int = option("Images per step.", Whole(1), 128)
     lr: float = option("Peak learning rate.", Real(0), 0.05)
-    optimizer: str = option("What takes the steps.", OneOf(OPTIMIZERS), "sgd")
-    momentum: float = option("Of SGD; Adam's beta1.", Real(0, 1, "[)"), 0.9)
-    nesterov: bool = option("Whether SGD's momentum looks ahead.", Switch(negates=True), True)
-    weight_decay: float = option("Pull of weights towards zero.", Real(0, ends="[]"), 5e-4)
-    schedule: str = option("Of the learning rate.", OneOf(LR_SCHEDULES), "cosine")
-    lr_every: int = option("Epochs between steps or restarts.", Whole(1), 30)
-    lr_gamma: float = option("Factor of each step.", Real(0, 1), 0.1)
+    optimizer: str = option("Optimiser.", OneOf(OPTIMIZERS), "sgd")
+    momentum: float = option("Momentum of SGD, or beta1 of Adam.", Real(0, 1, "[)"), 0.9)
+    nesterov: bool = option("Use Nesterov momentum in SGD.", Switch(negates=True), True)
+    weight_decay: float = option("Weight decay of the optimiser.", Real(0, ends="[]"), 5e-4)
+    schedule: str = option("Schedule of the learning rate.", OneOf(LR_SCHEDULES), "cosine")
+    lr_every: int = option("Epochs between steps or restarts of the schedule.", Whole(1), 30)
+    lr_gamma: float = option("Factor of the learning rate at each step.", Real(0, 1), 0.1)
     precision: str = field_of(PRECISION, "auto")
     compile: bool = option(
-        "Have torch.compile fuse the network's kernels, which takes a while first.",
+        "Compile the network with torch.compile, which takes a while at the start.",
         Switch(negates=True),
     )
 
     def check(self) -> None:
-        """Raise BadInput for what cannot be, as a damaged checkpoint may say."""
+        """Raise BadInput for impossible values, which a damaged checkpoint can hold."""
         for each in options(Hyperparameters):
             value = getattr(self, each.name)
             if isinstance(each.kind, OneOf) and not each.kind.holds(value):
@@ -53,16 +53,16 @@ class Hyperparameters:
 
 
 Carried: TypeAlias = Mapping[str, Any] | None
-"""The hyperparameters that a checkpoint says; None where they are unknown."""
+"""The hyperparameters that a checkpoint records; None where they are unknown."""
 OF_THE_MACHINE = ("precision", "compile")
-"""What no training takes over from a checkpoint."""
+"""The settings that no training takes over from a checkpoint."""
 
 
 def completed(given: Mapping[str, Any], inherited: Mapping[str, Any]) -> Hyperparameters:
-    """What was said, else what the checkpoint was trained with, else the defaults.
+    """The given hyperparameters, else the checkpoint's, else the defaults.
 
-    Precision and compilation are the machine's business, so they are not taken over. Raises
-    BadUsage if the checkpoint is untrained and nobody says for how many epochs to train it.
+    Precision and compilation depend on the machine, so they are not taken over. Raises BadUsage if
+    the checkpoint is untrained and `epochs` is not given.
     """
     known = {f.name for f in fields(Hyperparameters)} - set(OF_THE_MACHINE)
     if inherited.get("epochs") == 0 and "epochs" not in given:
@@ -74,6 +74,6 @@ def completed(given: Mapping[str, Any], inherited: Mapping[str, Any]) -> Hyperpa
 
 
 def taken_over(each: Option) -> str:
-    """What holds of a hyperparameter that is not given, in words."""
+    """The default of a hyperparameter, in words."""
     own = each.otherwise
     return own if each.name in OF_THE_MACHINE else f"the checkpoint's, else {own}"

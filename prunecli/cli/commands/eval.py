@@ -24,10 +24,10 @@ prunecli eval sparse.safetensors --json | jq .result.top1
 )
 @click.argument("checkpoint", type=FILE)
 def evaluate(checkpoint: Path, settings: EvalSettings, run: OnDevice, talk: Talk) -> None:
-    """Measure what CHECKPOINT can do and what it costs.
+    """Evaluate CHECKPOINT: its accuracy and its cost.
 
-    Writes a JSON with top-1, top-5, loss, density, compression asked and reached, FLOPs dense and
-    sparse, dead layers and lineage.
+    Writes a JSON file with top-1, top-5 and loss on the test set, density, compression (requested
+    and reached), FLOPs (dense and sparse), dead layers (those without weights) and lineage.
     """
     from prunecli.steps.eval import evaluation
 

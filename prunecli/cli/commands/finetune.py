@@ -9,7 +9,7 @@ from prunecli.settings.train import FinetuneSettings
 
 EXAMPLES = """
 prunecli finetune dense.safetensors --mask m.safetensors --epochs 2
-prunecli finetune init.safetensors --mask m.safetensors --epochs 10    # pruned at birth
+prunecli finetune init.safetensors --mask m.safetensors --epochs 10    # pruned at initialisation
 prunecli finetune dense.safetensors --mask m.safetensors --rewind init.safetensors
 prunecli finetune dense.safetensors --pruner weightmom --opt density=0.05 --epochs 60
 """
@@ -26,10 +26,10 @@ prunecli finetune dense.safetensors --pruner weightmom --opt density=0.05 --epoc
 )
 @click.argument("checkpoint", type=FILE)
 def finetune(settings: FinetuneSettings, run: Seeded, talk: Talk) -> None:
-    """Train CHECKPOINT on under a mask, or while a pruner makes one.
+    """Continue training CHECKPOINT under a mask, or with a pruner that makes one.
 
     Masked weights stay exactly zero.
 
-    Settings that are not given are those CHECKPOINT was trained with.
+    Settings default to those that CHECKPOINT was trained with.
     """
     train_from(settings, run, talk)

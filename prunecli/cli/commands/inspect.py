@@ -18,10 +18,10 @@ prunecli inspect llama/ --json | jq .parameters
 @command("inspect", examples=EXAMPLES)
 @click.argument("file", type=FILE)
 def inspect(file: Path, form: Form) -> None:
-    """Say what FILE is: kind, lineage and tensors. Nothing in it is run or followed.
+    """Show what FILE is: its kind, lineage and tensors. Nothing in it is executed or opened.
 
-    Of a checkpoint, exact zeros are counted too, and of each tensor the tightest pattern N:M that
-    holds, for an M of 2, 4, 8, 16 or 32 and at most half of the weights.
+    For a checkpoint, also count exact zeros, and show the tightest N:M pattern that each tensor
+    satisfies, with M of 2, 4, 8, 16 or 32 and N of at most M/2.
     """
     from prunecli.steps.inspect import inspect as step
 

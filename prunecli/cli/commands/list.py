@@ -32,9 +32,9 @@ def _of_kind(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 @click.argument("kind", type=click.Choice(list(KINDS)))
 @click.argument("name", required=False, shell_complete=_of_kind)
 def list_names(kind: str, name: str | None, form: Form) -> None:
-    """Say which methods, pruners, models or data sets there are, with their options.
+    """List the methods, pruners, models or data sets, with their options.
 
-    With a NAME, what is written of that one: its equation, its source and its options.
+    With a NAME, show its description: the equation, the source and the options.
     """
     if name is not None:
         _tell(KINDS[kind], name, form.json)
@@ -53,7 +53,7 @@ def list_names(kind: str, name: str | None, form: Form) -> None:
 
 
 def _tell(kind: str, name: str, as_json: bool) -> None:
-    """Print what is written of one. Raises BadUsage if it is not there."""
+    """Print the description of one plugin. Raises BadUsage if there is none of that name."""
     plugin = resolve(kind, name, by_file=False)
     if as_json:
         facts = {"name": name, **_facts(kind, name), "text": plugin.text}
@@ -69,6 +69,6 @@ def _facts(kind: str, name: str) -> dict[str, Any]:
     try:
         plugin = resolve(kind, name, by_file=False)
         options = {option: default(p) for option, p in plugin.declared.items()}
-    except PruneError as error:  # of somebody's plugin; the others are as they are
+    except PruneError as error:  # one broken plugin must not hide the others
         return {"summary": f"cannot be used: {error}", "options": {}}
     return {"summary": plugin.summary, "options": options}

@@ -12,16 +12,16 @@ from prunecli.settings.run import Seeded, Talk
 EXAMPLES = """
 prunecli mask ckpt.lamp.scores.safetensors --compression 16
 prunecli mask $(prunecli score --method lamp ckpt.safetensors) --sparsity 0.9 --scope layer
-prunecli mask init.safetensors --method snip --rounds 10 --density 0.02   # scored every round
-prunecli mask scores.safetensors --density 0.05 --mask previous.mask.safetensors     # nested
-prunecli mask init.safetensors --method synflow --critical        # how far can it go?
-prunecli mask pruned.safetensors --method nonzero                 # the zeros that are there
+prunecli mask init.safetensors --method snip --rounds 10 --density 0.02   # scored in each round
+prunecli mask scores.safetensors --density 0.05 --mask previous.mask.safetensors     # a subset
+prunecli mask init.safetensors --method synflow --critical        # highest compression
+prunecli mask pruned.safetensors --method nonzero                 # mask of its zeros
 prunecli mask llama/ --method magnitude --pattern 2:4 --ignore '*lm_head*'
 """
 
 
 def _check(settings: MaskSettings) -> None:
-    """Raise BadUsage for what cannot go together, without what it takes to make a mask."""
+    """Raise BadUsage for options that exclude each other, before any file is read."""
     settings, method = settings.complete(), method_of(settings.scoring)
     settings.asked(bool(method and method.decides))
     if settings.pattern is not None:
@@ -40,11 +40,11 @@ def _check(settings: MaskSettings) -> None:
 )
 @click.argument("scores", type=FILE, metavar="SCORES|CHECKPOINT")
 def mask(scores: Path, settings: MaskSettings, run: Seeded, talk: Talk) -> None:
-    """Keep the highest scores: exactly round(density * n) of n weights, ties by order.
+    """Make a mask that keeps the highest scores: exactly round(density * n) of n weights.
 
-    Give exactly one of --density, --sparsity, --compression and --critical, or a --pattern. From a
-    CHECKPOINT, --method says how to score it. --method nonzero decides by itself: all stays that is
-    not exactly zero in the CHECKPOINT, which something else has pruned.
+    Of equal scores, the first are kept. Give exactly one of --density, --sparsity, --compression
+    and --critical, or a --pattern. A CHECKPOINT is scored by --method first. --method nonzero needs
+    no density: it keeps every weight that is not exactly zero, for a CHECKPOINT pruned elsewhere.
     """
     from prunecli.steps.mask import mask as step
 

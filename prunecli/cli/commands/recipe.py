@@ -16,7 +16,7 @@ from prunecli.settings.study import CheckSettings, CopySettings
 
 EXAMPLES = """
 prunecli recipe list
-prunecli recipe cp weightmom_quick     # and what it refers to, into this folder
+prunecli recipe cp weightmom_quick     # with the files it needs, into this folder
 prunecli recipe validate study.yaml
 prunecli recipe schema > recipe.schema.json
 """
@@ -24,12 +24,12 @@ prunecli recipe schema > recipe.schema.json
 
 @click.group("recipe", epilog=epilog(EXAMPLES))
 def recipe() -> None:
-    """Look at, copy and check recipes."""
+    """List, show, copy and check recipes."""
 
 
 @command("list", within=recipe)
 def list_recipes(form: Form) -> None:
-    """Name the recipes that come with prunecli."""
+    """List the recipes that come with prunecli."""
     from prunecli.recipe.shipped import purpose, shipped
 
     table = {name: purpose(path) for name, path in shipped().items()}
@@ -44,7 +44,7 @@ def list_recipes(form: Form) -> None:
 @command("cat", within=recipe)
 @click.argument("recipe", type=Recipe())
 def cat(recipe: Path) -> None:
-    """Print a RECIPE, by its name or its path."""
+    """Print a RECIPE, given its name or path."""
     from prunecli.files.texts import read_text
     from prunecli.recipe.shipped import locate
 
@@ -55,7 +55,7 @@ def cat(recipe: Path) -> None:
 @click.argument("recipe", type=Recipe())
 @click.argument("folder", type=FILE, default=".", callback=no_stream)
 def copy(recipe: Path, folder: Path, settings: CopySettings) -> None:
-    """Copy a RECIPE, and the files that it refers to, into FOLDER, to change it there."""
+    """Copy a RECIPE and the files that it refers to into FOLDER, for you to edit."""
     from prunecli.files.atomic import refusals, write_text
     from prunecli.recipe.shipped import locate, with_needs
 
@@ -71,7 +71,7 @@ def copy(recipe: Path, folder: Path, settings: CopySettings) -> None:
 
 
 def _check_target(target: Path, folder: Path, force: bool) -> None:
-    """Raise BadOutput unless it may be written: within the folder, also where links lead."""
+    """Raise BadOutput unless it can be written, inside the folder even after following links."""
     label = printable(str(target))
     if not Path(os.path.realpath(target)).is_relative_to(os.path.realpath(folder)):
         raise BadOutput(f"{label}: a link leads out of the folder there; remove it")
@@ -84,7 +84,7 @@ def _check_target(target: Path, folder: Path, force: bool) -> None:
 @command("validate", within=recipe, trusts=True)
 @click.argument("recipe", type=Recipe())
 def validate(recipe: Path, settings: CheckSettings, form: Form) -> None:
-    """Check every job of a RECIPE against its command, and say how many there are."""
+    """Check the options of every job of a RECIPE, and print the number of jobs."""
     study, _, jobs = planned(recipe, settings.overrides)
     facts = {"name": study.name, "steps": len(study.steps), "jobs": len(jobs)}
     click.echo(
@@ -96,7 +96,7 @@ def validate(recipe: Path, settings: CheckSettings, form: Form) -> None:
 
 @command("schema", within=recipe)
 def schema() -> None:
-    """Print a JSON schema of recipes, for editors that check YAML as it is written."""
+    """Print the JSON schema of recipes, for editors that check YAML while you type."""
     from prunecli.cli.study.schema import recipe_schema
 
     click.echo(json.dumps(recipe_schema(STEPS), indent=1))

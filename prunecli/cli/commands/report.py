@@ -25,9 +25,9 @@ prunecli report *.eval.json --format html --reference paper.csv -o report.html
 )
 @click.argument("results", type=FILE, nargs=-1, required=True)
 def report(results: tuple[Path, ...], settings: ReportSettings, run: ReportRun, talk: Talk) -> None:
-    """Gather RESULTS of 'prunecli eval' into one table, averaged over seeds.
+    """Summarise RESULTS of 'prunecli eval' in one table, averaged over seeds.
 
-    Without -o, all but html goes to stdout.
+    Without -o, every format but html goes to standard output.
     """
     from prunecli.steps.report import report as step
 

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from prunecli.recipe.plan import Job
 
 EXAMPLES = """
-prunecli run quickstart                          # one that comes with prunecli
+prunecli run quickstart                          # a recipe that comes with prunecli
 prunecli run recipes/quickstart.yaml --set seed=[0,1,2] --dry-run
-prunecli run study.yaml --jobs 4                 # each on a GPU, or a quarter of the cores
+prunecli run study.yaml --jobs 4                 # each job on a GPU, or a quarter of the cores
 prunecli run study.yaml --engine ray --threads 2 # on a cluster
-prunecli run study.yaml --status                 # how far it is, also while it runs
+prunecli run study.yaml --status                 # progress, even while it runs
 prunecli run study.yaml --only sparse --output /scratch/study
 prunecli run study.yaml --emit sh > study.sh
 """
@@ -36,13 +36,13 @@ prunecli run study.yaml --emit sh > study.sh
 @command("run", trusts=True, examples=EXAMPLES)
 @click.argument("recipe", type=Recipe())
 def run(recipe: Path, settings: StudySettings, talk: Talk) -> None:
-    """Do a whole study from a YAML RECIPE, or one that comes with prunecli, by its name.
+    """Run a whole study from a RECIPE: a YAML file, or the name of one that comes with prunecli.
 
-    Every job's output and record are below the study's folder. What is done already is not done
-    again: an interrupted run goes on where it stopped, and studies below runs/ share what they have
-    in common. Prints the outputs that no other job needs.
+    The study's folder holds the output and the record of every job. Finished jobs are not run
+    again: an interrupted study resumes where it stopped, and studies in runs/ share jobs that they
+    have in common. Prints the outputs that no other job needs.
 
-    The number of threads can change the last bits of a training; --threads fixes it.
+    The number of threads can change the last bits of a training; fix it with --threads.
     """
     instead = [name for name in ("status", "dry_run", "emit") if getattr(settings, name)]
     if len(instead) > 1:
@@ -106,7 +106,7 @@ def tell_status(jobs: list[Job], talk: Talk) -> None:
 
 
 def threads(settings: StudySettings) -> int | None:
-    """CPU threads of a job; None for as many as torch takes."""
+    """CPU threads per job; None for torch's default."""
     from prunecli.runtime.machine import cores
 
     jobs = settings.jobs or 1
@@ -114,7 +114,7 @@ def threads(settings: StudySettings) -> int | None:
 
 
 def script(jobs: list[Job], threads: int | None) -> str:
-    """A shell script that leaves the very same outputs as a run."""
+    """A shell script that writes the same outputs as the study."""
     lines = ["#!/bin/sh", "set -eu"]
     if threads:
         lines.append(f"export OMP_NUM_THREADS={threads}")

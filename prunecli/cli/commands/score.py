@@ -19,13 +19,13 @@ prunecli list methods
 
 
 def scoring_reads(scoring: ScoringSettings) -> list[str]:
-    """The splits that are read: scoring by weights alone reads no data."""
+    """The splits that scoring reads: none for a method that uses the weights alone."""
     method = method_of(scoring)
     return ["train"] if method and method.takes_model else []
 
 
 def method_of(scoring: ScoringSettings) -> Plugin | None:
-    """The method that is named, if one is."""
+    """The scoring method, if one is given."""
     name = scoring.method
     return None if name is None else resolve("scorers", name, by_file=False)
 
@@ -33,10 +33,11 @@ def method_of(scoring: ScoringSettings) -> Plugin | None:
 @command("score", product="scores.safetensors", reads=scoring_reads, trusts=True, examples=EXAMPLES)
 @click.argument("checkpoint", type=FILE)
 def score(checkpoint: Path, settings: ScoreSettings, run: Seeded, talk: Talk) -> None:
-    """Score how much each weight of CHECKPOINT matters; higher means keep.
+    """Score the importance of each weight of CHECKPOINT; the highest scores are kept.
 
-    magnitude, lamp and random look at weights alone and take any safetensors checkpoint; the others
-    need one that prunecli trained, and all but lookahead and synflow its data.
+    magnitude, lamp, random and nonzero use the weights alone and accept any safetensors checkpoint.
+    The other methods need a checkpoint written by prunecli, and all but lookahead and synflow read
+    its training data.
     """
     from prunecli.steps.score import score as step
 

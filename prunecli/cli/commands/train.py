@@ -21,14 +21,14 @@ prunecli train --model torchvision:alexnet --weights DEFAULT --dataset folder --
 
 
 def carries(settings: TrainingSettings, inherited: Carried) -> Carried:
-    """The hyperparameters that the checkpoint will say, if those of the one before are known."""
+    """The hyperparameters that the output will record, if those of its input are known."""
     if inherited is None and "epochs" not in settings.given:
         return None
     return asdict(completed(settings.given, inherited or {}))
 
 
 def train_from(settings: TrainingSettings, run: Seeded, talk: Talk) -> None:
-    """Do what `train` and `finetune` have in common, which is all but their options."""
+    """Run `train` or `finetune`, which differ only in their options."""
     from prunecli.runtime.world import joined
     from prunecli.steps.train import train
 
@@ -40,7 +40,7 @@ def train_from(settings: TrainingSettings, run: Seeded, talk: Talk) -> None:
 
 
 def check(settings: TrainSettings) -> None:
-    """Raise BadUsage for what cannot go together, or weights that were never published."""
+    """Raise BadUsage for options that exclude each other, or unknown published weights."""
     from prunecli.steps._pretrained import check_published
 
     settings.check()
@@ -58,9 +58,9 @@ def check(settings: TrainSettings) -> None:
 )
 @click.argument("checkpoint", type=FILE, required=False, metavar="[CHECKPOINT]")
 def train(settings: TrainSettings, run: Seeded, talk: Talk) -> None:
-    """Train a network, from its initialisation or from CHECKPOINT.
+    """Train a network from its initialisation, or from CHECKPOINT.
 
-    What is not given is taken from CHECKPOINT: model, data set and training settings. The training
-    state is kept beside the output: --resume goes on where a run stopped, to the very same bytes.
+    Model, data set and training settings default to those of CHECKPOINT. The training state is
+    saved beside the output: --resume continues a stopped run and gives the same result to the byte.
     """
     train_from(settings, run, talk)

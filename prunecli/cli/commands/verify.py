@@ -22,12 +22,12 @@ prunecli verify runs/quickstart/sparse/method=lamp,compression=4,seed=0/ckpt.saf
 @command("verify", trusts=True, examples=EXAMPLES)
 @click.argument("checkpoint", type=FILE)
 def verify(checkpoint: Path, settings: VerifySettings, form: Form) -> None:
-    """Check that CHECKPOINT is what it says it is; the exit code tells.
+    """Check that CHECKPOINT matches its metadata; exit code 0 means that it does.
 
-    Its values are finite, and not more of them than its metadata says. With --mask: every tensor
-    fits, every masked weight is exactly zero, and the mask is the one that the metadata names. With
-    --recipe: it is the output of one of the study's jobs, and that job and all that it needs are as
-    they would be done now, by options, inputs, data, versions and hashes.
+    Checks that all values are finite, and that no layer has more weights than the metadata says.
+    With --mask: that the mask fits every tensor, that every masked weight is exactly zero, and that
+    the metadata names this mask. With --recipe: that a job of the study wrote it, and that this job
+    and all jobs it needs are up to date in options, inputs, data, versions and hashes.
     """
     from prunecli.steps.verify import verify as step
 
@@ -46,7 +46,7 @@ def verify(checkpoint: Path, settings: VerifySettings, form: Form) -> None:
 
 
 def jobs_behind(checkpoint: Path, recipe: Path, settings: VerifySettings) -> list[str]:
-    """The names of the jobs that led to the checkpoint. Raises Mismatch if any is not sound."""
+    """The names of the jobs behind the checkpoint. Raises Mismatch if any is not up to date."""
     from prunecli.recipe.execute import behind, states
 
     _, folder, jobs = planned(recipe, settings.overrides, settings.study)
