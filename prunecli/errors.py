@@ -1,15 +1,16 @@
-"""Every failure that prunecli foresees, with the exit code it ends in.
+"""Every failure that prunecli expects, with its exit code.
 
     PruneError               1   a bug, if nothing below fits
     ├── BadUsage             2   the command line or the recipe is wrong
-    ├── BadInput             3   a file cannot be read, or is not what it should be
-    ├── Mismatch             4   the inputs do not belong together
+    ├── BadInput             3   a file cannot be read, or is of the wrong kind
+    ├── Mismatch             4   the inputs do not fit together
     ├── BadOutput            5   the output exists, is locked or cannot be written
     ├── BadEnvironment       6   device, data set, package, memory or open files missing
     ├── NotFinite            7   NaN or infinity in weights, scores or loss
     └── JobsFailed           8   some jobs of a recipe failed
 
-The message is one line: what, where, and the mend. Only `prunecli.cli` turns these into exit codes.
+The message is one line: what is wrong, where, and how to fix it. Only `prunecli.cli` turns errors
+into exit codes.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 MANY = 30
-"""Names that are too many to be listed in a message."""
+"""From this many names on, a message does not list them."""
 
 LIKE = 0.65
-"""The likeness of two words, as difflib has it, for one to be taken for the other."""
+"""The similarity of two words, by difflib, above which one is suggested for the other."""
 
 
 class PruneError(Exception):
@@ -66,7 +67,7 @@ def reason(error: Exception) -> str:
     """What the system says is wrong with a path, without the path."""
     if isinstance(error, FileExistsError) and error.filename:  # of a folder that was to be made
         there = os.path.lexists(error.filename) and not os.path.exists(error.filename)  # noqa: PTH110
-        what = "a link that leads nowhere" if there else "no folder"
+        what = "a broken link" if there else "not a folder"
         return f"{printable(os.fsdecode(error.filename))} is {what}"
     return getattr(error, "strerror", None) or str(error)
 

@@ -89,7 +89,9 @@ def planned(check: Callable[..., object]) -> Callable[[F], F]:
         own = inspect.signature(pruner)
         looked_at = list(inspect.signature(check).parameters)[1:]
         if odd := [name for name in looked_at if name not in own.parameters]:
-            raise TypeError(f"{check.__name__} looks at {odd[0]!r}, no option of the pruner")
+            raise TypeError(
+                f"{check.__name__} reads {odd[0]!r}, which is not an option of the pruner"
+            )
 
         def fits(epochs: int, options: Mapping[str, Any]) -> None:
             said = own.bind(None, **options)

@@ -43,7 +43,7 @@ REFUSED = {
     "bfloat16": "does not take 1x8x8 images",
     "bilinear": "cannot be trained .*same dtype",
     "double": "does not take 1x8x8 images",
-    "extra_dict": "'_extra_state' of its state is no tensor",
+    "extra_dict": "'_extra_state' of its state is not a tensor",
     "gives_dict": "gives dict, not a tensor of scores",
     "gives_more_rows": "it makes .1, 3, 1., not 3 classes",
     "gives_numbers": "it makes .1., not 3 classes",

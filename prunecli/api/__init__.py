@@ -1,4 +1,4 @@
-"""What `import prunecli` offers: the commands' own work, on objects in place of paths.
+"""The Python API, `import prunecli`: the work of the commands, on objects in place of paths.
 
 Only what `__all__` lists is public, and it is imported from `prunecli` itself.
 """

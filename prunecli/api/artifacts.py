@@ -1,4 +1,4 @@
-"""Checkpoints, scores and masks, as Python sees them: mappings by name that know their lineage."""
+"""Checkpoints, scores and masks as Python objects: mappings by name that know their lineage."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from prunecli.tensors.parts import Parted, whole
 
 
 class Artifact(Mapping[str, Tensor]):
-    """Tensors by name, each read or made anew when it is asked for, with what is said of them."""
+    """Tensors by name, each read or computed on access, and their record."""
 
     _network: nn.Module | None = None
-    """The module that a checkpoint was made of."""
+    """The module that a checkpoint was made from."""
 
     def __init__(self, file: TensorFile, tensors: Parted) -> None:
         self._file, self._tensors = file, tensors
@@ -49,19 +49,19 @@ class Artifact(Mapping[str, Tensor]):
 
     @property
     def record(self) -> Mapping[str, Any] | None:
-        """What the file says of itself, or would; None for one that prunecli did not make."""
+        """The metadata of the file, written or not yet; None if prunecli did not write it."""
         return self._file.meta
 
     @property
     def sha256(self) -> str:
-        """The hash of the file's bytes: of those read, or of those that `write_*` will write."""
+        """The hash of the file's bytes: those that were read, or that `write_*` will write."""
         return self._file.sha256
 
 
 class Checkpoint(Artifact):
-    """The tensors of a network: of a file, of a module, or plain ones. Made by `read_checkpoint`.
+    """The tensors of a network: from a file, a module or plain tensors. `read_checkpoint` makes it.
 
-    As a mapping it gives a tensor at a time, read anew each time, so it may be larger than memory.
+    As a mapping it reads one tensor at a time, on each access, so it can be larger than memory.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> path = prunecli.write_checkpoint("cnn.safetensors", model)
@@ -81,25 +81,25 @@ class Checkpoint(Artifact):
 
     @property
     def prunable(self) -> list[str]:
-        """The names of the weights that may be pruned; in a file of prunecli's, in layer order."""
+        """The names of the prunable weights; in a file written by prunecli, in layer order."""
         return prunable_names(self._file)
 
     @property
     def names(self) -> list[str]:
-        """The names of a state_dict: also those under which a tensor is there once more."""
+        """The names of a state_dict, including further names of tied tensors."""
         return list(state_forms(self._file))
 
     def model(self) -> nn.Module:
-        """The network with these weights: built anew, or the module that this was made of.
+        """The network with these weights: newly built, or the module that this was made from.
 
-        Raises Mismatch where the file does not say which network it holds, and BadUsage where it
-        names somebody else's code, which is not imported for a file's sake.
+        Raises Mismatch if the file does not name its network, and BadUsage if it names other
+        people's code, which is not imported because of a file.
         """
         return load_model(self._file) if self._network is None else self._network
 
 
 class Scores(Artifact):
-    """The importance of each weight: float32, higher = keep; -inf was pruned before.
+    """The importance of each weight: float32, the highest are kept; -inf means pruned before.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> scores = prunecli.score(model, "magnitude")
@@ -112,7 +112,7 @@ class Scores(Artifact):
 
 
 class Mask(Artifact):
-    """The weights that stay: bool, of the weights' shapes. A name that is missing is kept whole.
+    """The kept weights: bool tensors in the shapes of the weights. A missing name is not pruned.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> mask = prunecli.mask(model, "magnitude", density=0.1)
@@ -128,7 +128,7 @@ class Mask(Artifact):
 
     @property
     def kept(self) -> int:
-        """The number of weights that stay, of those that the mask covers."""
+        """The number of kept weights among those that the mask covers."""
         return sum(kept_counts(self._bits).values())
 
     @property
@@ -138,5 +138,5 @@ class Mask(Artifact):
 
     @property
     def density(self) -> float:
-        """The fraction that stays, from 0 to 1; of a mask that covers nothing, 1."""
+        """The fraction kept, from 0 to 1; 1 for a mask that covers nothing."""
         return self.kept / self.total if self.total else 1.0

@@ -26,9 +26,9 @@ Where: TypeAlias = "str | PathLike[str]"
 
 
 def read_checkpoint(path: Where) -> Checkpoint:
-    """The checkpoint in a file or folder: prunecli's, or any safetensors, in shards or not.
+    """The checkpoint in a file or folder: prunecli's or any other safetensors, sharded or not.
 
-    Only headers are read now. Raises BadInput for what is no sound checkpoint.
+    Only headers are read at first. Raises BadInput for anything but a valid checkpoint.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> path = prunecli.write_checkpoint("cnn.safetensors", model)
@@ -39,7 +39,7 @@ def read_checkpoint(path: Where) -> Checkpoint:
 
 
 def read_scores(path: Where) -> Scores:
-    """The scores in a file. Raises BadInput for what is no sound score file.
+    """The scores in a file. Raises BadInput for anything but a valid score file.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> path = prunecli.write_scores("m.scores.safetensors", prunecli.score(model, "magnitude"))
@@ -50,7 +50,7 @@ def read_scores(path: Where) -> Scores:
 
 
 def read_mask(path: Where) -> Mask:
-    """The mask in a file. Raises BadInput for what is no sound mask.
+    """The mask in a file. Raises BadInput for anything but a valid mask.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> mask = prunecli.mask(model, "magnitude", compression=100)
@@ -69,16 +69,16 @@ def write_checkpoint(
     mask: Mask | Mapping[str, Tensor] | None = None,
     force: bool = False,
 ) -> Path:
-    """Write a checkpoint, whole or not at all; gives its path.
+    """Write a checkpoint atomically; returns its path.
 
-    A `Checkpoint` that was read is written with the same bytes. Of a module, the file says what may
-    be pruned; with `network`, of which it is, commands can build it, and with the name of a data
-    set they know by what to score and evaluate it. With a mask, what it excludes is written as
-    +0.0. Plain tensors are written as they are.
+    A `Checkpoint` that was read is written with the same bytes. For a module, the file records
+    which weights are prunable. With `network`, commands can build the module from the file; with
+    `data`, the name of a data set, they know what to score and evaluate it on. With a mask, weights
+    that it removes are written as +0.0. Plain tensors are written unchanged.
 
-    Raises BadOutput where the file is there (without `force`) or cannot be written, Mismatch where
-    a mask or network does not fit, BadUsage for a data set that is not there, and for a network or
-    data set of what is no module.
+    Raises BadOutput if the file exists (without `force`) or cannot be written, Mismatch if a mask
+    or network does not fit, and BadUsage for an unknown data set, or for a network or data set
+    without a module.
 
     >>> network = prunecli.Network("cnn", (1, 28, 28), 10)
     >>> path = prunecli.write_checkpoint(
@@ -95,7 +95,7 @@ def _told(what: given.Network, network: Network | None, data: str | None) -> Che
     if network is None and data is None:
         return given.checkpoint_of(what)
     if not isinstance(what, nn.Module):
-        raise BadUsage("network= and data= tell of a module; a checkpoint tells of itself")
+        raise BadUsage("network= and data= describe a module; a checkpoint describes itself")
     more: dict[str, Any] = {}
     if network is not None:
         network.check(what)
@@ -109,9 +109,9 @@ def _told(what: given.Network, network: Network | None, data: str | None) -> Che
 def write_scores(
     path: Where, scores: Scores | Mapping[str, Tensor], *, force: bool = False
 ) -> Path:
-    """Write scores, or your own by the weights' names, for `prunecli mask`; gives the path.
+    """Write scores, or your own tensors by weight name, for `prunecli mask`; returns the path.
 
-    Raises BadOutput where the file is there (without `force`) or cannot be written.
+    Raises BadOutput if the file exists (without `force`) or cannot be written.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> own = {"fc1.weight": model.fc1.weight.square()}
@@ -122,10 +122,10 @@ def write_scores(
 
 
 def write_mask(path: Where, mask: Mask | Mapping[str, Tensor], *, force: bool = False) -> Path:
-    """Write a mask, or bits of your own by the weights' names, for `--mask`; gives the path.
+    """Write a mask, or your own bool tensors by weight name, for `--mask`; returns the path.
 
-    Raises BadOutput where the file is there (without `force`) or cannot be written, Mismatch for
-    bits that are not torch.bool.
+    Raises BadOutput if the file exists (without `force`) or cannot be written, and Mismatch for
+    tensors that are not torch.bool.
 
     >>> own = {"fc2.weight": torch.rand(10, 500) > 0.5}
     >>> path = prunecli.write_mask("own.mask.safetensors", own)
@@ -143,5 +143,5 @@ def _write(path: Where, artifact: Artifact, force: bool) -> Path:
 
 
 def _tensors(file: TensorFile) -> Mapping[str, Any]:
-    """What is to be written, in the order that the file has or would have."""
+    """The tensors to write, in the order of the file."""
     return file.made if isinstance(file, Unwritten) else {n: taken(file, n) for n in file}

@@ -1,4 +1,4 @@
-"""What callers may give in place of a checkpoint, scores, a mask or a data set."""
+"""The arguments that callers can give as a checkpoint, scores, a mask or a data set."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Warned(Progress):
-    """Tells what is probably not wanted as Python's warnings, and keeps silent otherwise."""
+    """Turns warnings into Python warnings and drops all other messages."""
 
     def warn(self, message: str) -> None:
-        """Give the warning at the line that called prunecli."""
+        """Issue the warning at the line that called prunecli."""
         frame, depth = sys._getframe(), 1
         while frame.f_back and frame.f_globals["__name__"].startswith("prunecli."):
             frame, depth = frame.f_back, depth + 1
@@ -48,46 +48,46 @@ class Warned(Progress):
 
 
 def data_of(data: Data | None) -> DataSettings:
-    """The settings of the data set; without a name, they mean the checkpoint's own."""
+    """The settings of the data set; without a name, those of the checkpoint's own."""
     return DataSettings(None if data is None or isinstance(data, Images) else named(data))
 
 
 def images_of(data: Data | None) -> GivenImages | None:
-    """The images, if they were given, and not the name of a data set."""
+    """The images, if images were given and not the name of a data set."""
     return GivenImages(sound(data, "given")) if isinstance(data, Images) else None
 
 
 def loaded(data: Data | None, split: str) -> Images:
-    """The images that were given, or those of a data set's split. Raises BadUsage for None."""
+    """The given images, or those of a data set's split. Raises BadUsage for None."""
     if data is None:
-        raise BadUsage("which data set? name it with data=")
+        raise BadUsage("no data set is given; choose one with data=")
     return (images_of(data) or Source.of(data_of(data), None)).load(split)
 
 
 def named(plugin: object) -> str:
-    """A plugin's name, which the caller gave: so an import path may be followed.
+    """The name of a plugin. The caller gave it, so an import path is trusted.
 
-    Raises BadUsage for what is no name.
+    Raises BadUsage if it is not a name.
     """
     if not isinstance(plugin, str):
-        raise BadUsage(f"give a name, and not {type(plugin).__name__}")
+        raise BadUsage(f"give a name, not {type(plugin).__name__}")
     trust([plugin] if ":" in plugin else [])
     return plugin
 
 
 def checkpoint_of(given: object) -> Checkpoint:
-    """The checkpoint that is given, or would be written of what is."""
+    """The given checkpoint, or the one that the given module or tensors would be written as."""
     if isinstance(given, Checkpoint):
         return given
     if isinstance(given, nn.Module):
         return Checkpoint(file_of_module(given, {}), given)
     if isinstance(given, Mapping) and not isinstance(given, Artifact):
         return Checkpoint(Unwritten(given, {}, "the tensors"))
-    raise BadUsage(f"{type(given).__name__} is no Checkpoint, no module and no tensors by name")
+    raise BadUsage(f"{type(given).__name__} is not a Checkpoint, a module or tensors by name")
 
 
 def file_of_module(model: nn.Module, more: Mapping[str, Any]) -> TensorFile:
-    """The checkpoint that a module would be, which says what is in it, and `more`."""
+    """The checkpoint that a module would be written as, with `more` in its metadata."""
     label = f"the module {type(model).__name__!r}"
     check_storable(model, label)
     tensors, tied = untied(model.state_dict())
@@ -98,21 +98,21 @@ def file_of_module(model: nn.Module, more: Mapping[str, Any]) -> TensorFile:
 
 
 def scores_of(given: object) -> Scores:
-    """The scores that are given, or those of one's own."""
+    """The given scores, or scores from the caller's own tensors."""
     if isinstance(given, Scores):
         return given
     if not isinstance(given, Mapping) or isinstance(given, Artifact):
-        raise BadUsage("give Scores, or a tensor of scores by each weight's name; or a method")
+        raise BadUsage("give Scores, tensors of scores by weight name, or a method")
     tensors = {name: each.float() for name, each in _tensors(given, "the scores").items()}
     return Scores(Unwritten(tensors, metadata(parsed(ScoresRecord, {})), "the scores"))
 
 
 def mask_of(given: object) -> Mask:
-    """The mask that is given, or that of bits of one's own."""
+    """The given mask, or a mask from the caller's own bool tensors."""
     if isinstance(given, Mask):
         return given
     if not isinstance(given, Mapping):
-        raise BadUsage(f"{type(given).__name__} is no Mask, and no bits by the weights' names")
+        raise BadUsage(f"{type(given).__name__} is not a Mask or bool tensors by weight name")
     bits = _tensors(given, "the mask")
     if odd := [name for name, each in bits.items() if each.dtype != torch.bool]:
         raise Mismatch(f"the mask of {odd[0]!r} is {bits[odd[0]].dtype}; masks are torch.bool")
@@ -121,13 +121,13 @@ def mask_of(given: object) -> Mask:
 
 
 def _tensors(given: Mapping[str, Any], label: str) -> dict[str, Tensor]:
-    """The tensors on the CPU. Raises Mismatch for what is none."""
+    """The tensors on the CPU. Raises Mismatch for anything that is not a tensor."""
     if odd := [name for name, each in given.items() if not isinstance(each, Tensor)]:
-        raise Mismatch(f"{label} of {odd[0]!r} is no tensor but {type(given[odd[0]]).__name__}")
+        raise Mismatch(f"{label} of {odd[0]!r} is not a tensor but {type(given[odd[0]]).__name__}")
     return {name: each.detach().cpu() for name, each in given.items()}
 
 
 def mask_with(bits: Parted | Mapping[str, Tensor], record: MaskRecord) -> Mask:
-    """The mask of these bits that says this of itself."""
+    """A mask with these bits and this metadata."""
     said = metadata(replace(record, shapes=parted(bits).shapes))
     return Mask(MaskFile(Unwritten(mask_tensors(parted(bits)), said, "the mask")))

@@ -1,4 +1,4 @@
-"""A mask held on a model in somebody's own training loop."""
+"""A mask held on a model in a training loop of your own."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from prunecli.types import Mask, Params
 
 @contextmanager
 def held(model: nn.Module, mask: GivenMask, *optimizers: Optimizer) -> Iterator[None]:
-    """Hold a mask: within, what it excludes is exactly +0.0 after every step of the optimizers.
+    """Hold a mask in a `with` block: pruned weights are exactly +0.0 after every optimizer step.
 
-    So it is from the start, and so is what they hold of these weights, momentum above all.
-    Afterwards nothing is left of it but the zeros. Of weights that are put elsewhere or replaced
-    meanwhile, by `model.to` or `load_state_dict`, the new ones are held from the next step on.
+    They are zero from the start of the block, and so is the optimizers' state of them, such as
+    momentum. After the block, only the zeros remain. If `model.to` or `load_state_dict` moves or
+    replaces weights inside the block, the new ones are held from the next step on.
 
-    - GradScaler: a step that it leaves out changes no weights, so nothing needs to be held then.
+    - GradScaler: a step that it skips changes no weights, so nothing needs to be held.
     - DistributedDataParallel: give the model wrapped or not; each process holds the same mask.
     - torch.compile: give the model compiled or not. Do not compile `optimizer.step` itself.
-    - FSDP and others that cut parameters into pieces: Mismatch, for the mask does not fit these.
+    - FSDP and others that shard parameters: Mismatch, because the mask does not fit the shards.
 
-    Raises Mismatch where the mask does not fit, BadUsage where no optimizer changes what it covers.
+    Raises Mismatch if the mask does not fit, and BadUsage if no optimizer changes its weights.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3))
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -54,7 +54,7 @@ def held(model: nn.Module, mask: GivenMask, *optimizers: Optimizer) -> Iterator[
 
 
 def _own(model: nn.Module) -> nn.Module:
-    """The module that torch.compile, or DistributedDataParallel, was given."""
+    """The module inside torch.compile or DistributedDataParallel."""
     while True:
         inner = getattr(model, "_orig_mod", None)
         if isinstance(model, DistributedDataParallel):
@@ -65,7 +65,7 @@ def _own(model: nn.Module) -> nn.Module:
 
 
 class _Holding:
-    """A mask on a model's weights, on whatever device they are by now."""
+    """A mask on a model's weights, on their current device."""
 
     def __init__(self, model: nn.Module, mask: GivenMask) -> None:
         self.model = model

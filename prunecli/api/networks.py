@@ -27,10 +27,10 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class Network:
-    """A network by its name: one that `prunecli list` names, or `mypkg.mod:function`.
+    """A network by its name: one from `prunecli list models`, or `mypkg.mod:function`.
 
-    `input_shape` is [channels, height, width] of an image. Raises BadUsage for a name or an option
-    that is not there, and for a shape or a number of classes that no network has.
+    `input_shape` is [channels, height, width] of an image. Raises BadUsage for an unknown name or
+    option, and for an impossible shape or number of classes.
 
     >>> network = prunecli.Network("cnn", (1, 28, 28), 10, {"thin": 0.5})
     >>> sum(parameter.numel() for parameter in network.build(seed=1).parameters())
@@ -47,7 +47,7 @@ class Network:
 
     @property
     def record(self) -> ModelRecord:
-        """What a checkpoint says of its network."""
+        """The description of the network in a checkpoint's metadata."""
         plugin = resolve("models", named(self.name), self.options, by_file=False)
         said = {
             "name": self.name,
@@ -58,12 +58,12 @@ class Network:
         try:
             return parsed(ModelRecord, said)
         except ValueError as error:
-            raise BadUsage(f"there is no such network {self.name!r}: {error}") from None
+            raise BadUsage(f"there is no network {self.name!r}: {error}") from None
 
     def build(self, seed: int = 0) -> nn.Module:
-        """The network as `prunecli train` initialises it under that seed, on the CPU.
+        """The network as `prunecli train` initialises it with this seed, on the CPU.
 
-        Other random numbers stay as they are. Raises Mismatch for images that do not fit it.
+        The global random state does not change. Raises Mismatch for images that do not fit it.
         """
         with torch.random.fork_rng([]):
             torch.manual_seed(derive_seed(seed, "init"))
@@ -82,11 +82,11 @@ def load_images(
     data_dir: str | PathLike[str] = "data",
     download: bool = False,
 ) -> Images:
-    """A data set's images of a split, `train` or `test`, checked; see `prunecli list`.
+    """The images of a data set's split, `train` or `test`, checked; see `prunecli list datasets`.
 
     `images.images` is uint8 [number, height, width, channels], `images.labels` int64. Raises
-    BadUsage for a name, an option or a split that is not there, BadEnvironment where the data are
-    not, Mismatch where a data set of your own gives something else.
+    BadUsage for an unknown name, option or split, BadEnvironment if the data are missing, and
+    Mismatch if a data set of your own returns something else.
 
     >>> images = prunecli.load_images("digits", "test")
     >>> images.images.shape, images.input_shape, len(images.classes)

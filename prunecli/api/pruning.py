@@ -46,18 +46,18 @@ def score(
     seed: int | None = None,
     device: str = "auto",
 ) -> Scores:
-    """The score of every prunable weight by a method, higher = keep, as `prunecli score` gives it.
+    """Score every prunable weight with a method, as `prunecli score` does; the highest are kept.
 
-    `what` is a checkpoint, any module, or tensors by name; a module is left as it is, and scored on
-    its device. Methods that look at data take the checkpoint's own, unless `data` says otherwise;
-    of a module they need it, also `synflow`, which looks at the images' shape alone. Under a `mask`
-    removed weights are zero, and score -inf. `targets`, `ignore` and `exclude_classifier` say which
-    weights are meant, as those of the command do.
+    `what` is a checkpoint, any module, or tensors by name. A module does not change, and is scored
+    on its device. Methods that use data take the checkpoint's own, unless `data` is given. For a
+    module they need `data`, even `synflow`, which uses only the shape of the images. With a `mask`,
+    removed weights are zero and score -inf. `targets`, `ignore` and `exclude_classifier` select
+    the weights, as in the command.
 
-    Scores by weights alone are made when they are read, so weights must not change until then.
+    Methods that use the weights alone compute scores on access: do not change weights before.
 
-    Raises BadUsage for a method, an option or a pattern that is not there, Mismatch for a network
-    or mask that does not fit, NotFinite for NaN or infinity in weights or scores.
+    Raises BadUsage for an unknown method, option or pattern, Mismatch for a network or mask that
+    does not fit, and NotFinite for NaN or infinity in weights or scores.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> scores = prunecli.score(model, "snip", data="digits", batch_size=32)
@@ -104,16 +104,16 @@ def mask(
     seed: int | None = None,
     device: str = "auto",
 ) -> Mask:
-    """The mask that keeps exactly round(density * n) of n weights, the highest scores.
+    """The mask that keeps exactly round(density * n) of n weights, those with the highest scores.
 
-    Without a `method`, `what` are scores, or your own by the weights' names; with one, a
-    checkpoint, module or tensors that are scored by it, in `rounds` each anew. How many stay is
-    said by one of `density` (the kept fraction), `sparsity` (the removed one), `compression`
-    (1 / density) and `critical`, or by a `pattern` such as "2:4". What the mask `before` removed
-    stays removed. The rest is as in `prunecli mask`, and so is the mask.
+    Without a `method`, `what` is scores, or your own tensors by weight name. With a method, it is
+    a checkpoint, a module or tensors, which the method scores again in each of the `rounds`. Give
+    one of `density` (the kept fraction), `sparsity` (the removed fraction), `compression`
+    (1 / density) and `critical`, or a `pattern` such as "2:4". Weights that the mask `before`
+    removed stay removed. All other arguments, and the result, are those of `prunecli mask`.
 
-    Raises BadUsage for what cannot be asked for, Mismatch where scores do not say what to keep or
-    inputs do not fit, NotFinite for NaN or infinity.
+    Raises BadUsage for invalid arguments, Mismatch if the scores cannot rank the weights or inputs
+    do not fit, and NotFinite for NaN or infinity.
 
     >>> own = {"fc.weight": torch.tensor([[0.1, 0.4], [0.3, 0.2]])}
     >>> prunecli.mask(own, density=0.5)["fc.weight"].tolist()
@@ -142,13 +142,13 @@ def apply(what: given.M, mask: GivenMask) -> given.M: ...
 @overload
 def apply(what: Checkpoint | Mapping[str, Tensor], mask: GivenMask) -> Checkpoint: ...
 def apply(what: given.Network, mask: GivenMask) -> nn.Module | Checkpoint:
-    """A module with what the mask excludes set to exactly +0.0, in place; or a new checkpoint.
+    """Set pruned weights to exactly +0.0: of a module in place, of a checkpoint in a new one.
 
-    Of a checkpoint, or tensors, nothing else changes, and what is written of it is what
-    `prunecli apply` writes. It is made when it is read, so tensors must not change until then.
-    To keep weights at zero while you train on, use `held`.
+    Nothing else in a checkpoint, or tensors, changes, and `write_checkpoint` then writes what
+    `prunecli apply` writes. Tensors are computed on access: do not change them before. To keep
+    weights at zero while you train on, use `held`.
 
-    Raises Mismatch where the mask does not fit.
+    Raises Mismatch if the mask does not fit.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> mask = prunecli.mask(model, "magnitude", density=0.25)
@@ -168,9 +168,9 @@ def apply(what: given.Network, mask: GivenMask) -> nn.Module | Checkpoint:
 
 
 def fitted(model: nn.Module, mask: GivenMask) -> tuple[Params, Bits]:
-    """The weights of a module that a mask covers, and its bits as they lie.
+    """The weights of a module that a mask covers, and the mask's bits.
 
-    Raises Mismatch where it covers what is no weight that may be pruned.
+    Raises Mismatch if it covers a tensor that is not a prunable weight.
     """
     bits, own = given.mask_of(mask), dict(model.named_parameters())
     label = f"the module {type(model).__name__!r}"

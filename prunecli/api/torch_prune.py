@@ -12,10 +12,10 @@ from prunecli.errors import Mismatch
 
 
 def from_torch_prune(model: nn.Module) -> Mask:
-    """The mask that `torch.nn.utils.prune` has on a module, which stays as it is.
+    """The mask that `torch.nn.utils.prune` has put on a module, which does not change.
 
-    Weights that it has not pruned are not covered. Raises Mismatch where it has pruned none, or
-    where a mask of its holds other values than 0 and 1.
+    Weights that it has not pruned are not covered. Raises Mismatch if it has pruned none, or if one
+    of its masks holds values other than 0 and 1.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3))
     >>> _ = torch.nn.utils.prune.l1_unstructured(model[0], "weight", amount=0.5)
@@ -31,18 +31,18 @@ def from_torch_prune(model: nn.Module) -> Mask:
             continue
         bits[whole] = values.detach().cpu() != 0
         if not bool((values.cpu() == bits[whole]).all()):
-            raise Mismatch(f"{name!r} holds other values than 0 and 1; it is no mask")
+            raise Mismatch(f"{name!r} holds values other than 0 and 1; it is not a mask")
     if not bits:
-        raise Mismatch("torch.nn.utils.prune has pruned nothing in this module")
+        raise Mismatch("torch.nn.utils.prune has not pruned this module")
     return mask_of(bits)
 
 
 def to_torch_prune(model: M, mask: GivenMask) -> M:
-    """The module itself, with the mask put on by `torch.nn.utils.prune.custom_from_mask`.
+    """Put a mask on a module with `torch.nn.utils.prune.custom_from_mask`; returns the module.
 
-    Then X is computed from X_orig and X_mask before every forward pass, and `prune.remove` makes it
-    permanent. A weight that several modules share is pruned in each. Raises Mismatch where the mask
-    does not fit, as on a weight that is pruned that way already.
+    X is then computed from X_orig and X_mask before every forward pass; `prune.remove` makes it
+    permanent. A weight that several modules share is pruned in each. Raises Mismatch if the mask
+    does not fit, for example because a weight is already pruned this way.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3))
     >>> mask = prunecli.mask(model, "magnitude", density=0.25)

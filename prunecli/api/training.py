@@ -37,7 +37,7 @@ from prunecli.types import Mask as Bits
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training besides the weights.
+    """The result of a training, besides the weights.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> trained = prunecli.train(model, "digits", prunecli.Hyperparameters(epochs=1))
@@ -46,14 +46,14 @@ class Trained:
     """
 
     history: tuple[Mapping[str, Any], ...]
-    """What the log has of each epoch: its number, mean loss, learning rate, and more."""
+    """The log of each epoch: its number, mean loss, learning rate, and more."""
     mask: Mask | None
-    """The mask that was on at the end: the one given, or the pruner's."""
+    """The mask at the end: the given one, or the pruner's."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network can do on a data set.
+    """The accuracy and loss of a network on a data set.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> result = prunecli.evaluate(model, "digits")
@@ -62,13 +62,13 @@ class Evaluation:
     """
 
     top1: float
-    """Percent of the images whose class is the one with the highest score."""
+    """Percentage of the images whose class has the highest score."""
     top5: float
-    """Percent of the images whose class is among the five with the highest scores."""
+    """Percentage of the images whose class is among the five highest scores."""
     loss: float
     """Mean cross-entropy, in nats."""
     images: int
-    """How many there are."""
+    """The number of images."""
 
 
 def train(
@@ -86,15 +86,14 @@ def train(
 ) -> Trained:
     """Train a module in place, on its device, as `prunecli train` and `finetune` do.
 
-    `data` is a data set's name or images; with `test`, every epoch is evaluated on that. With a
-    `mask`, masked weights are exactly +0.0 after every step and at the end. A `pruner`, with its
-    `options`, decides while it trains; `ignore` and `exclude_classifier` say what it leaves whole.
-    The same call on the same weights comes to the same bits, and to those of the command, but for
-    what dropout draws. Random numbers outside stay as they are. To be stopped and gone on with, use
-    the command.
+    `data` is the name of a data set, or images. With `test`, every epoch is evaluated on it. With a
+    `mask`, pruned weights are exactly +0.0 after every step. A `pruner`, with its `options`, prunes
+    during training; `ignore` and `exclude_classifier` exclude weights from it. The same call on the
+    same weights gives the same bits, and those of the command, except for what dropout draws. The
+    global random state does not change. If you need to interrupt and resume, use the command.
 
-    Raises BadUsage for a pruner, an option or a data set that is not there, Mismatch for a module
-    or mask that does not fit, NotFinite where training diverges.
+    Raises BadUsage for an unknown pruner, option or data set, Mismatch for a module or mask that
+    does not fit, and NotFinite if training diverges.
 
     >>> model = prunecli.Network("cnn", (1, 28, 28), 10).build()
     >>> mask = prunecli.mask(model, "magnitude", density=0.05)
@@ -143,7 +142,7 @@ def _mask_by(
     ignore: tuple[str, ...],
     exclude_classifier: bool,
 ) -> Mask:
-    """The mask that a pruner made, with what the command would say of it."""
+    """The mask that a pruner made, with the metadata that the command would write."""
     pruner = PrunerRecord(
         name=plugin.name,
         options=plugin.options,
@@ -174,12 +173,12 @@ def evaluate(
 ) -> Evaluation:
     """Accuracy and loss on a test set, as `prunecli eval` measures them.
 
-    A module is evaluated on its device and left as it is. Of a checkpoint the network is built, and
-    its own data set is taken unless `data` says otherwise. `precision` is `bf16`, `fp32`, or `auto`
-    for bf16 where the hardware has it.
+    A module is evaluated on its device and does not change. For a checkpoint, its network is built,
+    and its own data set is used unless `data` is given. `precision` is `bf16`, `fp32`, or `auto`
+    for bf16 if the hardware supports it.
 
-    Raises BadUsage where no data set is named or a setting cannot be, Mismatch where the data do
-    not fit, NotFinite where the network gives NaN or infinity.
+    Raises BadUsage without a data set or for an invalid setting, Mismatch if the data do not fit,
+    and NotFinite if the network outputs NaN or infinity.
 
     >>> network = prunecli.Network("cnn", (1, 28, 28), 10)
     >>> model = network.build()
@@ -209,7 +208,7 @@ def _batches(model: nn.Module, images: Images, size: int | None) -> ImageBatches
 
 @contextmanager
 def _own_random(device: torch.device, seed: int) -> Iterator[None]:
-    """Have random numbers come of the seed within; afterwards, they are as before."""
+    """A context with random numbers from the seed; it restores the random state afterwards."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(derive_seed(seed, "train"))
         yield
@@ -217,7 +216,7 @@ def _own_random(device: torch.device, seed: int) -> Iterator[None]:
 
 @contextmanager
 def _modes_kept(model: nn.Module) -> Iterator[None]:
-    """Have each module be in training or not, as it was, afterwards."""
+    """A context that restores each module's training mode afterwards."""
     modes = {module: module.training for module in model.modules()}
     try:
         yield

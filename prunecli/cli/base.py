@@ -90,7 +90,7 @@ class Command(click.Command):
             own = {flag for param in self.params for flag in param.opts}
             meant = [flag for flag in ELSEWHERE.get(error.option_name, ()) if flag in own]
             if meant:
-                what = f"{error.message} Here it is {' or '.join(meant)}."
+                what = f"{error.message} Use {' or '.join(meant)}."
                 raise click.UsageError(what, ctx) from None
             raise
 
@@ -111,7 +111,7 @@ class Command(click.Command):
         try:
             if FOLDER in ctx.meta and not self._folder(ctx.params):
                 label = printable(ctx.meta[FOLDER])
-                raise BadUsage(f"{label}: that is the name of a folder; name a file with -o")
+                raise BadUsage(f"{label}: the output cannot be a folder; give a file with -o")
             return super().invoke(ctx)
         except Exception as error:
             del reserve

@@ -47,9 +47,7 @@ class Named(_Text):
         try:
             check_name(self.kind, value)
         except BadUsage as error:
-            families = "".join(
-                f"; there is {name}:NAME too" for name in FAMILIES.get(self.kind, ())
-            )
+            families = "".join(f"; or {name}:NAME" for name in FAMILIES.get(self.kind, ()))
             self.fail(f"{error}{families}", param, ctx)
         return str(value)
 
@@ -165,6 +163,6 @@ def as_file(ctx: click.Context, param: click.Parameter, value: str | None) -> Pa
 def no_stream(ctx: click.Context, param: click.Parameter, value: T) -> T:
     """The path of an output, as given. Raises BadParameter for the `-` of other programs."""
     if str(value) == "-":
-        text = "results are written whole, and standard output carries their paths; name a file"
+        text = "standard output is for the paths of outputs; give a file"
         raise click.BadParameter(text, ctx, param)
     return value

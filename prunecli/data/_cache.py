@@ -82,7 +82,7 @@ def _place(name: str) -> Path:
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError as error:
-        raise OSError(f"nobody knows the user's folder: {error}") from None
+        raise OSError(f"the user's cache folder is unknown: {error}") from None
     return folder / "prunecli" / f"{name}.safetensors"
 
 

@@ -37,7 +37,7 @@ class Tree:
             return ()
         where, what = printable(str(self.root)), _counted(self.left)
         return (
-            f"{where}: {what} not read: images lie in ROOT/CLASS/, not hidden, and end in "
+            f"{where}: {what} not read: images must be in ROOT/CLASS/, not be hidden, and end in "
             f"{', '.join(EXTENSIONS)}",
         )
 
@@ -72,8 +72,8 @@ def _check_full(tree: Tree) -> None:
         left = [other for other in tree.left if other.startswith(f"{name}/")]
         held = f"no image, only {_counted(left)}" if left else "nothing"
         raise BadInput(
-            f"{printable(str(tree.root / name))}: in the folder of this class is {held}; put its "
-            f"images right into it ({', '.join(EXTENSIONS)}), or remove it"
+            f"{printable(str(tree.root / name))}: the folder of this class holds {held}; put its "
+            f"images directly into it ({', '.join(EXTENSIONS)}), or remove it"
         )
 
 
@@ -91,7 +91,7 @@ def check_alike(tree: Tree, others: Sequence[Path]) -> None:
         if lone:
             raise Mismatch(
                 f"{printable(str(where))}: {printable(str(lacks))} lacks its classes "
-                f"{some(sorted(lone))}; both must have the same ones"
+                f"{some(sorted(lone))}; both must have the same classes"
             )
 
 

@@ -115,7 +115,7 @@ def _opacity(image: Image.Image, key: object) -> Image.Image | None:
 def _colours(image: Image.Image, mode: str) -> Image.Image:
     """The image in `mode`, without regard to what is transparent."""
     if image.mode == "F":
-        raise ValueError("it is of floats, of which nobody knows which is white; save 8 or 16 bits")
+        raise ValueError("its pixels are floats with no known white; save it with 8 or 16 bits")
     if image.mode in DEEP:
         image = _shallow(image)
     elif image.mode == "LAB":  # of which Pillow makes colours only
@@ -142,7 +142,7 @@ def _white(image: Image.Image) -> int:
     if image.format != "TIFF":
         return 65535  # of PNG; Pillow brings all PGMs to that
     if image.mode == "I":
-        raise ValueError("its values are signed or of 32 bits; save it with 8 or 16 bits")
+        raise ValueError("its values are signed or have 32 bits; save it with 8 or 16 bits")
     return int((1 << _tag(image, BITS, 16)) - 1)
 
 

@@ -108,7 +108,7 @@ def _opened(path: Path, raw: bytes) -> Iterator[Image.Image]:
     except PruneError:
         raise
     except UnidentifiedImageError:  # which tells where in memory the bytes are
-        what = f"it is none of {', '.join(FORMATS)}, or of a kind that Pillow does not read"
+        what = f"it is not {', '.join(FORMATS)}, or a kind of it that Pillow cannot read"
         what = what if raw else "it is empty"
     except Image.DecompressionBombError:
         what = f"it has over {MOST_PIXELS:,} pixels"
@@ -123,7 +123,7 @@ def _pixels(path: Path, sides: tuple[int, int], view: View | None) -> int:
     pixels = view.pixels(sides) if view else math.prod(sides)
     if pixels > MOST_PIXELS:
         raise BadInput(
-            f"{printable(str(path))}: scaled, its {sides[0]}x{sides[1]} pixels would be over "
+            f"{printable(str(path))}: scaled, its {sides[0]}x{sides[1]} pixels would become over "
             f"{MOST_PIXELS:,}; remove it, or leave out resize"
         )
     return pixels
@@ -135,6 +135,6 @@ def _odd_size(path: Path, own: tuple[int, int], first: tuple[int, int]) -> BadIn
     Sizes are given as width and height; the message says height and width.
     """
     return BadInput(
-        f"{printable(str(path))}: its size {own[::-1]} is not that of the first image, "
-        f"{first[::-1]}; give one to scale to, as in --dataset-opt size=64"
+        f"{printable(str(path))}: its size {own[::-1]} differs from that of the first image, "
+        f"{first[::-1]}; scale all images, as with --dataset-opt size=64"
     )

@@ -47,13 +47,16 @@ def read_named(
         return *_checked(source.data, source.targets, source.classes, classes), ()
     except Exception as error:  # whatever torchvision makes of half a download
         raise_shortage(error)
-        what, mend = "it is not there or not complete", "get it with --download"
+        what, mend = "it is missing or incomplete", "download it with --download"
         if download:  # which leaves files alone that are there, whatever they hold
-            what, mend = "the download failed, or what was there is damaged", "delete it, try again"
+            what, mend = (
+                "the download failed, or the existing files are damaged",
+                "delete it and try again",
+            )
         why = printable((reason(error) or type(error).__name__).splitlines()[0])
         raise BadEnvironment(
             f"data set {name!r} under {printable(str(root))}: {what} ({why}); {mend}, "
-            "or name its place with --data-dir"
+            "or give its folder with --data-dir"
         ) from None
 
 
@@ -66,7 +69,7 @@ def _checked(data: Any, targets: Any, names: Any, classes: int) -> tuple[Tensor,
     if images.ndim == 3:
         images = images[..., None]
     if (images.dtype, images.ndim, labels.dtype) != (torch.uint8, 4, torch.int64):
-        raise ValueError("its images or labels are none")
+        raise ValueError("it has no images or no labels")
     if labels.shape != images.shape[:1] or not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError("its labels do not fit its images or classes")
     # CIFAR's are a transposed view; whoever hashes or pads them wants them laid out as they look.

@@ -113,8 +113,8 @@ def _is_streamed(root: Path, size: int, asked: bool | None) -> bool:
         return True
     if size > room:
         raise BadEnvironment(
-            f"{printable(str(root))}: its images take {size / 1e9:.1f} GB, and there are "
-            f"{room / 1e9:.1f} GB of memory; read them as they are needed, or smaller: "
+            f"{printable(str(root))}: its images need {size / 1e9:.1f} GB, but there are "
+            f"{room / 1e9:.1f} GB of memory; stream them, or make them smaller: "
             "--dataset folder --dataset-opt stream=true, or size=64"
         )
     return False

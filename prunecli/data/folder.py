@@ -51,7 +51,8 @@ def folder(
     folder_ = next((folder_ for folder_ in folders if is_folder(folder_)), None)
     if folder_ is None:
         raise BadEnvironment(
-            f"{printable(str(folders[0]))}: there is no such folder; name its parent by --data-dir"
+            f"{printable(str(folders[0]))}: there is no such folder; "
+            "give its parent with --data-dir"
         )
     others = [root / name for name in OTHERS.get(split, ["train"])]
     mode = "L" if grey else "RGB"
@@ -70,12 +71,12 @@ def _view(
     """The view of an image; None for all of it. Raises BadUsage for options that do not fit."""
     if size is None:
         if crop or resize is not None:
-            raise BadUsage("the data set 'folder' needs a size with resize, and with crop=random")
+            raise BadUsage("the data set 'folder' needs a size for resize and for crop=random")
         return None
     if not 1 <= size <= (size if resize is None else resize) <= LARGEST:
         raise BadUsage(
             f"the data set 'folder' needs size of 1 to {LARGEST}, and resize from that to {LARGEST}"
         )
     if crop and stream is False:
-        raise BadUsage("crop=random decodes images anew in every epoch; leave out stream=false")
+        raise BadUsage("crop=random decodes images again in every epoch; leave out stream=false")
     return View(size, resize, crop=crop and training)

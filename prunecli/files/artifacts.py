@@ -33,10 +33,10 @@ from prunecli.types import Mask
 
 SCHEMA = 1
 USES = {
-    "mask": "; a mask goes to --mask",
-    "scores": "; 'prunecli mask' makes a mask of scores",
-    "state": "; --resume goes on from it",
-    "checkpoint": "; 'prunecli mask' makes masks of checkpoints",
+    "mask": "; give a mask with --mask",
+    "scores": "; 'prunecli mask' makes a mask from scores",
+    "state": "; --resume continues from it",
+    "checkpoint": "; 'prunecli mask' makes a mask from a checkpoint",
 }
 """What a file that was given in another's place is good for."""
 PRUNED = -math.inf  # the score of a weight that an earlier mask removed

@@ -251,7 +251,9 @@ def _check_folder(path: Path) -> None:
     status = path.parent.stat()
     own = status.st_dev, status.st_ino
     if FOLDERS.get(path.parent, own) != own:
-        raise BadOutput(f"{printable(str(path))}: its folder was moved, or replaced, meanwhile")
+        raise BadOutput(
+            f"{printable(str(path))}: its folder was moved or replaced while it was written"
+        )
 
 
 def take_name(draft: Path, path: Path, file: BinaryIO) -> None:
@@ -271,7 +273,7 @@ def take_name(draft: Path, path: Path, file: BinaryIO) -> None:
 
 
 def _link_anew(draft: Path, path: Path) -> None:
-    came = f"{printable(str(path))}: another program made it meanwhile; give another with -o"
+    came = f"{printable(str(path))}: another program has created it since; give another with -o"
     try:
         path.hardlink_to(draft)
     except FileExistsError:

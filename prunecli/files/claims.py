@@ -17,7 +17,7 @@ from prunecli.files.atomic import FOLDERS, FRESH, refusals, settle
 from prunecli.files.reading import read_bytes
 
 SOMEBODY = "another process"
-IN_ITS_PLACE = "{}: a link, or no file, is in the lock's place; remove it"
+IN_ITS_PLACE = "{}: the lock is a link, or not a regular file; remove it"
 GLANCE = 0.2
 """Seconds that a lock is waited for, since `is_locked` holds it for as long as it looks."""
 
@@ -82,7 +82,7 @@ def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
             except Timeout:
                 holder = _holder(path)
                 raise BadOutput(
-                    f"{label}: {holder} is writing it; wait for that, or use --wait"
+                    f"{label}: {holder} is writing it; wait for it, or use --wait"
                 ) from None
             except FileNotFoundError:
                 if path.parent.exists():
@@ -178,7 +178,7 @@ def check_output(output: Path, inputs: Iterable[Path] = (), *, force: bool = Fal
     if exists and not target.is_file():
         raise BadOutput(f"{label}: it is not a regular file; give another with -o")
     if exists and not force:
-        raise BadOutput(f"{label}: it exists; replace it with --force or give another with -o")
+        raise BadOutput(f"{label}: it exists; overwrite it with --force or give another with -o")
     if not folder.is_dir():
         raise BadOutput(f"{label}: cannot be written: {printable(str(folder))} is not a directory")
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -89,7 +89,7 @@ def check_folder(output: Path, inputs: Iterable[Path] = (), *, force: bool = Fal
     inputs = list(inputs)
     target = check_output(output, inputs, force=force)
     if target.exists():
-        raise BadOutput(f"{label}: it is no folder; give another with -o")
+        raise BadOutput(f"{label}: it is not a folder; give another with -o")
     if any(target.is_relative_to(os.path.realpath(path)) for path in inputs):
         raise BadUsage(f"{label}: the output is inside an input; give another with -o")
     return target

@@ -28,7 +28,7 @@ PICKLE_HELP = (
     "t = {k: v.clone().contiguous() for p in sys.argv[2:] for k, v in "
     "g(f(torch.load(p, 'cpu', weights_only=True))).items() if torch.is_tensor(v)}; "
     's.save_file(t, sys.argv[1])" OUT.safetensors IN.pt` (or IN1.bin IN2.bin, all shards of it); '
-    "what torch refuses so holds more than tensors: weights_only=False runs what is in it"
+    "if torch refuses, it holds more than tensors: weights_only=False would run what is in it"
 )
 """The mend for a pickle: of a state_dict, or one in a table of a training's, tied and transposed
 tensors included."""
@@ -44,8 +44,8 @@ TORCHSCRIPT = (
     "it is a TorchScript module, which is code; write its weights with "
     "safetensors.torch.save_file(torch.jit.load('IN.pt').state_dict(), 'OUT.safetensors')"
 )
-UNPACK = "unpack it, and give the safetensors file that is in it"
-OTHER = "prunecli reads safetensors; export the weights of the PyTorch network as such"
+UNPACK = "unpack it and give the safetensors file in it"
+OTHER = "prunecli reads safetensors; export the weights of the PyTorch network to it"
 
 
 class Kind(NamedTuple):
@@ -71,10 +71,10 @@ KINDS = [
     Kind(b"ustar", f"it is a tar archive; {UNPACK}", 257),
     Kind(b"Rar!", f"it is a RAR archive; {UNPACK}"),
     Kind(b"SQLite format 3", f"it is a SQLite database; {OTHER}"),
-    Kind(b"\x89PNG\r\n", "it is an image, and no checkpoint"),
-    Kind(b"\xff\xd8\xff", "it is an image, and no checkpoint"),
-    Kind(b"%PDF", "it is a PDF, and no checkpoint"),
-    Kind(b"\x7fELF", "it is a program, and no checkpoint"),
+    Kind(b"\x89PNG\r\n", "it is an image, not a checkpoint"),
+    Kind(b"\xff\xd8\xff", "it is an image, not a checkpoint"),
+    Kind(b"%PDF", "it is a PDF, not a checkpoint"),
+    Kind(b"\x7fELF", "it is a program, not a checkpoint"),
 ]
 """Kinds of files, in the order of how sure they are. Patterns and text, below, are asked after
 these."""

@@ -72,7 +72,7 @@ def read_header(path: Path) -> Header:
             _refuse_other_formats(label, head)
             length = int.from_bytes(head[:8], "little")
             if head[8:9] not in (b"{", b""):
-                raise BadInput(f"{label}: it is no safetensors file, or a damaged one")
+                raise BadInput(f"{label}: it is not a safetensors file, or it is damaged")
             if length > MAX_HEADER:
                 raise BadInput(f"{label}: its header claims {length:,} bytes; the limit is 100 MB")
             if length > identity.size - 8:
@@ -124,12 +124,12 @@ def strict_json(text: str, what: str = "it") -> Any:
         table = dict(pairs)
         if len(table) != len(pairs):
             [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
-            raise ValueError(f"the name {twice!r} stands in {what} twice")
+            raise ValueError(f"{what} has the name {twice!r} twice")
         return table
 
     def finite(digits: str) -> float:
         if not math.isfinite(number := float(digits)):
-            raise ValueError(f"{digits:.20} stands in {what}, which is no number")
+            raise ValueError(f"{what} holds {digits:.20}, which is not a finite number")
         return number
 
     try:
@@ -148,7 +148,7 @@ def _checked(table: dict[str, Any], length: int, identity: Identity) -> Header:
     position = 0
     for name, entry in in_order.items():
         if entry.start != position:
-            fault = "overlaps the one before" if entry.start < position else "leaves a hole before"
+            fault = "overlaps the one before" if entry.start < position else "leaves a gap before"
             raise ValueError(f"tensor {name!r} {fault} it, at byte {entry.start}")
         position = entry.end
     if position != (size := identity.size - 8 - length):
@@ -163,7 +163,7 @@ def _entry(name: str, value: Any) -> Entry:
     if not isinstance(dtype, str) or dtype not in BITS:
         raise ValueError(f"tensor {name!r} has the unknown dtype {dtype!r}")
     if not (is_shape(shape) and _naturals(offsets) and len(offsets) == 2):
-        raise ValueError(f"tensor {name!r} has a shape or data_offsets of no meaning")
+        raise ValueError(f"tensor {name!r} has an invalid shape or data_offsets")
     entry = Entry(dtype, tuple(shape), offsets[0], offsets[1])
     if entry.numel * BITS[dtype] != 8 * (entry.end - entry.start):
         raise ValueError(f"tensor {name!r} of shape {shape} does not fit its byte range")

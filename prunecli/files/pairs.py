@@ -34,5 +34,5 @@ def masked(weights: Iterable[Tensor], masks: Iterable[Tensor], label: str) -> It
     for weight, mask in zip(weights, masks, strict=True):
         kept = mask != 0
         if not bool((mask == kept).all()):
-            raise BadInput(f"{label} holds other values than 0 and 1; it is no mask")
+            raise BadInput(f"{label} holds values other than 0 and 1; it is not a mask")
         yield zero_(weight, kept)

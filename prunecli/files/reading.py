@@ -27,7 +27,7 @@ KINDS = {
 }
 _FIELDS = attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 HUB = re.compile(r"[\w.-]+/(?![\w.-]*\.(safetensors|json|ya?ml|csv|pt|pth|bin|ckpt|npz)$)[\w.-]+")
-CHANGED = "{}: it was changed, or replaced, while it was in use; try again"
+CHANGED = "{}: it was changed or replaced while in use; try again"
 
 
 class Identity(NamedTuple):
@@ -57,7 +57,7 @@ def _elsewhere(name: str) -> str:
     if name == "-":
         return "; standard input is not read: give a file"
     if re.match(r"\w{2,}:/", name):  # the second slash is gone from what was made a path
-        return "; nothing is downloaded: fetch it first, and give the file"
+        return "; nothing is downloaded: download it first and give the file"
     if HUB.fullmatch(name) and not Path(name).parent.exists():
         return f"; if it is a model of the Hugging Face hub, fetch it with `hf download {name}`"
     return ""

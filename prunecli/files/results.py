@@ -188,7 +188,9 @@ def read_result(path: Path) -> Result:
         json.dumps(values, ensure_ascii=False).encode()  # refuses halves of surrogate pairs
         return parsed(Result, values if isinstance(values, dict) else {})
     except json.JSONDecodeError:
-        raise BadInput(f"{label}: it is not JSON; give what 'prunecli eval' wrote") from None
+        raise BadInput(f"{label}: it is not JSON; give a file that 'prunecli eval' wrote") from None
     except ValueError as error:
         fault = printable(str(error))
-        raise BadInput(f"{label}: not a result: {fault}; give what 'prunecli eval' wrote") from None
+        raise BadInput(
+            f"{label}: not a result: {fault}; give a file that 'prunecli eval' wrote"
+        ) from None

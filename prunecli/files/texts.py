@@ -39,6 +39,4 @@ def check_text(raw: bytes) -> None:
     if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         raise ValueError("it is text in UTF-16; save it as UTF-8")
     if raw[8:9] == b"{" and raw[4:8] == bytes(4):  # a header of less than 4 GB
-        raise ValueError(
-            "it is a safetensors file, not text; are two arguments in each other's place?"
-        )
+        raise ValueError("it is a safetensors file, not text; are two arguments swapped?")

@@ -76,7 +76,7 @@ def taken(file: TensorFile, name: str, parts: Callable[[], Iterable[Tensor]] | N
 
 def _check_dense(name: str, tensor: Tensor | Made, label: str) -> None:
     if not isinstance(tensor, Tensor | Made):
-        raise BadInput(f"{label}: {name!r} is no tensor but {type(tensor).__name__}")
+        raise BadInput(f"{label}: {name!r} is not a tensor but {type(tensor).__name__}")
     if isinstance(tensor, Made):
         return
     if tensor.is_meta or tensor.layout is not torch.strided or tensor.dtype not in CODES:

@@ -29,7 +29,7 @@ from prunecli.types import Images, Stream, form
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 WANTED = "uint8 [number, height, width, channels]"
 LEAST_STD = 1e-6
-ONE_EACH = "a class for each image, as whole numbers from 0 on"
+ONE_EACH = "a class for each image, as whole numbers from 0"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Source:
         if name is None:
             own = checkpoint.dataset if checkpoint else None
             if own is None:
-                raise BadUsage("which data set? name it with --dataset")
+                raise BadUsage("no data set is given; choose one with --dataset")
             name, given, by_file = own.name, {**(own.options or {}), **given}, True
         plugin = resolve("data", name, given, by_file=by_file)
         return cls(plugin, settings.data_dir, settings.download)
@@ -160,7 +160,7 @@ def _pixels(images: Tensor | Stream) -> Tensor | Stream:
     if not isinstance(images, Stream) and not _are_pixels(images):
         raise _Unsound(f"images that are {form(images)}", f"they must be {WANTED}")
     if not all(side > 0 for side in images.shape):
-        raise _Unsound(f"images of shape {list(images.shape)}", "there must be some")
+        raise _Unsound(f"images of shape {list(images.shape)}", "there must be at least one")
     return images if isinstance(images, Stream) else _here(images)
 
 
@@ -187,9 +187,9 @@ def _classes(classes: Any) -> list[str]:
         raise _Unsound(f"classes of type {type(classes).__name__}", "they are a list of names")
     names = list(classes)
     if odd := [each for each in names if not isinstance(each, str)]:
-        raise _Unsound(f"the class {odd[0]!r}", "classes have names, which are text")
+        raise _Unsound(f"the class {odd[0]!r}", "class names must be text")
     if odd := [name for name, count in Counter(names).items() if count > 1]:
-        raise _Unsound(f"the class {odd[0]!r} twice", "each has a name of its own")
+        raise _Unsound(f"the class {odd[0]!r} twice", "class names must be unique")
     return names
 
 
@@ -234,7 +234,7 @@ def _differ(names: list[str], others: list[str]) -> str:
     """What classes the network has that the data lack, and the other way round, in words."""
     less, more = (_lacking(a, b) for a, b in ((names, others), (others, names)))
     parts = [f"there is no {some(less)}"] * bool(less) + [f"{some(more)} are new"] * bool(more)
-    return " and ".join(parts) or f"they come in another order, {some(others)}"
+    return " and ".join(parts) or f"they are in another order, {some(others)}"
 
 
 @lru_cache(maxsize=4)

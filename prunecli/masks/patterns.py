@@ -61,14 +61,14 @@ class Pattern:
         """Raise Mismatch naming the tensors whose inputs do not come in groups of M."""
         if unknown := [name for name in shapes if layouts.get(name, "oi") is None]:
             raise Mismatch(
-                f"which dimension of {some(unknown)} holds the inputs is not known; "
-                "leave out with --ignore"
+                f"the input dimension of {some(unknown)} is not known; exclude them with --ignore"
             )
         axes = {name: axis_of_inputs(name, layouts) for name in shapes}
         odd = [n for n, s in shapes.items() if len(s) <= axes[n] or s[axes[n]] % self.of]
         if odd:
             raise Mismatch(
-                f"the inputs of {some(odd)} are no multiple of {self.of}; leave out with --ignore"
+                f"the inputs of {some(odd)} are not a multiple of {self.of}; "
+                "exclude them with --ignore"
             )
 
 

@@ -63,8 +63,8 @@ def choose(
     room = ranking.room()
     if keep > (there := sum(room.values())):
         raise BadUsage(
-            f"{keep:,} of {total:,} weights are to be kept, but an earlier mask left only "
-            f"{there:,}; ask for a lower density"
+            f"{keep:,} of {total:,} weights should be kept, but an earlier mask keeps only "
+            f"{there:,}; set a lower density"
         )
     allocate = allocation(scope, dense)
     if allocate is None:

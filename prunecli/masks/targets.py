@@ -100,10 +100,7 @@ def left_in(
     `last` is the classifier's weight.
     """
     if exclude_classifier and last is None:
-        raise BadUsage(
-            f"{label}: it does not say which weight is the classifier; "
-            "name it with --ignore PATTERN"
-        )
+        raise BadUsage(f"{label}: its classifier is not known; exclude it with --ignore PATTERN")
     out = {*_matching(names, ignore, label), *([last] if exclude_classifier else [])}
     left = [name for name in names if name not in out]
     if not left:

@@ -63,7 +63,9 @@ def _widths(
         network = made().eval()
     others = {type(m).__name__ for m in network.modules() if m._parameters and m not in layers}
     if others:
-        raise BadUsage(f"model {label!r}: it cannot be thinned, for it has {some(sorted(others))}")
+        raise BadUsage(
+            f"model {label!r}: it cannot be thinned because it has {some(sorted(others))}"
+        )
     found: dict[int, Width] = {}
     order: list[int] = []
     size = "x".join(map(str, image.shape[1:]))
@@ -113,8 +115,8 @@ def _width(layer: nn.Module, x: Tensor, fewer: Callable[[int], int], *, last: bo
     outputs = full if last else fewer(full)
     if inputs % groups or outputs % groups:
         raise BadUsage(
-            f"a convolution of {groups} groups cannot be thinned to {inputs} channels that it "
-            f"takes and {outputs} that it gives; they must be multiples of {groups}"
+            f"a convolution of {groups} groups cannot be thinned to {inputs} input and "
+            f"{outputs} output channels; both must be multiples of {groups}"
         )
     return Width(inputs, outputs, groups)
 

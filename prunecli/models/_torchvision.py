@@ -72,7 +72,7 @@ def pretrained(name: str, published: str = "DEFAULT") -> tuple[str, dict[str, Te
         what = "cannot be read" if file.exists() else "cannot be downloaded"
         why = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
         raise BadEnvironment(
-            f"the pretrained weights of {name!r} {what} ({why}); fetch them where there is a "
+            f"the pretrained weights of {name!r} {what} ({why}); download them where there is a "
             f"network: curl --create-dirs -o {file} {url}"
         ) from None
     return str(chosen), state
@@ -84,12 +84,12 @@ def _state(weights: Any, file: Path) -> dict[str, Tensor]:
     The file is a pickle; nothing in it is executed.
     """
     if file.exists() and not file.is_file():
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except pickle.UnpicklingError:  # which tells how to have it run
         state = None
     tensors = isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())
     if not tensors:
-        raise ValueError("it holds other things than weights; remove it")
+        raise ValueError("it holds more than weights; remove it")
     return dict(state)

@@ -42,7 +42,7 @@ def mobilenet(
         raise BadUsage("mobilenet needs alpha between 1/32 and 16, and depth of 1 or more")
     scores = classes if outputs is None else outputs
     if scores < classes:
-        raise BadUsage(f"outputs={outputs}: the data has {classes} classes; give as many or more")
+        raise BadUsage(f"outputs={outputs}: it must be at least the {classes} classes of the data")
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     thinned = thinner(thin)
     channels = thinned(int(32 * alpha))

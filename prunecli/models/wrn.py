@@ -21,12 +21,13 @@ def wrn(
 ) -> nn.Module:
     """Wide residual network: 6n+4 layers, three stages of 16, 32 and 64 channels times `widen`.
 
-    WRN-16-8 (depth 16, widen 8) has 11,007,540 parameters with 100 classes. `dropout` acts between
-    the two convolutions of a block. `like=retsinas` is the network of the authors of adaptive
-    sparsity: its convolutions have biases (11,012,036 parameters), the second convolution of a
-    block has the stride, and the shortcut takes the block's raw input. `init=uniform` draws weights
-    as torch does by default, like those authors; `normal` from He's normal distribution with biases
-    of 0, like Zagoruyko & Komodakis. `thin`: floor(sqrt(thin) C) channels in place of C.
+    WRN-16-8 (depth 16, widen 8) has 11.0 M parameters with 100 classes (11,007,540). `dropout` acts
+    between the two convolutions of a block. `like=retsinas` is the network of the authors of
+    adaptive sparsity: its convolutions have biases (11,012,036 parameters), the second convolution
+    of a block has the stride, and the shortcut takes the block's raw input. `init=uniform` draws
+    weights as torch does by default, like those authors; `normal` draws them from He's normal
+    distribution, with biases of 0, like Zagoruyko & Komodakis. `thin`: floor(sqrt(thin) C) channels
+    in place of C.
 
     Source: Zagoruyko & Komodakis, Wide Residual Networks, BMVC 2016, table 1; Retsinas et al.,
     Weight Pruning via Adaptive Sparsity Loss, arXiv 2006.02768, and its code

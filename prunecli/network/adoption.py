@@ -20,7 +20,7 @@ WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 COUNTED = {"total_ops", "total_params"}
 """What thop leaves in a module whose operations it has counted."""
 TRACKED = "num_batches_tracked"
-MEND = "is it of another --model or --model-opt, or are some under a prefix (--strip-prefix)?"
+MEND = "is it for another --model or --model-opt, or do names have a prefix (--strip-prefix)?"
 
 
 def adopt(
@@ -63,14 +63,14 @@ def fitted(
     notes: list[str] = []
     found = _under(given, prefix, label, notes) if prefix is not None else dict(given)
     if wrapped := sorted({part for name in found for part in name.split(".")} & WRAPPERS):
-        notes.append(f"{some(wrapped)} is taken out of the names")
+        notes.append(f"removed {some(wrapped)} from the names")
         found = {_unwrapped(name): tensor for name, tensor in found.items()}
     if prefix is None and (common := _prefix(own, found, label)):
-        notes.append(f"{common!r} is taken away from the names")
+        notes.append(f"removed the prefix {common!r} from the names")
         found = {name.removeprefix(common): tensor for name, tensor in found.items()}
     _leave_out([n for n in found if n.rpartition(".")[2] in COUNTED], own, found, notes)
     if lost := [n for n in own if n.endswith(TRACKED) and n not in found]:
-        notes.append(f"{len(lost)} {TRACKED} are not there and start at 0")
+        notes.append(f"{len(lost)} {TRACKED} are missing and start at 0")
         found |= {name: own[name] for name in lost}
     _with_head(model, own, found, label, head, notes)
     return found, notes
@@ -83,9 +83,9 @@ def _under(
     found = {name.removeprefix(start): t for name, t in given.items() if name.startswith(start)}
     if not found:
         firsts = sorted({f"{name.partition('.')[0]}." for name in given})
-        raise Mismatch(f"{label}: no name begins with {start!r}, but with {some(firsts)}")
+        raise Mismatch(f"{label}: no name begins with {start!r}; they begin with {some(firsts)}")
     if others := [name for name in given if not name.startswith(start)]:
-        notes.append(f"{some(others)} do not begin with {start!r} and are left out")
+        notes.append(f"left out {some(others)}, which do not begin with {start!r}")
     return found
 
 
@@ -111,7 +111,9 @@ def _prefix(own: Collection[str], names: Collection[str], label: str) -> str:
     if "" in best:
         return ""
     if len(best) > 1:
-        raise Mismatch(f"{label}: is it {some(best)}? say which with --strip-prefix")
+        raise Mismatch(
+            f"{label}: the prefixes {some(best)} fit equally; choose one with --strip-prefix"
+        )
     return best[0]
 
 
@@ -125,7 +127,7 @@ def _leave_out(
     if out := [name for name in names if name not in own]:
         counts = Counter(name.rpartition(".")[2] for name in out)
         what = f"{len(out)} tensors" if len(counts) > 3 else f"{len(out)} {' and '.join(counts)}"
-        notes.append(f"{what} are left out, for which the network has no place: {some(out)}")
+        notes.append(f"left out {what} that the network does not have: {some(out)}")
     for name in out:
         del found[name]
 
@@ -147,13 +149,13 @@ def _with_head(
         if parts and odd and not others:
             classes = own[parts[0]].shape[0]
             raise Mismatch(
-                f"{label}: its last layer, {layer!r}, is not one for {classes} classes; "
-                "start that anew with --new-head"
+                f"{label}: its last layer, {layer!r}, is not for {classes} classes; "
+                "initialise a new one with --new-head"
             )
         return
     if head == "new" and own and not parts:
-        raise Mismatch(f"{label}: the network has no linear layer that could start anew")
+        raise Mismatch(f"{label}: the network has no last linear layer to initialise anew")
     if parts and (head == "new" or (odd and not others)):
-        notes.append(f"{layer!r} starts anew, for the data's own classes")
+        notes.append(f"initialised {layer!r} anew, for the classes of the data")
         found |= {name: own[name] for name in parts}
     _leave_out(list(found), own, found, notes)

@@ -31,7 +31,7 @@ from prunecli.plugins.resolve import resolve
 from prunecli.runtime.shortage import raise_shortage
 
 NO_MODEL = (
-    "{}: it does not say which network it holds; adopt it with "
+    "{}: its metadata names no network; import it with "
     "'prunecli train CKPT --model NAME --dataset NAME --epochs 0 -o OUT'"
 )
 
@@ -44,7 +44,7 @@ def build_model(model: ModelRecord, *, by_file: bool) -> nn.Module:
     build = resolve("models", model.name, model.options, by_file=by_file)
     built: nn.Module = build(model.input_shape, model.classes)
     if is_scripted(built):
-        raise Mismatch(f"model {model.name!r}: torch.jit hides its layers; leave that out")
+        raise Mismatch(f"model {model.name!r}: torch.jit hides its layers; leave torch.jit out")
     if is_unfinished(built):
         _shape_of_one(built, model, next(built.parameters()).device)
     return built
@@ -66,7 +66,7 @@ def load_model(checkpoint: TensorFile) -> nn.Module:
     return model
 
 
-DAMAGED = "{}: its description of the network is damaged, or the model is another by now ({})"
+DAMAGED = "{}: its description of the network is damaged, or the model has changed since ({})"
 UNFIT = (
     ArithmeticError,
     AssertionError,
@@ -142,7 +142,7 @@ class _Small(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if device is not None and device.type != "meta":  # it makes a tensor: how large?
             self.values -= func(*args, **{**kwargs, "device": "meta"}).numel()
         if self.steps < 0 or self.values < 0:
-            raise _TooLarge("the network is larger than what there is of it")
+            raise _TooLarge("the network is larger than its tensors")
         return func(*args, **(kwargs or {}))
 
 

@@ -85,10 +85,10 @@ def line(whole: LeftWhole) -> str:
         if what not in whole.beside
     ]
     count = f"{whole.tensors:,} tensor{'s' * (whole.tensors != 1)}"
-    text = f"left whole: {count}, {_percent(_share(whole))} of the weights"
+    text = f"not pruned: {count}, {_percent(_share(whole))} of the weights"
     text += f": {', '.join(parts)}" if parts else ""
     beside = [f"{count:,} {what}" for what, (count, _) in most if what in whole.beside]
-    return f"{text}; and what are none: {', '.join(beside)}" if beside else text
+    return f"{text}; and other tensors: {', '.join(beside)}" if beside else text
 
 
 def tell(whole: LeftWhole, progress: Progress) -> None:

@@ -18,7 +18,7 @@ from prunecli.errors import Mismatch, PruneError
 from prunecli.network.graph import ACTIVATIONS, LAYERS, Layer, is_layer, trace, weight_names, word
 from prunecli.runtime.shortage import raise_shortage
 
-NEED_FLOW = "the methods lookahead and synflow need that, the others do not"
+NEED_FLOW = "only the methods lookahead and synflow need this"
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -157,7 +157,7 @@ class Flow(fx.Interpreter):
         x = self.env[n.all_input_nodes[0]]
         if isinstance(module, LAYERS):
             if n.all_input_nodes[0] not in self.flows:
-                raise untold(n, "what it takes does not depend on the input")
+                raise untold(n, "its input does not depend on the input of the network")
             return self.layer(n, module, x)
         if isinstance(module, NORMS):
             parts: dict[str, Any] = {"input": x, "eps": module.eps}
@@ -205,7 +205,7 @@ class Flow(fx.Interpreter):
         if found and found.args:  # torch before 2.11 leaves those of a Python function as they are
             named |= zip(signature(cast(Any, n.target)).parameters, found.args, strict=False)
         if flows != [named.get("input")]:
-            raise untold(n, "it takes more than one thing that depends on the input")
+            raise untold(n, "several of its inputs depend on the input of the network")
         parts = {name: self.env[arg] if isinstance(arg, fx.Node) else arg
                  for name, arg in named.items()}  # fmt: skip
         if parts.get("training") or parts.get("use_input_stats"):
@@ -253,7 +253,7 @@ def _traced(model: nn.Module, input_shape: tuple[int, ...]) -> fx.GraphModule:
 def untold(n: fx.Node, why: str, need: str = NEED_FLOW) -> Mismatch:
     """The error that says of which call of the model no meaning is known."""
     name = str(n.target) if n.op == "call_module" else n.name
-    return Mismatch(f"nothing can be said of what flows through {name!r} ({why}); {need}")
+    return Mismatch(f"the flow through {name!r} cannot be followed ({why}); {need}")
 
 
 def _known(parts: Mapping[str, Any], name: str, otherwise: float, x: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ ACTIVATIONS = {name.lower() for name in activation.__all__} - {"glu", "multihead
 """Activations, as the class or function is called, in lower case and without underscores; `BENDS`
 are functions that activations are written with."""
 
-NEED_GRAPH = "the methods activation, lookahead and synflow need that, the others do not"
-NEED_SUM = "the methods activation and lookahead need that, the others do not"
+NEED_GRAPH = "only the methods activation, lookahead and synflow need this"
+NEED_SUM = "only the methods activation and lookahead need this"
 
 
 class _Tracer(fx.Tracer):
@@ -140,8 +140,8 @@ def _refuse_hidden_layers(model: nn.Module, graph: fx.GraphModule) -> None:
         own = {f"{name}.{of}".lstrip(".") for of, _ in module.named_parameters()}
         if own & used or any(name.startswith(f"{outer}.") for outer in whole):
             raise Mismatch(
-                f"{name or 'the whole'!r} of {type(model).__name__} is not called as a module of "
-                f"its own, so its place in the network cannot be told; {NEED_GRAPH}"
+                f"{name or 'the whole'!r} of {type(model).__name__} is not called as a module, "
+                f"so its place in the network is unknown; {NEED_GRAPH}"
             )
     if odd := [name for name in prunable(model) if not _of_layer(model, name)]:
         raise Mismatch(f"{some(odd)} are not weights of Conv or Linear; {NEED_GRAPH}")
@@ -192,8 +192,8 @@ def one_layout(graph: fx.GraphModule, weights: dict[fx.Node, str]) -> None:
         layout = isinstance(module, _ConvTransposeNd), int(getattr(module, "groups", 1))
         if layouts.setdefault(name, layout) != layout:
             raise Mismatch(
-                f"{name!r} is shared by {str(node.target)!r}, which orders its channels in another "
-                f"way, so that no sum over both can be formed; {NEED_SUM}"
+                f"{name!r} is shared by {str(node.target)!r}, which orders its channels "
+                f"differently, so a sum over both is impossible; {NEED_SUM}"
             )
 
 

@@ -59,8 +59,8 @@ def check_storable(model: nn.Module, label: str) -> None:
     odd = [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]
     if odd:
         raise Mismatch(
-            f"{label}: {some(odd)} of its state is no tensor, and safetensors holds nothing else; "
-            "have get_extra_state return one"
+            f"{label}: {some(odd)} of its state is not a tensor, and safetensors stores nothing "
+            "else; return one from get_extra_state"
         )
 
 
@@ -74,7 +74,7 @@ def check_sound(model: nn.Module, label: str) -> None:
     named = dict(model.named_parameters())
     for name, tensor in {**named, **dict(model.named_buffers())}.items():
         if is_lazy(tensor) or tensor.is_meta:
-            raise Mismatch(f"{label}: {name!r} has no values yet; have it built with some")
+            raise Mismatch(f"{label}: {name!r} has no values yet; build the network with values")
         if tensor.layout is not torch.strided or tensor.is_nested:
             raise Mismatch(f"{label}: {name!r} is {tensor.layout}; tensors must be dense")
     if odd := [name for name, tensor in named.items() if tensor.is_complex()]:
@@ -82,7 +82,9 @@ def check_sound(model: nn.Module, label: str) -> None:
     if odd := [name for name, tensor in named.items() if not tensor.numel()]:
         raise Mismatch(f"{label}: {some(odd)} are empty; leave such layers out")
     if odd := [name for name in named if name not in state]:
-        raise Mismatch(f"{label}: its state_dict has another name for {some(odd)}; keep the names")
+        raise Mismatch(
+            f"{label}: its state_dict renames {some(odd)}; keep the names of the parameters"
+        )
     if odd := [name for name, each in model.named_modules() if getattr(each, "sparse", 0) is True]:
         raise Mismatch(f"{label}: {some(odd)} give sparse gradients; build with sparse=False")
 

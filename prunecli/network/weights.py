@@ -57,7 +57,7 @@ def check_weights(model: nn.Module, given: Forms, label: str) -> None:
     """Raise Mismatch unless these are the network's tensors, by name, shape and kind of number."""
     check_names(model, given, label)
     if odd := _other_kinds(model, given):
-        more = f" (and so it is with {some(odd[1:])})" if odd[1:] else ""
+        more = f" (as well as {some(odd[1:])})" if odd[1:] else ""
         raise Mismatch(f"{label}: {odd[0]!r} is {_misfit(model, given, odd[0])}{more}")
 
 
@@ -68,13 +68,13 @@ def check_names(model: nn.Module, given: Forms, label: str) -> None:
     there = {n for group in _shared(model) if any(n in given for n in group) for n in group}
     faults = []
     if missing := [name for name in own if name not in given and name not in there]:
-        faults.append(f"it misses {some(missing)}")
+        faults.append(f"{some(missing)} missing")
     if extra := [name for name in given if name not in own]:
-        faults.append(f"it has {some(extra)} too many")
+        faults.append(f"{some(extra)} unexpected")
     for name in [n for n in own if n in given and own[n] != given[n].shape][:3]:
         faults.append(f"{name!r} is {list(given[name].shape)}, not {list(own[name])}")
     if faults:
-        raise Mismatch(f"{label}: its tensors are not this network's: {'; '.join(faults)}")
+        raise Mismatch(f"{label}: its tensors do not match the network: {'; '.join(faults)}")
 
 
 def _check_range(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:

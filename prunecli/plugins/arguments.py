@@ -60,4 +60,4 @@ def _parameters(function: Callable[..., Any]) -> Parameters:
     except Exception as error:  # annotations are other people's code too
         raise_shortage(error)
         name = getattr(function, "__qualname__", type(function).__qualname__)
-        raise BadUsage(f"the arguments of {name!r} cannot be told: {error}") from None
+        raise BadUsage(f"the arguments of {name!r} cannot be read: {error}") from None

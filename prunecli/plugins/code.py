@@ -99,6 +99,6 @@ class _AsSeen(SourceFileLoader):
         data = self.get_data(self.path)
         seen = _SEEN.get(fullname.partition(".")[0], {}).get(os.path.realpath(self.path))
         if hashlib.sha256(data).hexdigest() != seen:
-            raise ImportError(f"{self.path} was changed while it was in use; try again")
+            raise ImportError(f"{self.path} was changed while in use; try again")
         code: CodeType = self.source_to_code(data, self.path)
         return code

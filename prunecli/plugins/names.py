@@ -74,7 +74,7 @@ def _installed(group: str) -> tuple[list[EntryPoint], list[str]]:
             raise_shortage(error)
             unread.append(
                 f"the package {name or package.locate_file('')!r}: its entry points cannot be read "
-                f"({type(error).__name__}: {error}), so its plugins are not known; install it anew"
+                f"({type(error).__name__}: {error}), so its plugins are unknown; reinstall it"
             )
     return [point for points in found.values() for point in points], unread
 

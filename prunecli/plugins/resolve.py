@@ -20,7 +20,7 @@ from prunecli.runtime.shortage import raise_shortage
 
 FORMS = {"models": ["input_shape", "classes"], "data": ["root", "split", "download"]}
 """What functions of a kind are called with; the last two are told by their names."""
-NOT_HERE = "; set PYTHONPATH=. for one that lies in the current folder"
+NOT_HERE = "; set PYTHONPATH=. for one in the current folder"
 
 
 def resolve(
@@ -91,7 +91,7 @@ def _check_form(plugin: Plugin) -> None:
     given = [parameter.name for parameter in positional(plugin.call)]
     if form and given[len(form) - 2 :][:2] != form[-2:]:
         raise BadUsage(
-            f"{plugin.label} is not written as one: its first arguments must be "
+            f"{plugin.label} has the wrong signature: its first arguments must be "
             f"{' and '.join(form[-2:])}, as in def {plugin.name.partition(':')[2]}"
             f"({', '.join(form)}, *, options)"
         )

@@ -44,8 +44,8 @@ def check_may_follow(kind: str, name: str, *, by_file: bool) -> None:
     """Raise BadUsage unless `may_follow`."""
     if not may_follow(kind, name, by_file=by_file):
         raise BadUsage(
-            f"{NOUNS[kind]} {name!r} is named by a file, and nothing that a file names is "
-            f"imported; if you trust that code, add --trust {name}"
+            f"{NOUNS[kind]} {name!r} is named by a file only, so it is not "
+            f"imported; if you trust its code, add --trust {name}"
         )
 
 

@@ -58,7 +58,7 @@ def shrunk(w: Tensor, t: Tensor) -> Tensor:
 def check_epochs(epochs: int) -> None:
     """Raise BadUsage for a training without steps: the mask is made after the last one."""
     if epochs < 1:
-        raise BadUsage("the mask is made with the last step; train for an epoch or more")
+        raise BadUsage("the mask is made after the last step; train for at least one epoch")
 
 
 def large(course: Course, least: int) -> Params:
@@ -67,7 +67,9 @@ def large(course: Course, least: int) -> Params:
     params = {name: w for name, w in course.params.items() if w.numel() >= max(least, 2)}
     if not params:
         most = max(w.numel() for w in course.params.values())
-        raise BadUsage(f"least={least}: the largest layer has {most:,} weights; lower it")
+        raise BadUsage(
+            f"least={least}: it must be at most {most:,}, the weights of the largest layer"
+        )
     return params
 
 

@@ -211,7 +211,7 @@ class Adaptive(StraightThrough):
             over = reached - asked
             if (over if self.budget.mode == "hinge" else abs(over)) > MISSED:
                 self.warn(
-                    f"{name}={asked:g} was asked for, the training reached {reached:.4g}: give it "
+                    f"{name}={asked:g} was requested, but training reached {reached:.4g}; use "
                     "more epochs, a higher lam or a higher rate"
                 )
         moved = self.apart is not None and self._part(self.apart)

@@ -42,9 +42,9 @@ def fixed_ga(
     pruner = FixedGA(course, density, large(course, least), ste, recenter, spread)
     if empty := [name for name, kept in pruner.kept().items() if not kept.any()]:
         course.warn(
-            f"no weight of {some(empty)} is above its threshold of {pruner.b:.2f} standard "
-            "deviations, so nothing passes: they do not start out Gaussian (uniform weights end "
-            "at 1.73); take fixed-bs, normal weights, or a density above 0.083"
+            f"no weight of {some(empty)} exceeds its threshold of {pruner.b:.2f} standard "
+            "deviations, so the layer is empty: its weights are not Gaussian (uniform ones end "
+            "at 1.73); use fixed-bs, normal initial weights, or a density above 0.083"
         )
     return pruner
 

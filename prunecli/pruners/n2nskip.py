@@ -50,7 +50,7 @@ class N2NSkip(Masked):
         half = keep // 2
         if not 0 < half <= room:
             raise BadUsage(
-                f"density={density:g} keeps {half:,} weights of the skips, which have {room:,}"
+                f"density={density:g} keeps {half:,} weights in the skips, which have {room:,}"
             )
         random = course.scorer("random")({})
         mask: Mask = keep_highest({name: random[name] for name in skipping}, half)

@@ -174,7 +174,7 @@ class WeightMom(Masked):
             past.copy_(state[f"past/{name}"])
         self.seen = int(state["seen"])
         if self.seen < 0:
-            raise ValueError("it has seen less than nothing")
+            raise ValueError("it has seen a negative number of epochs")
 
 
 def quotas(

@@ -153,28 +153,29 @@ def _check_asked(file: TensorFile, selection: Selection, scoring: ScoringSetting
     """Raise BadUsage where a checkpoint is not to be scored, or scores are."""
     if kind_of(file) == "checkpoint":
         if scoring.method is None:
-            raise BadUsage(f"{file.label}: it is a checkpoint; say how to score it with --method")
+            raise BadUsage(
+                f"{file.label}: it is a checkpoint; choose a method to score it with --method"
+            )
         return
     if scoring.method is not None or (selection.rounds or 1) > 1:
         raise BadUsage(f"{file.label}: it holds scores; --method and --rounds need the checkpoint")
     idle = flag_said(scoring, "options") or flag_said(scoring.data, "dataset")
     if idle:
-        raise BadUsage(f"{file.label}: it holds scores; {idle} is for scoring a checkpoint")
+        raise BadUsage(f"{file.label}: it holds scores; {idle} needs a checkpoint")
 
 
 def _check_room(before: Parted, asked: float) -> None:
     """Raise BadUsage unless an earlier mask keeps as much as is asked for."""
     if asked > density(before):
         raise BadUsage(
-            f"the earlier mask keeps less than a density of {asked:g} already; "
-            "ask for a lower density"
+            f"the earlier mask already keeps less than a density of {asked:g}; set a lower density"
         )
 
 
 def _warn_if_masked(file: TensorFile, run: RunOptions) -> None:
     if file.says(CheckpointRecord).mask:
         run.progress.warn(
-            "the checkpoint is masked but no --mask was given: what was pruned counts as left"
+            "the checkpoint is masked but no --mask was given: pruned weights count as kept"
         )
 
 
@@ -183,8 +184,8 @@ def _warn_if_unknown(described: ModelRecord | None, run: RunOptions) -> None:
     if described and not may_follow("models", described.name, by_file=True):
         name = described.name
         run.progress.warn(
-            f"only a file names the network {name!r}, so it is not built: whether any path is "
-            f"left is not known (--trust {name})"
+            f"only a file names the network {name!r}, so it is not built and paths from "
+            f"input to output are not checked (--trust {name})"
         )
 
 
@@ -198,7 +199,7 @@ def _check_same(before: Parted, names: list[str], label: str) -> None:
     Masks nest over the same weights only: what the new one left out would grow back.
     """
     if odd := sorted(before.shapes.keys() ^ set(names)):
-        raise Mismatch(f"{label}: only one of what is scored and --mask covers {some(odd)}")
+        raise Mismatch(f"{label}: {some(odd)} are in only one of the scores and --mask")
 
 
 def _report(record: MaskRecord, selection: Selection, run: RunOptions) -> None:
@@ -208,7 +209,7 @@ def _report(record: MaskRecord, selection: Selection, run: RunOptions) -> None:
     ratio = total / left
     run.progress.detail(
         f"kept {left:,} of {total:,}: {ratio:.6g}x, compression error "
-        f"{ratio * record.asked - 1:+.2g}; highest without an empty layer: "
+        f"{ratio * record.asked - 1:+.2g}; highest without a dead layer: "
         f"{collapse.max_compression:.6g}x of the scored weights"
     )
     if (effective := collapse.effective_density) is not None:
@@ -216,7 +217,11 @@ def _report(record: MaskRecord, selection: Selection, run: RunOptions) -> None:
     if selection.is_critical:
         run.progress.say(f"critical compression: {ratio:.6g}x")
     if dead := collapse.dead_layers:
-        through = {True: ": only shortcuts lead past", False: ": nothing gets through", None: ""}
+        through = {
+            True: ": only shortcuts bypass them",
+            False: ": no path leads from input to output",
+            None: "",
+        }
         message = f"no weight is left in {some(dead)}{through[collapse.live_path]}"
         if not selection.allow_dead_layers:
             raise Mismatch(f"{message}; raise the density, or choose another --scope or --method")
@@ -229,7 +234,6 @@ def _warn_of_ties(ties: Ties, kept: int, run: RunOptions) -> None:
     """Warn where more than 1% of what is kept might as well be others."""
     if ties.left_out > SEEN * kept:
         run.progress.warn(
-            f"{ties.equal:,} scores are equal where the cut lies, and {ties.kept:,} of them were "
-            "kept: those that come first, for the scores do not say which; choose another "
-            "--method or density"
+            f"{ties.equal:,} scores tie at the threshold, and the first {ties.kept:,} of them were "
+            "kept, which is arbitrary; choose another --method or density"
         )

@@ -82,13 +82,13 @@ class Selection:
         if scorer and scorer.plugin.decides:
             return replace(self, rounds=1, density=None, decided=True)
         if self.dense and self.scope != "uniform":
-            raise BadUsage("--dense says what --scope uniform keeps whole; leave it out")
+            raise BadUsage("--dense needs --scope uniform")
         if self.pattern is not None:
             self.pattern.check(names, layouts_of(file, names))
             return replace(self, rounds=1, density=self.pattern.density, scope=str(self.pattern))
         rounds = self.rounds or (scorer.plugin.rounds if scorer else 1)
         if self.schedule and not self.rounds and rounds == 1:
-            raise BadUsage("--schedule is that of rounds, and there is one; say how many: --rounds")
+            raise BadUsage("--schedule needs several rounds; set --rounds")
         whole = _whole(file, [*names], self.dense) if self.scope == "uniform" else None
         return replace(
             self, rounds=rounds, schedule=self.schedule or ROUND_SCHEDULES[0], whole=whole
@@ -116,8 +116,8 @@ def _whole(file: TensorFile, names: list[str], dense: tuple[str, ...]) -> tuple[
         return tuple(name for name in names if name not in others)
     if (first := first_layer(file)) is None:
         raise BadUsage(
-            f"{file.label}: it does not say which layer comes first, and --scope uniform keeps "
-            "that one whole; name it with --dense PATTERN"
+            f"{file.label}: its first layer, which --scope uniform does not prune, is not known; "
+            "name it with --dense PATTERN"
         )
     return (first,)
 
@@ -153,8 +153,8 @@ def check_told(ties: Ties, file: TensorFile) -> None:
     """Raise Mismatch where scores had no part in what is kept."""
     if ties.are_all:
         raise Mismatch(
-            f"{file.label}: all {ties.scores:,} scores are equal to the others that they "
-            "compete with, so they do not say what to keep; use another --method"
+            f"{file.label}: all {ties.scores:,} scores are equal to all that they compete "
+            "with, so they do not rank the weights; use another --method"
         )
 
 

@@ -116,9 +116,9 @@ class Study:
         name, error = next(iter(self.failed.items()))
         if not self.keep_going:
             raise JobsFailed(f"job {name} failed: {error}")
-        left = f", with {len(self.left)} more left undone" if self.left else ""
+        left = f", and {len(self.left)} more did not run" if self.left else ""
         raise JobsFailed(
-            f"{len(self.failed)} of {len(self.jobs)} jobs failed{left}; first {name}: {error}"
+            f"{len(self.failed)} of {len(self.jobs)} jobs failed{left}; the first, {name}: {error}"
         )
 
     def _check_outputs(self) -> None:
@@ -127,7 +127,7 @@ class Study:
         if changed:
             raise JobsFailed(
                 f"the outputs of {some(changed)} were changed while the study ran; "
-                "run it again to make them anew"
+                "run it again to remake them"
             )
 
     def _due(self, job: Job) -> Job:
@@ -135,7 +135,7 @@ class Study:
         for path in job.reads:
             if file_sha256(path) != self.made.get(path):
                 what = f"{printable(str(path))}: it was changed after it was made"
-                raise BadInput(f"{what}; run the study again to make it anew")
+                raise BadInput(f"{what}; run the study again to remake it")
         return replace(job, given=self.inputs(job))
 
     def _settled(self, names: Iterable[str]) -> Iterator[Job]:

@@ -35,7 +35,7 @@ def _check_size(recipe: Recipe, what: str, number: int, most: int = MOST) -> Non
     """Refuse at once what would take more time and memory to plan than there is."""
     if number > most:
         many = f"{number:,}" if number < 10**15 else f"{Decimal(number):.1e}"
-        mend = "take values out, or make several recipes of it"
+        mend = "remove values, or split it into several recipes"
         recipe.fault(("matrix",), f"{what.format(many)}; the limit is {most:,}: {mend}")
         recipe.raise_faults()
 
@@ -52,7 +52,7 @@ def _points(recipe: Recipe) -> list[Axes]:
                 known.add(values)
                 left.append(point)
     if not left:
-        recipe.fault(("matrix", "exclude"), "'exclude' leaves nothing to do")
+        recipe.fault(("matrix", "exclude"), "'exclude' removes all jobs")
     return left
 
 

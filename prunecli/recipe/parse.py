@@ -143,7 +143,7 @@ def _value(node: yaml.Node, location: Location, lines: Lines, errors: list[str])
             elif odd := NO_TEXT.search(key):
                 errors.append(f"{line}: the character {odd[0]!a} is not allowed")
             elif key in table:
-                errors.append(f"{line}: the key {printable(key)!r} is there twice")
+                errors.append(f"{line}: the key {printable(key)!r} appears twice")
             else:
                 table[key] = _value(value_node, (*location, key), lines, errors)
                 lines[(*location, key)] = line

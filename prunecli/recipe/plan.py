@@ -153,7 +153,7 @@ def _order(recipe: Recipe) -> list[str]:
         return list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         names = error.args[1]
-        recipe.fault(("steps", names[0]), f"the steps need each other: {' <- '.join(names)}")
+        recipe.fault(("steps", names[0]), f"the steps form a cycle: {' <- '.join(names)}")
         return list(recipe.steps)
 
 
@@ -228,7 +228,7 @@ def _job(
         fitting = _meant(jobs.get(name, {}), point, which, wanted)
         needs.update((job.name, job.output) for job in fitting)
         if wanted and not fitting:
-            recipe.fault(step.location, f"{text!r} is the output of no job")
+            recipe.fault(step.location, f"{text!r} is not the output of any job")
         paths = [str(job.output) for job in fitting] or [text]
         return paths[0] if which is None else paths
 
@@ -242,7 +242,7 @@ def _job(
                 recipe.fault(_blamed(step, line), f"step {step.name!r}: {line}")
     name = "/".join(filter(None, (step.name, _label(point, point))))
     if any(len(part.encode()) > LONGEST for part in name.split("/")):
-        mend = "give long values names, by a table in point of the axis's list"
+        mend = "name long values: give the axis a table of them in place of a list"
         what = f"the folder of a job of step {step.name!r} has a name of over {LONGEST} bytes"
         recipe.fault(step.location, f"{what}; {mend}")
     output = folder / name / checked.product

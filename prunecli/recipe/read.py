@@ -173,12 +173,14 @@ def _check_settings(recipe: Recipe) -> None:
     recipe.set_by = {name: list(axes)[-1] for name, axes in setting.items()}
     for name, axis in recipe.set_by.items():
         if name in recipe.matrix or len(setting[name]) > 1:
-            recipe.fault(("matrix", axis), f"{name!r} is set by two axes, or is one itself")
+            recipe.fault(("matrix", axis), f"{name!r} is set by two axes, or is an axis itself")
         if name in recipe.variables:
             continue
         for value in [value for value, row in recipe.settings[axis].items() if name not in row]:
             location = ("matrix", axis, value)
-            recipe.fault(location, f"{axis} {value!r} does not set {name!r}, nor do vars")
+            recipe.fault(
+                location, f"{axis} {value!r} does not set {name!r}, and vars do not either"
+            )
 
 
 def _points(recipe: Recipe, key: str, value: Any, matrix: dict[str, Any]) -> list[Axes]:

@@ -113,7 +113,7 @@ def start(job: Job, key: str) -> None:
     for entry in job.folder.iterdir():
         if entry.name in (RECORD, job.output.name) and entry.is_dir() and not entry.is_symlink():
             label = printable(str(entry))
-            raise BadOutput(f"{label}: a folder is in the place of the study's file; remove it")
+            raise BadOutput(f"{label}: a folder has the name of the study's file; remove it")
         if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
             entry.unlink()
     if read_record(job.folder).key != key:
@@ -166,7 +166,7 @@ def check_folders(job: Job) -> None:
     for folder in job.folders:
         if folder.is_symlink():
             label = printable(str(folder))
-            raise BadOutput(f"{label}: a link is in the place of a job's folder; remove it")
+            raise BadOutput(f"{label}: a link has the name of a job's folder; remove it")
 
 
 def make_folder(job: Job) -> None:

@@ -53,7 +53,7 @@ def resolved(recipe: Recipe) -> Recipe:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         names = error.args[1]
-        recipe.fault(("vars", names[0]), f"the variables need each other: {' <- '.join(names)}")
+        recipe.fault(("vars", names[0]), f"the variables form a cycle: {' <- '.join(names)}")
         return recipe
     known = {**recipe.variables_at({})}
     for name in order:

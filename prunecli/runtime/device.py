@@ -100,8 +100,8 @@ def _differing(operation: str) -> str:
     """What 'upsample_bilinear2d_backward_out_cuda' means for the user, in words."""
     name = re.sub(r"_(out|cuda|kernel|template)(?=_|\b)", "", operation)
     return (
-        f"{name}: two runs of this operation on a GPU may differ in the last bits, so that "
-        "--resume, or the same command again, may not give the same bytes; --device cpu does"
+        f"{name}: this operation is not deterministic on a GPU, so --resume, or the same "
+        "command again, can give other bytes; --device cpu gives the same"
     )
 
 

@@ -86,7 +86,7 @@ def _shortage(error: BaseException) -> Shortage | None:
     if (kind := _scarce(error)) is None:
         return None
     wanted = WANTED.search(str(error))
-    return Shortage(kind, f": {_size(*wanted.groups())} more were wanted" if wanted else "")
+    return Shortage(kind, f": {_size(*wanted.groups())} more were needed" if wanted else "")
 
 
 def _scarce(error: BaseException) -> str | None:

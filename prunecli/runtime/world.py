@@ -88,11 +88,11 @@ class World:
         changed = differences(leaders, json.loads(canonical(facts)))
         if odd := self._highest(self.rank if changed else 0):
             said = [
-                f"{where} is {own!r} in process {odd}, {leading!r} in the process that leads"
+                f"{where} is {own!r} in process {odd}, {leading!r} in process 0"
                 for where, leading, own in changed
             ]
             raise Mismatch(
-                "the processes of this training were told different things: "
+                "the processes of this training have different settings: "
                 f"{self._from(odd, '; '.join(said))}; start all with the same options and files"
             )
 
@@ -124,8 +124,8 @@ class World:
             distributed.broadcast(leaders, 0)
         if self.any(not torch.equal(own, leaders)):
             raise Mismatch(
-                "the processes of this training do not hold the same weights; give all of them the "
-                "same files, on machines of the same kind"
+                "the processes of this training have different weights; give all of them the same "
+                "files, on machines of the same kind"
             )
 
     @contextmanager

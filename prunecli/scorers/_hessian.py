@@ -82,7 +82,7 @@ def hutchinson(
     squares, done = 0.0, 0
     while done < probes or (left := _error(diagonal, weights, squares, done)) > error:
         if done >= max(MOST, probes):
-            raise BadUsage(f"error={error:g}: {done:,} probes leave one of {left:.2g}; allow more")
+            raise BadUsage(f"error={error:g}: {done:,} probes reach only {left:.2g}; raise it")
         done += 1
         signs = [_signs(w, draw) for w in weights]
         products = torch.autograd.grad(

@@ -44,7 +44,7 @@ def obd(
     if probes < 1:
         raise BadUsage(f"probes={probes}: at least one is needed")
     if error is not None and (error <= 0 or hessian != "hutchinson"):
-        raise BadUsage(f"error={error:g}: it is above 0, and of hessian=hutchinson")
+        raise BadUsage(f"error={error:g}: it must be above 0, and needs hessian=hutchinson")
     most = math.inf if error is None else error
     w = prunable(model)
     weights, draw = list(w.values()), torch.Generator().manual_seed(seed)

@@ -63,8 +63,8 @@ def synflow(model: nn.Module, data: Batches, *, conserve: bool = False) -> Score
               for (name, w), slope in zip(flow.theta.items(), slopes, strict=True)}  # fmt: skip
     if any((score < 0).any() for score in scores.values()):
         raise Mismatch(
-            f"a larger weight of {type(model).__name__} makes less flow, which synflow has no "
-            "meaning for; use another method"
+            f"a larger weight of {type(model).__name__} lowers the flow, where synflow has no "
+            "meaning; use another method"
         )
     return {name: scores[name] if name in scores else torch.zeros_like(w, dtype=torch.float64)
             for name, w in prunable(model).items()}  # fmt: skip
@@ -123,8 +123,8 @@ class _Magnitudes(Flow):
             if not torch.allclose(ours.detach() * scale, theirs, rtol=1e-9, atol=1e-12):
                 raise untold(
                     call,
-                    "it is not proportional to what it takes",
-                    "of the methods only synflow needs that",
+                    "it is not proportional to its input",
+                    "only the method synflow needs this",
                 )
         return value
 

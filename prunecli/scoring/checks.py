@@ -27,7 +27,7 @@ def check_form(score: Any, shape: Sequence[int], name: str, scorer: Plugin) -> N
     if not isinstance(score, Tensor) or score.shape != tuple(shape) or score.is_complex():
         raise Mismatch(
             f"the {scorer.label} gives scores of {name!r} that are "
-            f"{form(score)}, and not real numbers {list(shape)}"
+            f"{form(score)}, not real numbers {list(shape)}"
         )
 
 

@@ -41,7 +41,7 @@ def names_of(scoring: ScoringSettings, file: TensorFile) -> list[str]:
 def plugin_of(scoring: ScoringSettings) -> Plugin:
     """The method, with its options. Raises BadUsage if none is named."""
     if scoring.method is None:
-        raise BadUsage("how are the weights to be scored? say it with --method")
+        raise BadUsage("no scoring method is given; choose one with --method")
     return resolve("scorers", scoring.method, scoring.options, by_file=False)
 
 

@@ -85,9 +85,8 @@ class MaskSettings:
         if decides or self.pattern not in (None, UNSTRUCTURED):
             if odd := given + self._settled(decides):
                 what = f"--method {self.scoring.method}" if decides else f"--pattern {self.pattern}"
-                raise BadUsage(
-                    f"{what} decides that; leave {option_of(MaskSettings, odd[0]).flag} out"
-                )
+                flag = option_of(MaskSettings, odd[0]).flag
+                raise BadUsage(f"{what} decides which weights to keep; leave {flag} out")
             return None
         if len(given) != 1:
             raise BadUsage(
@@ -95,9 +94,9 @@ class MaskSettings:
             )
         if self.critical:
             if self.mask:
-                raise BadUsage("--critical looks at the whole network; leave --mask out")
+                raise BadUsage("--critical starts from the whole network; leave --mask out")
             if self.rule != RULES[0]:
-                raise BadUsage("--critical needs exact numbers of weights; leave --rule out")
+                raise BadUsage("--critical needs --rule exact; leave --rule out")
             return None
         if self.compression is not None:
             return 1 / self.compression

@@ -116,7 +116,7 @@ class TrainingSettings:
         if idle and self.pruner is None:
             raise BadUsage(f"{idle} needs --pruner")
         if self.model.name is None and not starts:
-            raise BadUsage("which model? name it with --model")
+            raise BadUsage("no model is given; choose one with --model")
         _ = self.model.options
 
     @property

@@ -49,7 +49,7 @@ class Hyperparameters:
             if isinstance(each.kind, OneOf) and not each.kind.holds(value):
                 raise BadInput(f"there is no {each.name} {value!r}")
             if isinstance(each.kind, Switch | Whole | Real) and not each.kind.holds(value):
-                raise BadInput(f"{each.name} of {value!r} is no setting of a training")
+                raise BadInput(f"{each.name} cannot be {value!r}")
 
 
 Carried: TypeAlias = Mapping[str, Any] | None
@@ -66,7 +66,7 @@ def completed(given: Mapping[str, Any], inherited: Mapping[str, Any]) -> Hyperpa
     """
     known = {f.name for f in fields(Hyperparameters)} - set(OF_THE_MACHINE)
     if inherited.get("epochs") == 0 and "epochs" not in given:
-        raise BadUsage("for how many epochs? the checkpoint is untrained; say it with --epochs")
+        raise BadUsage("the checkpoint is untrained; set the number of epochs with --epochs")
     own = {name: value for name, value in inherited.items() if name in known}
     settings = Hyperparameters(**{**own, **given})
     settings.check()

@@ -97,7 +97,7 @@ def prepare(options: TrainingSettings, run: RunOptions, world: World) -> Prepara
     if pruner is not None:
         pruner.check_fits(settings.epochs)
     if settings.compile and world.size > 1:
-        raise BadUsage("--compile is for a training in one process")
+        raise BadUsage("--compile needs a training in one process")
     beside = _checked_outputs(output, inputs, options, settings.epochs, run.force)
     run.progress.detail(f"on {device}: {settings}")
     return Preparation(
@@ -127,12 +127,12 @@ def _check_adapts(options: TrainingSettings) -> None:
     """Raise BadUsage unless there are weights to change, and a model that they are to fit."""
     given = options.checkpoint and options.model.name is not None
     if options.model.strip_prefix is not None and not given:
-        raise BadUsage("--strip-prefix is for a CHECKPOINT that is given a --model")
+        raise BadUsage("--strip-prefix needs a CHECKPOINT and a --model")
     published = options.model.published is not None
     if published and options.checkpoint:
-        raise BadUsage("published weights start afresh; leave the checkpoint out")
+        raise BadUsage("published weights replace the checkpoint; leave one of them out")
     if options.model.new_head and not (given or published):
-        raise BadUsage("--new-head is for a CHECKPOINT that is given a --model, or for --weights")
+        raise BadUsage("--new-head needs a CHECKPOINT and a --model, or --weights")
 
 
 def _checked_outputs(
@@ -147,8 +147,8 @@ def _checked_outputs(
     state = check_output(state_beside(target), inputs, force=True)
     if state.exists() and not (options.resume or force):
         raise BadOutput(
-            f"{printable(str(state))}: a training of this output was stopped; go on with --resume, "
-            "or start anew with --force"
+            f"{printable(str(state))}: a training of this output was stopped; "
+            "continue it with --resume, or start again with --force"
         )
     names = [log_beside(target)] * (epochs > 0) + [mask_beside(target)] * bool(options.pruner)
     for path in names:
@@ -230,7 +230,7 @@ def _model(prepared: Preparation, data: Images) -> ModelRecord:
     try:
         check_data_fits(own.model, own.classes, data)
     except Mismatch as error:
-        mend = "--model NAME --new-head takes its weights up, with a last layer for these"
+        mend = "--model NAME --new-head loads its weights, with a new last layer for these classes"
         raise Mismatch(f"{error}; {mend}") from None
     return _described(prepared.options, own.model)
 

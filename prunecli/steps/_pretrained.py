@@ -31,9 +31,9 @@ def check_published(asked: ModelSettings) -> None:
     flag = "--weights" if asked.weights is not None else "--pretrained"
     family, _, name = (asked.name or "").partition(":")
     if family != "torchvision":
-        raise BadUsage(f"{flag} is for --model torchvision:NAME")
+        raise BadUsage(f"{flag} needs --model torchvision:NAME")
     if own.get("thin", 1) != 1:
-        raise BadUsage(f"{flag} is of the whole network; leave thin out")
+        raise BadUsage(f"{flag} needs the full network; leave thin out")
     from prunecli.models import _torchvision
 
     _torchvision.weights(name, asked.published)

@@ -41,7 +41,7 @@ from prunecli.training.outcome import record_of_mask
 from prunecli.training.state import TrainingState
 from prunecli.types import Images, Mask
 
-DAMAGED = "{}: it is damaged; start afresh without --resume"
+DAMAGED = "{}: it is damaged; start again without --resume"
 
 
 class DamagedState(BadInput):
@@ -100,7 +100,9 @@ class TrainingFiles:
         Raises Mismatch if it is another training's.
         """
         if not self.state_path.exists():
-            progress.detail(f"nothing to resume beside {self.target.name}: starting afresh")
+            progress.detail(
+                f"nothing to resume beside {self.target.name}; starting from the beginning"
+            )
             return
         file, record = self._opened()
         damaged = DAMAGED.format(file.label)
@@ -112,8 +114,8 @@ class TrainingFiles:
         ]
         if changed:
             raise Mismatch(
-                f"{file.label}: it is of another training: {'; '.join(changed)}; "
-                "give the same options, or start afresh without --resume"
+                f"{file.label}: it is the state of another training: {'; '.join(changed)}; "
+                "give the same options, or start again without --resume"
             )
         try:
             check_digest(file, table(record))
@@ -129,7 +131,7 @@ class TrainingFiles:
             file = open_artifact(self.state_path, "state")
         except BadInput as error:
             what = str(error).removesuffix(AGAIN)
-            raise DamagedState(f"{what}; start afresh without --resume") from None
+            raise DamagedState(f"{what}; start again without --resume") from None
         record = file.says(StateRecord)
         if file.metadata != {"format": "pt", **metadata(record)}:
             raise DamagedState(DAMAGED.format(file.label))

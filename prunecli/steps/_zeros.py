@@ -19,6 +19,6 @@ def warn_of_zeros(weights: Mapping[str, Tensor], label: str, progress: Progress)
     zeros = total - sum(int(weight.count_nonzero()) for weight in weights.values())
     if zeros > UNSEEN * total:
         progress.warn(
-            f"{label}: {zeros / total:.1%} of the weights are exactly zero, but count as kept, for "
-            "there is no mask: 'prunecli mask CKPT --method nonzero' makes it, for --mask"
+            f"{label}: {zeros / total:.1%} of the weights are exactly zero but count as kept, "
+            "as no mask is given; make one for --mask with 'prunecli mask CKPT --method nonzero'"
         )

@@ -37,7 +37,7 @@ def apply(checkpoint: Path, mask: Path, run: RunOptions) -> Path:
     in_shards = file.folder is not None and output.suffix != SUFFIX
     (check_folder if in_shards else check_output)(output, inputs, force=run.force)
     if not file.folder and output.suffix != SUFFIX and model_folder(checkpoint):
-        run.progress.warn("what lies beside the file is not copied; give the folder instead")
+        run.progress.warn("files beside it are not copied; give the folder instead")
     if run.dry_run:
         return output
     if in_shards:

@@ -24,7 +24,7 @@ def report(
     """
     form, reference = settings.form, settings.reference
     if not results:
-        raise BadUsage("there are no results to report; give what 'prunecli eval' wrote")
+        raise BadUsage("there are no results to report; give files that 'prunecli eval' wrote")
     if reference and form != "html":
         raise BadUsage("--reference needs --format html")
     if settings.loss is not None and form not in ("html", "json"):

@@ -60,7 +60,7 @@ def _not_zero(file: TensorFile, mask: MaskFile) -> list[str]:
     return [f"{_counted(found)} are {what}" for found, what in ends if any(found.values())]
 
 
-MINUS = "-0.0, as a weight times its mask is, and not +0.0; 'prunecli apply' mends it"
+MINUS = "-0.0, as a weight times its mask gives, not +0.0; 'prunecli apply' fixes it"
 
 
 def _counted(found: Mapping[str, int]) -> str:
@@ -86,11 +86,11 @@ def _too_dense(file: TensorFile) -> list[str]:
     kept = density.kept if density else {}
     faults = []
     if missing := [name for name in kept if name not in file]:
-        faults.append(f"its metadata speaks of {some(missing)}, which is not there")
+        faults.append(f"its metadata names {some(missing)}, which is missing")
     there = {name: _weights(file, name) for name in kept if name in file}
     if over := [name for name in there if there[name] > kept[name]]:
-        name, more = over[0], f", and so it is with {some(over[1:])}" if over[1:] else ""
-        counts = f"{there[name]:,} weights, but {kept[name]:,} by its metadata"
+        name, more = over[0], f", as well as {some(over[1:])}" if over[1:] else ""
+        counts = f"{there[name]:,} nonzero weights, but its metadata says {kept[name]:,}"
         faults.append(f"{name!r} has {counts}{more}")
     return faults
 

@@ -27,4 +27,4 @@ def digest_of(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> str:
 def check_digest(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Raise ValueError unless a state is what it was when `digest_of` was noted in it."""
     if meta["digest"] != digest_of(tensors, meta):
-        raise ValueError("its digest is another")
+        raise ValueError("its digest does not match")

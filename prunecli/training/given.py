@@ -53,7 +53,7 @@ def _check(
     for name, each in given.items():
         if name not in params:
             raise Mismatch(
-                f"{_label(pruner)} gives {what} of {name!r}, which is none of its weights"
+                f"{_label(pruner)} gives {what} of {name!r}, which is not one of its weights"
             )
         own = params[name]
         fits = isinstance(each, Tensor) and each.shape == own.shape

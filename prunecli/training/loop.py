@@ -149,7 +149,7 @@ def _pass(step: Step, data: ImageBatches, saving: Saving, progress: Progress) ->
 
 def _stop(state: TrainingState, progress: Progress) -> NoReturn:
     """Say that training has stopped, and raise KeyboardInterrupt. What is saved by now is all."""
-    progress.say(f"stopped after step {state.step}; --resume goes on from there")
+    progress.say(f"stopped after step {state.step}; continue with --resume")
     raise KeyboardInterrupt
 
 
@@ -177,7 +177,7 @@ def _check_finite(state: TrainingState, first_bad: Tensor) -> None:
         what += [f"NaN or infinity in {some(bad)}"] if bad else []
         epoch, done = divmod((step or state.step) - 1, state.steps_per_epoch)
         raise NotFinite(
-            f"training went astray in epoch {epoch + 1}, step {done + 1}: {', then '.join(what)}; "
+            f"training diverged in epoch {epoch + 1}, step {done + 1}: {', then '.join(what)}; "
             "lower --lr, or use --precision fp32"
         )
 

@@ -60,7 +60,7 @@ class CudaGraphs:
         """A lack of memory, if so: a recording keeps all that its work takes in between."""
         free, _ = torch.cuda.mem_get_info(self.device)
         scarce = torch.cuda.memory_reserved(self.device) > free
-        return "the GPU has no room for a step's memory twice" if scarce else None
+        return "the GPU lacks the memory to record a step" if scarce else None
 
     @contextmanager
     def no_waiting(self) -> Iterator[None]:
@@ -202,7 +202,7 @@ class Replayed:
             replay, recorded = recorder.record(self.work)
             replay()
             same = after.is_now() and _equal(recorded, results)
-            why = "" if same else "a replay does not come to the same bits"
+            why = "" if same else "a replay gives different bits"
         except Exception as error:
             why = cause(error)
         if why:

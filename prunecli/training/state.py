@@ -126,7 +126,7 @@ class TrainingState:
             parameter = parameters[int(number)]
             fitting = () if name == "step" else parameter.shape
             if value.shape != fitting or not value.is_floating_point():
-                raise ValueError(f"{key} has the shape of no parameter")
+                raise ValueError(f"{key} does not have the shape of a parameter")
             # In the parameter's own memory format: fused kernels walk both side by side.
             same = value.shape == parameter.shape
             buffer = torch.empty_like(parameter if same else value, device=parameter.device)
@@ -181,7 +181,7 @@ def _check_alike(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None
     for name in sorted(saved.keys() | own.keys()):
         forms = [(t.shape, t.dtype) for side in (saved, own) if (t := side.get(name)) is not None]
         if len(forms) < 2 or forms[0] != forms[1]:
-            raise ValueError(f"{name!r} is not what it should be")
+            raise ValueError(f"{name!r} is invalid")
 
 
 def new_state(

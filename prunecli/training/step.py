@@ -170,7 +170,7 @@ class Step:
 
     def _fit(self, recorder: Recorder | None) -> Recorder | None:
         """The recorder, unless what the step computes is not the same each time."""
-        why = "processes share them" if self.world.size > 1 else ""
+        why = "several processes share them" if self.world.size > 1 else ""
         why = why or ("" if is_steady(self.state.pruner) else "the pruner may change them")
         if recorder is None or not why:
             return recorder

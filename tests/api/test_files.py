@@ -55,14 +55,14 @@ def test_a_module_that_does_not_say_it_is_scored_by_weights_and_asked_for_the_ne
     assert prune("score", "--method", "magnitude", path, "-o", "s.safetensors").code == 0
     ended = prune("eval", path, "--dataset", "digits")
     assert ended.code == 4
-    assert "does not say which network it holds" in ended.err
+    assert "its metadata names no network" in ended.err
 
 
 def test_the_network_that_is_named_must_be_that_of_the_module(net):
     other = prunecli.Network("cnn", (1, 28, 28), 10, {"thin": 0.5})
-    with pytest.raises(Mismatch, match="not this network's"):
+    with pytest.raises(Mismatch, match="do not match the network"):
         prunecli.write_checkpoint("own.safetensors", net, network=other)
-    with pytest.raises(BadUsage, match="a checkpoint tells of itself"):
+    with pytest.raises(BadUsage, match="a checkpoint describes itself"):
         prunecli.write_checkpoint("own.safetensors", dict(net.state_dict()), network=other)
 
 
@@ -120,7 +120,7 @@ def test_what_is_of_another_kind_or_of_none_is_refused(checkpoint, net, tmp_path
     with pytest.raises(Mismatch, match=r"masks are torch\.bool"):
         prunecli.write_mask("m.safetensors", {"a": torch.ones(3)})
     for wrong in ("m.safetensors", 3):
-        with pytest.raises(BadUsage, match="is no Mask"):
+        with pytest.raises(BadUsage, match="is not a Mask"):
             prunecli.apply(net, wrong)
     with pytest.raises(Mismatch, match="the mask of 'a' is no tensor but list"):
         prunecli.write_mask("m.safetensors", {"a": [True]})
@@ -131,7 +131,7 @@ def test_what_is_of_another_kind_or_of_none_is_refused(checkpoint, net, tmp_path
     with pytest.raises(BadUsage, match="give a name, and not Images"):
         prunecli.write_checkpoint("c.safetensors", net, data=prunecli.load_images("digits"))
     for wrong in (3, prunecli.score(net, "magnitude")):
-        with pytest.raises(BadUsage, match="is no Checkpoint"):
+        with pytest.raises(BadUsage, match="is not a Checkpoint"):
             prunecli.write_checkpoint("c.safetensors", wrong)
 
 

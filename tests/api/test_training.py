@@ -135,9 +135,9 @@ def test_what_cannot_be_trained_or_evaluated_is_told(net):
     for wrong in ({"options": {"density": 0.1}}, {"ignore": ["fc*"]}, {"exclude_classifier": True}):
         with pytest.raises(BadUsage, match="need pruner="):
             prunecli.train(net, "digits", ONE, **wrong)
-    with pytest.raises(BadUsage, match="which data set"):
+    with pytest.raises(BadUsage, match="no data set is given"):
         prunecli.train(net, None)
-    with pytest.raises(BadUsage, match="which data set"):
+    with pytest.raises(BadUsage, match="no data set is given"):
         prunecli.evaluate(net)
     for size in (-1, 0):
         with pytest.raises(BadUsage, match="--batch-size cannot be"):

@@ -298,4 +298,4 @@ def test_a_training_does_not_go_on_by_other_code_or_another_course(
     ended = prune(*line.split(), "--resume", *options)
     assert ended.code == 4
     what = "plugins" if change == "its code" else "eval_epochs"
-    assert f"it is of another training: {what}" in ended.err
+    assert f"it is the state of another training: {what}" in ended.err

@@ -193,7 +193,7 @@ USAGE = [
     ("score dense.safetensors --method lamp -o ./../{}/dense.safetensors --force", "the inputs"),
     ("eval dense.safetensors --dataset digit", "did you mean 'digits'?"),
     ("eval dense.safetensors -o dense.safetensors --force", "one of the inputs"),
-    ("mask dense.safetensors --density 0.1", "say how to score it with --method"),
+    ("mask dense.safetensors --density 0.1", "choose a method to score it"),
     ("mask dense.safetensors --method lamp --density 0.1 --scope gobal", "'gobal' is not one of"),
     ("train --model ccn --dataset digits", "no model 'ccn'; did you mean 'cnn'?"),
     ("train --model cnn --dataset digits --epochs -1", "-1 is not in the range"),
@@ -286,7 +286,7 @@ def test_a_mask_of_another_network_ends_with_4(refused, mask):
 
 def test_an_existing_output_ends_with_5_unless_forced(refused, prune, mask):
     line = "mask dense.safetensors --method lamp --density 0.2 -o m.safetensors"
-    assert "m.safetensors: it exists; replace it with --force" in refused(line, 5)
+    assert "m.safetensors: it exists; overwrite it with --force" in refused(line, 5)
     before = mask.read_bytes()
     assert prune(*line.split(), "--force").code == 0
     assert mask.read_bytes() != before
@@ -299,7 +299,7 @@ def test_an_existing_output_ends_with_5_unless_forced(refused, prune, mask):
      "report r.json"],
 )  # fmt: skip
 def test_a_file_is_not_written_under_the_name_of_a_folder(refused, mask, line):
-    assert "new/: that is the name of a folder; name a file with -o" in refused(
+    assert "new/: the output cannot be a folder; give a file with -o" in refused(
         f"{line} -o new/", 2
     )
 
@@ -417,7 +417,7 @@ def net(input_shape, classes):
 def test_a_network_that_cannot_be_traced_ends_with_4(untraceable, refused, line, method):
     message = refused(f"{line} --method {method}", 4)
     assert "cannot trace '1' of Sequential (an `if` depends on the values of its input)" in message
-    assert "the methods activation, lookahead and synflow need that, the others do not" in message
+    assert "only the methods activation, lookahead and synflow need this" in message
 
 
 @pytest.mark.parametrize("method", ["snip", "gradient", "grasp", "fisher", "lamp"])
@@ -569,7 +569,7 @@ def test_training_under_a_pruner_writes_its_mask_beside_the_checkpoint(folder, p
     assert json.loads(ended.out)["result"]["nonzero"] == 40_500 + 25_500
     ended = prune(*line.split())
     assert (ended.code, ended.out) == (5, "")
-    assert "it exists; replace it with --force" in ended.err
+    assert "it exists; overwrite it with --force" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -746,7 +746,7 @@ def test_a_network_that_cannot_be_trained_is_refused_before_it_is(own, refused, 
 def test_a_stopped_training_is_not_thrown_away_unsaid(folder, prune, refused):
     Path("t.state.safetensors").write_bytes(b"hours of work")
     line = "train --model cnn --dataset digits --epochs 0 -q -o t.safetensors"
-    assert "go on with --resume, or start anew with --force" in refused(line, 5)
+    assert "go on with --resume, or start again with --force" in refused(line, 5)
     assert Path("t.state.safetensors").read_bytes() == b"hours of work"
     assert prune(*line.split(), "--force").code == 0
 
@@ -755,7 +755,7 @@ def test_scores_are_not_scored_again(folder, prune, refused):
     assert prune(*"score dense.safetensors --method lamp -o s.safetensors".split()).code == 0
     for option in ("--opt batches=2", "--dataset mnist"):
         message = refused(f"mask s.safetensors --density 0.5 {option} -o m.safetensors", 2)
-        assert f"{option.split()[0]} is for scoring a checkpoint" in message
+        assert f"{option.split()[0]} needs a checkpoint" in message
 
 
 def test_a_report_tells_masks_over_other_weights_apart(folder, prune):

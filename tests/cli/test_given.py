@@ -69,7 +69,7 @@ def test_an_input_that_is_swapped_while_the_job_is_done_and_swapped_back(due, mo
         away.replace(dense)
 
     monkeypatch.setattr(_steps, "invoke", swapping)
-    with pytest.raises(PruneError, match="a file that it reads was changed, or replaced, mean"):
+    with pytest.raises(PruneError, match="a file that it reads changed while it ran"):
         do(job, Progress())
 
 
@@ -129,6 +129,6 @@ def test_a_link_that_would_lead_out_of_the_study(due):
     job.folder.rmdir()
     Path("elsewhere").mkdir()
     job.folder.symlink_to(Path("elsewhere").resolve())
-    with pytest.raises(PruneError, match="a link is in the place of a job's folder"):
+    with pytest.raises(PruneError, match="a link has the name of a job's folder"):
         do(job, Progress())
     assert not list(Path("elsewhere").iterdir())

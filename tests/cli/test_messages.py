@@ -41,7 +41,7 @@ def test_a_dash_is_no_output(folder, prune, nothing_written, line):
     with nothing_written():
         ended = prune(*line.split())
     assert ended.code == 2
-    assert "results are written whole, and standard output carries their paths" in ended.err
+    assert "standard output is for the paths of outputs" in ended.err
 
 
 def test_a_file_may_be_called_a_dash_all_the_same(folder, prune):
@@ -154,7 +154,7 @@ def test_a_class_that_one_split_lacks_is_named(folder, tree, prune):
     shutil.rmtree(tree / "test" / "owl")
     ended = trained(prune, tree)
     assert ended.code == 4
-    assert "test lacks its classes 'owl'; both must have the same ones" in ended.err
+    assert "test lacks its classes 'owl'; both must have the same classes" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_class_that_one_split_lacks_is_named(folder, tree, prune):
     [
         (["a", "b"], None),
         (["a", "c"], "there is no 'b' and 'c' are new"),
-        (["b", "a"], "they come in another order, 'b', 'a'"),
+        (["b", "a"], "they are in another order, 'b', 'a'"),
     ],
 )
 def test_classes_that_differ_are_named(names, words):
@@ -220,7 +220,7 @@ def test_a_file_in_another_s_place_is_told_what_it_is_good_for(folder, prune):
             "eval m.safetensors",
             "it is a mask file, but a checkpoint file is needed here; a mask goes",
         ),
-        ("eval dense.safetensors --mask dense.safetensors", "'prunecli mask' makes masks of"),
+        ("eval dense.safetensors --mask dense.safetensors", "'prunecli mask' makes a mask from"),
     ):
         ended = prune(*line.split())
         assert ended.code == 3

@@ -93,7 +93,7 @@ def test_one_that_gives_something_else_is_refused(failed, line, words):
     ("method", "words"),
     [
         ("one", "method 'own_plugins:one': a scorer takes (weight) or (model, data)"),
-        ("odd", "the arguments of 'odd' cannot be told: module 'torch.nn' has no attribute"),
+        ("odd", "the arguments of 'odd' cannot be read: module 'torch.nn' has no attribute"),
     ],
 )
 def test_one_that_cannot_be_called_is_named(failed, method, words):

@@ -40,8 +40,11 @@ def test_what_is_said_wins_over_the_preset(prune, words, count, classifier):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--method lamp --density 0.1 --schedule linear", "there is one; say how many: --rounds"),
-        ("--method lamp --density 0.1 --dense 'fc*'", "what --scope uniform keeps whole"),
+        (
+            "--method lamp --density 0.1 --schedule linear",
+            "--schedule needs several rounds; set --rounds",
+        ),
+        ("--method lamp --density 0.1 --dense 'fc*'", "--dense needs --scope uniform"),
         ("--method lamp --pattern 2:4 --schedule linear", "leave --schedule out"),
         ("--method lamp --pattern 2:4 --count scored", "leave --count out"),
         ("--method lamp --pattern 2:4 --dense fc*", "leave --dense out"),

@@ -51,7 +51,7 @@ def test_a_copy_replaces_nothing_unless_told_to(prune, tmp_path):
     (tmp_path / "gmp.yaml").write_text("mine")
     ended = prune("recipe", "cp", "gmp_quick", tmp_path)
     assert (ended.code, ended.out) == (5, "")
-    assert "gmp.yaml: it exists already; replace it with --force" in ended.err
+    assert "gmp.yaml: it already exists; overwrite it with --force" in ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["gmp.yaml"]
     assert prune("recipe", "cp", "gmp_quick", tmp_path, "--force").code == 0
     assert (tmp_path / "gmp.yaml").read_text() != "mine"
@@ -193,7 +193,7 @@ def test_a_copy_follows_no_link_out_of_its_folder(prune, tmp_path):
     (tmp_path / "new" / "sub").symlink_to(tmp_path / "out")
     ended = prune("recipe", "cp", tmp_path / "in" / "r.yaml", tmp_path / "new", "--force")
     assert (ended.code, ended.out) == (5, "")
-    assert "sub/b.yaml: a link leads out of the folder there; remove it" in ended.err
+    assert "sub/b.yaml: a link there leads out of the folder; remove it" in ended.err
     (tmp_path / "new" / "sub").unlink()
     (tmp_path / "new" / "r.yaml").symlink_to(tmp_path / "out" / "r.yaml")
     assert prune("recipe", "cp", tmp_path / "in" / "r.yaml", tmp_path / "new").code == 5
@@ -232,8 +232,8 @@ def test_what_is_no_folder_is_called_what_it_is(prune, tmp_path, monkeypatch, co
     Path("link").symlink_to("file")
     os.mkfifo("pipe")
     for name, what in {
-        "dangling": "a link that leads nowhere", "file": "no folder", "link": "no folder",
-        "pipe": "no folder",
+        "dangling": "a broken link", "file": "not a folder", "link": "not a folder",
+        "pipe": "not a folder",
     }.items():  # fmt: skip
         ended = prune(*command, name)
         assert (ended.code, ended.out) == (5, "")

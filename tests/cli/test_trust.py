@@ -149,8 +149,8 @@ def test_the_refusal_says_how_to_allow_it(folder, prune, nothing_written, comman
         ended = prune(*command.split())
     assert ended.code == 2
     assert ended.err == (
-        f"error: model {path!r} is named by a file, and nothing that a file names is imported; "
-        f"if you trust that code, add --trust {path}\n"
+        f"error: model {path!r} is named by a file only, so it is not imported; "
+        f"if you trust its code, add --trust {path}\n"
     )
 
 

@@ -163,7 +163,7 @@ def test_photos_of_both_ways_to_be_held_are_of_one_size(tmp_path):
     assert images.shape == (4, *COLOUR.shape)
     assert (images == torch.from_numpy(COLOUR)).all()
     Image.fromarray(np.ascontiguousarray(TURNED[6](COLOUR))).save(place / "4.png")
-    with pytest.raises(BadInput, match=r"4\.png: its size \(8, 2\) is not that of the first"):
+    with pytest.raises(BadInput, match=r"4\.png: its size \(8, 2\) differs from that of the first"):
         folder(tmp_path, "train")
 
 

@@ -149,14 +149,14 @@ def frames(kind, **how):
     return saved(first, kind, save_all=True, append_images=[second], **how)
 
 
-NONE, SEVERAL = "its values are signed or of 32 bits", "it holds several images"
+NONE, SEVERAL = "its values are signed or have 32 bits", "it holds several images"
 CUT = {
     kind: saved(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8), kind)
     for kind in ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 }
 REFUSED = {
-    "float TIFF": (saved(SHADES.astype(np.float32) / 255, "TIFF"), "it is of floats"),
-    "PFM": (saved(SHADES.astype(np.float32) / 255, "PPM"), "it is of floats"),
+    "float TIFF": (saved(SHADES.astype(np.float32) / 255, "TIFF"), "its pixels are floats"),
+    "PFM": (saved(SHADES.astype(np.float32) / 255, "PPM"), "its pixels are floats"),
     "32-bit TIFF": (saved(SHADES.astype(np.int32), "TIFF"), NONE),
     "signed TIFF": (tiff(SIZE, DEEP.tobytes(), 16, t339=2), NONE),
     "GIF of two": (frames("GIF"), SEVERAL),

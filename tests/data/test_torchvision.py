@@ -58,7 +58,7 @@ def test_no_pickle_is_read_that_is_not_the_published_one(batches, tmp_path, name
     assert load("cifar10", tmp_path).labels.tolist() == 5 * list(range(10))
     (batches / name).write_bytes(pickle.dumps(Canary(canary)))
     for split in ("train", "test"):
-        with pytest.raises(BadEnvironment, match="not complete .*corrupted"):
+        with pytest.raises(BadEnvironment, match="incomplete .*corrupted"):
             load("cifar10", tmp_path, split)
     assert not canary.exists()
     pickle.loads((batches / name).read_bytes())
@@ -71,7 +71,7 @@ def test_an_old_file_of_mnists_does_not_run_code(tmp_path):
     folder.mkdir(parents=True)
     for name in ("training.pt", "test.pt"):
         torch.save((Canary(canary), torch.zeros(3)), folder / name)
-    with pytest.raises(BadEnvironment, match="'mnist'.*not complete"):
+    with pytest.raises(BadEnvironment, match="'mnist'.*incomplete"):
         load("mnist", tmp_path)
     assert not canary.exists()
 
@@ -136,11 +136,13 @@ def test_half_a_download_is_a_missing_data_set(tmp_path, name, content):
     for path in HALF[name]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
-    with pytest.raises(BadEnvironment, match=r"not complete \(.*\); get it with --download"):
+    with pytest.raises(
+        BadEnvironment, match=r"missing or incomplete \(.*\); download it with --download"
+    ):
         load(name, tmp_path)
     if name == "cifar10":  # would be downloaded anew, and with it the network be asked
         return
-    with pytest.raises(BadEnvironment, match=r"is damaged \(.*\); delete it, try again"):
+    with pytest.raises(BadEnvironment, match=r"are damaged \(.*\); delete it and try again"):
         resolve("data", name, by_file=False)(tmp_path, "train", True)
 
 

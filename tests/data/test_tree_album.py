@@ -59,7 +59,9 @@ def test_what_is_not_read_is_said(tmp_path, place):
     data = folder(tmp_path, "train")
     assert (len(data.labels), data.classes) == (6, ["a", "b"])
     [note] = data.notes
-    assert note.startswith(f"{tmp_path}/train: {LEFT[place]!r} not read: images lie in ROOT/CLASS/")
+    assert note.startswith(
+        f"{tmp_path}/train: {LEFT[place]!r} not read: images must be in ROOT/CLASS/"
+    )
     assert folder(tmp_path, "test").notes == ()
 
 
@@ -99,8 +101,8 @@ def test_a_jpeg_may_be_called_jfif(tmp_path):
 
 
 EMPTY = {
-    "nothing": ([], "nothing; put its images right into it"),
-    "one folder deeper": (["images/0.png"], "no image, only 'c/images'; put its images right"),
+    "nothing": ([], "nothing; put its images into it"),
+    "one folder deeper": (["images/0.png"], "no image, only 'c/images'; put its images"),
     "of other kinds": (["0.heic", "1.heic"], r"no image, only 'c/0\.heic', 'c/1\.heic'; put"),
     "hidden": ([".0.png"], r"no image, only 'c/\.0\.png'; put"),
 }
@@ -116,7 +118,7 @@ def test_a_class_without_images_is_refused(tmp_path, kind, split):
     (tmp_path / split / "c").mkdir()
     for name in inside:
         put(tmp_path / split / "c" / name)
-    with pytest.raises(BadInput, match=f"{split}/c: in the folder of this class is {message}"):
+    with pytest.raises(BadInput, match=f"{split}/c: the folder of this class holds {message}"):
         folder(tmp_path, split)
 
 
@@ -136,7 +138,7 @@ def test_both_splits_have_the_same_classes(tmp_path, lacks, asked):
     make_tree(tmp_path, "abc", ("train", other))
     shutil.rmtree(tmp_path / lacks / "b")
     has = "train" if lacks == other else other
-    message = rf"/{has}: .*/{lacks} lacks its classes 'b'; both must have the same ones"
+    message = rf"/{has}: .*/{lacks} lacks its classes 'b'; both must have the same classes"
     with pytest.raises(Mismatch, match=message):
         folder(tmp_path, ["train", "test"][asked])
 

@@ -66,7 +66,7 @@ def test_a_data_set_that_is_not_there_names_the_mend(tmp_path, name):
 
 
 def test_a_folder_that_is_not_there_or_empty(tmp_path):
-    with pytest.raises(BadEnvironment, match="no such folder; name its parent by --data-dir"):
+    with pytest.raises(BadEnvironment, match="no such folder; give its parent with --data-dir"):
         load("folder", tmp_path)
     (tmp_path / "train" / "a").mkdir(parents=True)
     with pytest.raises(BadEnvironment, match="no images"):
@@ -93,8 +93,8 @@ def test_hidden_folders_are_no_classes_and_named_sets_have_all_of_theirs(tmp_pat
         ({"size": 8, "resize": 7}, "resize from that to 4096"),
         ({"size": 8, "resize": 0}, "resize from that to 4096"),
         ({"size": 8, "resize": 4097}, "resize from that to 4096"),
-        ({"resize": 9}, "a size with resize"),
-        ({"crop": "random"}, "a size with resize, and with crop=random"),
+        ({"resize": 9}, "a size for resize"),
+        ({"crop": "random"}, "a size for resize and for crop=random"),
         ({"size": 8, "crop": "random", "stream": False}, "leave out stream=false"),
     ],
 )

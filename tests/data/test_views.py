@@ -129,7 +129,7 @@ def test_what_is_too_long_to_be_scaled_whole_is_named_before_it_takes_memory(tmp
     monkeypatch.setattr(_pixels, "decoded", lambda *given: pytest.fail("decoded"))
     monkeypatch.setattr(_pixels, "_room", _pixels._Room(0))
     (tmp_path / "train" / "a" / "0.png").unlink()
-    with pytest.raises(BadInput, match=r"1\.png: scaled, its 1x2000000 pixels would be over"):
+    with pytest.raises(BadInput, match=r"1\.png: scaled, its 1x2000000 pixels would become over"):
         folder(tmp_path, "train", size=224, resize=224, grey=True)
 
 

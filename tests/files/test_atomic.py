@@ -268,7 +268,7 @@ def test_folders_made_for_an_output_that_never_came_are_taken_away_again(tmp_pat
 
 def test_an_existing_output_needs_force(path):
     path.write_bytes(OLD)
-    with pytest.raises(BadOutput, match="it exists; replace it with --force or give another"):
+    with pytest.raises(BadOutput, match="it exists; overwrite it with --force or give another"):
         check_output(path)
     with pytest.raises(BadOutput, match="it exists"), claimed(path):
         pass
@@ -347,7 +347,7 @@ def hold(path):
 def test_the_second_of_two_processes_learns_who_the_first_is(path):
     with child(hold(path)) as (process, connection):
         assert connection.recv() == "held"
-        words = f"process {process.pid} on .* is writing it; wait for that, or use --wait"
+        words = f"process {process.pid} on .* is writing it; wait for it, or use --wait"
         for _ in range(2):  # asking does not wipe the name
             with pytest.raises(BadOutput, match=words), claimed(path):
                 pass

@@ -69,7 +69,7 @@ KINDS = {
     "json with a brace there": (b'{"a12": {"b": 1}}', "it is JSON"),
     "yaml": (b"version: 1\nsteps: {}\n", "it is text that begins with 'version: 1'"),
     "utf-16": ("some text of Windows".encode("utf-16"), "it is text that begins with 'some text"),
-    "zeros": (LONG, "it is no safetensors file, or a damaged one"),
+    "zeros": (LONG, "it is not a safetensors file, or it is damaged"),
 }
 
 
@@ -117,8 +117,8 @@ def test_the_conversion_of_arrays_works_as_it_is_printed(name, tmp_path):
     ("name", "mend"),
     [
         ("-", "standard input is not read: give a file"),
-        ("https://host/a/model.safetensors", "nothing is downloaded: fetch it first"),
-        ("hf://owner/model", "nothing is downloaded: fetch it first"),
+        ("https://host/a/model.safetensors", "nothing is downloaded: download it first"),
+        ("hf://owner/model", "nothing is downloaded: download it first"),
         ("owner/Model-3.1", "fetch it with `hf download owner/Model-3.1`"),
     ],
 )

@@ -66,7 +66,7 @@ ODD = {
     "none": ({"images": torch.ones(0, 4, 5, 3).byte()}, "images of shape [0, 4, 5, 3]; there must"),
     "an empty stream": (
         {"images": Stream([], (4, 5, 3), lambda file, row: None)},
-        "images of shape [0, 4, 5, 3]; there must be some",
+        "images of shape [0, 4, 5, 3]; there must be at least one",
     ),
     "meta": ({"images": torch.ones(6, 4, 5, 3, device="meta").byte()}, "it must be dense"),
     "sparse": ({"labels": torch.arange(6).to_sparse()}, "it must be dense"),
@@ -81,7 +81,7 @@ ODD = {
     "labels from 1": ({"labels": torch.arange(6) % 3 + 1}, "labels from 1 to 3 for 3 classes"),
     "negative labels": ({"labels": -torch.ones(6).long()}, "labels from -1 to -1 for 3 classes"),
     "a class twice": ({"classes": list("aba")}, "the class 'a' twice"),
-    "numbered classes": ({"classes": [0, 1, 2]}, "the class 0; classes have names"),
+    "numbered classes": ({"classes": [0, 1, 2]}, "the class 0; class names must be text"),
     "a number of classes": ({"classes": 3}, "classes of type int; they are a list of names"),
     "a single mean": ({"mean": [0.5]}, "mean=[0.5]; it must be a number for each channel (3)"),
     "a scalar mean": ({"mean": 0.5}, "mean=0.5; it must be a number for each channel"),

@@ -80,7 +80,7 @@ def test_groups_that_no_part_ends_with(pattern):
 
 def test_tensors_whose_inputs_are_no_multiple_are_named():
     scores = {"conv1.weight": torch.ones(8, 3, 3, 3), "b": torch.ones(4), "fc": torch.ones(2, 8)}
-    with pytest.raises(Mismatch, match=r"'conv1.weight', 'b' are no multiple of 4; .*--ignore"):
+    with pytest.raises(Mismatch, match=r"'conv1.weight', 'b' are not a multiple of 4; .*--ignore"):
         patterned(scores, "2:4")
 
 

@@ -98,7 +98,7 @@ def test_scores_that_are_no_numbers_are_refused_by_name(bad, scope):
 def test_minus_infinity_means_pruned_earlier():
     scores = scores_of([-math.inf, 1.0, -math.inf, 0.5])
     assert kept(select(scores, 0.5)) == {"w0": [1, 3]}
-    with pytest.raises(BadUsage, match="left only 2"):
+    with pytest.raises(BadUsage, match="keeps only 2"):
         select(scores, 0.75)
 
 

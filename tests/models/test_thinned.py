@@ -125,9 +125,9 @@ def test_the_seed_alone_decides():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vit_b_32", "cannot be thinned, for it has 'Encoder', 'LayerNorm', 'Multihead"),
-        ("convnext_tiny", "cannot be thinned, for it has 'CNBlock', 'LayerNorm'"),
-        ("resnext50_32x4d", "a convolution of 32 groups cannot be thinned to 70 channels"),
+        ("vit_b_32", "cannot be thinned because it has 'Encoder', 'LayerNorm', 'Multihead"),
+        ("convnext_tiny", "cannot be thinned because it has 'CNBlock', 'LayerNorm'"),
+        ("resnext50_32x4d", "a convolution of 32 groups cannot be thinned to 70 input"),
         ("regnet_y_400mf", "cannot be thinned so far"),
     ],
 )

@@ -161,7 +161,7 @@ def test_a_classifier_for_other_classes_starts_anew():
     given = models.resnet18(num_classes=1000).state_dict()
     listener = Listener()
     adopt(network, given, "W", listener, head="fitting")
-    assert listener.said == ["W: 'fc' starts anew, for the data's own classes"]
+    assert listener.said == ["W: initialised 'fc' anew, for the classes of the data"]
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name] if name.startswith("fc.") else given[name])
 
@@ -215,7 +215,7 @@ def test_weights_in_torchvisions_cache_that_are_code_do_not_run(monkeypatch, tmp
 
     file = planted(monkeypatch, tmp_path)
     torch.save({"conv": Canary()}, file, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(BadEnvironment, match=rf"other things than weights.*{file.name}"):
+    with pytest.raises(BadEnvironment, match=rf"more than weights.*{file.name}"):
         _torchvision.pretrained(NAME)
     assert not (tmp_path / "canary").exists()
     torch.load(file, weights_only=False)
@@ -243,14 +243,14 @@ def planted(monkeypatch, home):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "cnn"}, "--pretrained is for --model torchvision:NAME"),
+        ({"name": "cnn"}, "--pretrained needs --model torchvision:NAME"),
         (
             {"name": "cnn", "pretrained": False, "weights": "DEFAULT"},
-            "--weights is for --model torchvision:NAME",
+            "--weights needs --model torchvision:NAME",
         ),
-        ({"name": None}, "--pretrained is for --model|which model"),
-        ({"own_options": {"thin": 0.5}}, "is of the whole network; leave thin out"),
-        ({"thin": 0.5}, "is of the whole network; leave thin out"),
+        ({"name": None}, "--pretrained needs --model|no model is given"),
+        ({"own_options": {"thin": 0.5}}, "needs the full network; leave thin out"),
+        ({"thin": 0.5}, "needs the full network; leave thin out"),
         ({"weights": "DEFAULT"}, "--pretrained is short for --weights DEFAULT; leave one"),
         (
             {"pretrained": False, "weights": "IMAGENET1K_V7"},

@@ -54,7 +54,7 @@ def test_what_fits_is_loaded_and_nothing_is_said(weights):
 def test_a_prefix_of_all_names_is_taken_away_and_said(weights, prefix):
     state, said = adopted({prefix + name: tensor for name, tensor in weights.items()})
     assert same(state, weights)
-    assert said == [f"F: {prefix!r} is taken away from the names"]
+    assert said == [f"F: removed the prefix {prefix!r} from the names"]
 
 
 @pytest.mark.parametrize("form", ["_orig_mod.{}", "module._orig_mod.{}", "_orig_mod.module.{}"])
@@ -67,19 +67,19 @@ def test_a_compiled_part_of_a_network_counts_as_that_part(weights):
     names = {name: name.replace("0.", "0._orig_mod.", 1) for name in weights}
     state, said = adopted({names[name]: tensor for name, tensor in weights.items()})
     assert same(state, weights)
-    assert said == ["F: '_orig_mod' is taken out of the names"]
+    assert said == ["F: removed '_orig_mod' from the names"]
 
 
 def test_names_under_several_prefixes_are_asked_about(weights):
     both = {f"{p}.{n}": t for p in ("model", "ema") for n, t in weights.items()}
-    with pytest.raises(Mismatch, match=r"^F: is it 'ema\.', 'model\.'\? say which with --strip-p"):
+    with pytest.raises(Mismatch, match=r"^F: the prefixes 'ema\.', 'model\.' fit equally"):
         adopted(both)
     both |= {f"ema.{name}": tensor + 1 for name, tensor in weights.items()}
     state, said = adopted(both, prefix="ema")
     assert same(state, {name: tensor + 1 for name, tensor in weights.items()})
     assert said == [
-        "F: 'model.0.weight', 'model.0.bias', 'model.1.weight' and 6 more do not begin with "
-        "'ema.' and are left out"
+        "F: left out 'model.0.weight', 'model.0.bias', 'model.1.weight' and 6 more, which do not "
+        "begin with 'ema.'"
     ]
 
 
@@ -92,7 +92,7 @@ def test_one_name_outside_the_prefix_needs_the_option(weights):
 
 
 def test_a_prefix_that_is_not_there_is_refused_with_those_that_are(weights):
-    with pytest.raises(Mismatch, match=r"no name begins with 'x\.', but with 'model\.'$"):
+    with pytest.raises(Mismatch, match=r"no name begins with 'x\.'; they begin with 'model\.'$"):
         adopted({f"model.{n}": t for n, t in weights.items()}, prefix="x")
 
 
@@ -101,7 +101,7 @@ def test_batches_that_were_not_counted_start_at_0(weights):
     state, said = adopted(weights)
     assert state["1.num_batches_tracked"] == 0
     assert same({n: state[n] for n in weights}, weights)
-    assert said == ["F: 1 num_batches_tracked are not there and start at 0"]
+    assert said == ["F: 1 num_batches_tracked are missing and start at 0"]
 
 
 def test_counted_operations_are_left_out(weights):
@@ -117,7 +117,7 @@ def test_a_last_layer_of_other_classes_is_refused_with_the_mend(weights):
     with pytest.raises(Mismatch) as refusal:
         adopted(weights)
     assert str(refusal.value) == (
-        "F: its last layer, '5', is not one for 3 classes; start that anew with --new-head"
+        "F: its last layer, '5', is not for 3 classes; initialise a new one with --new-head"
     )
 
 
@@ -128,13 +128,13 @@ def test_a_new_head_keeps_the_initialisation_and_nothing_else(weights, classes):
     fresh = network().state_dict()
     for name, tensor in state.items():
         assert torch.equal(tensor, (fresh if name.startswith("5.") else weights)[name])
-    assert said == ["F: '5' starts anew, for the data's own classes"]
+    assert said == ["F: initialised '5' anew, for the classes of the data"]
 
 
 def test_with_a_new_head_one_of_another_name_is_left_out(weights):
     weights["fc.weight"] = weights.pop("5.weight")
     weights["fc.bias"] = weights.pop("5.bias")
-    with pytest.raises(Mismatch, match="start that anew with --new-head"):
+    with pytest.raises(Mismatch, match="initialise a new one with --new-head"):
         adopted(weights)
     _, said = adopted(weights, head="new")
     assert "'fc.weight', 'fc.bias'" in said[1]
@@ -161,9 +161,9 @@ def test_a_hundred_thousand_names_are_fitted_in_a_moment():
 
 def test_a_network_without_weights_to_prune_is_no_bug():
     model = nn.BatchNorm1d(2)
-    with pytest.raises(Mismatch, match="it misses 'weight'"):
+    with pytest.raises(Mismatch, match="'weight' missing"):
         adopt(model, {"x": torch.ones(1)}, "F", Listener())
-    with pytest.raises(Mismatch, match="no linear layer that could start anew"):
+    with pytest.raises(Mismatch, match="no last linear layer to initialise anew"):
         adopt(model, nn.BatchNorm1d(2).state_dict(), "F", Listener(), head="new")
 
 
@@ -189,7 +189,7 @@ def test_a_foreign_file_under_a_prefix_is_adopted_and_says_so(checkpoint, tmp_pa
     line = ("train", tmp_path / "foreign.safetensors", "--model", "cnn", "--epochs", 0)
     ended = prune(*line, "--dataset", "digits", "-o", tmp_path / "mine.safetensors")
     assert ended.code == 0, ended.err
-    assert "'module.' is taken away from the names" in ended.err
+    assert "removed the prefix 'module.' from the names" in ended.err
     assert same(load_file(tmp_path / "mine.safetensors"), tensors)
 
 
@@ -206,7 +206,7 @@ def test_prunecli_s_own_checkpoint_is_otherwise_taken_as_it_is(checkpoint, tmp_p
     line = ("train", checkpoint, "--model", "alexnet", "--dataset", "digits", "--epochs", 0)
     ended = prune(*line, "-o", tmp_path / "new.safetensors")
     assert ended.code == 4
-    assert "its tensors are not this network's" in ended.err
+    assert "its tensors do not match the network" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_prunecli_s_own_checkpoint_is_otherwise_taken_as_it_is(checkpoint, tmp_p
 def test_options_that_have_nothing_to_change_are_refused(checkpoint, tmp_path, prune, line):
     ended = prune(*line.format(checkpoint).split(), "--epochs", 0, "-o", tmp_path / "x")
     assert ended.code == 2
-    assert "is for a CHECKPOINT that is given a --model" in ended.err
+    assert "needs a CHECKPOINT and a --model" in ended.err
 
 
 def test_a_file_that_names_no_network_says_how_to_adopt_it(checkpoint, tmp_path, prune):
@@ -230,4 +230,4 @@ def test_a_file_that_names_no_network_says_how_to_adopt_it(checkpoint, tmp_path,
     for command in ("train", "finetune"):  # of which only one has a --model
         ended = prune(command, tmp_path / "foreign.safetensors", "--epochs", 1)
         assert ended.code == 2
-        assert "adopt it with 'prunecli train CKPT --model NAME" in ended.err
+        assert "import it with 'prunecli train CKPT --model NAME" in ended.err

@@ -64,8 +64,8 @@ def test_by_hand(tmp_path):
     }
     assert told(record) == (
         "warn",
-        "left whole: 3 tensors, 55.0% of the weights: 1 look-up tables (40.0%), 1 not named "
-        "`.weight` (10.0%), 1 vectors (5.0%); and what are none: 1 of a moving average of the "
+        "not pruned: 3 tensors, 55.0% of the weights: 1 look-up tables (40.0%), 1 not named "
+        "`.weight` (10.0%), 1 vectors (5.0%); and other tensors: 1 of a moving average of the "
         "weights, 1 running statistics",
     )
 
@@ -82,7 +82,7 @@ def test_what_was_asked_for_is_no_warning_and_vectors_are_an_aside(tmp_path):
     how, message = told(of(tensors, tmp_path, ["l.weight"]))
     assert (how, message) == (
         "say",
-        "left whole: 1 tensor, 50.0% of the weights: 1 left out as asked (50.0%)",
+        "not pruned: 1 tensor, 50.0% of the weights: 1 left out as asked (50.0%)",
     )
     assert told(of(tensors | {"b": torch.ones(5)}, tmp_path))[0] == "detail"
 
@@ -139,4 +139,4 @@ def test_small_shares_do_not_look_like_none(share):
     reasons = {"biases": (1, int(share * 10_000))}
     record = LeftWhole(tensors=1, weights=10_000, reasons=reasons, beside=())
     shown = {0.0: "0%", 0.0004: "<0.1%", 0.5: "50.0%"}[share]
-    assert coverage.line(record).startswith(f"left whole: 1 tensor, {shown} of the weights")
+    assert coverage.line(record).startswith(f"not pruned: 1 tensor, {shown} of the weights")

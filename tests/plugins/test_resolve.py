@@ -79,7 +79,7 @@ def test_the_refusal_says_how_it_is_written(mine):
     with pytest.raises(BadUsage) as error:
         resolve("models", "mine:swapped", by_file=False)
     assert str(error.value) == (
-        "model 'mine:swapped' is not written as one: its first arguments must be input_shape and "
+        "model 'mine:swapped' has the wrong signature: its first arguments must be input_shape and "
         "classes, as in def swapped(input_shape, classes, *, options)"
     )
 

@@ -20,8 +20,8 @@ def test_an_import_path_that_nobody_gave_is_not_followed(mine, kind, trusting, o
     with pytest.raises(BadUsage) as error:
         resolve(kind, "mine:net", options, by_file=True)
     assert str(error.value) == (
-        f"{NOUNS[kind]} 'mine:net' is named by a file, and nothing that a file names "
-        "is imported; if you trust that code, add --trust mine:net"
+        f"{NOUNS[kind]} 'mine:net' is named by a file only, so it is not "
+        "imported; if you trust its code, add --trust mine:net"
     )
     assert origin(kind, "mine:net", by_file=True) is None
     assert code(kind, "mine:net", by_file=True) is None

@@ -139,7 +139,7 @@ def test_a_budget_that_was_missed_is_told_of_with_what_was_reached(held, start):
     assert density(mask) == pytest.approx(1 - start, abs=0.01)
     assert len(told) == 1
     assert told[0].startswith(
-        f"density=0.3 was asked for, the training reached {density(mask):.4g}"
+        f"density=0.3 was requested, but training reached {density(mask):.4g}"
     )
 
 
@@ -186,7 +186,7 @@ BOTH = {"density": 0.5, "flops": 0.5}
         ({"weighting": "flops", "flops": 0.5}, "weighting=flops is for mode=unconstr"),
         *((BOTH | {"rate": rate}, "rate") for rate in (0.0, -0.1, math.nan, math.inf)),
         *((BOTH | {"start": start}, "start") for start in (0.0, 1.0, -0.1, 1.2, math.nan)),
-        (BOTH | {"least": 865}, "least=865: the largest layer has 864 weights; lower it"),
+        (BOTH | {"least": 865}, "least=865: it must be at most 864, the weights of the largest"),
         *((BOTH | {side: "0.5,xyz*:0.6"}, f"{side}=.*no layer that is pruned matches 'xyz\\*'")
           for side in ("lower", "upper")),
         (BOTH | {"lower": "3.weight:0.1", "least": 300}, "no layer that is pruned matches '3.w"),

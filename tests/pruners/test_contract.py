@@ -257,7 +257,7 @@ def test_a_run_is_not_resumed_from_another_pruners_tensors(how, tmp_path, stoppe
     meta["training"]["tensors"] = sorted(tensors)
     meta["digest"] = digest_of(tensors, meta)
     written(state, "state", tensors, meta)
-    with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
+    with pytest.raises(BadInput, match="it is damaged; start again without --resume"):
         train(how(name, resume=True), RunOptions(output=output, seed=3))
     assert not output.exists()
 

@@ -160,5 +160,5 @@ def test_a_threshold_above_all_weights_is_warned_of(course, density, warned):
     even = torch.linspace(-1, 1, 40_000).reshape(200, 200)
     fixed_ga(course({"even.weight": even}, 2, warn=said.append), density=density)
     assert bool(said) is warned
-    words = "no weight of 'even.weight' is above its threshold of 1.75 standard"
+    words = "no weight of 'even.weight' exceeds its threshold of 1.75 standard"
     assert not warned or said[0].startswith(words)

@@ -78,7 +78,7 @@ def test_a_network_without_skips_is_refused():
 
 def test_more_weights_than_the_skips_have_are_refused():
     model = model_with_skips((3, 32, 32), 10, base="alexnet", thin=1 / 16)
-    with pytest.raises(BadUsage, match="of the skips, which have"):
+    with pytest.raises(BadUsage, match="in the skips, which have"):
         n2nskip(course_of(model, []), density=0.5)
 
 

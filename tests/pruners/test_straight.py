@@ -134,7 +134,9 @@ def test_layers_below_the_least_stay_whole_and_out_of_the_mask(course, build):
 
 @pytest.mark.parametrize("build", PRUNERS)
 def test_a_least_that_no_layer_has_is_refused_with_the_size_of_the_largest(course, build):
-    with pytest.raises(BadUsage, match="least=6000: the largest layer has 5,000 weights; lower it"):
+    with pytest.raises(
+        BadUsage, match="least=6000: it must be at most 5,000, the weights of the largest layer"
+    ):
         build(course(draws((5000,), (10,)), 2), density=0.5, least=6000)
 
 

@@ -79,7 +79,7 @@ def test_what_multiplies_out_without_end_is_refused_at_once(jobs, at_once, case)
         jobs(text)
     [message] = str(error.value).splitlines()
     assert "r.yaml:2: the " in message
-    assert f"{words}; the limit is 100,000: take values out" in message
+    assert f"{words}; the limit is 100,000: remove values" in message
 
 
 def test_a_number_of_more_digits_than_python_prints(jobs):

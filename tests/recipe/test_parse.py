@@ -77,8 +77,8 @@ def test_an_empty_document_is_none(load):
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("a: 1\nb: 2\na: 3\n", 3, "'a' is there twice"),
-        ("a: {x: 1,\n  x: 2}\n", 2, "'x' is there twice"),
+        ("a: 1\nb: 2\na: 3\n", 3, "'a' appears twice"),
+        ("a: {x: 1,\n  x: 2}\n", 2, "'x' appears twice"),
         ("a: 1\nb: &here 2\n", 2, "anchors and aliases"),
         ("a: 1\nb: *here\n", 2, "anchors and aliases"),
         ("a:\n  <<: {x: 1}\n", 2, "a key must be a plain word"),

@@ -274,7 +274,7 @@ def test_what_would_be_passed_on_as_it_is_spelled_is_refused(faults):
 
 def test_variables_that_need_each_other_are_named(faults):
     [fault] = faults("version: 1\nvars:\n  a: '${a}!'\n" + STEPS_OF_ONE)
-    assert fault == "r.yaml:3: the variables need each other: a <- a"
+    assert fault == "r.yaml:3: the variables form a cycle: a <- a"
 
 
 def test_variables_do_not_grow_without_end(faults):
@@ -417,14 +417,14 @@ def test_a_cycle_is_named(faults):
           b: {eval: {checkpoint: "@a"}}
     """)
     assert fault in (
-        "r.yaml:4: the steps need each other: a <- b <- a",
-        "r.yaml:5: the steps need each other: b <- a <- b",
+        "r.yaml:4: the steps form a cycle: a <- b <- a",
+        "r.yaml:5: the steps form a cycle: b <- a <- b",
     )
 
 
 def test_a_step_that_needs_itself_is_a_cycle(faults):
     [fault] = faults("version: 1\nsteps:\n  a: {eval: {checkpoint: '@a'}}\n")
-    assert fault == "r.yaml:3: the steps need each other: a <- a"
+    assert fault == "r.yaml:3: the steps form a cycle: a <- a"
 
 
 STEPS_OF_ONE = "steps: {a: {eval: {checkpoint: x}}}\n"
@@ -443,7 +443,7 @@ STEPS_OF_ONE = "steps: {a: {eval: {checkpoint: x}}}\n"
         ("version: 1\nmatrix:\n  seed: []\n", 3, "'seed' needs a list of plain values"),
         ("version: 1\nmatrix:\n  seed: [1]\n  exclude: {seed: 1}\n", 4, "needs a list of tables"),
         ("version: 1\nmatrix:\n  seed: [1]\n  exclude: [{}]\n", 4, "needs a list of tables"),
-        ("version: 1\nmatrix:\n  seed: [1]\n  exclude: [{seed: 1}]\n", 4, "leaves nothing to do"),
+        ("version: 1\nmatrix:\n  seed: [1]\n  exclude: [{seed: 1}]\n", 4, "removes all jobs"),
         ("version: 1\nvars: {seed: 1}\nmatrix:\n  seed: [1]\n", 4, "'seed' is in vars too"),
     ],
 )
@@ -675,20 +675,20 @@ def test_two_axes_may_set_what_is_theirs(given):
 @pytest.mark.parametrize(
     ("head", "line", "words"),
     [
-        ("matrix:\n  m:\n    A: {x: 1}\n    B: {}\n", 5, "m 'B' does not set 'x', nor do vars"),
+        ("matrix:\n  m:\n    A: {x: 1}\n    B: {}\n", 5, "m 'B' does not set 'x', and vars do not"),
         (
             "matrix:\n  m: {A: {x: 1}}\n  n:\n    B: {x: 2}\n",
             4,
-            "'x' is set by two axes, or is one itself",
+            "'x' is set by two axes, or is an axis itself",
         ),
-        ("matrix:\n  x: [1]\n  m:\n    A: {x: 1}\n", 4, "'x' is set by two axes, or is one"),
-        ("matrix:\n  m:\n    A: {m: 1}\n", 3, "'m' is set by two axes, or is one itself"),
+        ("matrix:\n  x: [1]\n  m:\n    A: {x: 1}\n", 4, "'x' is set by two axes, or is an axis"),
+        ("matrix:\n  m:\n    A: {m: 1}\n", 3, "'m' is set by two axes, or is an axis itself"),
         ("vars: {m: 1}\nmatrix:\n  m: {A: {}}\n", 4, "'m' is in vars too; rename one of them"),
         ("matrix:\n  m: {A: {x: 1}, B: 2}\n", 3, "'m' needs a list of plain values"),
         ("matrix:\n  m: {A: {x: 1}, B: }\n", 3, "'m' needs a list of plain values"),
         ("matrix:\n  m: {}\n", 3, "'m' needs a list of plain values"),
-        ("matrix:\n  m: {A: {}, A: {}}\n", 3, "the key 'A' is there twice"),
-        ("matrix:\n  m: {A: {}}\n  exclude: [{m: A}]\n", 4, "'exclude' leaves nothing to do"),
+        ("matrix:\n  m: {A: {}, A: {}}\n", 3, "the key 'A' appears twice"),
+        ("matrix:\n  m: {A: {}}\n  exclude: [{m: A}]\n", 4, "'exclude' removes all jobs"),
     ],
 )
 def test_rows_that_are_wrong(faults, head, line, words):
@@ -747,7 +747,7 @@ def test_what_it_chooses_may_be_a_variable(given):
     ("which", "message"),
     [
         ("dnsity=0.1", r"'result' does not vary on 'dnsity'; did you mean 'density'\?"),
-        ("density=0.7", r"'@result\[density=0.7\]' is the output of no job"),
+        ("density=0.7", r"'@result\[density=0.7\]' is not the output of any job"),
         ("density", r"'@result\[density\]' is not of the form @step, @step\[\*\] or @step\[axis="),
         ("density=0.1,*", "is not of the form"),
         ("density=${lft}", "there is no variable 'lft'"),

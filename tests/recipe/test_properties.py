@@ -208,7 +208,7 @@ def job_name(step, point, axes, matrix):
 def test_the_jobs_are_those_of_the_points_that_are_left(planned, document):
     wanted = expected(document)
     if not wanted:
-        with pytest.raises(BadUsage, match="'exclude' leaves nothing to do"):
+        with pytest.raises(BadUsage, match="'exclude' removes all jobs"):
             planned(json.dumps(document))
         return
     folder, jobs, _ = planned(json.dumps(document))

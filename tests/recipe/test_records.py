@@ -147,7 +147,7 @@ def test_a_link_in_a_job_s_folder_leads_nowhere(job, tmp_path, link, name):
 @pytest.mark.parametrize("name", ["out.txt", "job.json"])
 def test_a_folder_in_a_file_s_place_is_told_and_a_pipe_goes(job, name):
     (job.folder / name).mkdir(parents=True)
-    with pytest.raises(BadOutput, match=rf"{name}: a folder is in the place of the study's file"):
+    with pytest.raises(BadOutput, match=rf"{name}: a folder has the name of the study's file"):
         records.start(job, "k")
     (job.folder / name).rmdir()
     fifo(job.folder / name)
@@ -168,7 +168,7 @@ def test_a_link_in_the_place_of_a_job_s_folder_is_refused(tmp_path):
             place.rmdir()
         symlink(place, victim)
         for use in (lambda: records.start(job, "k"), lambda: records.occupied(job).__enter__()):
-            with pytest.raises(BadOutput, match="a link is in the place of a job's folder"):
+            with pytest.raises(BadOutput, match="a link has the name of a job's folder"):
                 use()
         place.unlink()
     assert [path.name for path in victim.iterdir()] == ["m.state.safetensors"]

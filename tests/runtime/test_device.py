@@ -101,9 +101,8 @@ def test_what_a_gpu_cannot_repeat_is_said_once_in_each_job_in_words_of_ours(word
                 warnings.warn(words, UserWarning, stacklevel=1)
         assert not shown
     assert told == 2 * [
-        f"{UNREPEATABLE[words]}: two runs of this operation on a GPU may differ in the last bits, "
-        "so that --resume, or the same command again, may not give the same bytes; --device cpu "
-        "does"
+        f"{UNREPEATABLE[words]}: this operation is not deterministic on a GPU, so --resume, or the "
+        "same command again, can give other bytes; --device cpu gives the same"
     ]
 
 

@@ -39,8 +39,8 @@ def start_a_thread_larger_than_memory():
 
 REAL = {
     "python": (lambda: bytearray(1 << 60), "out of memory; lower --batch-size"),
-    "torch": (lambda: torch.empty(1 << 45), "out of memory: 128.0 TiB more were wanted; lower"),
-    "numpy": (lambda: np.empty(1 << 45), "out of memory: 256 TiB more were wanted; lower"),
+    "torch": (lambda: torch.empty(1 << 45), "out of memory: 128.0 TiB more were needed; lower"),
+    "numpy": (lambda: np.empty(1 << 45), "out of memory: 256 TiB more were needed; lower"),
     "mapped": (lambda: mmap.mmap(-1, 1 << 60), "out of memory; lower"),
     "files": (open_files_without_end, "too many files are open; raise the limit, as in 'ulimit"),
     "threads": (start_a_thread_larger_than_memory, "no more threads or processes can be started"),
@@ -63,11 +63,11 @@ WORDS = {
     "libtorch_cpu.so: failed to map segment from shared object": (ImportError, "out of memory;"),
     "could not create a primitive": (RuntimeError, "out of memory;"),
     "unable to mmap 1423408 bytes from file <a>: Cannot allocate memory (12)": (
-        RuntimeError, "out of memory: 1.4 MiB more were wanted;",
+        RuntimeError, "out of memory: 1.4 MiB more were needed;",
     ),
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you "
     "tried to allocate 8179200 bytes. Error code 12 (Cannot allocate memory)": (
-        RuntimeError, "out of memory: 7.8 MiB more were wanted;",
+        RuntimeError, "out of memory: 7.8 MiB more were needed;",
     ),
     "std::bad_alloc": (MemoryError, "out of memory;"),
     "CUDA error: out of memory": (RuntimeError, "the GPU is out of memory;"),
@@ -103,7 +103,7 @@ def test_what_libraries_say_is_understood(words):
 
 def test_what_torch_says_of_a_full_gpu_is_understood():
     words = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 1 GiB"
-    with pytest.raises(BadEnvironment, match="the GPU is out of memory: 2.00 GiB more were wanted"):
+    with pytest.raises(BadEnvironment, match="the GPU is out of memory: 2.00 GiB more were needed"):
         raise_shortage(torch.OutOfMemoryError(words))
 
 

@@ -42,7 +42,7 @@ def test_a_network_with_batch_normalisation_trains_as_in_one_process(together, t
 def test_processes_that_went_astray_are_stopped(together):
     ended = together("go_astray")
     assert [process.code for process in ended] == [0, 0], ended
-    assert all("do not hold the same weights" in process.out for process in ended)
+    assert all("have different weights" in process.out for process in ended)
 
 
 def test_every_row_is_one_processes():

@@ -43,7 +43,7 @@ def test_an_error_that_is_reached_anyway_changes_nothing():
 
 def test_probes_without_end_are_refused(monkeypatch):
     monkeypatch.setattr(_hessian, "MOST", 20)
-    with pytest.raises(BadUsage, match=r"error=0.001: 20 probes leave one of 0\.\d+; allow more"):
+    with pytest.raises(BadUsage, match=r"error=0.001: 20 probes reach only 0\.\d+; raise it"):
         obd(network(), Data(), error=0.001)
 
 
@@ -51,7 +51,7 @@ def test_probes_without_end_are_refused(monkeypatch):
     "options", [{"error": 0.0}, {"error": -1.0}, {"error": 0.1, "hessian": "ggn"}]
 )
 def test_an_error_that_cannot_be_is_refused(options):
-    with pytest.raises(BadUsage, match="it is above 0, and of hessian=hutchinson"):
+    with pytest.raises(BadUsage, match="it must be above 0, and needs hessian=hutchinson"):
         obd(network(), Data(), **options)
 
 

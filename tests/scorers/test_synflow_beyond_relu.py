@@ -153,15 +153,15 @@ class Do(nn.Module):
 def test_what_is_not_proportional_is_refused(name, build, shape):
     with pytest.raises(Mismatch) as caught:
         synflow(build().eval(), Shape(*shape))
-    assert f"through '{name}' (it is not proportional to what it takes)" in str(caught.value)
-    assert "of the methods only synflow needs that" in str(caught.value)
+    assert f"through '{name}' (it is not proportional to its input)" in str(caught.value)
+    assert "only the method synflow needs this" in str(caught.value)
 
 
 def test_weights_that_make_less_flow_are_refused():
     spread = Do(lambda x: x.std(1, keepdim=True))
     model = nn.Sequential(nn.Linear(1, 2, bias=False), spread)
     model[0].weight.data = torch.tensor([[1.0], [3.0]])
-    with pytest.raises(Mismatch, match="makes less flow"):
+    with pytest.raises(Mismatch, match="lowers the flow"):
         synflow(model, Shape(1))
 
 

@@ -144,7 +144,7 @@ def test_two_of_four(llama):
         assert (bits.reshape(-1, 4).sum(1) == 2).all()
     facts = read_mask(kept)[1].meta
     assert (facts["scope"], facts["asked"], facts["rounds"]) == ("2:4", 0.5, 1)
-    with pytest.raises(Mismatch, match="no multiple of 5"):
+    with pytest.raises(Mismatch, match="not a multiple of 5"):
         masked(llama, selection=MaskSettings(pattern="1:5"))
 
 

@@ -64,7 +64,7 @@ def test_quantised_layers_are_left_whole_with_a_warning(tmp_path, layers, name):
     path = saved(tmp_path, layers | HEAD)
     made = mask(path, replace(HALF, scoring=MAGNITUDE), RunOptions(progress=notes))
     assert list(read_mask(made)[0]) == ["lm_head.weight"]
-    assert notes.warned == [f"left whole: 6 tensors, 79.3% of the weights: 6 {name} (79.3%)"]
+    assert notes.warned == [f"not pruned: 6 tensors, 79.3% of the weights: 6 {name} (79.3%)"]
     assert TensorFile(made).meta["left_whole"]["reasons"] == {name: [6, 24576]}
     assert inspect(path)["left_whole"] == TensorFile(made).meta["left_whole"]
 
@@ -87,7 +87,7 @@ def test_what_scores_left_is_said_of_the_mask_made_of_them(tmp_path):
     scores = score(saved(tmp_path, FP8 | HEAD), MAGNITUDE, RunOptions(progress=notes))
     assert notes.warned == []
     made = mask(scores, HALF, RunOptions(progress=notes))
-    assert notes.warned == ["left whole: 6 tensors, 79.3% of the weights: 6 F8_E4M3 (79.3%)"]
+    assert notes.warned == ["not pruned: 6 tensors, 79.3% of the weights: 6 F8_E4M3 (79.3%)"]
     assert TensorFile(made).meta["left_whole"] == TensorFile(scores).meta["left_whole"]
 
 
@@ -136,7 +136,7 @@ def test_experts_in_one_tensor_are_pruned_and_their_router_is_not(tmp_path):
     kept, file = read_mask(made)
     assert sorted(kept) == ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"]
     [line] = notes.said
-    assert line.startswith("left whole: 1 tensor, 1.0% of the weights: 1 routers of experts")
+    assert line.startswith("not pruned: 1 tensor, 1.0% of the weights: 1 routers of experts")
     dead = file.meta["collapse"]
     assert dead["dead_inputs"]["mlp.experts.down_proj"] == 1
     assert dead["dead_outputs"]["mlp.experts.down_proj"] == 0
@@ -148,7 +148,7 @@ def test_experts_in_one_tensor_are_pruned_and_their_router_is_not(tmp_path):
 
 def test_a_pattern_is_refused_where_the_inputs_are_not_known(tmp_path):
     path = saved(tmp_path, {"experts.w1": R(8, 8), "l.weight": R(8, 8)})
-    with pytest.raises(Mismatch, match="which dimension of 'experts.w1' holds the inputs"):
+    with pytest.raises(Mismatch, match="the input dimension of 'experts.w1' is not known"):
         mask(path, MaskSettings(pattern="2:4", scoring=MAGNITUDE), RunOptions())
     known = ScoringSettings("magnitude", ignore=("experts.*",))
     assert list(read_mask(mask(path, MaskSettings(pattern="2:4", scoring=known), RunOptions()))[0])
@@ -220,7 +220,7 @@ def test_what_a_pruner_leaves_whole_is_said_and_recorded(tmp_path):
     )
     whole = TensorFile(tmp_path / "d.mask.safetensors").meta["left_whole"]
     assert whole["reasons"]["left out as asked"][0] == 1
-    [line] = [said for said in notes.said + notes.warned if said.startswith("left whole")]
+    [line] = [said for said in notes.said + notes.warned if said.startswith("not pruned")]
     assert "left out as asked" in line
     assert whole["weights"] == TensorFile(made).meta["parameters"]
 

@@ -138,7 +138,7 @@ def test_tied_tensors_that_differ_do_not_fit(tmp_path):
     with pytest.raises(Mismatch, match=r"'embed.weight' and 'head.weight' differ, but the network"):
         load_weights(Tied(), dict(file), file.label)
     empty = checkpoint(tmp_path / "e.safetensors", {"x": torch.ones(1)})
-    with pytest.raises(Mismatch, match="it misses 'embed.weight', 'head.weight'; it has 'x' too"):
+    with pytest.raises(Mismatch, match="'embed.weight', 'head.weight' missing; 'x' unexpected"):
         load_weights(Tied(), dict(empty), empty.label)
 
 
@@ -304,7 +304,7 @@ def test_inspect_says_what_it_counted(tmp_path, prune):
 )  # fmt: skip
 def test_nothing_is_asked_of_a_method_that_decides(foreign, prune, options):
     ended = prune("mask", str(foreign(sparse)), "--method", "nonzero", *options)
-    words = f"error: --method nonzero decides that; leave {options[0]} out\n"
+    words = f"error: --method nonzero decides which weights to keep; leave {options[0]} out\n"
     assert (ended.code, ended.err) == (2, words)
 
 

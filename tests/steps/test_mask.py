@@ -175,7 +175,7 @@ def test_dead_layers_are_warned_of_or_refused(tmp_path):
 
 def test_what_is_given_has_to_make_sense(dense, tmp_path):
     scores = score(Path(dense), ScoreSettings("magnitude"), RunOptions())
-    with pytest.raises(BadUsage, match="say how to score it with --method"):
+    with pytest.raises(BadUsage, match="choose a method to score it"):
         masked(dense, 0.1)
     with pytest.raises(BadUsage, match="--method and --rounds need the checkpoint"):
         masked(scores, 0.1, "lamp")

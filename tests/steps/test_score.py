@@ -79,7 +79,7 @@ def test_a_file_prunecli_never_saw_is_scored_by_its_weights_alone(tmp_path):
     scores = load_file(scored(path, "lamp"))
     assert list(scores) == ["a.weight"]
     assert torch.equal(scores["a.weight"], lamp(weight.float()))
-    with pytest.raises(Mismatch, match="adopt it with 'prunecli train CKPT --model"):
+    with pytest.raises(Mismatch, match="import it with 'prunecli train CKPT --model"):
         scored(path, "snip")
 
 

@@ -130,7 +130,7 @@ def test_a_mask_is_not_written_without_its_diagnosis(prune, checkpoint, monkeypa
         ended = prune(*mask)
     assert ended.code == 6
     assert ended.err == (
-        "error: out of memory: 4.0 KiB more were wanted; allow more (ulimit -v, the container)\n"
+        "error: out of memory: 4.0 KiB more were needed; allow more (ulimit -v, the container)\n"
     )
     assert not output.exists()
     assert prune(*mask, "-q").code == 0
@@ -174,7 +174,7 @@ def test_of_a_full_gpu_it_is_said_what_to_lower_and_nothing_is_written(
     monkeypatch.chdir(checkpoint.parent)
     full(monkeypatch, error, "torch.nn.functional.cross_entropy", "torch.autograd.grad")
     ended = prune(*command.split(), "-q", "-o", "made.safetensors")
-    wanted = ": 2.00 GiB more were wanted" if "GiB" in str(error) else ""
+    wanted = ": 2.00 GiB more were needed" if "GiB" in str(error) else ""
     assert ended.err == f"error: the GPU is out of memory{wanted}; {LOWERED[command]}\n"
     assert ended.code == 6
     assert [path.name for path in checkpoint.parent.iterdir()] == ["dense.safetensors"]
@@ -187,6 +187,6 @@ def test_a_gpu_that_is_full_before_the_first_step_is_told_too(prune, monkeypatch
     full(monkeypatch, GPU_FULL["tensors"], place)
     ended = prune("train", "--model", "cnn", "--dataset", "digits", "-q", "-o", "d.safetensors")
     assert (ended.code, ended.err) == (
-        6, f"error: the GPU is out of memory: 2.00 GiB more were wanted; {BATCH}\n"
+        6, f"error: the GPU is out of memory: 2.00 GiB more were needed; {BATCH}\n"
     )  # fmt: skip
     assert not list(tmp_path.iterdir())

@@ -72,8 +72,8 @@ def test_ties_at_the_cut_by_hand(masked, density, equal, kept, warned):
         {"a": ternary(1000, 60), "b": ternary(1000, 40)}, MaskSettings(density=density)
     )
     assert meta["ties"] == {"equal": equal, "kept": kept}
-    said = f"{equal:,} scores are equal where the cut lies, and {kept:,} of them were kept"
-    assert [message[: len(said)] for message in warnings if "equal" in message] == [said] * warned
+    said = f"{equal:,} scores tie at the threshold, and the first {kept:,} of them were kept"
+    assert [message[: len(said)] for message in warnings if "tie" in message] == [said] * warned
 
 
 def test_a_few_ties_are_recorded_and_not_worth_a_word(masked):
@@ -113,7 +113,7 @@ def test_a_pattern_ties_within_its_groups(masked):
 @pytest.mark.parametrize("value", [0.0, 0.5])
 def test_scores_that_are_all_equal_are_refused(masked, selection, value, tmp_path):
     tensors = {"a": torch.full((4, 10), value), "b": torch.full((8, 10), -value)}
-    with pytest.raises(Mismatch, match="scores are equal to the others that they compete with"):
+    with pytest.raises(Mismatch, match="scores are equal to all that they compete"):
         masked(tensors, selection)
     assert not (tmp_path / "m.safetensors").exists()
 
@@ -161,10 +161,10 @@ def test_several_may_stay_whole(masked):
             MaskSettings(density=0.6, scope="uniform", dense=("x*",)),
             "no prunable weight matches 'x\\*'",
         ),
-        (MaskSettings(density=0.6, dense=("a*",)), "--dense says what --scope uniform keeps whole"),
+        (MaskSettings(density=0.6, dense=("a*",)), "--dense needs --scope uniform"),
         (
             MaskSettings(density=0.6, scope="layer", dense=("a*",)),
-            "--dense says what --scope uniform keeps whole",
+            "--dense needs --scope uniform",
         ),
     ],
 )

@@ -144,14 +144,16 @@ def test_a_foreign_state_dict_is_adopted_by_naming_its_model(dense, tmp_path):
     foreign = tmp_path / "foreign.safetensors"
     write_tensors(foreign, load_file(dense), {})
     settings = {"epochs": 0}
-    with pytest.raises(BadUsage, match="does not say which network it holds; adopt it"):
+    with pytest.raises(BadUsage, match="its metadata names no network; import it"):
         train(TrainingSettings(checkpoint=foreign, given=settings), RunOptions())
-    with pytest.raises(BadUsage, match="which data set"):
+    with pytest.raises(BadUsage, match="no data set is given"):
         train(
             TrainingSettings(model=ModelSettings("cnn"), checkpoint=foreign, given=settings),
             RunOptions(),
         )
-    with pytest.raises(Mismatch, match="foreign.*not this network's: it misses 'conv.weight'"):
+    with pytest.raises(
+        Mismatch, match="foreign.*do not match the network: 'conv.weight'.* missing"
+    ):
         train(
             TrainingSettings(
                 model=ModelSettings("resnet20"), checkpoint=foreign, data=DIGITS, given=settings
@@ -169,7 +171,7 @@ def test_a_foreign_state_dict_is_adopted_by_naming_its_model(dense, tmp_path):
 
 
 def test_an_untrained_checkpoint_does_not_pass_its_zero_epochs_on(init):
-    with pytest.raises(BadUsage, match="how many epochs"):
+    with pytest.raises(BadUsage, match="set the number of epochs"):
         train(TrainingSettings(checkpoint=init), RunOptions())
 
 
@@ -243,7 +245,7 @@ def test_options_are_checked_before_any_data_is_read(dense, monkeypatch):
         train(
             TrainingSettings(model=ModelSettings("cnn", own_options={"width": "2"})), RunOptions()
         )
-    with pytest.raises(BadUsage, match="which model"):
+    with pytest.raises(BadUsage, match="no model is given"):
         train(TrainingSettings(data=DIGITS), RunOptions(dry_run=True))
 
 

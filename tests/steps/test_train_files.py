@@ -71,7 +71,7 @@ def test_a_disk_that_is_full_at_any_of_the_files_leaves_all_earlier_ones(
 @pytest.mark.parametrize("name", ["m.log.jsonl", "m.mask.safetensors"])
 def test_a_file_of_a_user_s_is_not_replaced(tmp_path, name):
     (tmp_path / name).write_text("mine")
-    with pytest.raises(BadOutput, match=rf"{name}: it exists; replace it with --force"):
+    with pytest.raises(BadOutput, match=rf"{name}: it exists; overwrite it with --force"):
         trained(tmp_path, **PRUNER)
     assert contents(tmp_path) == {name: b"mine"}
 
@@ -81,7 +81,7 @@ def test_nor_by_a_training_that_goes_on(tmp_path, stopped_at, name):
     with stopped_at(2):
         trained(tmp_path, **PRUNER)
     (tmp_path / name).write_text("mine")
-    with pytest.raises(BadOutput, match=rf"{name}: it exists; replace it with --force"):
+    with pytest.raises(BadOutput, match=rf"{name}: it exists; overwrite it with --force"):
         trained(tmp_path, resume=True, **PRUNER)
     assert contents(tmp_path)[name] == b"mine"
 
@@ -115,7 +115,7 @@ def test_files_of_which_there_was_none_are_taken_away_again(tmp_path, monkeypatc
         take(part, path, file)
 
     monkeypatch.setattr(atomic, "take_name", meanwhile)
-    with pytest.raises(BadOutput, match="another program made it meanwhile"):
+    with pytest.raises(BadOutput, match="another program has created it since"):
         trained(tmp_path, **PRUNER)
     assert {"m.mask.safetensors", "m.log.jsonl"}.isdisjoint(contents(tmp_path))
     assert contents(tmp_path)["m.safetensors"] == b"theirs"
@@ -204,7 +204,7 @@ def test_a_mask_that_comes_meanwhile_is_not_replaced(tmp_path, monkeypatch):
         finish(files, data)
 
     monkeypatch.setattr(module.TrainingFiles, "finish", meanwhile)
-    with pytest.raises(BadOutput, match="another program made it meanwhile"):
+    with pytest.raises(BadOutput, match="another program has created it since"):
         trained(tmp_path, **PRUNER)
     left = contents(tmp_path)
     assert left.pop("m.mask.safetensors") == b"theirs"

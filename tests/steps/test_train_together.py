@@ -107,7 +107,7 @@ def test_what_one_process_refuses_ends_all(together, checkpoint, nothing_written
     with nothing_written():
         ended = together("prunecli", *TRAIN, "-o", str(checkpoint))
     assert [process.code for process in ended] == [5, 6]
-    assert "it exists; replace it with --force" in ended[0].err
+    assert "it exists; overwrite it with --force" in ended[0].err
     assert "another process of this training is gone" in ended[1].err
 
 
@@ -118,7 +118,7 @@ def test_a_process_that_fails_by_itself_ends_all(together, tmp_path, nothing_wri
         ended = together("prunecli", each=[[*TRAIN, "-o", str(path)] for path in outputs])
     assert [process.code for process in ended] == [6, 5]
     assert "another process of this training is gone" in ended[0].err
-    assert "it exists; replace it with --force" in ended[1].err
+    assert "it exists; overwrite it with --force" in ended[1].err
 
 
 def test_divergence_is_seen_by_all_at_once(together, tmp_path, nothing_written):
@@ -129,18 +129,18 @@ def test_divergence_is_seen_by_all_at_once(together, tmp_path, nothing_written):
 
 
 DIFFERENT = {
-    "seed": ("--seed 1", "seed is 1 in process 1, 0 in the process that leads"),
+    "seed": ("--seed 1", "seed is 1 in process 1, 0 in process 0"),
     "precision": (
         "--precision bf16",
-        "settings.precision is 'bf16' in process 1, 'fp32' in the process that leads",
+        "settings.precision is 'bf16' in process 1, 'fp32' in process 0",
     ),
-    "settings": ("--lr 0.5", "settings.lr is 0.5 in process 1, 0.05 in the process that leads"),
+    "settings": ("--lr 0.5", "settings.lr is 0.5 in process 1, 0.05 in process 0"),
     "model": ("--model-opt thin=0.5", "model.options.thin is 0.5 in process 1, None in"),
     "pruner": ("--pruner rigl --opt density=0.3", "pruner is {'"),
     "evaluation": ("--no-eval-epochs", "eval_epochs is False in process 1, True in the process"),
-    "saving": ("--save-every 60", "save_every is 60.0 in process 1, 600.0 in the process"),
-    "resuming": ("--resume", "resume is True in process 1, False in the process that leads"),
-    "a dry run": ("--dry-run", "dry_run is True in process 1, False in the process that leads"),
+    "saving": ("--save-every 60", "save_every is 60.0 in process 1, 600.0 in process 0"),
+    "resuming": ("--resume", "resume is True in process 1, False in process 0"),
+    "a dry run": ("--dry-run", "dry_run is True in process 1, False in process 0"),
 }
 
 
@@ -156,7 +156,7 @@ def test_processes_that_were_told_different_things_all_say_what_differs(
     assert ended[0].err == ended[1].err
     [line] = ended[0].err.splitlines()
     assert said in line
-    assert line.startswith("error: the processes of this training were told different things: ")
+    assert line.startswith("error: the processes of this training have different settings: ")
 
 
 @pytest.mark.fault(39)
@@ -165,7 +165,7 @@ def test_processes_with_other_images_are_stopped(together, tmp_path, nothing_wri
     with nothing_written():
         ended = together("prunecli", each=[own, [o.replace("=0.03", "=0.05") for o in own]])
     assert [process.code for process in ended] == [4, 4], ended
-    assert "dataset.options.fraction is 0.05 in process 1, 0.03 in the process" in ended[0].err
+    assert "dataset.options.fraction is 0.05 in process 1, 0.03 in process 0" in ended[0].err
 
 
 @pytest.mark.fault(39)
@@ -175,7 +175,7 @@ def test_of_three_that_differ_from_each_other_all_say_the_same(together, tmp_pat
         ended = together("prunecli", size=3, each=[own, [*own, "--seed", "1"], [*own, "--lr", "1"]])
     assert [process.code for process in ended] == [4, 4, 4], ended
     assert len({process.err for process in ended}) == 1
-    assert "settings.lr is 1.0 in process 2, 0.05 in the process that leads" in ended[0].err
+    assert "settings.lr is 1.0 in process 2, 0.05 in process 0" in ended[0].err
 
 
 @pytest.mark.fault(39)

@@ -10,8 +10,8 @@ TORCH = (
     "set 'torch.use_deterministic_algorithms(True, warn_only=True)'. You can file an issue ..."
 )
 SAID = (
-    "warning: nll_loss2d_forward: two runs of this operation on a GPU may differ in the last bits, "
-    "so that --resume, or the same command again, may not give the same bytes; --device cpu does"
+    "warning: nll_loss2d_forward: this operation is not deterministic on a GPU, so --resume, or "
+    "the same command again, can give other bytes; --device cpu gives the same"
 )
 
 

@@ -60,7 +60,7 @@ def test_a_sound_checkpoint_says_what_was_found(pruned, kept):
     }
 
 
-MINUS = "2 masked weights of 'fc2.weight' are -0.0, as a weight times its mask is, and not"
+MINUS = "2 masked weights of 'fc2.weight' are -0.0, as a weight times its mask gives, not"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_weights_that_the_metadata_denies_are_found_without_the_mask(pruned, kep
         tensors["fc2.weight"][row, column] = 1.0
 
     count = int(read_mask(kept)[0]["fc2.weight"].sum())
-    words = f"'fc2.weight' has {count + 1:,} weights, but {count:,} by its metadata"
+    words = f"'fc2.weight' has {count + 1:,} nonzero weights, but its metadata says {count:,}"
     with pytest.raises(Mismatch, match=words):
         verify(altered(pruned, change))
 
@@ -119,7 +119,7 @@ def test_weights_that_the_metadata_denies_are_found_without_the_mask(pruned, kep
 def test_a_tensor_that_the_metadata_invents_is_named(pruned):
     density = {"kept": {"ghost": 3}, "overall": 0.1, "per_tensor": {}}
     odd = altered(pruned, lambda tensors: None, density=density)
-    with pytest.raises(Mismatch, match="speaks of 'ghost', which is not there"):
+    with pytest.raises(Mismatch, match="names 'ghost', which is missing"):
         verify(odd)
 
 
@@ -172,14 +172,14 @@ def test_a_study_vouches_for_its_checkpoints(study):
     assert (facts["verified"], facts["jobs"]) == (True, ["init", "mask", "pruned"])
     lines = study(PRUNED, "--recipe", "r.yaml").out.splitlines()
     assert [line.split()[0] for line in lines] == ["checkpoint", "recipe"]
-    assert lines[1].endswith("init, mask, pruned: done as it says")
+    assert lines[1].endswith("init, mask, pruned: up to date")
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--set", "density=0.25"], "job mask is not done as the recipe says (waiting)"),
-        (["--study", "elsewhere"], "it is the output of none of the 3 jobs in elsewhere"),
+        (["--set", "density=0.25"], "job mask is not up to date with the recipe (waiting)"),
+        (["--study", "elsewhere"], "none of the 3 jobs in elsewhere"),
     ],
 )
 def test_a_study_does_not_vouch_for_what_it_would_do_otherwise(study, options, words):

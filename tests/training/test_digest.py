@@ -90,7 +90,7 @@ def test_what_is_said_of_the_training_is_covered(files, key, value):
     else:
         meta["training"][key] = value
     written(files.state_path, "state", tensors, meta)
-    with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
+    with pytest.raises(BadInput, match="it is damaged; start again without --resume"):
         files.resume(Progress())
 
 
@@ -100,7 +100,7 @@ def test_a_state_without_a_digest_is_refused(files):
     tensors, meta = dict(file), file.meta
     del meta["digest"]
     written(files.state_path, "state", tensors, meta)
-    with pytest.raises(BadInput, match="it has no .digest.; start afresh without --resume"):
+    with pytest.raises(BadInput, match="it has no .digest.; start again without --resume"):
         files.resume(Progress())
 
 
@@ -169,5 +169,5 @@ def test_a_state_with_bits_of_another_run_is_refused(files, tmp_path):
     other = open_artifact(shutil.copy(files.state_path, tmp_path / "other"), "state")
     tensors = {n: t + 1 if n == "model/conv1.weight" else t for n, t in dict(other).items()}
     written(files.state_path, "state", tensors, other.meta)
-    with pytest.raises(BadInput, match="it is damaged; start afresh without --resume"):
+    with pytest.raises(BadInput, match="it is damaged; start again without --resume"):
         files.resume(Progress())

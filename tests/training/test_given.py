@@ -44,12 +44,12 @@ OWN_PRUNER = f"{TRAIN} -q -o x.safetensors --pruner own_hooks:Own --opt what="
 SAID = {
     "mask/list": "a mask that is list, not a dict",
     "mask/None": "a mask that is NoneType, not a dict",
-    "mask/name": "a mask of 'no', which is none of its weights",
+    "mask/name": "a mask of 'no', which is not one of its weights",
     "mask/shape": "a mask of 'conv1.weight' that is bool [3, 2], not bool [20, 1, 5, 5]",
     "mask/floats": "a mask of 'conv1.weight' that is float32 [20, 1, 5, 5], not bool [20, 1, 5, 5]",
     "mask/numbers": "a mask of 'conv1.weight' that is int, not bool [20, 1, 5, 5]",
     "weights/shape": "weights of 'conv1.weight' that is float32 [3, 2], not [20, 1, 5, 5]",
-    "weights/name": "weights of 'no', which is none of its weights",
+    "weights/name": "weights of 'no', which is not one of its weights",
     "penalty/shape": "a penalty that is float32 [20, 1, 5, 5], not a scalar",
     "penalty/number": "a penalty that is float, not a scalar",
 }

@@ -103,15 +103,13 @@ def test_what_cannot_be_recorded_is_computed_as_ever(run, middle, why):
 def test_a_replay_that_comes_to_other_bits_is_not_used(run):
     counting = Counts()
     state, said = run(Tape(), middle=counting)
-    assert said == [
-        "gradients are not replayed as a CUDA graph: a replay does not come to the same bits"
-    ]
+    assert said == ["gradients are not replayed as a CUDA graph: a replay gives different bits"]
     assert counting.times == 24 + 1  # the recording is one more
     assert all(torch.isfinite(each).all() for each in state.tensors().values())
 
 
 def test_where_there_is_no_room_nothing_is_recorded(run):
-    tape = Tape(lacking="the GPU has no room for a step's memory twice")
+    tape = Tape(lacking="the GPU lacks the memory to record a step")
     _, said = run(tape)
     assert tape.recorded == 0
     assert said == [f"gradients are not replayed as a CUDA graph: {tape.lacking}"]
@@ -152,7 +150,7 @@ class DrawsOneMore(Tape):
     ("tape", "said"), [(Idle, [REPLAYED[0], "updates"]), (DrawsOneMore, ["gradients"])]
 )
 def test_a_replay_that_leaves_another_state_is_not_used(run, tape, said):
-    why = "are not replayed as a CUDA graph: a replay does not come to the same bits"
+    why = "are not replayed as a CUDA graph: a replay gives different bits"
     state, told = run(tape())
     assert told == [*said[:-1], f"{said[-1]} {why}"]
     assert same(state, run(eager())[0])

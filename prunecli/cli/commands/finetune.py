@@ -9,7 +9,7 @@ from prunecli.settings.train import FinetuneSettings
 
 EXAMPLES = """
 prunecli finetune dense.safetensors --mask m.safetensors --epochs 2
-prunecli finetune init.safetensors --mask m.safetensors --epochs 10    # pruned at initialisation
+prunecli finetune init.safetensors --mask m.safetensors --epochs 10 # pruned before training
 prunecli finetune dense.safetensors --mask m.safetensors --rewind init.safetensors
 prunecli finetune dense.safetensors --pruner weightmom --opt density=0.05 --epochs 60
 """

@@ -74,11 +74,11 @@ def _check_target(target: Path, folder: Path, force: bool) -> None:
     """Raise BadOutput unless it can be written, inside the folder even after following links."""
     label = printable(str(target))
     if not Path(os.path.realpath(target)).is_relative_to(os.path.realpath(folder)):
-        raise BadOutput(f"{label}: a link leads out of the folder there; remove it")
+        raise BadOutput(f"{label}: a link there leads out of the folder; remove it")
     if target.is_dir():
         raise BadOutput(f"{label}: it is a folder; remove it, or copy into another one")
     if os.path.lexists(target) and not force:
-        raise BadOutput(f"{label}: it exists already; replace it with --force")
+        raise BadOutput(f"{label}: it already exists; overwrite it with --force")
 
 
 @command("validate", within=recipe, trusts=True)

@@ -47,9 +47,9 @@ def run(recipe: Path, settings: StudySettings, talk: Talk) -> None:
     instead = [name for name in ("status", "dry_run", "emit") if getattr(settings, name)]
     if len(instead) > 1:
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in instead)
-        raise BadUsage(f"{flags}: one or the other")
+        raise BadUsage(f"{flags} exclude each other")
     if settings.emit and talk.json:
-        raise BadUsage("--emit and --json: one or the other")
+        raise BadUsage("--emit and --json exclude each other")
     _, folder, jobs = planned(recipe, settings.overrides, settings.output)
     jobs = only(jobs, settings.only) if settings.only else jobs
     if settings.emit:

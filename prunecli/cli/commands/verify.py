@@ -42,7 +42,7 @@ def verify(checkpoint: Path, settings: VerifySettings, form: Form) -> None:
         zeros = f"{facts['zeros']:,} weights of {facts['masked']} tensors are zero"
         click.echo(f"mask        {zeros}, sha256 {facts['mask']}")
     if settings.recipe:
-        click.echo(printable(f"recipe      {', '.join(facts['jobs'])}: done as it says"))
+        click.echo(printable(f"recipe      {', '.join(facts['jobs'])}: up to date"))
 
 
 def jobs_behind(checkpoint: Path, recipe: Path, settings: VerifySettings) -> list[str]:
@@ -53,10 +53,10 @@ def jobs_behind(checkpoint: Path, recipe: Path, settings: VerifySettings) -> lis
     own = [job for job in jobs if os.path.realpath(job.output) == os.path.realpath(checkpoint)]
     label = printable(str(checkpoint))
     if not own:
-        raise Mismatch(f"{label}: it is the output of none of the {len(jobs)} jobs in {folder}")
+        raise Mismatch(f"{label}: none of the {len(jobs)} jobs in {folder} writes it")
     needed = behind(jobs, {own[0].name})
     unsound = {name: state for name, state in states(needed, inputs).items() if state != "done"}
     if unsound:
         name, state = next(iter(unsound.items()))
-        raise Mismatch(f"{label}: job {name} is not done as the recipe says ({state})")
+        raise Mismatch(f"{label}: job {name} is not up to date with the recipe ({state})")
     return [job.name for job in needed]

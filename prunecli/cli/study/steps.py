@@ -147,12 +147,12 @@ def do(job: Job, progress: Progress) -> Wrote:
     try:
         invoke(job.command, job.arguments, progress)
     except DamagedState as error:
-        progress.warn(f"{error}: so it is done")
+        progress.warn(f"{error}; restarting the job")
         for state in job.folder.glob(STATE):
             state.unlink()
         invoke(job.command, job.arguments, progress)
     if identities(params, job.reads) != before:
-        raise PruneError("a file that it reads was changed, or replaced, meanwhile; run it again")
+        raise PruneError("a file that it reads changed while it ran; run it again")
     check_folders(job)
     _check_given(job)
     folder = Path(os.path.realpath(job.folder))
@@ -165,7 +165,7 @@ def _check_given(job: Job) -> None:
     now, given = (json.loads(json.dumps(value)) for value in (inputs(job), job.given))
     if odd := sorted(key for key in now.keys() | given.keys() if now.get(key) != given.get(key)):
         what = f"{some(odd)} changed while the study ran"
-        raise PruneError(f"{what}, so that this would not be what it is taken for; run it again")
+        raise PruneError(f"{what}, so the output would not match its record; run it again")
 
 
 def planned(

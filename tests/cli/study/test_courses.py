@@ -61,7 +61,7 @@ def test_what_has_no_room_in_the_epochs_is_found_before_anything_runs(faults, pr
 @pytest.mark.parametrize("pruner", ["fixed-bs", "fixed-ga", "adaptive"])
 def test_a_mask_of_the_last_step_needs_one(faults, pruner):
     step = f"{{train: {{checkpoint: '@init', epochs: 0, pruner: {pruner}, density: 0.1}}}}"
-    assert "train for an epoch or more" in faults(f"  a: {step}")
+    assert "train for at least one epoch" in faults(f"  a: {step}")
 
 
 def test_the_epochs_are_those_of_the_checkpoint_if_nothing_else_is_said(faults):
@@ -117,8 +117,8 @@ def test_each_fault_is_told_at_its_line_and_all_at_once(faults):
     ]  # fmt: skip
     for line, words in zip(
         lines,
-        [DELTA, DELTA, "for how many epochs?", "thruput", "leave --mask out",
-         "--ignore needs --pruner", "which model?"],
+        [DELTA, DELTA, "the checkpoint is untrained", "thruput", "leave --mask out",
+         "--ignore needs --pruner", "no model is given"],
         strict=True,
     ):  # fmt: skip
         assert words in line

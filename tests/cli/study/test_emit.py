@@ -61,7 +61,7 @@ def test_a_script_is_no_json(prune, tmp_path, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     ended = prune("run", "tiny.yaml", "--emit", "sh", "--json")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err == "error: --emit and --json: one or the other\n"
+    assert ended.err == "error: --emit and --json exclude each other\n"
 
 
 def test_a_folder_may_look_like_an_option(prune, follow, tmp_path, monkeypatch):

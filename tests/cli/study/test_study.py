@@ -122,7 +122,7 @@ def test_status_after_a_failure(run, states):
     Path("one/mask/seed=0/mask.safetensors").mkdir(parents=True)
     assert run("-q").code == 8
     reason = (
-        "one/mask/seed=0/mask.safetensors: a folder is in the place of the study's file; remove it"
+        "one/mask/seed=0/mask.safetensors: a folder has the name of the study's file; remove it"
     )
     assert states()["mask/seed=0"] == f"failed: {reason}"
     assert run("--status").out.splitlines() == [
@@ -156,7 +156,7 @@ def test_a_worker_that_is_killed(run, states, reference, monkeypatch):
     for options, message in (
         (
             ["--keep-going"],
-            f"error: 1 of 9 jobs failed, with 4 more left undone; first dense/seed=0: {killed}",
+            "error: 1 of 9 jobs failed, and 4 more did not run; the first, dense/seed=0: " + killed,
         ),
         ([], f"error: job dense/seed=0 failed: {killed}"),
     ):
@@ -489,7 +489,7 @@ def test_studies_below_runs_share_what_they_have_in_common(prune, reference):
 def test_what_to_print_is_asked_for_once(run):
     ended = run("--status", "--dry-run")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err == "error: --status and --dry-run: one or the other\n"
+    assert ended.err == "error: --status and --dry-run exclude each other\n"
 
 
 @pytest.mark.fault(40)
@@ -508,5 +508,5 @@ def test_a_training_whose_state_is_damaged_is_done_anew(forked, run, reference, 
     harm(STATES[0])
     ended = run("--json")
     assert ran(ended) == 9
-    assert "it is" in ended.err and "so it is done" in ended.err
+    assert "it is" in ended.err and "restarting the job" in ended.err
     assert outputs("one") == reference
