@@ -108,7 +108,7 @@ def _opened(path: Path, raw: bytes) -> Iterator[Image.Image]:
     except PruneError:
         raise
     except UnidentifiedImageError:  # which tells where in memory the bytes are
-        what = f"it is not {', '.join(FORMATS)}, or a kind of it that Pillow cannot read"
+        what = f"it is not one of {', '.join(FORMATS)}, or a variant that Pillow cannot read"
         what = what if raw else "it is empty"
     except Image.DecompressionBombError:
         what = f"it has over {MOST_PIXELS:,} pixels"

@@ -1,1 +1,1 @@
-"""The way from scores to a mask, and from a mask to what it leaves."""
+"""From scores to a mask, and from a mask to what remains."""

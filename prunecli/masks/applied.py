@@ -1,4 +1,4 @@
-"""A checkpoint with a mask applied, made while it is read."""
+"""A checkpoint with a mask applied while it is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from prunecli.tensors.zeros import zero_
 
 
 def described(file: TensorFile, kept: MaskFile) -> str:
-    """What the checkpoint will say of itself, as JSON."""
+    """The metadata of the new checkpoint, as JSON."""
     file.hash_ahead()
     density = left_over(file, kept)
     record = replace(
@@ -36,7 +36,7 @@ def described(file: TensorFile, kept: MaskFile) -> str:
 
 
 def masked(file: TensorFile, kept: MaskFile, name: str) -> Made:
-    """One of its tensors, with what the mask excludes +0.0."""
+    """One of its tensors, with pruned weights set to +0.0."""
     return taken(file, name, partial(_parts, file, kept, name))
 
 

@@ -1,4 +1,4 @@
-"""What a mask leaves of a checkpoint."""
+"""The density of a checkpoint under a mask."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def left_over(checkpoint: TensorFile, mask: Parted | Mask) -> Density:
 def kept_bits(checkpoint: TensorFile, mask: Mask, *, own: bool = False) -> Mask:
     """The prunable weights of a checkpoint that are left once `mask` is applied; see `left_over`.
 
-    Under its `own` mask a weight that is kept may well be zero, as some are initialised.
+    Under its `own` mask a kept weight can be zero, since some are initialised to zero.
     """
     sizes, before = _recorded(checkpoint, mask)
     bits = {}
@@ -57,7 +57,7 @@ def _recorded(
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Size and number of kept weights of each tensor that is prunable or masked, as the file says.
 
-    In a file that is not prunecli's, any tensor may be masked; see `targets.chosen`.
+    In a file that prunecli did not write, any tensor can be masked; see `targets.chosen`.
     """
     names = dict.fromkeys([*prunable_names(checkpoint), *masked])
     sizes = {name: checkpoint.entry(name).numel for name in names}
@@ -69,7 +69,7 @@ def _recorded(
 
 
 def density_from(kept: Mapping[str, int], sizes: Mapping[str, int]) -> Density:
-    """The density of tensors of these sizes, of which so many weights are kept."""
+    """The density of tensors of these sizes with these numbers of kept weights."""
     return Density(
         kept=dict(kept),
         overall=sum(kept.values()) / sum(sizes.values()),

@@ -1,4 +1,4 @@
-"""What files say of how they came about."""
+"""The lineage recorded in files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from prunecli.files.tensors import TensorFile
 
 
 def mask_origin(file: TensorFile, epochs: int = 0) -> MaskOrigin:
-    """What a checkpoint or a result says of its mask; `epochs` were trained under it."""
+    """The record of a mask in a checkpoint or a result; `epochs` were trained under it."""
     own = file.says(MaskRecord)
     nested = own.mask is not None
     return MaskOrigin(

@@ -1,4 +1,4 @@
-"""What a mask does to weights, and how many it keeps."""
+"""Applying a mask to weights, and counting what it keeps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prunecli.types import Mask
 
 @torch.no_grad()
 def apply_(params: Mapping[str, Tensor], mask: Mask) -> None:
-    """Set what the mask excludes to exactly +0.0, in place."""
+    """Set pruned weights to exactly +0.0, in place."""
     for name, kept in mask.items():
         zero_(params[name], kept)
 
@@ -41,7 +41,7 @@ def density(mask: Parted | Mask) -> float:
 
 
 def dead_layers(mask: Mask) -> list[str]:
-    """The layers without any weight left: nothing gets through them (layer-collapse)."""
+    """The dead layers: those without any weight left (layer collapse)."""
     return [name for name, kept in mask.items() if not kept.any()]
 
 

@@ -1,4 +1,4 @@
-"""N:M patterns: of every M weights in a row, N stay."""
+"""N:M patterns: of every M consecutive weights, N are kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST = 64
 
 
 def axis_of_inputs(name: str, layouts: Layouts) -> int:
-    """The dimension of a weight that holds the inputs, where that is known."""
+    """The dimension of a weight that holds the inputs, if known."""
     return (layouts.get(name, "oi") or "oi").index("i")
 
 
@@ -73,9 +73,9 @@ class Pattern:
 
 
 class Patterned:
-    """The mask that a pattern makes of scores, made anew for whoever reads it; `parts.Parted`.
+    """The mask that a pattern makes from scores, computed on each read; `parts.Parted`.
 
-    Ties go to the earlier place. What scores -inf was pruned before and is never kept.
+    Of equal scores, the earlier is kept. A score of -inf was pruned before and is never kept.
     """
 
     def __init__(self, scores: Parted, pattern: Pattern, layouts: Layouts = ALL_OI) -> None:

@@ -15,7 +15,7 @@ def apportion(
     """Whole numbers near `shares` that add up to exactly `keep`, each within its room.
 
     Largest remainders first (ties by order), as seats are apportioned to votes; what finds no room
-    is spread over the rest. The rooms must add up to `keep` or more. None is below `least`, where
+    is distributed over the rest. The rooms must add up to at least `keep`. None is below `least` if
     there is room and `keep` suffices.
     """
     least = min(least, keep // max(1, len(shares)))
@@ -41,9 +41,9 @@ def layer(shapes: Shapes, room: Mapping[str, int], keep: int) -> dict[str, int]:
 def uniform(
     shapes: Shapes, room: Mapping[str, int], keep: int, dense: Collection[str] | None = None
 ) -> dict[str, int]:
-    """The `dense` tensors whole, or else the first one; the same fraction of every other.
+    """All of the `dense` tensors, by default the first one; the same fraction of every other.
 
-    If they have more weights than are to be kept, or there are no others, it is as `layer`.
+    If they have more weights than `keep`, or there are no others, it equals `layer`.
 
     Source: Evci et al., Rigging the Lottery, ICML 2020, arXiv 1911.11134, section 3 ("Uniform")
     """
@@ -56,7 +56,7 @@ def uniform(
 
 
 def erk(shapes: Shapes, room: Mapping[str, int], keep: int) -> dict[str, int]:
-    """Erdos-Renyi-kernel: wide layers are thinned more.
+    """Erdos-Renyi-kernel: wide layers get a lower density.
 
     The density of a tensor of shape [n_out, n_in, *kernel] is proportional to
     (n_out + n_in + sum kernel) / (n_out * n_in * prod kernel), capped at 1.

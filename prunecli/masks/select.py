@@ -1,4 +1,4 @@
-"""Exact selection: which weights a number of weights kept comes to.
+"""Exact selection of the weights to keep.
 
 On a CPU nothing is sorted. Floats rank as the bits that they are made of do, so the scores are
 counted by the upper half of their bits; that says in which of these 65,536 bins the k-th highest
@@ -49,7 +49,7 @@ def choose(
 ) -> Chosen:
     """Keep exactly round(density * n) of the n scored weights: the highest scores.
 
-    Ties go to the earlier tensor, then to the earlier place in it. Weights scored -inf were pruned
+    Of equal scores, the earlier tensor or position wins. Weights scored -inf were pruned
     before and are never kept. `scope` says how many each tensor keeps; see `allocation`.
 
     Raises NotFinite for NaN or +inf, and BadUsage if fewer weights are left than are to be kept.
@@ -101,7 +101,7 @@ class Cut:
 
 
 class Ties(NamedTuple):
-    """Scores that do not say what to keep: of equal ones, some were kept for their place alone."""
+    """Ties: of equal scores at the threshold, some were kept only for their position."""
 
     equal: int
     """How many equal the lowest that is kept, of all or of their layer or group."""
@@ -116,19 +116,19 @@ class Ties(NamedTuple):
 
     @property
     def are_all(self) -> bool:
-        """Whether nothing was chosen by its score."""
+        """Whether no weight was selected by its score."""
         return self.left_out > 0 and self.equal == self.scores
 
 
 class Tied(Parted, Protocol):
-    """A mask that knows its ties, once it was read."""
+    """A mask that knows its ties once it has been read."""
 
     @property
     def ties(self) -> Ties: ...
 
 
 class Chosen:
-    """The mask that cuts make of scores, made anew for whoever reads it; see `parts.Parted`.
+    """The mask that thresholds make from scores, computed on each read; see `parts.Parted`.
 
     `there` scores have not been pruned before.
     """
@@ -159,7 +159,7 @@ class Chosen:
 
 
 class Positive:
-    """The mask of what scores above 0, made anew for whoever reads it; see `parts.Parted`.
+    """The mask of scores above 0, computed on each read; see `parts.Parted`.
 
     Nothing competes, so there are no ties.
     """

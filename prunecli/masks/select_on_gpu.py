@@ -1,4 +1,4 @@
-"""Selection on a GPU, by sorting, in place of bringing the scores to the CPU to be counted."""
+"""Selection on a GPU by sorting, which avoids copying the scores to the CPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prunecli.types import Mask
 
 
 def sorted_out(scores: Mapping[str, Tensor], keep: int) -> Mask:
-    """What `select.keep_highest` gives, on the device of the scores.
+    """The result of `select.keep_highest`, on the device of the scores.
 
     The sort is a stable one, so that equal scores stay in order, and -0.0 is taken for 0.0.
     """

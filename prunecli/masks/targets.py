@@ -1,4 +1,4 @@
-"""The weights of a file that may be pruned, and those of them that are meant."""
+"""The prunable weights of a file, and the selection of some by name."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def prunable_names(file: TensorFile) -> list[str]:
 
 
 def parameter_count(checkpoint: TensorFile) -> int:
-    """The number of parameters that training moves, as prunecli's own checkpoints say.
+    """The number of trainable parameters, as recorded in prunecli's own checkpoints.
 
-    In any other file it is the floating-point tensors but the statistics of normalisations.
+    In other files, it counts floating-point tensors except the statistics of normalisations.
     """
     told = checkpoint.says(CheckpointRecord).parameters
     return told or sum(
@@ -55,7 +55,7 @@ def chosen(
 
     Without targets they are the prunable ones. With targets, in a file that is not prunecli's, any
     floating-point tensor of two or more dimensions may be meant. Raises BadUsage for a pattern
-    that matches nothing: a slip that would go unseen.
+    that matches nothing, which is probably a mistake.
     """
     names = prunable_names(file)
     if targets:

@@ -1,4 +1,4 @@
-"""The rule by which a threshold prunes, for comparison with who selects that way."""
+"""Pruning by a threshold on the magnitude of scores, for comparison with codes that do so."""
 
 from __future__ import annotations
 

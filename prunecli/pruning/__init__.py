@@ -1,1 +1,1 @@
-"""The way from a checkpoint, or its scores, to a mask: in one go, in rounds, or by a pattern."""
+"""From a checkpoint, or its scores, to a mask: in one round, in several, or by a pattern."""

@@ -1,4 +1,4 @@
-"""How many weights may stay: what the density that is asked for comes to."""
+"""How many weights to keep, from the requested density."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from prunecli.pruning.selection import Selection
 
 @dataclass(frozen=True)
 class Allowance:
-    """How many weights may stay: the density over the scored ones, and what else is counted."""
+    """How many weights to keep: the density over the scored ones, and other counted parameters."""
 
     density: float | None
     whole: int
-    """All that is counted."""
+    """The number of all counted parameters."""
     others: int
     """Parameters that count but are not scored."""
 
     @classmethod
     def of(cls, file: TensorFile, names: list[str], selection: Selection) -> Allowance:
-        """The allowance, solved for the weights that are scored.
+        """The allowance, solved for the scored weights.
 
-        Raises BadUsage where there is no solution.
+        Raises BadUsage if there is no solution.
         """
         scored = sum(file.entry(name).numel for name in names)
         over_model = selection.count == "model"

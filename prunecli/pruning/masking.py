@@ -1,4 +1,4 @@
-"""A mask in the making: what was asked for, checked first, and then made."""
+"""Making a mask: the settings are checked first, then the mask is made."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REMOVED = "an earlier mask has removed all of its weights"
 
 @dataclass(frozen=True)
 class Masking:
-    """A mask to be made of scores, or of a checkpoint that is scored for it; all was checked."""
+    """A mask to make from scores, or from a checkpoint that is scored; all checks have passed."""
 
     file: TensorFile
     scoring: ScoringSettings
@@ -59,7 +59,7 @@ class Masking:
         network: nn.Module | None = None,
         images: GivenImages | None = None,
     ) -> Masking:
-        """What is to be made of a file. Raises BadUsage or Mismatch for what cannot be had.
+        """The mask to make from a file. Raises BadUsage or Mismatch if that is impossible.
 
         A `before` mask fits the file; see `fitting`. For `network` and `images` see `Scored`.
         """
@@ -78,7 +78,7 @@ class Masking:
         return cls(file, scoring, selection, scorer, names, allowance, before, run)
 
     def made(self, folder: Path, label: str) -> tuple[Packed, MaskRecord]:
-        """The mask, and what it says of itself.
+        """The mask and its metadata.
 
         Raises Mismatch where no weight is left, or none in a layer that must have some. A large
         mask goes to a file without a name in `folder`; see `Packed`. `label` is what the output
@@ -108,7 +108,7 @@ class Masking:
         return kept, record
 
     def _record(self, kept: Packed) -> MaskRecord:
-        """What the mask says of how it was chosen, and what its scores say."""
+        """The metadata of the mask: how it was selected, and the metadata of its scores."""
         selection, allowance, before = self.selection, self.allowance, self.before
         said = (self.file, self.scoring, self.names)
         scores = self.scorer.record() if self.scorer else record_of_scores(*said)
@@ -150,7 +150,7 @@ class Masking:
 
 
 def _check_asked(file: TensorFile, selection: Selection, scoring: ScoringSettings) -> None:
-    """Raise BadUsage where a checkpoint is not to be scored, or scores are."""
+    """Raise BadUsage for a checkpoint without a method, or for scores with one."""
     if kind_of(file) == "checkpoint":
         if scoring.method is None:
             raise BadUsage(
@@ -165,7 +165,7 @@ def _check_asked(file: TensorFile, selection: Selection, scoring: ScoringSetting
 
 
 def _check_room(before: Parted, asked: float) -> None:
-    """Raise BadUsage unless an earlier mask keeps as much as is asked for."""
+    """Raise BadUsage unless the earlier mask keeps at least the requested density."""
     if asked > density(before):
         raise BadUsage(
             f"the earlier mask already keeps less than a density of {asked:g}; set a lower density"
@@ -180,7 +180,7 @@ def _warn_if_masked(file: TensorFile, run: RunOptions) -> None:
 
 
 def _warn_if_unknown(described: ModelRecord | None, run: RunOptions) -> None:
-    """Say that a network is not looked at, where only a file names its code."""
+    """Warn that a network is not analysed, if only a file names its code."""
     if described and not may_follow("models", described.name, by_file=True):
         name = described.name
         run.progress.warn(
@@ -190,20 +190,20 @@ def _warn_if_unknown(described: ModelRecord | None, run: RunOptions) -> None:
 
 
 SEEN = 0.01
-"""Ties left out that are worth a warning, as a part of what is kept."""
+"""The number of left-out ties, as a fraction of the kept weights, that gives a warning."""
 
 
 def _check_same(before: Parted, names: list[str], label: str) -> None:
-    """Raise Mismatch unless the mask from before covers just what is scored.
+    """Raise Mismatch unless the earlier mask covers exactly the scored weights.
 
-    Masks nest over the same weights only: what the new one left out would grow back.
+    Otherwise weights that the new mask does not cover would grow back.
     """
     if odd := sorted(before.shapes.keys() ^ set(names)):
         raise Mismatch(f"{label}: {some(odd)} are in only one of the scores and --mask")
 
 
 def _report(record: MaskRecord, selection: Selection, run: RunOptions) -> None:
-    """Say what was reached, and warn of what nothing gets through."""
+    """Report the compression reached, and warn of dead layers and missing paths."""
     assert record.collapse and record.total and record.kept and record.asked, "as was written"
     collapse, total, left = record.collapse, record.total, record.kept
     ratio = total / left
@@ -231,7 +231,7 @@ def _report(record: MaskRecord, selection: Selection, run: RunOptions) -> None:
 
 
 def _warn_of_ties(ties: Ties, kept: int, run: RunOptions) -> None:
-    """Warn where more than 1% of what is kept might as well be others."""
+    """Warn if the choice among equal scores affects more than 1% of the kept weights."""
     if ties.left_out > SEEN * kept:
         run.progress.warn(
             f"{ties.equal:,} scores tie at the threshold, and the first {ties.kept:,} of them were "

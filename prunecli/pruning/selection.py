@@ -1,4 +1,4 @@
-"""The selection of a mask: in one go, in rounds, or by a pattern."""
+"""The selection of a mask: in one round, in several, or by a pattern."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from prunecli.tensors.parts import InMemory, Parted, in_memory
 
 @dataclass(frozen=True)
 class Selection:
-    """How many weights stay, and where they are chosen among; what settings come to.
+    """How many weights to keep, and how to select them; derived from the settings.
 
     `density` counts over the scored weights, or with `count="model"` over all parameters of the
     network, those that are not scored being kept. None asks for the critical compression. With a
@@ -45,7 +45,7 @@ class Selection:
     whole: tuple[str, ...] | None = None
     """The names that come of `dense`."""
     decided: bool = False
-    """Whether the method decides; `density` is None then."""
+    """Whether the method decides which weights to keep; `density` is then None."""
     rule: str = RULES[0]
 
     @property
@@ -54,9 +54,9 @@ class Selection:
 
     @classmethod
     def asked(cls, settings: MaskSettings) -> Selection:
-        """The selection that is asked for, before any file is read.
+        """The requested selection, before any file is read.
 
-        Raises BadUsage for what cannot be.
+        Raises BadUsage for invalid settings.
         """
         method = settings.scoring.method
         decides = bool(method) and resolve("scorers", str(method), by_file=False).decides
@@ -75,9 +75,9 @@ class Selection:
     def of(
         self, scorer: Scored | None, names: Mapping[str, tuple[int, ...]], file: TensorFile
     ) -> Selection:
-        """The selection, with what follows from the method, the file and the pattern.
+        """The selection, completed from the method, the file and the pattern.
 
-        Raises Mismatch if the pattern misfits, and BadUsage for what would be passed over.
+        Raises Mismatch if the pattern does not fit, and BadUsage for options without effect.
         """
         if scorer and scorer.plugin.decides:
             return replace(self, rounds=1, density=None, decided=True)
@@ -105,12 +105,12 @@ class Selection:
 
     @property
     def left_out(self) -> dict[str, Any]:
-        """What was said of what stays whole, for the metadata."""
+        """The given options that exclude weights, for the metadata."""
         return {"dense": list(self.dense)} if self.dense else {}
 
 
 def _whole(file: TensorFile, names: list[str], dense: tuple[str, ...]) -> tuple[str, ...]:
-    """What `uniform` keeps whole. Raises BadUsage where the order of the layers is not known."""
+    """The weights that `uniform` does not prune. Raises BadUsage if the order is unknown."""
     if dense:
         others = left_in(names, None, file.label, dense)
         return tuple(name for name in names if name not in others)
@@ -132,7 +132,7 @@ def pruning(
 ) -> Callable[[float], Tied]:
     """The mask at a density of the scored weights. What is scored once is scored now.
 
-    In search of the critical compression, rounds end early with a mask that empties a layer.
+    In the search for the critical compression, rounds stop at a mask with a dead layer.
     """
     if scorer is not None and selection.rounds != 1:
         return lambda density: _in_rounds(scorer, density, selection, before, run)
@@ -150,7 +150,7 @@ def _told(mask: Tied, file: TensorFile) -> Tied:
 
 
 def check_told(ties: Ties, file: TensorFile) -> None:
-    """Raise Mismatch where scores had no part in what is kept."""
+    """Raise Mismatch if the scores did not influence the mask."""
     if ties.are_all:
         raise Mismatch(
             f"{file.label}: all {ties.scores:,} scores are equal to all that they compete "
@@ -159,7 +159,7 @@ def check_told(ties: Ties, file: TensorFile) -> None:
 
 
 class Last(InMemory):
-    """The mask of the last of several rounds, with the ties of the round that had most."""
+    """The mask of the last round, with the ties of the round that had the most."""
 
     def __init__(self, mask: Mapping[str, Any], ties: Ties) -> None:
         super().__init__(mask)

@@ -1,4 +1,4 @@
-"""What a pruner is told, and may ask for, before the training it acts in begins."""
+"""What a pruner gets, and can request, before its training begins."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCORING_BATCH = 128
 
 
 class TrainingSet:
-    """The images to train on, of which a pruner may hold out some."""
+    """The training images; a pruner can hold out some of them."""
 
     def __init__(self, data: Images, device: torch.device, seed: int) -> None:
         self.data, self.device, self.seed = data, device, seed
@@ -42,7 +42,7 @@ class TrainingSet:
         return self._batches(lambda: held, EVAL_BATCH)
 
     def batches(self) -> Batches:
-        """Batches to score by, of what is trained on when they are asked for."""
+        """Batches for scoring, from the images that are trained on at the time of the call."""
         return self._batches(lambda: self.data, SCORING_BATCH)
 
     def _batches(self, load: Callable[[], Images], size: int) -> Batches:
@@ -57,9 +57,9 @@ def begun(
     pruner: Callable[[TrainingSet], Pruner],
     world: World | None = None,
 ) -> tuple[TrainingState, ImageBatches]:
-    """A training before its first step, and what it will be trained on.
+    """A training before its first step, and its training set.
 
-    The network is where it is to be trained. `pruner` makes what acts in it.
+    The network is on its training device. `pruner` makes the pruner.
     """
     device = next(model.parameters()).device
     images = TrainingSet(data, device, seed)
@@ -77,7 +77,7 @@ def build_pruner(
     exclude_classifier: bool = False,
     progress: Progress | None = None,
 ) -> Pruner:
-    """The pruner for this training. Raises BadUsage for options that do not fit that."""
+    """The pruner for this training. Raises BadUsage for options that do not fit it."""
     params = prunable(model)
     names = left_in(list(params), classifier(model), "the network", ignore, exclude_classifier)
     progress = progress or Progress()
@@ -99,7 +99,7 @@ def build_pruner(
 def _scorer(
     model: nn.Module, data: TrainingSet, names: list[str], method: str
 ) -> Callable[[Mask], Scores]:
-    """A method by its name; see `types.Course`. Raises BadUsage for one that is not there."""
+    """A method by its name; see `types.Course`. Raises BadUsage for an unknown one."""
     scorer = resolve("scorers", method, {}, by_file=False)
 
     def score(mask: Mask) -> Scores:

@@ -1,4 +1,4 @@
-"""The hash of a training state, by which a bit that flipped on the disk is told."""
+"""The hash of a training state, which detects a flipped bit on the disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COVERED = ("facts", "training")
 
 
 def digest_of(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> str:
-    """SHA-256 over what the metadata says, and every tensor's name, type, shape and bytes."""
+    """SHA-256 over the metadata, and the name, type, shape and bytes of every tensor."""
     digest = hashlib.sha256(canonical([meta[key] for key in COVERED]).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""Checks that a pruner gives what it was asked for. Somebody else may have written it."""
+"""Checks of what a pruner returns; it can be other people's code."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from prunecli.types import Clock, Mask, Params, Pruner, form
 
 
 def mask_of(pruner: Pruner, params: Params, clock: Clock, seen: Mask) -> Mask:
-    """The pruner's mask, which is not looked at if it is the one `seen` last.
+    """The pruner's mask, unchecked if it is the one `seen` last.
 
-    Raises Mismatch unless that is bool and of the weights' names and shapes.
+    Raises Mismatch unless its tensors are bool, with the names and shapes of the weights.
     """
     mask = pruner.mask(params, clock)
     if mask is not seen:
@@ -24,7 +24,7 @@ def mask_of(pruner: Pruner, params: Params, clock: Clock, seen: Mask) -> Mask:
 
 
 def is_steady(pruner: Pruner) -> bool:
-    """Whether what it does to a step, until there are gradients, is the same at every step."""
+    """Whether its part in a step, up to the gradients, is the same at every step."""
     kind = type(pruner)
     idle = kind.weights is Pruner.weights and kind.penalty is Pruner.penalty
     return idle or pruner.steady

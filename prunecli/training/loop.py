@@ -1,4 +1,4 @@
-"""Train and evaluate: loops that read top to bottom, and never wait for the device in between."""
+"""The loops that train and evaluate; they do not wait for the device in between."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from prunecli.training.step import Step, forward
 from prunecli.types import Clock, Params
 
 CHEAP = 0.05
-"""Seconds that a save may take to be cheap."""
+"""A save that takes fewer seconds counts as cheap."""
 SHARE = 1 / 20
-"""The part of the time of a training that may go into saves which are not cheap."""
+"""The most of a training's time that saves can take if they are not cheap."""
 
 
 @dataclass
 class Saving:
-    """The times at which the state is saved, besides when training stops early."""
+    """When to save the state, besides when training stops early."""
 
     save: Callable[[], None] = lambda: None
     interrupted: Callable[[], bool] = lambda: False
     every: float = math.inf
     """Seconds."""
     took: float = 0.0
-    """Seconds, the last time."""
+    """Seconds that the last save took."""
 
     def __post_init__(self) -> None:
         self.last = time.monotonic()
@@ -50,7 +50,7 @@ class Saving:
     def due(self, *, epoch_ends: bool) -> bool:
         """Whether to save now.
 
-        At the end of an epoch it is, unless that would cost too much so soon; else as told.
+        At the end of an epoch, unless saves would take too much of the time; else by `every`.
         """
         passed = time.monotonic() - self.last
         if epoch_ends and (self.took <= CHEAP or passed * SHARE >= self.took):
@@ -75,15 +75,15 @@ def train(
     progress: Progress | None = None,
     graphs: bool = True,
 ) -> None:
-    """Train to the end of `settings.epochs`, from wherever `state` is.
+    """Train from `state` to the end of `settings.epochs`.
 
-    The state is saved, complete, as `saving` says; when that is interrupted, it is saved and
+    The complete state is saved as `saving` says; on an interrupt, it is saved and
     KeyboardInterrupt is raised. With `test`, every epoch is evaluated on it. All processes of the
     data's world stop at the same step, whichever of them was interrupted. On a GPU, steps are
     replayed as CUDA graphs where they can be, unless `graphs` says no; they come to the same bits.
 
-    Raises NotFinite, before a state is saved that is not finite, naming the first epoch and step
-    whose loss was not, and the tensors that are not by then.
+    Raises NotFinite, before a state with NaN or infinity is saved, naming the first epoch and step
+    whose loss was not finite, and the tensors that are not.
     """
     progress, saving = progress or Progress(), saving or Saving()
     started = time.monotonic()
@@ -104,7 +104,7 @@ def train(
 def _epoch(
     step: Step, data: ImageBatches, test: ImageBatches | None, saving: Saving, progress: Progress
 ) -> None:
-    """Train to the end of the epoch that the state is in, log and save it."""
+    """Train to the end of the current epoch, log and save it."""
     state, settings, world, began = step.state, step.settings, data.world, time.monotonic()
     loss = _pass(step, data, saving, progress)
     clock = state.clock(settings.epochs)
@@ -123,7 +123,7 @@ def _epoch(
 
 
 def _pass(step: Step, data: ImageBatches, saving: Saving, progress: Progress) -> float:
-    """Take what is left of the epoch's steps; gives its mean loss."""
+    """Take the remaining steps of the epoch; returns its mean loss."""
     state, steps, epochs, world = step.state, len(data), step.settings.epochs, data.world
     epoch, start = divmod(state.step, steps)
     state.model.train()
@@ -148,7 +148,7 @@ def _pass(step: Step, data: ImageBatches, saving: Saving, progress: Progress) ->
 
 
 def _stop(state: TrainingState, progress: Progress) -> NoReturn:
-    """Say that training has stopped, and raise KeyboardInterrupt. What is saved by now is all."""
+    """Report that training has stopped, and raise KeyboardInterrupt. Nothing more is saved."""
     progress.say(f"stopped after step {state.step}; continue with --resume")
     raise KeyboardInterrupt
 
@@ -156,7 +156,7 @@ def _stop(state: TrainingState, progress: Progress) -> NoReturn:
 def _tested(
     state: TrainingState, test: ImageBatches, settings: Hyperparameters, clock: Clock
 ) -> dict[str, float]:
-    """What the log says of the test set."""
+    """The log's entries on the test set."""
     with torch.no_grad():
         weights = weights_of(state.pruner, state.params, clock)
     result = evaluate(state.model, test, settings.precision, state.device, weights)
@@ -164,7 +164,7 @@ def _tested(
 
 
 def _check_same(state: TrainingState, world: World) -> None:
-    """Raise Mismatch if a process went astray: it would spoil what the others compute, unseen."""
+    """Raise Mismatch if a process has other weights: it would silently spoil the others' work."""
     step = torch.tensor(state.step)
     world.check_same([step, *state.model.state_dict().values(), *state.pruner.parameters()])
 
@@ -202,7 +202,7 @@ def evaluate(
     """Top-1 and top-5 accuracy in percent and mean cross-entropy, over every image once.
 
     `weights` stand in for the model's own of these names. Counts are divided by the number of
-    images, so a smaller last batch weighs what it should.
+    images, so a smaller last batch has its correct weight.
     Raises NotFinite if the model's outputs are not finite.
     """
     model.eval()

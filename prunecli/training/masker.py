@@ -1,4 +1,4 @@
-"""Keeps at exactly zero what a pruner's mask excludes."""
+"""Keeps pruned weights at exactly zero."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from prunecli.types import Clock, Mask
 
 
 class Masker:
-    """Zeroes what the pruner's mask excludes; a mask goes to the device only when it is new.
+    """Zeroes the weights that the pruner's mask removes; only new masks go to the device.
 
-    What a new mask has in and the one before had not begins anew in the optimizer too.
+    For weights that a new mask takes back, the optimizer's state starts at zero.
     """
 
     def __init__(self, state: TrainingState) -> None:
@@ -21,7 +21,7 @@ class Masker:
         """The mask on the device. The same tensors for as long as the same weights are masked."""
 
     def look(self, clock: Clock) -> bool:
-        """Take the mask of now; gives whether it is a new one."""
+        """Take the current mask; returns whether it is new."""
         mask = mask_of(self.pruner, self.params, clock, self.seen)
         if mask is self.seen:
             return False
@@ -38,7 +38,7 @@ class Masker:
         apply_(self.params, self.kept)
 
     def update(self, clock: Clock) -> None:
-        """Take the mask of now, and apply it if it is a new one."""
+        """Take the current mask, and apply it if it is new."""
         if self.look(clock):
             self.apply()
 

@@ -1,4 +1,4 @@
-"""What hyperparameters build: the optimizer and the schedule of its learning rate."""
+"""The optimizer and the learning-rate schedule, built from hyperparameters."""
 
 from __future__ import annotations
 

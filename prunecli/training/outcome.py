@@ -1,4 +1,4 @@
-"""What comes of a training besides the weights."""
+"""The results of a training, besides the weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def record_of_mask(
     seed: int | None,
     described: ModelRecord | None = None,
 ) -> MaskRecord:
-    """What the mask that a pruner made says of itself; `described` is the network, where known."""
+    """The metadata of a pruner's mask; `described` is the network, if known."""
     options = pruner.options
     left_out = {"ignore": pruner.ignore, "exclude_classifier": pruner.exclude_classifier}
     shapes = {name: tuple(t.shape) for name, t in state.model.state_dict().items()}

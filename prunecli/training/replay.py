@@ -1,7 +1,7 @@
-"""Work that is the same at every step: asked for kernel by kernel at first, then all at once.
+"""Work that is the same at every step: launched kernel by kernel at first, then replayed.
 
-A GPU is done with a small network's step sooner than Python has asked for it. A step that was
-recorded as a CUDA graph is asked for in one go, and comes to the very same numbers.
+A GPU runs the step of a small network faster than Python can launch its kernels. A step recorded as
+a CUDA graph is launched at once, and gives exactly the same numbers.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from prunecli.network.modules import cause
 Work = Callable[[], list[Tensor]]
 Elsewhere = tuple[Any, ...]
 WARM_UP = 3
-"""Times that work is done before it is recorded: what libraries do at first is no part of it."""
+"""Times that work is done before it is recorded, since libraries do extra work at first."""
 
 
 class Recorder(Protocol):
-    """Records what a device does."""
+    """Records the work of a device."""
 
     def lacks(self) -> str | None:
-        """The reason why nothing can be recorded now, if there is one."""
+        """Why nothing can be recorded now, if so."""
 
     def no_waiting(self) -> AbstractContextManager[None]:
-        """Have whatever waits for the device raise, within."""
+        """A context in which waiting for the device raises an error."""
 
     def record(self, work: Work) -> tuple[Callable[[], None], list[Tensor]]:
-        """What does the work again, and the tensors that hold its results then."""
+        """A function that repeats the work, and the tensors that then hold its results."""
 
     def random_state(self) -> Tensor:
         """The state of the device's random numbers."""
 
     def set_random_state(self, state: Tensor) -> None:
-        """Have the device's random numbers go on from there."""
+        """Set the state of the device's random numbers."""
 
     def elsewhere(self) -> Elsewhere:
-        """The state of what draws random numbers and cannot be recorded."""
+        """The state of the random number generators that cannot be recorded."""
 
     def set_elsewhere(self, state: Elsewhere) -> None:
-        """Have what draws random numbers elsewhere go on from there."""
+        """Set the state of these generators."""
 
 
 class CudaGraphs:
@@ -57,7 +57,7 @@ class CudaGraphs:
         self.device = device
 
     def lacks(self) -> str | None:
-        """A lack of memory, if so: a recording keeps all that its work takes in between."""
+        """A lack of memory, if so: a recording keeps all memory that its work needs."""
         free, _ = torch.cuda.mem_get_info(self.device)
         scarce = torch.cuda.memory_reserved(self.device) > free
         return "the GPU lacks the memory to record a step" if scarce else None
@@ -110,7 +110,7 @@ class CudaGraphs:
 
 
 def recorder_of(device: torch.device) -> Recorder | None:
-    """What records the work of a device, if anything does."""
+    """The recorder for a device, if there is one."""
     return CudaGraphs(device) if device.type == "cuda" else None
 
 
@@ -138,7 +138,7 @@ def _stream(device: torch.device) -> Any:
 
 
 class Replayed:
-    """Work that is replayed once it was done a few times, recorded, and checked.
+    """Work that is done a few times, then recorded, checked and replayed.
 
     `work` gives tensors, and may change those that `changes` names, besides its results. It reads
     the same tensors each time. Whether it can be recorded is found out by trying: it may not wait
@@ -162,7 +162,7 @@ class Replayed:
 
     @property
     def may_replay(self) -> bool:
-        """Whether it is replayed, or will be."""
+        """Whether it is replayed, or can still be."""
         return self.recorder is not None
 
     def __call__(self) -> list[Tensor]:
@@ -178,7 +178,7 @@ class Replayed:
         return self._recorded(self.recorder)
 
     def _give_up(self, why: str) -> None:
-        """Do the work as ever from now on."""
+        """Do the work without a recording from now on."""
         self.replay = self.recorder = None
         self.results = []
         self.told(f"{self.name} are not replayed as a CUDA graph: {why}")
@@ -215,7 +215,7 @@ class Replayed:
 
 
 class _State:
-    """What work may change, as it is now."""
+    """A copy of the state that the work can change."""
 
     def __init__(self, tensors: Sequence[Tensor], recorder: Recorder) -> None:
         self.tensors, self.recorder = tensors, recorder

@@ -25,7 +25,7 @@ from prunecli.training.optimizers import OPTIMIZERS, SCHEDULES
 from prunecli.types import Clock, Mask, Params, Pruner
 
 CHANGING = {"lr", "last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "T_cur"}
-"""What the optimizer and its schedule hold that is not the same at every step."""
+"""The state of the optimizer and its schedule that changes from step to step."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class TrainingState:
     """Optimizer steps done."""
     history: list[dict[str, Any]] = field(default_factory=list)
     loss_sum: Tensor | None = None
-    """Sum of the losses of the steps done in the epoch under way."""
+    """Sum of the losses of the steps done in the current epoch."""
 
     @property
     def device(self) -> torch.device:
@@ -61,7 +61,7 @@ class TrainingState:
 
     @torch.no_grad()
     def forget(self, before: Mask, kept: Mask) -> None:
-        """Zero the momentum, or what else the optimizer holds, of weights that are kept anew."""
+        """Zero the momentum and other optimizer state of weights that the mask takes back."""
         for name, pruned in ((name, ~bits) for name, bits in before.items()):
             weight = self.params[name]
             grown = pruned & kept[name] if name in kept else pruned
@@ -70,7 +70,7 @@ class TrainingState:
                     zero_(value, ~grown)
 
     def settle(self, epochs: int) -> Mask:
-        """Zero to the last bit what the pruner's mask of now excludes; gives that mask."""
+        """Zero the weights that the pruner's current mask removes, to +0.0; returns that mask."""
         kept = self.pruner.mask(self.params, self.clock(epochs))
         apply_(self.params, aligned(kept, self.params))
         return kept
@@ -93,7 +93,7 @@ class TrainingState:
         return _not_finite(self.tensors())
 
     def position(self) -> Position:
-        """What else there is than tensors, for the metadata."""
+        """The part of the state that is not tensors, for the metadata."""
         groups = self.optimizer.state_dict()["param_groups"]
         return Position(
             step=self.step,
@@ -108,7 +108,7 @@ class TrainingState:
         )
 
     def restore(self, tensors: Mapping[str, Tensor], position: Position) -> None:
-        """Go on from a saved state. Raises ValueError, or what torch raises, if that cannot be."""
+        """Resume from a saved state. Raises ValueError, or an error of torch, if it misfits."""
         model, pruner = _part(tensors, "model/"), _part(tensors, "pruner/")
         self._check(tensors, position)
         _check_alike(model, self.model.state_dict())
@@ -139,7 +139,7 @@ class TrainingState:
             self.loss_sum = tensors["loss_sum"].to(self.device)
 
     def _check(self, tensors: Mapping[str, Tensor], position: Position) -> None:
-        """Raise ValueError where anything is missing, or differs though it never changes."""
+        """Raise ValueError if anything is missing, or if a constant differs."""
         if sorted(tensors) != [*position.tensors]:
             raise ValueError("tensors are missing or too many")
         if position.scheduler.get("last_epoch") != position.step:

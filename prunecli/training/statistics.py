@@ -1,4 +1,4 @@
-"""Batch normalisation over the batch of all processes, so that their number changes nothing."""
+"""Batch normalisation over the batch of all processes, so their number does not matter."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from prunecli.runtime.world import World
 
 
 def shared_statistics(world: World, count: int = 0) -> AbstractContextManager[object]:
-    """Have batch normalisation by a batch's statistics, within, take those of all processes.
+    """A context in which batch normalisation uses the statistics of all processes' batches.
 
-    `count` is how many images the batch has over all processes.
+    `count` is the number of images in the batch of all processes.
     """
     return nullcontext() if world.size == 1 else _SharedStatistics(world, count)
 
@@ -107,7 +107,7 @@ def _batch_norm(
 
 
 class _Sum(Function):
-    """The sum over all processes. What each makes of it counts, so gradients add up likewise."""
+    """The sum over all processes. Its gradient is summed over all processes too."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, world: World) -> Tensor:

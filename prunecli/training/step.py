@@ -26,7 +26,7 @@ from prunecli.types import Clock, Params
 
 
 def forward(model: nn.Module, weights: Params, inputs: Tensor) -> Tensor:
-    """What the network gives, with these weights in place of its own of their names."""
+    """The output of the network with these weights in place of its own of the same names."""
     given = functional_call(model, weights, (inputs,)) if weights else model(inputs)
     return scores_of(given)
 
@@ -91,7 +91,7 @@ class Step:
         return loss, total
 
     def end(self) -> None:
-        """Take no more: let go of what was recorded, which keeps all the memory that a step takes.
+        """Take no more steps: release the recordings, which keep all the memory of a step.
 
         Both recordings refer back to the step, so they would stay until Python looks for cycles.
         """
@@ -163,13 +163,13 @@ class Step:
         return list(self.state.model.buffers())
 
     def _moved(self) -> list[Tensor]:
-        """What the optimizer changes."""
+        """The tensors that the optimizer changes."""
         states = [each.values() for each in self.state.optimizer.state.values()]
         held = [value for values in states for value in values if isinstance(value, Tensor)]
         return [*self.trained, *held]
 
     def _fit(self, recorder: Recorder | None) -> Recorder | None:
-        """The recorder, unless what the step computes is not the same each time."""
+        """The recorder, unless the step can differ from one time to the next."""
         why = "several processes share them" if self.world.size > 1 else ""
         why = why or ("" if is_steady(self.state.pruner) else "the pruner may change them")
         if recorder is None or not why:
@@ -178,7 +178,7 @@ class Step:
         return None
 
     def _theirs(self) -> AbstractContextManager[None]:
-        """A context for what other people's code does: the network's, and the compiler's."""
+        """A context for other people's code: the network's and the compiler's."""
         if self.compiled is None:
             return theirs("the network cannot be trained")
         return theirs("the network cannot be trained with --compile", BadEnvironment)

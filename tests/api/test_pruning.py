@@ -173,7 +173,10 @@ def test_a_module_is_pruned_in_place_to_plus_zero_even_where_it_was_nan(net):
         ({"density": 0.1, "count": "all"}, "--count cannot be 'all'; there are scored, model"),
         ({"density": 0.1, "options": {"nothing": 1}}, "no option 'nothing'"),
         ({"density": 0.1, "ignore": ["fc9*"]}, "no prunable weight matches 'fc9"),
-        ({"density": 0.5, "before": {"fc2.weight": torch.ones(10, 500).bool()}}, "in only one of the scores and --mask"),
+        (
+            {"density": 0.5, "before": {"fc2.weight": torch.ones(10, 500).bool()}},
+            "in only one of the scores and --mask",
+        ),
     ],
     ids=str,
 )

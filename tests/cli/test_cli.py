@@ -746,7 +746,7 @@ def test_a_network_that_cannot_be_trained_is_refused_before_it_is(own, refused, 
 def test_a_stopped_training_is_not_thrown_away_unsaid(folder, prune, refused):
     Path("t.state.safetensors").write_bytes(b"hours of work")
     line = "train --model cnn --dataset digits --epochs 0 -q -o t.safetensors"
-    assert "go on with --resume, or start again with --force" in refused(line, 5)
+    assert "continue it with --resume, or start again with --force" in refused(line, 5)
     assert Path("t.state.safetensors").read_bytes() == b"hours of work"
     assert prune(*line.split(), "--force").code == 0
 

@@ -101,8 +101,8 @@ def test_a_jpeg_may_be_called_jfif(tmp_path):
 
 
 EMPTY = {
-    "nothing": ([], "nothing; put its images into it"),
-    "one folder deeper": (["images/0.png"], "no image, only 'c/images'; put its images"),
+    "nothing": ([], "nothing; put its images directly into it"),
+    "one folder deeper": (["images/0.png"], "no image, only 'c/images'; put its images directly"),
     "of other kinds": (["0.heic", "1.heic"], r"no image, only 'c/0\.heic', 'c/1\.heic'; put"),
     "hidden": ([".0.png"], r"no image, only 'c/\.0\.png'; put"),
 }
