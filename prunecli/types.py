@@ -1,4 +1,4 @@
-"""The concepts that the whole package is written in.
+"""The concepts of the package.
 
 A *scorer* says how much each weight matters, a *mask* says which weights stay, a *pruner* acts
 while a model trains. Everything else moves these between files.
@@ -63,7 +63,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def iterative(rounds: int) -> Callable[[F], F]:
-    """Mark a scorer that prunes in that many rounds unless told otherwise."""
+    """Mark a scorer that prunes in that many rounds by default."""
 
     def mark(scorer: F) -> F:
         scorer.__dict__["rounds"] = rounds

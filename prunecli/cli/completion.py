@@ -1,4 +1,4 @@
-"""What a shell may offer to somebody who is typing. Nothing is imported for it: that takes long."""
+"""Completions for the shell. Nothing is imported for them, since that takes long."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from prunecli.plugins.names import names
 
 
 def started(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    """The words that may become of what was typed so far."""
+    """The words that start with the typed text."""
     return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 
 def written_options(kind: str, name: str) -> list[str]:
-    """The options of a plugin of prunecli's own, as its source has them; of others, none."""
+    """The options of one of prunecli's own plugins, from its source; none for others."""
     if names(kind).get(name, "not ours") is not None:
         return []
     symbol = name.replace("-", "_")

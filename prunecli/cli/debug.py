@@ -1,4 +1,4 @@
-"""What is said of errors that nobody foresaw, and tracebacks for who asks for them."""
+"""Messages for unexpected errors, and tracebacks on request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def trace_if_wanted() -> None:
 
 
 def unforeseen(error: BaseException) -> str:
-    """A message that says whose error it is, and what to do."""
+    """A message with the origin of the error, and what to do."""
     what = f"{type(error).__name__}: {error}"
     if plugin := behind(error):
         first = what.partition("\n")[0]

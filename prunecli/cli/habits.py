@@ -1,4 +1,4 @@
-"""What other programs call what there is here."""
+"""Other programs' names for our options."""
 
 ELSEWHERE = {
     "--amount": ["--sparsity"],
@@ -17,4 +17,4 @@ ELSEWHERE = {
     "--wd": ["--weight-decay"],
     "--workers": ["--jobs"],
 }
-"""Our options, by other programs' names for them; click would guess by letters."""
+"""Our options by other programs' names; click would only suggest similar spellings."""

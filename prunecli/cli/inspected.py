@@ -1,4 +1,4 @@
-"""What `inspect` found in a file, as lines for a person."""
+"""The result of `inspect` as readable lines."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from prunecli.network.coverage import line
 TOLD = (
     "model", "dataset", "method", "options", "scope", "rounds", "asked", "seed", "parent", "mask",
 )  # fmt: skip
-"""The keys that are printed of what a file says of itself."""
+"""The metadata keys that are printed."""
 
 
 def lines_of(facts: dict[str, Any]) -> list[str]:
-    """Lines that say what a file is; `facts` are what `steps.inspect` gives."""
+    """Lines that describe a file; `facts` comes from `steps.inspect`."""
     record = record_of(facts["meta"]) if facts["meta"] else Record()
     lines = [f"kind        {facts['kind']}", f"sha256      {facts['sha256']}"]
     lines += _told(facts["meta"] or {}, TOLD)
@@ -52,7 +52,7 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
 
 
 def _zeros(facts: dict[str, Any]) -> list[str]:
-    """What the weights that may be pruned are like, all together."""
+    """The zeros and patterns of all prunable weights."""
     own = [tensor for tensor in facts["tensors"] if tensor["name"] in (facts["prunable"] or ())]
     lines = []
     if facts["zeros"] is not None:
@@ -70,7 +70,7 @@ def _zeros(facts: dict[str, Any]) -> list[str]:
 
 
 def _values(tensor: dict[str, Any]) -> list[str]:
-    """What is remarkable in a tensor's values."""
+    """Notable facts about a tensor's values."""
     found = []
     if tensor.get("zeros"):
         found.append(f"zeros {tensor['zeros'] / math.prod(tensor['shape']):.4g}")
@@ -88,13 +88,13 @@ def _kept(tensor: dict[str, Any]) -> str:
 
 
 def _told(table: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
-    """What is said under these keys."""
+    """The metadata under these keys."""
     there = [key for key in keys if key in table and table[key] is not None]
     return [f"{key.ljust(11)} {json.dumps(table[key], ensure_ascii=False)}" for key in there]
 
 
 def _kept_in_all(mask: MaskRecord) -> list[str]:
-    """Lines that say what a mask keeps, and what that does to the network."""
+    """Lines about what a mask keeps, and its effect on the network."""
     lines = []
     if mask.kept and mask.total:
         ratio = f"{mask.total / mask.kept:.6g}x"
@@ -106,7 +106,7 @@ def _kept_in_all(mask: MaskRecord) -> list[str]:
 
 
 def _progress(state: StateRecord) -> list[str]:
-    """Lines that say how far an interrupted training is."""
+    """Lines about the progress of an interrupted training."""
     lines = _told(state.facts, ("model", "dataset", "seed", "parent"))
     done = f"{len(state.training.history)} epochs, {state.training.step:,} steps"
     return [*lines, f"trained     {done}"]

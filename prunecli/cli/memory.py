@@ -1,4 +1,4 @@
-"""Room to say that memory is short, and what to say then."""
+"""Memory to spare for an out-of-memory message, and its advice."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from prunecli.plugins.resolve import resolve
 
 RESERVE = 1 << 23
-"""Bytes to let go of where memory is short, so that there is room to say so."""
+"""Bytes to release when memory is short, so that the message can be printed."""
 
 
 def lowered(params: Mapping[str, Any]) -> str:
-    """The options of a command to lower where memory is short; "" if none helps."""
+    """The option to lower when memory is short; "" if none helps."""
     if "method" not in params:
         return "--batch-size" if "batch_size" in params else ""
     if params["method"] is None:  # scores that are there already

@@ -36,7 +36,7 @@ from prunecli.settings.table import Option
 
 
 class Setting(click.Option):
-    """An option, as `row` of the table has it. Its help says defaults and limits of all alike."""
+    """An option from a `row` of the table. Its help shows defaults and limits in one form."""
 
     def __init__(self, row: Option) -> None:
         self.row = row
@@ -67,7 +67,7 @@ class Setting(click.Option):
 
 
 def trust_option() -> click.Option:
-    """The option that is no setting of a step, but of the process."""
+    """The --trust option, which is a setting of the process and not of a step."""
     option = Setting(TRUST)
     option.expose_value, option.callback = False, lambda ctx, param, names: trust(names)
     return option

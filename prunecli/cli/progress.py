@@ -1,4 +1,4 @@
-"""What a person sees on stderr: a bar on a terminal, a line every few seconds elsewhere."""
+"""Progress on stderr: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DRAWN = 0.1  # seconds between two looks of the bar, which a short step would sp
 
 
 def progress(quiet: bool, verbose: bool) -> Progress:
-    """The progress that suits where standard error goes; a study's own, for one of its jobs."""
+    """The progress that suits standard error; for a job of a study, the study's own."""
     context = click.get_current_context(silent=True)
     if context and isinstance(context.obj, Progress):
         return context.obj
@@ -54,7 +54,7 @@ class Lines(Progress):
 
 
 class Bar(Lines):
-    """A bar that is gone when its work is done."""
+    """A bar that disappears when its work is done."""
 
     def __init__(self, verbose: bool) -> None:
         from rich.console import Console

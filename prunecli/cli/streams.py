@@ -1,4 +1,4 @@
-"""Standard output and error: there for every command, whoever reads them, or nobody."""
+"""Standard output and error, which work even if nobody reads them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prunecli.errors import BadOutput, printable, reason
 
 
 class _Results(io.FileIO):
-    """Standard output, which carries results. A reader that is gone is a BrokenPipeError still."""
+    """Standard output, which carries results. A closed pipe still raises BrokenPipeError."""
 
     def write(self, data: Any, /) -> int:
         """Write a result. Raises BadOutput where there is no room for it."""
@@ -29,7 +29,7 @@ class _Results(io.FileIO):
 
 
 class _Messages(io.FileIO):
-    """Standard error: what cannot be written is dropped, for no work depends on who listens."""
+    """Standard error: text that cannot be written is dropped, since no work depends on it."""
 
     def write(self, data: Any, /) -> int:
         try:
@@ -64,12 +64,12 @@ def _to_nowhere(number: int) -> None:
 
 
 def print_path(path: Path) -> None:
-    """Print where a result is: in its very bytes for a program, readable for a person."""
+    """Print the path of a result: its exact bytes for a program, escaped on a terminal."""
     click.echo(printable(str(path)) if sys.stdout.isatty() else os.fsencode(path))
 
 
 def print_text(text: str) -> None:
-    """Print a result that is text of many lines: as it is, or on a terminal readable."""
+    """Print a result of many lines: unchanged, or escaped on a terminal."""
     sys.stdout.write(legible(text) if sys.stdout.isatty() else text)  # click would take codes out
 
 

@@ -1,4 +1,4 @@
-"""What the values of options may be."""
+"""The types of option values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FOLDER = "prunecli.folder"
 
 
 class Place(click.Path):
-    """A path, maybe in the user's folder; see `machine.at_home`."""
+    """A path, where `~` can stand for the home folder; see `machine.at_home`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return super().convert(at_home(value), param, ctx)
@@ -154,7 +154,7 @@ def as_dict(
 
 
 def as_file(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
-    """The path of an output; a slash at its end, which a path does not keep, is noted."""
+    """The path of an output; a trailing slash, which a Path drops, is noted."""
     if value is not None and no_stream(ctx, param, value).endswith(os.sep):
         ctx.meta[FOLDER] = value
     return None if value is None else Path(value)

@@ -53,7 +53,7 @@ def write_artifact(
 
 
 def metadata(record: FileRecord) -> dict[str, str]:
-    """What the header of a file says beside its tensors."""
+    """The metadata in the header of a file."""
     return {"prunecli": canonical({**table(record), "schema": SCHEMA, "kind": record.kind})}
 
 

@@ -1,4 +1,4 @@
-"""Whole files or none: written beside the final name, then renamed.
+"""Atomic writing: a file is written beside its final name, then renamed.
 
 A reader never sees half a file. Whatever happens, the earlier file stays intact until the new one
 is complete and on the disk. Temporary files are made anew, never through a link that lies there.
@@ -37,7 +37,7 @@ WRITTEN: dict[Path, Identity] = {}
 
 @contextmanager
 def refusals(label: str) -> Iterator[None]:
-    """Raise BadOutput where the operating system refuses to write."""
+    """Raise BadOutput if the operating system refuses to write."""
     try:
         yield
     except (OSError, NotImplementedError) as error:

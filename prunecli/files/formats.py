@@ -1,4 +1,4 @@
-"""What a file is that is no safetensors file, by its first bytes, and how to get one from it."""
+"""The kind of a file that is not safetensors, by its first bytes, and how to convert it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that torch.nn.utils.prune keeps in two tensors: X as X_orig and X_mask."""
+"""Weights that torch.nn.utils.prune stores as two tensors: X as X_orig and X_mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read: regular files only, and of no more bytes than such a file may have.
+"""Reading of regular files only, up to the size that such a file can have.
 
 A named pipe would be waited for, a device never ends. A file is known by what it is, its device,
 inode, size and times, and not by its name, which may come to stand for another one.

@@ -1,4 +1,4 @@
-"""What prunecli's files say of themselves: the one declaration of it; see `parsing`.
+"""The metadata of prunecli's files, declared once; see `parsing`.
 
 Who has a checkpoint asks `file.says(CheckpointRecord).density`; of a file that is not prunecli's,
 all is None.
@@ -52,7 +52,7 @@ class DatasetRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class PrunerRecord(Record):
-    """What pruned a network while it was trained."""
+    """The pruner of a training."""
 
     name: str
     options: Options
@@ -79,7 +79,7 @@ class Density(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class LeftWhole(Record):
-    """What a mask leaves whole."""
+    """What a mask does not prune."""
 
     tensors: Natural
     weights: Natural
@@ -143,7 +143,7 @@ class Selected(Method):
     total: Natural | None
     kept: Natural | None
     rule: str | None = None
-    """What took the place of exact selection, if anything did."""
+    """The rule that replaced exact selection, if any."""
 
     def __post_init__(self) -> None:
         if self.kept is not None and (not self.total or self.kept > self.total):
@@ -211,7 +211,7 @@ class Lineage(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointRecord(Lineage, Described):
-    """What a checkpoint says."""
+    """The metadata of a checkpoint."""
 
     kind: ClassVar = "checkpoint"
     classes: tuple[str, ...] | None
@@ -226,19 +226,19 @@ class CheckpointRecord(Lineage, Described):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoresRecord(Described, Method):
-    """What scores say."""
+    """The metadata of scores."""
 
     kind: ClassVar = "scores"
     left_whole: LeftWhole | None
     mask: str | None
-    """The hash of the mask that was on."""
+    """The hash of the mask that was applied."""
     first: str | None
     """The first layer of the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskRecord(Described, Selected):
-    """What a mask says."""
+    """The metadata of a mask."""
 
     kind: ClassVar = "mask"
     left_whole: LeftWhole | None
@@ -267,7 +267,7 @@ class Position(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class StateRecord(Record):
-    """What a training can go on from says."""
+    """The metadata of a training state."""
 
     kind: ClassVar = "state"
     facts: Options

@@ -1,4 +1,4 @@
-"""What `eval` writes of a network, and all that read it rely on."""
+"""The result that `eval` writes, which all its readers rely on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Table: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Spread(Record):
-    """How the weights of a layer are spread around 0, in standard deviations."""
+    """A histogram of a layer's weights around 0, in standard deviations."""
 
     weights: tuple[Amount, ...] | None = None
     """How many lie in each of so many bins, over `types.REACH` deviations to either side."""
@@ -86,7 +86,7 @@ class Epoch(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Record):
-    """What a network can do, what it costs and all that led to it.
+    """The accuracy, cost and lineage of a network.
 
     The fields stand in the order of the file. Those that may be None may be missing too, in what
     older versions wrote.

@@ -1,4 +1,4 @@
-"""Weights that another program wrote, taken up by a network of the same layers."""
+"""Loading weights that another program wrote into a network of the same layers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from prunecli.network.weights import check_names, forms_of, load_weights
 from prunecli.runtime.progress import Progress
 
 Head = Literal["kept", "fitting", "new"]
-"""The last layer: as it is given; anew where it does not fit; or anew."""
+"""The last layer: as given; new if it does not fit; or always new."""
 WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-"""What torch puts between the names of modules that it wraps."""
+"""Names that torch inserts for modules that it wraps."""
 COUNTED = {"total_ops", "total_params"}
-"""What thop leaves in a module whose operations it has counted."""
+"""Buffers that thop adds to a module when it counts operations."""
 TRACKED = "num_batches_tracked"
 MEND = "is it for another --model or --model-opt, or do names have a prefix (--strip-prefix)?"
 
@@ -32,7 +32,7 @@ def adopt(
     prefix: str | None = None,
     head: Head = "kept",
 ) -> None:
-    """Load weights once they are `fitted`, and say what was done. Raises Mismatch."""
+    """Load weights after `fitted`, and report the changes. Raises Mismatch."""
     tensors, notes = fitted(model, given, label, prefix=prefix, head=head)
     try:
         check_names(model, forms_of(tensors), label)
@@ -123,7 +123,7 @@ def _leave_out(
     found: dict[str, Tensor],
     notes: list[str],
 ) -> None:
-    """Take these out of what was found, but for the network's own."""
+    """Remove these from the found tensors, except those of the network."""
     if out := [name for name in names if name not in own]:
         counts = Counter(name.rpartition(".")[2] for name in out)
         what = f"{len(out)} tensors" if len(counts) > 3 else f"{len(out)} {' and '.join(counts)}"
@@ -140,7 +140,7 @@ def _with_head(
     head: Head,
     notes: list[str],
 ) -> None:
-    """Put the network's own last layer into what was found, if it is to start anew."""
+    """Replace the last layer by the network's own, if it should start anew."""
     layer = (classifier(model) or "").removesuffix("weight").removesuffix(".")
     parts = [name for name in own if name.rpartition(".")[0] == layer] if layer else []
     odd = [n for n in own if n not in found or found[n].shape != own[n].shape]

@@ -51,7 +51,7 @@ def build_model(model: ModelRecord, *, by_file: bool) -> nn.Module:
 
 
 def load_model(checkpoint: TensorFile) -> nn.Module:
-    """The checkpoint's network with its weights. Raises Mismatch if they do not fit each other."""
+    """The checkpoint's network with its weights. Raises Mismatch if they do not match."""
     described = checkpoint.says(CheckpointRecord).model
     if described is None:
         raise Mismatch(NO_MODEL.format(checkpoint.label))

@@ -1,4 +1,4 @@
-"""What a mask does to a network as a whole: what is dead, and what still carries a signal."""
+"""The effect of a mask on the whole network: what is dead, and what still carries a signal."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def diagnosis(
 
 
 class _Left(NamedTuple):
-    """What is left of a layer: its weights, and the channels without any."""
+    """The remains of a layer: its weights, and the channels without any."""
 
     kept: int
     dead_inputs: int

@@ -1,4 +1,4 @@
-"""What a mask leaves whole: how much, and why."""
+"""What a mask does not prune: how much, and why."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from prunecli.runtime.progress import Progress
 
 ASKED = "left out as asked"
 LARGE = 0.1
-"""Share of the weights that is worth a warning."""
+"""The share of weights not pruned that gives a warning."""
 
 
 def of_file(file: TensorFile, names: Collection[str]) -> LeftWhole:
-    """What of a checkpoint is left whole where `names` are masked."""
+    """The tensors of a checkpoint that are not pruned if `names` are masked."""
     return _left(file.forms, roles_of(file), names)
 
 
@@ -76,7 +76,7 @@ def _left(
 
 
 def line(whole: LeftWhole) -> str:
-    """What is left whole, all of it in one line, the most first."""
+    """A line about everything that is not pruned, the largest part first."""
     weights = max(whole.weights, 1)
     most = sorted(whole.reasons.items(), key=lambda reason: (-reason[1][1], reason[0]))
     parts = [

@@ -1,4 +1,4 @@
-"""Whether a mask lets anything through, of a network that may be built."""
+"""Whether a mask leaves a path from input to output, if the network can be built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network's graph, run on something other than images."""
+"""The network's graph, run on non-negative amounts in place of images."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def _traced(model: nn.Module, input_shape: tuple[int, ...]) -> fx.GraphModule:
 
 
 def untold(n: fx.Node, why: str, need: str = NEED_FLOW) -> Mismatch:
-    """The error that says of which call of the model no meaning is known."""
+    """The error that names the call whose flow is undefined."""
     name = str(n.target) if n.op == "call_module" else n.name
     return Mismatch(f"the flow through {name!r} cannot be followed ({why}); {need}")
 

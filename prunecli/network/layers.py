@@ -1,4 +1,4 @@
-"""The weights of a network that may be pruned."""
+"""The prunable weights of a network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MATRICES: dict[type[nn.Module] | tuple[type[nn.Module], ...], re.Pattern[str]] =
 
 
 def prunable(model: nn.Module) -> Params:
-    """The weights that may be pruned: those of `PRUNED_MODULES`, in module order.
+    """The prunable weights: those of `PRUNED_MODULES`, in module order.
 
     No biases, no normalisation. A weight that several modules share appears once, under its first
     name.

@@ -1,4 +1,4 @@
-"""What is to be heeded with other people's modules, which may be and do anything."""
+"""Precautions with other people's modules, which can do anything."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def theirs(failing: str, kind: type[PruneError] = Mismatch) -> Iterator[None]:
 
 
 def scores_of(given: object) -> Tensor:
-    """What a network gives. Raises Mismatch if it is no tensor: a tuple, or transformers' own."""
+    """A network's output. Raises Mismatch for anything but a tensor, such as a tuple."""
     if not isinstance(given, Tensor):
         raise Mismatch(
             f"the network gives {type(given).__name__}, not a tensor of scores [images, classes]; "

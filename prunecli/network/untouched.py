@@ -1,4 +1,4 @@
-"""Look at a model without leaving a trace."""
+"""Analysing a model without changing it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prunecli.network.layers import prunable
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Have the model, its gradients and the random state as before, whatever happens within.
+    """A context that restores the model, its gradients and the random state afterwards.
 
     Within, each weight that may be pruned can be differentiated by, though it be frozen or that of
     an RNN.

@@ -24,7 +24,7 @@ class Masked(Pruner):
         self.keep({name: torch.ones(w.shape, dtype=torch.bool) for name, w in self.params.items()})
 
     def keep(self, mask: Mask) -> None:
-        """Make this the mask. It stays on the CPU; a copy goes to the device."""
+        """Replace the mask. It stays on the CPU; a copy goes to the device."""
         self.kept = {name: mask[name].cpu() for name in self.params}
         self.aligned = aligned(self.kept, self.params)
 

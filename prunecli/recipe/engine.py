@@ -1,4 +1,4 @@
-"""Engines that do jobs: in this process, in worker processes, or on a cluster."""
+"""Engines that run jobs: in this process, in worker processes, or on a cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Do = Callable[[Job, Progress], Wrote]
 
 
 class Engine(Protocol):
-    """Does up to `slots` jobs at a time.
+    """Runs up to `slots` jobs in parallel.
 
     A job's future ends in what it wrote, or in the PruneError that the job failed with. Leaving the
     context with an error asks the jobs under way to stop, and waits for them to keep what they can.

@@ -1,4 +1,4 @@
-"""Do the jobs that are not done yet, as many at a time as the engine takes."""
+"""Run the jobs that are not done yet, as many in parallel as the engine takes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Inputs = Callable[[Job], Mapping[str, Any]]
 
 
 def behind(jobs: list[Job], names: Iterable[str]) -> list[Job]:
-    """The jobs of these names, and all that they need, in order."""
+    """The jobs of these names, and all jobs that they need, in order."""
     wanted = set(names)
     for job in reversed(jobs):
         if job.name in wanted:
@@ -32,7 +32,7 @@ def behind(jobs: list[Job], names: Iterable[str]) -> list[Job]:
 
 
 def states(jobs: list[Job], inputs: Inputs) -> dict[str, str]:
-    """What became of every job: see `records.state`."""
+    """The state of every job; see `records.state`."""
     found: dict[str, str] = {}
     for job in jobs:
         found[job.name] = "waiting"
@@ -43,10 +43,10 @@ def states(jobs: list[Job], inputs: Inputs) -> dict[str, str]:
 
 
 class Watcher:
-    """Follows how a study goes. This one stays silent; the command line draws."""
+    """Follows the progress of a study. This one is silent; the command line draws."""
 
     def starts(self, job: Job) -> Progress:
-        """Note that a job is under way; gives who is told of its steps."""
+        """Note that a job has started; returns the receiver of its progress."""
         return Progress()
 
     def ends(self, job: Job, how: str, note: str = "") -> None:
@@ -59,7 +59,7 @@ class Watcher:
 
 @dataclass
 class Study:
-    """Jobs, each after those that it needs, and what becomes of them."""
+    """Jobs, each after those that it needs, and their states."""
 
     jobs: list[Job]
     engine: Engine
@@ -86,7 +86,7 @@ class Study:
         return self.order[job.name]
 
     def run(self) -> int:
-        """Do what is not done; gives how many jobs were run.
+        """Run the jobs that are not done; returns how many ran.
 
         Raises JobsFailed after the first failure, once what was running is over; with `keep_going`
         after all jobs that do not need a failed one.
@@ -122,7 +122,7 @@ class Study:
         )
 
     def _check_outputs(self) -> None:
-        """Raise JobsFailed if anybody changed what was done while the study went on."""
+        """Raise JobsFailed if finished outputs were changed while the study ran."""
         changed = [job.name for job in self.jobs if not records.is_intact(job)]
         if changed:
             raise JobsFailed(
@@ -131,7 +131,7 @@ class Study:
             )
 
     def _due(self, job: Job) -> Job:
-        """The job with what it depends on now. Raises PruneError if that cannot be told."""
+        """The job with its current dependencies. Raises PruneError if they cannot be determined."""
         for path in job.reads:
             if file_sha256(path) != self.made.get(path):
                 what = f"{printable(str(path))}: it was changed after it was made"
@@ -139,7 +139,7 @@ class Study:
         return replace(job, given=self.inputs(job))
 
     def _settled(self, names: Iterable[str]) -> Iterator[Job]:
-        """The jobs, of those whose needs are settled, that there is nothing to do for."""
+        """The jobs, of those that are due, that need no work."""
         for job in sorted((self.named[name] for name in names), key=self._number):
             if any(need in self.failed or need in self.left for need in job.needs):
                 self.left.add(job.name)
@@ -159,7 +159,7 @@ class Study:
                 yield job
 
     def _started(self) -> Iterator[Job]:
-        """Start as many jobs as there is room for; gives those that are over already."""
+        """Start as many jobs as there is room for; returns those that have already ended."""
         while len(self.running) < self.engine.slots and not self._stops():
             job = self._next()
             if job is None:
@@ -181,16 +181,16 @@ class Study:
                 yield job
 
     def _next(self) -> Job | None:
-        """The first in the plan that waits, unless one that does the very same is running.
+        """The first waiting job in the plan, unless an identical one is running.
 
-        Then it waits on, to take over what that one leaves.
+        Then it keeps waiting, to copy the output of that one.
         """
         busy = {self.keys[job.name] for job in self.running.values()}
         free = [job for job in self.waiting if self.keys[job.name] not in busy]
         return min(free, key=self._number, default=None)
 
     def _ended(self) -> Iterator[Job]:
-        """Wait for a job to be over; gives all that are."""
+        """Wait for a job to end; returns all that have ended."""
         over = wait(self.running, return_when=FIRST_COMPLETED).done
         for future in sorted(over, key=lambda future: self._number(self.running[future])):
             job = self.running.pop(future)

@@ -1,4 +1,4 @@
-"""What a command's output depends on, besides the program: for recognising work already done."""
+"""The dependencies of a command's output, to recognise work that is already done."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _is_sharded(path: Path) -> bool:
 
 
 def _chosen(params: Mapping[str, Any]) -> dict[str, str]:
-    """Kind of device and precision, of a command that has such an option and is told neither."""
+    """Kind of device and precision, for a command that has such options and is given neither."""
     chosen = {}
     device = params.get("device") or "auto"
     if device == "auto" and "device" in params:
@@ -120,7 +120,7 @@ def _data(
 
 
 def _described(file: TensorFile, params: Mapping[str, Any], splits: Sequence[str]) -> list[Named]:
-    """What the file names: its network, and its data if they are read."""
+    """What the file names: its network, and its data set if that is read."""
     model, data = file.says(Described).model, file.says(CheckpointRecord).dataset
     reads = splits and not params["dataset"]
     return [
@@ -130,6 +130,6 @@ def _described(file: TensorFile, params: Mapping[str, Any], splits: Sequence[str
 
 
 def _sources(plugins: Iterable[Named], *, by_file: bool) -> dict[str, str]:
-    """The hash of the code of every plugin that is somebody else's; ours has its version."""
+    """The hash of the code of every external plugin; prunecli's own have its version."""
     found = {f"{kind}/{name}": code(kind, name, by_file=by_file) for kind, name in plugins}
     return {name: own for name, own in found.items() if own}

@@ -1,4 +1,4 @@
-"""The axes multiplied out: at which points each step has a job."""
+"""The product of the axes: the points at which each step has a job."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 from prunecli.recipe.read import Axes, Recipe, told_apart
 
 MOST = 100_000
-"""Jobs of a recipe, and points of its matrix: it would take minutes to check as many."""
+"""The most jobs of a recipe, and points of its matrix: checking more would take minutes."""
 MOST_VALUES = 20 * MOST
 """The most values of axes, at all points together: more would take gigabytes."""
 
 
 def points(recipe: Recipe, axes: Mapping[str, tuple[str, ...]]) -> dict[str, list[Axes]]:
-    """The points of each step's jobs: all those of its axes that the matrix has."""
+    """The points of each step's jobs: all points of the matrix on its axes."""
     points = _points(recipe)
     by_axes: dict[tuple[str, ...], list[Axes]] = {}
     jobs = 0
@@ -32,7 +32,7 @@ def points(recipe: Recipe, axes: Mapping[str, tuple[str, ...]]) -> dict[str, lis
 
 
 def _check_size(recipe: Recipe, what: str, number: int, most: int = MOST) -> None:
-    """Refuse at once what would take more time and memory to plan than there is."""
+    """Refuse recipes that would take too much time or memory to plan."""
     if number > most:
         many = f"{number:,}" if number < 10**15 else f"{Decimal(number):.1e}"
         mend = "remove values, or split it into several recipes"
@@ -57,7 +57,7 @@ def _points(recipe: Recipe) -> list[Axes]:
 
 
 def _excluded(recipe: Recipe) -> str:
-    """'1' for each point of the grid, in its order, that an entry of `exclude` fits, else '0'."""
+    """'1' for each point of the grid, in its order, that `exclude` matches, else '0'."""
     grid = _Grid(recipe)
     fitting = 0
     for entry in recipe.exclude:

@@ -19,9 +19,9 @@ from prunecli.recipe.records import Wrote
 from prunecli.runtime.progress import Progress
 
 RETRIES = 3
-"""The times that a task is started again whose worker died."""
+"""How often a task is started again if its worker dies."""
 PATIENCE = 60.0
-"""Seconds that interrupted tasks have for keeping what they can."""
+"""Seconds that interrupted tasks have to save their state."""
 
 
 class OnRay:
@@ -79,7 +79,7 @@ class OnRay:
 
 
 def _share(slots: int, devices: int) -> float:
-    """The part of a GPU that each of so many tasks at once has: all, a half, a third, and so on."""
+    """The fraction of a GPU for each of so many parallel tasks: all, a half, a third, and so on."""
     return 1 / max(1, -(-slots // devices)) if devices else 0
 
 
@@ -90,7 +90,7 @@ def _settings() -> dict[str, str]:
 def _task(
     job: Job, do: Do, threads: int, here: Path, settings: Mapping[str, str]
 ) -> str | list[str]:
-    """Do a job in a Ray worker; gives the names of what it wrote, or why it failed."""
+    """Run a job in a Ray worker; returns the names of the files it wrote, or why it failed."""
     from prunecli.runtime.device import set_threads
 
     os.environ.update(settings)
@@ -103,7 +103,7 @@ def _task(
 
 
 def _settle(future: Future[Wrote], over: Future[str | list[str]]) -> None:
-    """Hand a task's end on to the job's future."""
+    """Pass the end of a task on to the job's future."""
     try:
         ended = over.result()
     except Exception as failure:  # Ray's own, or a bug

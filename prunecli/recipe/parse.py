@@ -1,4 +1,4 @@
-"""YAML without its traps, with the line of every value."""
+"""YAML without its pitfalls, with the line of every value."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def load_yaml(path: Path) -> tuple[Any, Lines]:
 
 
 def scalar(text: str) -> Any:
-    """The value that a piece of YAML on the command line spells: '0.1', '[1, 2]', 'vgg16'."""
+    """The value of a piece of YAML on the command line: '0.1', '[1, 2]', 'vgg16'."""
     value, errors = _parsed(text, {})
     if errors:
         raise BadUsage(f"{text!r} is not a plain YAML value")
@@ -78,7 +78,7 @@ def _text(path: Path, label: str) -> str:
 
 
 def _parsed(text: str, lines: Lines) -> tuple[Any, list[str]]:
-    """The value, and what is wrong with the text, each with its line in front."""
+    """The value, and the faults of the text, each with its line in front."""
     errors: list[str] = []
     loader = None
     try:
@@ -105,7 +105,7 @@ def texts(value: Any) -> list[str]:
 
 
 class _Trap(Exception):
-    """The fault of what YAML allows and a recipe does not, with its line in front."""
+    """A fault for something that YAML allows and a recipe does not, with its line in front."""
 
 
 def _refuse_traps(loader: Any) -> None:

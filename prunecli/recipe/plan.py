@@ -1,4 +1,4 @@
-"""The jobs of a recipe: axes multiplied out, references resolved, everything checked.
+"""The jobs of a recipe: the product of its axes, references resolved, options checked.
 
 A step varies on the axes that it uses: those whose `${axis}` stands in its options, and those of
 the steps it refers to. `over` names them explicitly. `@step` is the output of that step's job with
@@ -34,7 +34,7 @@ from prunecli.runtime.machine import at_home
 from prunecli.settings.training import Carried
 
 HERE = "here"
-"""The folder of the recipe: a variable that is always there."""
+"""The folder of the recipe: a variable that always exists."""
 
 LONGEST = 255
 """Bytes of a folder's name, on nearly all file systems."""
@@ -92,7 +92,7 @@ Jobs = dict[str, tuple[Axes, Job]]
 
 
 def plan(recipe: Recipe, folder: Path, check: Check) -> list[Job]:
-    """Every job, each after those it needs. Raises BadUsage with all faults at once."""
+    """All jobs, each after those that it needs. Raises BadUsage with all faults at once."""
     recipe = resolved(recipe)
     order = _order(recipe)
     axes: dict[str, tuple[str, ...]] = {}
@@ -112,9 +112,9 @@ def plan(recipe: Recipe, folder: Path, check: Check) -> list[Job]:
 
 
 def _check_paths(recipe: Recipe, jobs: list[Job]) -> None:
-    """Note a fault where a job reads by path what another one writes.
+    """Note a fault if a job reads by path what another one writes.
 
-    It is read by reference only: a path would say nothing of the order.
+    It must use a reference, since a path does not set the order of the jobs.
     """
     writers = {os.path.realpath(job.output): job for job in jobs}
     names = {job.output.name for job in jobs}
@@ -158,7 +158,7 @@ def _order(recipe: Recipe) -> list[str]:
 
 
 def _malformed(value: Any) -> list[str]:
-    """Texts that look like references and are none."""
+    """Texts that look like references but are not."""
     return [t for t in texts(value) if t.startswith("@") and not _is_reference(t)]
 
 

@@ -1,4 +1,4 @@
-"""The recipe that a document is, if every part is where it belongs, and of the kind it must be."""
+"""The recipe in a document, with the structure and types of every part checked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYS = {"version", "name", "description", "vars", "matrix", "steps"}
 DERIVED_KEYS = {"version", "name", "description", "base", "set"}
 NAME = re.compile(r"[A-Za-z_][\w-]*")
 MANY = 100
-"""Faults after which no more are looked for."""
+"""The number of faults after which reading stops."""
 Axes = dict[str, Any]
 
 
@@ -165,7 +165,7 @@ def _values(recipe: Recipe, axis: str, value: Any) -> list[Any]:
 
 
 def _check_settings(recipe: Recipe) -> None:
-    """What an axis sets must have a value everywhere, and only one."""
+    """A variable that an axis sets must have exactly one value everywhere."""
     setting: dict[str, dict[str, None]] = defaultdict(dict)
     for axis, rows in recipe.settings.items():
         for name in [name for row in rows.values() for name in row]:
@@ -184,7 +184,7 @@ def _check_settings(recipe: Recipe) -> None:
 
 
 def _points(recipe: Recipe, key: str, value: Any, matrix: dict[str, Any]) -> list[Axes]:
-    """What 'exclude' or 'include' name: values of some axes."""
+    """The entries of 'exclude' or 'include': values of some axes."""
     location = ("matrix", key)
     if not isinstance(value, list) or not all(isinstance(v, dict) and v for v in value):
         recipe.fault(
@@ -238,7 +238,7 @@ def _override(recipe: Recipe, values: Mapping[str, Any], said: str) -> None:
 
 
 def _moved(recipe: Recipe, section: str, key: str, location: Location) -> None:
-    """Have faults of what is set told where it is set; what an axis's values set stays."""
+    """Report faults of overridden values where they are set, except those that axes set."""
     recipe.elsewhere[section, key] = recipe.elsewhere[location]
     if key not in recipe.settings:
         recipe.lines = {p: line for p, line in recipe.lines.items() if p[:2] != (section, key)}

@@ -1,4 +1,4 @@
-"""What a job's folder says of it: the record beside its output.
+"""The record of a job, beside its output.
 
 A record holds the key that the job was started with. It is the hash of everything that the output
 depends on: command, options, the contents of its inputs, the data, and the versions of what
@@ -39,7 +39,7 @@ MAX_RECORD = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class JobRecord(Record):
-    """What is known of a job; an older record says nothing of what lies beside the output."""
+    """The record of a job; older ones do not list the files beside the output."""
 
     key: str | None = None
     output: str | None = None
@@ -56,13 +56,13 @@ def job_key(command: str, inputs: Mapping[str, Any] | None) -> str:
 
 
 def is_done(job: Job, key: str) -> bool:
-    """Whether the output is there, as this key's job left it."""
+    """Whether the output exists, unchanged since the job of this key wrote it."""
     record = read_record(job.folder)
     return record.key == key and _is_intact(job.output, record)
 
 
 def is_intact(job: Job) -> bool:
-    """Whether the output, and what came with it, are as the job's record says."""
+    """Whether the output, and the files written with it, match the job's record."""
     return _is_intact(job.output, read_record(job.folder))
 
 
@@ -75,7 +75,7 @@ def _is_intact(output: Path, record: JobRecord) -> bool:
 
 
 def state(job: Job, key: str) -> str:
-    """What became of the job: 'done', 'failed: REASON', 'running', 'stopped' or 'waiting'."""
+    """The state of the job: 'done', 'failed: REASON', 'running', 'stopped' or 'waiting'."""
     record = read_record(job.folder)
     if record.key != key:
         return "waiting"
@@ -90,9 +90,9 @@ def state(job: Job, key: str) -> str:
 
 @contextmanager
 def occupied(job: Job) -> Iterator[None]:
-    """Have others see, within, that the job is running.
+    """A context in which other processes see that the job is running.
 
-    What killed ones were writing is removed.
+    Partial files of killed processes are removed.
     """
     make_folder(job)
     with locked(job.folder / RECORD, printable(str(job.folder))):
@@ -134,7 +134,7 @@ def finish(job: Job, key: str, wrote: Wrote) -> None:
 
 
 def fail(job: Job, key: str, error: str) -> None:
-    """Note why the job failed; the next run tries it again."""
+    """Record why the job failed; the next run tries it again."""
     with suppress(PruneError):  # the disk may be what failed
         _write(job, JobRecord(key=key, error=error))
 

@@ -1,4 +1,4 @@
-"""Jobs in processes of their own, that stay to do the next: torch and the data are loaded once."""
+"""Jobs in worker processes, which stay for the next job: torch and the data load only once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Worker:
         self.busy = self.stopping = False
 
     def do(self, job: Job, progress: Progress) -> Wrote:
-        """Do a job. Raises PruneError with why it failed, or with what became of the process."""
+        """Run a job. Raises PruneError with why it failed, or how its process ended."""
         self.busy = True
         order = json.dumps(asdict(job), default=str)
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -62,7 +62,7 @@ class Worker:
         return self.process.poll() is None
 
     def interrupt(self) -> None:
-        """Have the job stop and keep what it can; a second signal would stop it at once."""
+        """Ask the job to stop and save its state; a second signal would stop it at once."""
         if self.busy and not self.stopping:
             self.stopping = True
             self.process.send_signal(signal.SIGINT)
@@ -121,7 +121,7 @@ class Workers:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        """Have the jobs stop first, after an error; a second interrupt kills them."""
+        """After an error, ask the jobs to stop first; a second interrupt kills them."""
         try:
             while kind is not None and self.futures:
                 for worker in list(self.workers.values()):  # also one that was about to start

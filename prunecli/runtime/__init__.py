@@ -1,1 +1,1 @@
-"""What the process runs on, and what it is told."""
+"""The process and its environment: device, memory, interrupts, other processes."""

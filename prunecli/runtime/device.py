@@ -197,7 +197,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 @cache
 def processor() -> str:
-    """What Linux says of the processor; empty elsewhere."""
+    """The processor as Linux describes it; empty elsewhere."""
     try:
         return Path("/proc/cpuinfo").read_text()
     except OSError as error:

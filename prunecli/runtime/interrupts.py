@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at a moment of our choosing."""
+"""Ctrl-C and SIGTERM, handled at a safe moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: a container has less than there is."""
+"""The cores and memory that this process can use: a container limits both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What whoever watches is told."""
+"""Messages and progress for the person watching."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 
 class Progress:
-    """What a step tells the person watching. This one stays silent; the CLI draws."""
+    """The messages and progress of a step. This one is silent; the command line draws."""
 
     def say(self, message: str) -> None:
-        """Tell something worth knowing."""
+        """Print a message."""
 
     def detail(self, message: str) -> None:
-        """Tell something to whoever asked for more."""
+        """Print a message that is shown with --verbose."""
 
     def warn(self, message: str) -> None:
-        """Tell of something that is probably not what the user wanted."""
+        """Print a warning."""
 
     def advance(self, label: str, done: int, total: int, **facts: Any) -> None:
-        """Tell that `done` of `total` steps of `label` are over."""
+        """Report that `done` of `total` steps of `label` are done."""

@@ -1,4 +1,4 @@
-"""Seeds made of what they are for."""
+"""Seeds derived from their purpose."""
 
 from __future__ import annotations
 

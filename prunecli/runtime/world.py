@@ -1,4 +1,4 @@
-"""One training over several processes: which of them this one is, and what they exchange."""
+"""One training on several processes: the rank of this one, and what they exchange."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class World:
     """The processes of one training, as one of them sees it. `World()` is a process on its own.
 
     All hold the same weights and decide the same; they differ in the rows of each batch that they
-    compute, and in the random numbers that they draw meanwhile. Only the one that leads writes and
-    speaks. Whatever exchanges something is called by all processes, in the same order, and raises
+    compute, and in the random numbers that they draw meanwhile. Only rank 0 writes and
+    prints. Whatever exchanges something is called by all processes, in the same order, and raises
     BadEnvironment if one of them is gone; in a process on its own it does nothing.
     """
 
@@ -67,9 +67,9 @@ class World:
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
-        """Have the others, within, come after the one that leads.
+        """A context in which rank 0 goes first and the others follow.
 
-        What that one refuses is refused once; what it has downloaded or cached is there.
+        It refuses bad input once for all, and has downloaded or cached what the others need.
         """
         if not self.leads:
             self.wait()
@@ -78,7 +78,7 @@ class World:
             self.wait()
 
     def check_told(self, facts: Mapping[str, Any]) -> None:
-        """Raise Mismatch, in all processes, unless all were told these facts, which are JSON.
+        """Raise Mismatch, in all processes, unless all have these same facts, which are JSON.
 
         Each names what differs, of the last process where something does.
         """
@@ -177,6 +177,6 @@ def _all_there() -> Iterator[None]:
     except RuntimeError as error:
         raise_shortage(error)
         raise BadEnvironment(
-            "another process of this training is gone, or does not answer; it says why, if it can. "
-            "--resume goes on from what was saved last"
+            "another process of this training is gone or does not answer; see its own message, if "
+            "any, and continue from the last save with --resume"
         ) from error

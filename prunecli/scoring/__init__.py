@@ -1,1 +1,1 @@
-"""The way from a checkpoint and a method to scores."""
+"""From a checkpoint and a method to scores."""

@@ -26,7 +26,7 @@ def network_scores(
     seed: int,
     label: str,
 ) -> Scores:
-    """What a scorer makes of a network in memory, with what the mask excludes zero."""
+    """The scores of a network in memory, with pruned weights at zero."""
     with untouched(model):
         model.eval()
         torch.manual_seed(derive_seed(seed, "scoring"))

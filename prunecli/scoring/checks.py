@@ -1,4 +1,4 @@
-"""Whether weights can be scored, and whether what a method makes of them are scores."""
+"""Checks that weights can be scored, and that a method returns valid scores."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def names_of(scoring: ScoringSettings, file: TensorFile) -> list[str]:
 
 
 def plugin_of(scoring: ScoringSettings) -> Plugin:
-    """The method, with its options. Raises BadUsage if none is named."""
+    """The method, with its options. Raises BadUsage if none is given."""
     if scoring.method is None:
         raise BadUsage("no scoring method is given; choose one with --method")
     return resolve("scorers", scoring.method, scoring.options, by_file=False)
@@ -97,7 +97,7 @@ class Scored:
         return not self.needs_model and self.plugin.own
 
     def record(self, mask: str | None = None) -> ScoresRecord:
-        """What the scores say of how they came about, under the mask of that hash."""
+        """The metadata of scores under the mask with that hash."""
         own = self.file.says(CheckpointRecord)
         return ScoresRecord(
             method=self.plugin.name,

@@ -1,1 +1,1 @@
-"""One function per subcommand: paths in, a path out. What the CLI and recipes are thin skins of."""
+"""One function per command: paths in, a path out. The command line and recipes call them."""

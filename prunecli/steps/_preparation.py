@@ -1,4 +1,4 @@
-"""What a training is to do: checked before any data is read, and its lineage."""
+"""The preparation of a training: checks before any data is read, and the lineage."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from prunecli.types import Images, Mask
 
 @dataclass(frozen=True)
 class Preparation:
-    """What can be known, and checked, before the data is read."""
+    """What is known and checked before the data is read."""
 
     options: TrainingSettings
     parent: TensorFile | None
@@ -53,7 +53,7 @@ class Preparation:
     settings: Hyperparameters
     source: Source
     model: Plugin | None
-    """The network that was named; None for the checkpoint's."""
+    """The network that the user named; None for the checkpoint's."""
     pruner: Plugin | None
     output: Path
     inputs: list[Path]

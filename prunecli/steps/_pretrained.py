@@ -1,4 +1,4 @@
-"""Weights that somebody else has trained, as a start."""
+"""Published weights as a starting point."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Pretrained:
 
 
 def check_published(asked: ModelSettings) -> None:
-    """Raise BadUsage for what is told twice, or weights that are not published for the network.
+    """Raise BadUsage for options given twice, or weights that are not published for the network.
 
-    It takes neither a network nor the weights to tell.
+    It needs neither the network nor the weights.
     """
     own = asked.options
     if asked.published is None:

@@ -1,4 +1,4 @@
-"""What a training run leaves on disk: its state while it runs, its log, its checkpoint."""
+"""The files of a training: its state while it runs, its log, its checkpoint."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ DAMAGED = "{}: it is damaged; start again without --resume"
 
 
 class DamagedState(BadInput):
-    """A training state that nothing can go on from."""
+    """A training state from which no training can resume."""
 
 
 def state_beside(target: Path) -> Path:
@@ -95,7 +95,7 @@ class TrainingFiles:
         self.world.wait()
 
     def resume(self, progress: Progress) -> None:
-        """Take up the state that an earlier run left, if any.
+        """Load the state that an earlier run saved, if there is one.
 
         Raises Mismatch if it is another training's.
         """

@@ -1,4 +1,4 @@
-"""Weights that are exactly zero though no mask says so, as other programs leave them."""
+"""Weights that are exactly zero without a mask, as other programs write them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ layer that is initialised so."""
 
 
 def warn_of_zeros(weights: Mapping[str, Tensor], label: str, progress: Progress) -> None:
-    """Say so where many weights are zero that count as kept."""
+    """Warn if many weights are zero but count as kept."""
     total = sum(weight.numel() for weight in weights.values())
     zeros = total - sum(int(weight.count_nonzero()) for weight in weights.values())
     if zeros > UNSEEN * total:

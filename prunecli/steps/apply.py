@@ -56,7 +56,7 @@ def apply(checkpoint: Path, mask: Path, run: RunOptions) -> Path:
 def _write_folder(
     folder: Path, file: TensorFile, kept: MaskFile, text: str, run: RunOptions
 ) -> None:
-    """Write each shard, whole or not at all, then what else the checkpoint's folder holds."""
+    """Write each shard atomically, then copy the other files of the checkpoint's folder."""
     for done, (shard, header) in enumerate(file.shards.items(), 1):
         target = folder / shard.name
         if not _is_there(target, text):

@@ -1,4 +1,4 @@
-"""`eval`: from a checkpoint to what it can do and what it costs."""
+"""`eval`: from a checkpoint to its accuracy and its cost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evaluation(checkpoint: Path, settings: EvalSettings, run: RunOptions) -> Pat
     """Evaluate a checkpoint on its test set and write the result as JSON.
 
     With a mask, the masked weights are zeroed first. `throughput` also measures images per second,
-    which no two runs agree on; without it that key is null and the file is repeatable.
+    which differs from run to run; without it that key is null and the file is reproducible.
     """
     file = open_artifact(checkpoint, "checkpoint")
     history = _history(file)
@@ -142,7 +142,7 @@ def _spread(
 
 
 class _Network(NamedTuple):
-    """What is left of the network, and what it costs."""
+    """What remains of the network, and its cost."""
 
     layers: tuple[Layer, ...]
     effective_density: float | None

@@ -1,4 +1,4 @@
-"""`inspect`: what a file is, without trusting it."""
+"""`inspect`: what a file holds, without trusting it."""
 
 from __future__ import annotations
 

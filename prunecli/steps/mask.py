@@ -1,4 +1,4 @@
-"""`mask`: from scores to which weights stay, in one go or in rounds."""
+"""`mask`: from scores to the weights to keep, in one round or several."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from prunecli.settings.run import RunOptions
 def report(
     results: list[Path], settings: ReportSettings, run: RunOptions
 ) -> tuple[Path | None, str]:
-    """Gather results and write them. Gives the path, if one was written, and the table.
+    """Gather results and write them. Returns the path, if one was written, and the table.
 
     Without an output, everything but a page is returned as text instead of the table.
     """

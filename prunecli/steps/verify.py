@@ -1,4 +1,4 @@
-"""`verify`: whether a checkpoint is what its metadata and its mask say."""
+"""`verify`: whether a checkpoint matches its metadata and its mask."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _other_mask(file: TensorFile, mask: TensorFile) -> list[str]:
 
 
 def _too_dense(file: TensorFile) -> list[str]:
-    """Weights that are there although the metadata says they are not."""
+    """Faults of layers with more weights than the metadata says."""
     density = file.says(CheckpointRecord).density
     kept = density.kept if density else {}
     faults = []

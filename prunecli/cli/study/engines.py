@@ -1,4 +1,4 @@
-"""The engine that does the jobs of a study, as its options say."""
+"""The engine that runs the jobs of a study."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ ends it without a word while it has no job to keep anything of."""
 
 
 def engine(kind: str, slots: int | None, threads: int | None) -> Engine:
-    """One job at a time is done here; several are done in processes, each with a GPU of its own.
+    """Single jobs run in this process; parallel jobs in worker processes, each with its own GPU.
 
-    With more jobs than GPUs, they share them. Raises BadEnvironment for Ray that is not there.
+    With more jobs than GPUs, they share them. Raises BadEnvironment if Ray is missing.
     """
     if kind == "ray":
         return OnRay(partial(trusting, trusted()), threads or 1, slots)

@@ -23,13 +23,13 @@ from prunecli.settings.study import RESERVED
 
 Schema = dict[str, Any]
 FILLED = {"type": "string", "pattern": r"\$\{[^}]*\}|^@"}
-"""A value that a variable or another step's output stands in for."""
+"""A value given by a variable or the output of another step."""
 PLAIN = {"type": ["string", "number", "boolean", "null"]}
 POINTS = {"type": "array", "items": {"type": "object", "additionalProperties": PLAIN}}
 
 
 def recipe_schema(steps: Mapping[str, Command]) -> Schema:
-    """The schema of a recipe, and of one that is another with other values."""
+    """The schema of a recipe, and of one that changes values of a base."""
     name = {"type": "string", "pattern": f"^{NAME.pattern}$"}
     step = {
         "type": "object",

@@ -1,4 +1,4 @@
-"""The commands as a recipe's steps: options from YAML, checked as click checks them."""
+"""The commands as steps of a recipe: options from YAML, checked by click."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _inherited(params: Mapping[str, Any], carried: Mapping[Path, Carried]) -> Ca
 
 
 def invoke(command: str, argv: list[str], progress: Progress) -> None:
-    """Do a step in this process. The path that it prints is not the caller's result.
+    """Run a step in this process. The path that it prints is not the caller's result.
 
     Raises PruneError also for what nobody foresaw: it fails this job, and no other one.
     """
@@ -129,7 +129,7 @@ def _own_fault() -> Iterator[None]:
 
 
 def do(job: Job, progress: Progress) -> Wrote:
-    """Do a job of a study in this process; gives what it wrote.
+    """Run a job of a study in this process; returns the files that it wrote.
 
     Raises PruneError if it fails, if what it depends on is not what it was found due with, in the
     eyes of this very process, or if that changes meanwhile.

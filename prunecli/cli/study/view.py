@@ -1,4 +1,4 @@
-"""What a person sees of a study: a live view on a terminal, plain lines elsewhere."""
+"""The display of a study: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from prunecli.runtime.progress import Progress
 
 
 def watcher(jobs: list[Job], slots: int, quiet: bool, verbose: bool) -> Log:
-    """The log that suits where standard error goes."""
+    """The log that suits standard error."""
     if not quiet and sys.stderr.isatty():
         return Live(jobs, slots, verbose)
     return Log(jobs, slots, quiet, verbose)
 
 
 class Forecast:
-    """A forecast of how long a study will take still, from how long its jobs have taken so far."""
+    """A forecast of a study's remaining time, from the times of its finished jobs."""
 
     def __init__(self, jobs: list[Job], slots: int) -> None:
         self.left = {job.name: job for job in jobs}
@@ -37,7 +37,7 @@ class Forecast:
         self.began[job.name] = time.monotonic()
 
     def ends(self, job: Job, ran: bool) -> float:
-        """Note that a job is over; gives the seconds that it took."""
+        """Note that a job has ended; returns the seconds that it took."""
         del self.left[job.name]
         seconds = time.monotonic() - self.began.pop(job.name, time.monotonic())
         if ran:
@@ -46,9 +46,9 @@ class Forecast:
         return seconds
 
     def seconds_left(self) -> float | None:
-        """Seconds that the study will take still; None before any job is over.
+        """The remaining seconds of the study; None before any job has ended.
 
-        A step that has not run is taken for its command's mean.
+        A step that has not run yet counts with the mean of its command.
         """
         every = [seconds for times in self.took.values() for seconds in times]
         if not every:
@@ -121,7 +121,7 @@ class Log(Watcher):
 
 
 class JobLines(Lines):
-    """The lines of one job, which name it where several run at a time."""
+    """The lines of one job, with its name if several run in parallel."""
 
     def __init__(self, name: str, log: Log) -> None:
         super().__init__(log.verbose)
@@ -132,7 +132,7 @@ class JobLines(Lines):
 
 
 class Live(Log):
-    """A line for each job that is under way, and one for the study."""
+    """A line for each running job, and one for the study."""
 
     def __init__(self, jobs: list[Job], slots: int, verbose: bool) -> None:
         from rich.console import Console

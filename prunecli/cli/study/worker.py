@@ -1,4 +1,4 @@
-"""A process that does jobs of a study, one after the other; `engines` says how it is started."""
+"""A process that runs jobs of a study one after the other; `engines` starts it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from prunecli.recipe.plan import Job
 from prunecli.runtime.progress import Progress
 
 EVERY = 0.2
-"""Seconds between two reports of how far a job is."""
+"""Seconds between two progress reports of a job."""
 
 
 class Relay(Progress):
-    """Passes on what a job tells."""
+    """Passes on the messages and progress of a job."""
 
     def __init__(self, answer: Any) -> None:
         self.answer, self.next = answer, 0.0
@@ -49,7 +49,7 @@ class Relay(Progress):
 
 
 def main(names: Sequence[str] = ()) -> None:
-    """Do jobs until nobody asks for more. `names` are of code that is trusted."""
+    """Run jobs until there are no more. `names` lists trusted code."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     open_streams()
     with suppress(KeyboardInterrupt):  # one that came too late for the job that it was meant for
@@ -93,7 +93,7 @@ def _read(orders: SimpleQueue[str]) -> None:
 
 
 def _done(job: Job, progress: Progress) -> dict[str, Any]:
-    """Do a job; gives what it wrote, or why it failed."""
+    """Run a job; returns the files it wrote, or why it failed."""
     try:
         return {"ended": None, "wrote": do(job, progress)}
     except PruneError as error:
@@ -103,7 +103,7 @@ def _done(job: Job, progress: Progress) -> dict[str, Any]:
 
 
 def _let_go() -> None:
-    """Leave the memory of a GPU to those that share it. Loads nothing that no job needed."""
+    """Free GPU memory for other processes. Loads nothing that no job needed."""
     if "torch" in sys.modules:
         from prunecli.runtime.device import let_go
 
