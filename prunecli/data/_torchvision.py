@@ -30,7 +30,7 @@ def read_named(
     These are images, labels, class names and notes, as of `read_tree`. `dataset` is the name of
     torchvision's class for it.
 
-    Raises BadEnvironment, with the command that mends it, if neither is there and complete, and
+    Raises BadEnvironment, with the command that fixes it, if neither is complete, and
     BadInput if a tree does not have as many classes as the data set, Mismatch if its splits differ.
     """
     if folder := find_split(root, name, split):

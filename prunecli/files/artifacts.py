@@ -136,7 +136,7 @@ def _bytes(mask: Parted, name: str) -> Iterable[Tensor]:
 
 
 class MaskFile:
-    """A mask in a file, read part by part; see `parts.Parted`.
+    """A mask in a file, read in chunks; see `parts.Parted`.
 
     Raises BadInput for shapes and bits that cannot be a mask's, the latter when they are read.
     """
@@ -197,7 +197,7 @@ def check_mask_fits(
 
 
 class ScoresFile:
-    """The scores in a file, read part by part; see `parts.Parted`.
+    """The scores in a file, read in chunks; see `parts.Parted`.
 
     Only `names`, if they are given. What a mask `before` removed scores `PRUNED`.
     """

@@ -30,7 +30,7 @@ PICKLE_HELP = (
     's.save_file(t, sys.argv[1])" OUT.safetensors IN.pt` (or IN1.bin IN2.bin, all shards of it); '
     "if torch refuses, it holds more than tensors: weights_only=False would run what is in it"
 )
-"""The mend for a pickle: of a state_dict, or one in a table of a training's, tied and transposed
+"""The advice for a pickle: of a state_dict, or one in a table of a training's, tied and transposed
 tensors included."""
 NUMPY = (
     'convert it once with `python -c "import numpy, safetensors.numpy as s; '
@@ -49,7 +49,7 @@ OTHER = "prunecli reads safetensors; export the weights of the PyTorch network t
 
 
 class Kind(NamedTuple):
-    """A kind of file: how it begins, `at` so many bytes from its start; what it is; the mend."""
+    """A kind of file: how it begins, `at` bytes from its start; what it is; the advice."""
 
     magic: bytes
     help: str
@@ -81,7 +81,7 @@ these."""
 
 
 def other_format(head: bytes) -> str | None:
-    """What a file is that begins with these bytes, and the mend; None if it may be safetensors.
+    """The kind of a file that begins with these bytes, and the advice; None if perhaps safetensors.
 
     The ninth byte of a safetensors file is a '{'.
     """
@@ -94,7 +94,7 @@ def other_format(head: bytes) -> str | None:
 
 
 def _zip(head: bytes) -> str | None:
-    """What a zip is, and the mend; None if the bytes begin none.
+    """The kind of a zip file, and the advice; None if the bytes do not begin one.
 
     torch.save writes a zip whose files all lie in one folder; numpy.savez one of arrays.
     """

@@ -92,7 +92,7 @@ def read_header(path: Path) -> Header:
 
 
 def header_to_be(head: bytes, tensors: int) -> Header:
-    """The header of a file that would begin with `head`, before so many bytes of tensors.
+    """The header of a file that would begin with `head`, followed by this many bytes of tensors.
 
     Raises ValueError for what breaks a rule of the format.
     """

@@ -1,4 +1,4 @@
-"""What outputs are called, and where they lie, if nobody says."""
+"""The default names and folders of outputs."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def unreadable(path: Path, error: Exception) -> BadInput:
 
 
 def _elsewhere(name: str) -> str:
-    """The mend for what names no file but something that other programs would fetch or read."""
+    """The advice for a URL, standard input or a model's name in place of a file."""
     if name == "-":
         return "; standard input is not read: give a file"
     if re.match(r"\w{2,}:/", name):  # the second slash is gone from what was made a path

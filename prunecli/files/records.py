@@ -115,7 +115,7 @@ class Collapse(Record):
     max_compression: float
     """The highest compression that leaves each of the L layers a weight, n / L."""
     feasible: bool
-    """Whether so many weights could be spread over all layers."""
+    """Whether the kept weights suffice for one in each layer."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ Share: TypeAlias = Annotated[float, within(0, 1)]
 Percent: TypeAlias = Annotated[float, within(0, 100)]
 Compression: TypeAlias = Annotated[float, within(1, MOST)]
 Table: TypeAlias = Mapping[str, Any]
-"""Settings and the like: what some command or plugin was told."""
+"""Settings and options of a command or plugin."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ ALL_OI: Layouts = {}
 
 
 class Role(NamedTuple):
-    """What a tensor is, in the plural and with the mend, if there is one."""
+    """What a tensor is, in the plural, with advice if there is any."""
 
     what: str
     pruned: bool = False

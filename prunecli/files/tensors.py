@@ -36,7 +36,7 @@ INDEX_END = ".safetensors.index.json"
 """Diffusers' indexes are called after what they are of."""
 MAX_INDEX = 100_000_000
 AGAIN = "; write the file again"
-"""The mend of a file whose metadata is damaged."""
+"""The advice for a file with damaged metadata."""
 
 
 class Form(NamedTuple):
@@ -51,7 +51,7 @@ class Form(NamedTuple):
 
 
 class TensorFile(Mapping[str, Tensor]):
-    """A read-only mapping from names to tensors; each access reads that tensor's bytes anew.
+    """A read-only mapping from names to tensors; each access reads that tensor's bytes again.
 
     Takes one safetensors file, the folder of one, a sharded directory with its index, or the index
     itself. Names come in the order of their bytes, shard by shard in the order of shards' names.
@@ -109,7 +109,7 @@ class TensorFile(Mapping[str, Tensor]):
         return whole.reshape(entry.shape) if entry.dtype in DTYPES else whole
 
     def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
-        """The tensor's values in order, `size` of them at a time, by reads of so many bytes.
+        """The tensor's values in order, `size` of them at a time, each with one read.
 
         Nothing is mapped: of a tensor of any size, a part is in memory, and what was read stays as
         it is whatever becomes of the file. Raises BadInput if that is another one by now.

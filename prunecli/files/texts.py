@@ -1,4 +1,4 @@
-"""Files of text that somebody gives: regular ones, of a size that such files have, in UTF-8."""
+"""Text files from users: regular files of limited size, in UTF-8."""
 
 from __future__ import annotations
 

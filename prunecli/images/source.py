@@ -75,7 +75,7 @@ class Source:
     ) -> Images:
         """A split of the data set; it must fit the checkpoint, if one is given.
 
-        `progress` is told what whoever uses the images should know of them.
+        `progress` gets the notes on the images as warnings.
         """
         said, here = canonical(self.options), Path.cwd()
         images = _images(self.plugin, said, self.data_dir, here, self.download, split)

@@ -23,7 +23,7 @@ def open_mask(path: Path, checkpoint: TensorFile) -> tuple[Mask, TensorFile]:
 
 
 def fitting_mask(path: Path, checkpoint: TensorFile) -> MaskFile:
-    """The mask that `open_mask` gives, to be read part by part."""
+    """The mask that `open_mask` opened, to be read in chunks."""
     return fitting(MaskFile(open_artifact(path, "mask")), checkpoint)
 
 

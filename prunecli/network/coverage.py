@@ -92,7 +92,7 @@ def line(whole: LeftWhole) -> str:
 
 
 def tell(whole: LeftWhole, progress: Progress) -> None:
-    """Say it: as a warning where much is left that nobody asked for, aside where it is vectors."""
+    """Report it: a warning if much is unpruned but not excluded, a detail for mere vectors."""
     unasked = {what: count for what, count in whole.reasons.items() if what != ASKED}
     if _share(replace(whole, reasons=unasked)) > LARGE:
         progress.warn(line(whole))

@@ -1,4 +1,4 @@
-"""The code of somebody else's plugin: the key of what it made is of the very code that ran.
+"""The code of an external plugin: the key of its outputs hashes exactly the code that ran.
 
 The sources of its package are hashed before anything of it is imported, and from then on nothing
 else is: a module whose source is another by now is refused, and compiled code of an earlier one,

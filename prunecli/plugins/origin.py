@@ -1,4 +1,4 @@
-"""The origin and the hash of somebody else's plugin's code, before it is imported."""
+"""The origin and the hash of an external plugin's code, before it is imported."""
 
 from __future__ import annotations
 

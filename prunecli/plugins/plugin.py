@@ -65,7 +65,7 @@ class Plugin:
     # Of pruners:
 
     def check_fits(self, epochs: int) -> None:
-        """Raise BadUsage for options that a training of so many epochs has no room for.
+        """Raise BadUsage for options that do not fit into a training of that many epochs.
 
         That is what shows without a network; see `types.planned`.
         """
@@ -96,7 +96,7 @@ class Plugin:
 
     @property
     def rounds(self) -> int:
-        """The rounds that it prunes in unless told otherwise; see `types.iterative`."""
+        """The default number of rounds; see `types.iterative`."""
         return int(getattr(self.call, "rounds", 1))
 
     @property

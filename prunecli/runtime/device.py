@@ -106,7 +106,7 @@ def _differing(operation: str) -> str:
 
 
 def set_threads(count: int) -> int:
-    """Compute with so many CPU threads; gives how many it was before."""
+    """Set the number of CPU threads; returns the previous number."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     return before

@@ -82,7 +82,7 @@ def raise_shortage(error: BaseException) -> None:
 
 
 def _shortage(error: BaseException) -> Shortage | None:
-    """What there is too little of, and the mend; None for any other error."""
+    """What is short, and the advice; None for any other error."""
     if (kind := _scarce(error)) is None:
         return None
     wanted = WANTED.search(str(error))

@@ -23,7 +23,7 @@ def check_weight(name: str, weight: Tensor, label: str, given: Tensor | None = N
 
 
 def check_form(score: Any, shape: Sequence[int], name: str, scorer: Plugin) -> None:
-    """Raise Mismatch unless a scorer, maybe somebody's own, gave a score for each weight."""
+    """Raise Mismatch unless a scorer gave a score for each weight."""
     if not isinstance(score, Tensor) or score.shape != tuple(shape) or score.is_complex():
         raise Mismatch(
             f"the {scorer.label} gives scores of {name!r} that are "

@@ -1,4 +1,4 @@
-"""Tensors by name that are read part by part, so that they may be larger than memory.
+"""Tensors by name that are read in chunks, so that they can be larger than memory.
 
 What is in memory already is read the same way, in parts that fit the processor's cache.
 """
@@ -20,7 +20,7 @@ PART = 1 << 18
 
 @runtime_checkable
 class Parted(Protocol):
-    """Tensors that may be read as often as one likes, one at a time and part by part."""
+    """Tensors that can be read repeatedly, one at a time and in chunks."""
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
@@ -46,7 +46,7 @@ class InMemory:
 
 @dataclass(frozen=True)
 class Made:
-    """A tensor that is made part by part while it is written."""
+    """A tensor that is computed in chunks while it is written."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]

@@ -105,7 +105,7 @@ def _scorer(
     def score(mask: Mask) -> Scores:
         if not scorer.takes_model:
             params = prunable(model)
-            # Copies: what is somebody's own may change what it is given.
+            # Copies, since other people's code can change its arguments.
             weights = {name: params[name].detach().to("cpu", copy=True) for name in names}
             own = (InMemory(weights), names, scorer, data.seed, "the network")
             return in_memory(TensorScores(*own, InMemory(mask)))

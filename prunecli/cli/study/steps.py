@@ -105,7 +105,7 @@ def _inherited(params: Mapping[str, Any], carried: Mapping[Path, Carried]) -> Ca
 def invoke(command: str, argv: list[str], progress: Progress) -> None:
     """Run a step in this process. The path that it prints is not the caller's result.
 
-    Raises PruneError also for what nobody foresaw: it fails this job, and no other one.
+    Raises PruneError for unexpected errors too: they fail this job and no other.
     """
     step = STEPS[command]
     step_context = context(command, ["--force", *["--resume"] * step.resumable, *argv])
@@ -117,7 +117,7 @@ def invoke(command: str, argv: list[str], progress: Progress) -> None:
 
 @contextmanager
 def _own_fault() -> Iterator[None]:
-    """Raise PruneError for what nobody foresaw within: it fails this job, and no other one."""
+    """Turn unexpected errors into PruneError: they fail this job and no other."""
     try:
         yield
     except (PruneError, BrokenPipeError, Terminated):
@@ -192,7 +192,7 @@ def planned(
 def inputs(job: Job) -> Mapping[str, Any]:
     """Everything that a job's output depends on besides the program.
 
-    Raises PruneError where that cannot be told, also for what nobody foresaw.
+    Raises PruneError if it cannot be determined, for unexpected errors too.
     """
     from prunecli.recipe.inputs import dependencies
 
