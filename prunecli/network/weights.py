@@ -68,9 +68,9 @@ def check_names(model: nn.Module, given: Forms, label: str) -> None:
     there = {n for group in _shared(model) if any(n in given for n in group) for n in group}
     faults = []
     if missing := [name for name in own if name not in given and name not in there]:
-        faults.append(f"{some(missing)} missing")
+        faults.append(f"missing {some(missing)}")
     if extra := [name for name in given if name not in own]:
-        faults.append(f"{some(extra)} unexpected")
+        faults.append(f"unexpected {some(extra)}")
     for name in [n for n in own if n in given and own[n] != given[n].shape][:3]:
         faults.append(f"{name!r} is {list(given[name].shape)}, not {list(own[name])}")
     if faults:

@@ -122,9 +122,9 @@ def test_what_is_of_another_kind_or_of_none_is_refused(checkpoint, net, tmp_path
     for wrong in ("m.safetensors", 3):
         with pytest.raises(BadUsage, match="is not a Mask"):
             prunecli.apply(net, wrong)
-    with pytest.raises(Mismatch, match="the mask of 'a' is no tensor but list"):
+    with pytest.raises(Mismatch, match="the mask of 'a' is not a tensor but list"):
         prunecli.write_mask("m.safetensors", {"a": [True]})
-    with pytest.raises(Mismatch, match="the scores of 'a' is no tensor but list"):
+    with pytest.raises(Mismatch, match="the scores of 'a' is not a tensor but list"):
         prunecli.mask({"a": [1.0, 2.0]}, density=0.5)
     with pytest.raises(BadUsage, match="no data set 'digit'"):
         prunecli.write_checkpoint("c.safetensors", net, data="digit")

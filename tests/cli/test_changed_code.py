@@ -105,7 +105,7 @@ def test_what_a_changed_scorer_made_is_made_again_and_nothing_else(study, write,
 
     assert vouched() == ""
     write("mine.py", SCORER.format(" * -1"))
-    assert "job mask is not done as the recipe says" in vouched()
+    assert "job mask is not up to date with the recipe" in vouched()
     assert study() == ["mask", "sparse"]
     assert vouched() == ""
 

@@ -217,7 +217,7 @@ def test_a_tree_that_cannot_be_read_fails_its_own_job_only(tmp_path, prune, monk
     assert said.code == 8
     assert "5 of 7 jobs failed" in said.err
     for why in (
-        "this class is nothing",
+        "this class holds nothing",
         "lacks its classes 'b'",
         "9.png: cannot be read: No such file",
         "train/c: cannot be read: Too many levels",

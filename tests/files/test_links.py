@@ -144,7 +144,7 @@ def test_without_links_on_the_file_system_it_is_not_replaced_either(out, monkeyp
     with claimed(out) as target:
         write_bytes(target, [b"ours"])
     out.unlink()
-    with pytest.raises(BadOutput, match="meanwhile"), claimed(out) as target:
+    with pytest.raises(BadOutput, match="has created it since"), claimed(out) as target:
         out.write_text("theirs")
         write_bytes(target, [b"ours"])
     assert out.read_text() == "theirs"
@@ -177,7 +177,7 @@ def test_files_beside_an_output_are_claimed_with_it(tmp_path):
     beside = tmp_path / "log"
     beside.write_text("a user's")
     with (
-        pytest.raises(BadOutput, match=r"log: it exists; replace it with --force"),
+        pytest.raises(BadOutput, match=r"log: it exists; overwrite it with --force"),
         claimed(tmp_path / "out", beside={beside: False}),
     ):
         pass

@@ -33,7 +33,7 @@ def test_what_cannot_be_read_is_named(read, tmp_path):
         read_result(tmp_path / "missing.json")
     for text in ("{}", "[1]", "7", "null"):
         with pytest.raises(
-            BadInput, match=r"r\.json: not a result: it has no 'density'; give what"
+            BadInput, match=r"r\.json: not a result: it has no 'density'; give a file"
         ):
             read(text)
 
@@ -110,7 +110,7 @@ def test_what_every_result_has_is_not_null(read, key):
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_what_is_no_number_is_no_result_wherever_it_stands(read, text):
     for more in ({"top1": 7531}, {"settings": {"lr": 7531}}, {"history": [{"lr": 7531}]}):
-        with pytest.raises(BadInput, match=f"not a result: {text} stands in it"):
+        with pytest.raises(BadInput, match=f"not a result: it holds {text}"):
             read(json.dumps(RESULT | more).replace("7531", text))
 
 

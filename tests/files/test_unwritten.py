@@ -76,7 +76,7 @@ def test_a_tensor_of_a_type_that_torch_has_not_is_taken_byte_by_byte(tmp_path):
 @pytest.mark.parametrize(
     ("odd", "says"),
     [
-        (3.0, "is no tensor but float"),
+        (3.0, "is not a tensor but float"),
         (torch.ones(2, device="meta"), "is not a dense tensor"),
         (torch.eye(2).to_sparse(), "is not a dense tensor"),
         (torch.ones(2, dtype=torch.complex128), "is not a dense tensor"),

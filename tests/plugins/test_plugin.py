@@ -178,7 +178,7 @@ def test_a_function_that_does_not_say_its_arguments_is_refused():
     odd = made(torch.abs)
     resolved = partial(resolve, "scorers", "torch:abs", by_file=False)
     for look in (resolved, lambda: odd.takes_model, lambda: odd.declared, lambda: odd.takes_mask):
-        with pytest.raises(BadUsage, match="the arguments of .* cannot be told"):
+        with pytest.raises(BadUsage, match="the arguments of .* cannot be read"):
             look()
 
     def scores(one, two, three):

@@ -70,7 +70,7 @@ HARMFUL = [
 @pytest.mark.parametrize("kind", ["models", "data"])
 @pytest.mark.parametrize("name", HARMFUL)
 def test_what_is_not_written_as_a_model_or_a_data_set_is_none(mine, name, kind):
-    with pytest.raises(BadUsage, match=f"{NOUNS[kind]} '{name}'|cannot be told"):
+    with pytest.raises(BadUsage, match=f"{NOUNS[kind]} '{name}'|cannot be read"):
         resolve(kind, name, by_file=False)
     assert not Path("called").exists()
 

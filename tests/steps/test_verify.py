@@ -179,7 +179,7 @@ def test_a_study_vouches_for_its_checkpoints(study):
     ("options", "words"),
     [
         (["--set", "density=0.25"], "job mask is not up to date with the recipe (waiting)"),
-        (["--study", "elsewhere"], "none of the 3 jobs in elsewhere"),
+        (["--study", "elsewhere"], "none of the 3 jobs in elsewhere writes it"),
     ],
 )
 def test_a_study_does_not_vouch_for_what_it_would_do_otherwise(study, options, words):
@@ -193,7 +193,7 @@ def test_a_study_whose_start_was_exchanged_does_not_vouch(study, prune):
     assert prune(*options.split()).code == 0
     ended = study(PRUNED, "--recipe", "r.yaml")
     assert ended.code == 4
-    assert "job init is not done as the recipe says" in ended.err
+    assert "job init is not up to date with the recipe" in ended.err
 
 
 def test_a_file_that_cannot_be_read_ends_with_3(study):
