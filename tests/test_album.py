@@ -205,7 +205,7 @@ def test_a_network_that_loads_weights_while_it_is_built_says_nothing(tmp_path):
 def test_a_network_that_cannot_be_built_any_more_says_why(tmp_path, monkeypatch):
     dense = start("real_numbers", tmp_path / "dense.safetensors", epochs=0)
     monkeypatch.setattr(album, "real_numbers", album.fails)
-    with pytest.raises(BadInput, match="or the model is another by now .RuntimeError: no network"):
+    with pytest.raises(BadInput, match="or the model has changed since .RuntimeError: no network"):
         Scored(open_artifact(dense, "checkpoint"), ScoringSettings("snip"), RunOptions())
 
 

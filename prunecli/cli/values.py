@@ -47,7 +47,9 @@ class Named(_Text):
         try:
             check_name(self.kind, value)
         except BadUsage as error:
-            families = "".join(f"; or {name}:NAME" for name in FAMILIES.get(self.kind, ()))
+            families = "".join(
+                f"; there is {name}:NAME too" for name in FAMILIES.get(self.kind, ())
+            )
             self.fail(f"{error}{families}", param, ctx)
         return str(value)
 

@@ -128,7 +128,7 @@ def test_what_is_of_another_kind_or_of_none_is_refused(checkpoint, net, tmp_path
         prunecli.mask({"a": [1.0, 2.0]}, density=0.5)
     with pytest.raises(BadUsage, match="no data set 'digit'"):
         prunecli.write_checkpoint("c.safetensors", net, data="digit")
-    with pytest.raises(BadUsage, match="give a name, and not Images"):
+    with pytest.raises(BadUsage, match="give a name, not Images"):
         prunecli.write_checkpoint("c.safetensors", net, data=prunecli.load_images("digits"))
     for wrong in (3, prunecli.score(net, "magnitude")):
         with pytest.raises(BadUsage, match="is not a Checkpoint"):

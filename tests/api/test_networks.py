@@ -18,7 +18,7 @@ def test_a_network_that_no_file_could_hold_is_refused_at_once(shape, classes, fi
 
 
 def test_a_network_is_named():
-    with pytest.raises(BadUsage, match="give a name, and not NoneType"):
+    with pytest.raises(BadUsage, match="give a name, not NoneType"):
         prunecli.Network(None, (1, 28, 28), 10)
 
 

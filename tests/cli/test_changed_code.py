@@ -253,7 +253,7 @@ def test_what_is_imported_later_is_what_was_hashed(write, package):
     resolve("models", "pack:net", by_file=False)
     before = origin.code("models", "pack:net", by_file=True)
     package.write_text(CORE.format(48))
-    with pytest.raises(ImportError, match=r"core.py was changed while it was in use"):
+    with pytest.raises(ImportError, match=r"core.py was changed while in use"):
         width()
     package.write_text(CORE.format(32))
     assert width() == 32

@@ -717,7 +717,7 @@ def own(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        ("half", "are float32 [250], and not real numbers [20, 1, 5, 5]"),
+        ("half", "are float32 [250], not real numbers [20, 1, 5, 5]"),
         ("turned", "not real numbers [20, 1, 5, 5]"),
         ("nothing", "are NoneType"),
     ],

@@ -63,7 +63,9 @@ def test_a_dash_is_no_input(folder, prune, command):
 def test_list_tells_of_one_what_is_written_of_it_and_its_options(prune):
     ended = prune("list", "methods", "snip")
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out.startswith("Connection sensitivity, |dL/dc| at c = 1.\n")
+    assert ended.out.startswith(
+        "Connection sensitivity: |dL/dc| at c = 1, for a gate c on each weight.\n"
+    )
     assert "s_j = |g_j * w_j|" in ended.out
     assert "Source: Lee et al., SNIP" in ended.out
     assert "Options:\n  batches: int = 1\n" in ended.out
@@ -182,12 +184,12 @@ def test_classes_that_differ_are_named(names, words):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("mask x --amount 0.5", "Here it is --sparsity."),
-        ("mask x --ratio 0.5", "Here it is --density or --sparsity or --compression."),
-        ("mask x --keep 0.1", "Here it is --density."),
-        ("train --arch resnet20", "Here it is --model."),
-        ("train --learning-rate 0.1", "Here it is --lr."),
-        ("train --gpu 0", "Here it is --device."),
+        ("mask x --amount 0.5", "Use --sparsity."),
+        ("mask x --ratio 0.5", "Use --density or --sparsity or --compression."),
+        ("mask x --keep 0.1", "Use --density."),
+        ("train --arch resnet20", "Use --model."),
+        ("train --learning-rate 0.1", "Use --lr."),
+        ("train --gpu 0", "Use --device."),
         ("train --epoch 3", "'--epochs'"),
         ("mask x --method SNIP --density 0.1", "did you mean 'snip'?"),
         ("train --dataset CIFAR-10", "did you mean 'cifar10'?"),
@@ -218,7 +220,7 @@ def test_a_file_in_another_s_place_is_told_what_it_is_good_for(folder, prune):
     for line, words in (
         (
             "eval m.safetensors",
-            "it is a mask file, but a checkpoint file is needed here; a mask goes",
+            "it is a mask file, but a checkpoint file is needed here; give a mask",
         ),
         ("eval dense.safetensors --mask dense.safetensors", "'prunecli mask' makes a mask from"),
     ):

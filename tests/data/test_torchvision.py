@@ -112,7 +112,7 @@ def test_whatever_torchvision_makes_of_half_a_download_is_a_missing_data_set(tmp
         raise AssertionError
 
     monkeypatch.setattr("torchvision.datasets.MNIST", broken)
-    with pytest.raises(BadEnvironment, match=r"not complete \(AssertionError\)"):
+    with pytest.raises(BadEnvironment, match=r"incomplete \(AssertionError\)"):
         load("mnist", tmp_path)
 
 

@@ -619,7 +619,7 @@ def test_a_job_that_fails_and_those_that_need_it(run):
     Path("one/scores/method=random/scores.safetensors").mkdir(parents=True)
     out, err = run("one", "--keep-going", code=8)
     assert out == ""
-    assert "scores.safetensors: a folder is in the place of the study's file" in err
+    assert "scores.safetensors: a folder has the name of the study's file" in err
     assert (
         "error: 1 of 10 jobs failed, and 4 more did not run; the first, scores/method=random" in err
     )

@@ -137,7 +137,7 @@ DIFFERENT = {
     "settings": ("--lr 0.5", "settings.lr is 0.5 in process 1, 0.05 in process 0"),
     "model": ("--model-opt thin=0.5", "model.options.thin is 0.5 in process 1, None in"),
     "pruner": ("--pruner rigl --opt density=0.3", "pruner is {'"),
-    "evaluation": ("--no-eval-epochs", "eval_epochs is False in process 1, True in the process"),
+    "evaluation": ("--no-eval-epochs", "eval_epochs is False in process 1, True in process 0"),
     "saving": ("--save-every 60", "save_every is 60.0 in process 1, 600.0 in process 0"),
     "resuming": ("--resume", "resume is True in process 1, False in process 0"),
     "a dry run": ("--dry-run", "dry_run is True in process 1, False in process 0"),
