@@ -5,6 +5,6 @@ imports nothing, Python's own modules included, and `prunecli/__init__.py` nothi
 """
 
 NAME = __name__.partition(".")[0]
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 FOLDER = __file__.removesuffix("package.py")
 """Where the package lies, with the separator at its end."""

@@ -27,15 +27,15 @@ from prunecli.cli.commands.train import train
 from prunecli.cli.commands.verify import verify
 from prunecli.cli.debug import trace_if_wanted, unforeseen
 from prunecli.cli.streams import open_streams
+from prunecli.cli.version import version_option
 from prunecli.errors import PruneError, printable
-from prunecli.package import VERSION
 from prunecli.plugins.trust import forget
 from prunecli.runtime.interrupts import Terminated
 from prunecli.runtime.shortage import raise_shortage
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(VERSION, prog_name="prunecli")
+@version_option
 def cli() -> None:
     """Prune neural networks over safetensors checkpoints.
 

@@ -70,7 +70,8 @@ class Recipe(Place):
     ) -> list[CompletionItem]:
         from prunecli.recipe.shipped import shipped
 
-        return [*started(shipped(), incomplete), *super().shell_complete(ctx, param, incomplete)]
+        # Files go first: on them, bash forgets the words before.
+        return [*super().shell_complete(ctx, param, incomplete), *started(shipped(), incomplete)]
 
 
 class Number(_Number):

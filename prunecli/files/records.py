@@ -213,7 +213,7 @@ class Lineage(Record):
 class CheckpointRecord(Lineage, Described):
     """The metadata of a checkpoint."""
 
-    kind: ClassVar = "checkpoint"
+    kind: ClassVar[str] = "checkpoint"
     classes: tuple[str, ...] | None
     normalisation: Mapping[str, tuple[float, ...]] | None
     prunable: tuple[str, ...] | None
@@ -228,7 +228,7 @@ class CheckpointRecord(Lineage, Described):
 class ScoresRecord(Described, Method):
     """The metadata of scores."""
 
-    kind: ClassVar = "scores"
+    kind: ClassVar[str] = "scores"
     left_whole: LeftWhole | None
     mask: str | None
     """The hash of the mask that was applied."""
@@ -240,7 +240,7 @@ class ScoresRecord(Described, Method):
 class MaskRecord(Described, Selected):
     """The metadata of a mask."""
 
-    kind: ClassVar = "mask"
+    kind: ClassVar[str] = "mask"
     left_whole: LeftWhole | None
     scores: str | None
     """The hash of their file."""
@@ -269,7 +269,7 @@ class Position(Record):
 class StateRecord(Record):
     """The metadata of a training state."""
 
-    kind: ClassVar = "state"
+    kind: ClassVar[str] = "state"
     facts: Options
     """The lineage of the checkpoint to be, and what else must agree."""
     training: Position

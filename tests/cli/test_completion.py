@@ -1,8 +1,12 @@
 """What a shell offers on TAB, and that it is quick: nothing is imported for it."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from click.shell_completion import ShellComplete
@@ -77,3 +81,49 @@ def test_the_shell_is_answered_and_nothing_else_is_said(asked):
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=told)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ("plain,lamp" if asked == "bash_complete" else "complete -") in ended.stdout
+
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "completion.md").read_text()
+ASK = {
+    "bash": "COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); "
+    "_prunecli_completion prunecli 2>/dev/null; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+    "fish": "complete -C '{line}' | string match -rg '^(\\S+)'",
+}
+"""How each shell says what it would offer."""
+
+
+@pytest.fixture(scope="module", params=["bash", "fish"])
+def shell(request, tmp_path_factory):
+    """A shell at home where the document's commands were run: from a line to what is offered."""
+    name, home = request.param, tmp_path_factory.mktemp("home")
+    if not shutil.which(name):
+        pytest.skip(f"there is no {name}")
+    if name == "fish" and version("click") in ("8.4.0", "8.4.1"):
+        pytest.skip("this version of click cannot complete for fish")
+    script = home / "bin" / "prunecli"
+    script.parent.mkdir()
+    script.write_text(f"#!{sys.executable}\nfrom prunecli.cli import main\nmain()\n")
+    script.chmod(0o755)
+    told = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("XDG_")},
+        **{"HOME": str(home), "PATH": f"{script.parent}:{os.environ['PATH']}"},
+    }
+
+    def run(*command):
+        return subprocess.run(command, capture_output=True, text=True, env=told, cwd=home)
+
+    [commands] = re.findall(rf"^\*\*{name}\*\*.*?```sh\n(.*?)```", DOCUMENT, re.DOTALL | re.M)
+    assert run(name, "-c", commands).returncode == 0
+    return lambda line: run(name, "-i", "-c", ASK[name].format(line=line)).stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("prunecli score --method la", {"lamp"}),
+        ("prunecli mask x --method sn", {"snip", "snip-thesis"}),
+        ("prunecli run qu", {"quickstart"}),
+    ],
+)
+def test_a_shell_that_was_set_up_as_the_document_says_offers_them(shell, line, words):
+    assert set(shell(line)) == words
