@@ -9,12 +9,15 @@
     ├── NotFinite            7   NaN or infinity in weights, scores or loss
     └── JobsFailed           8   some jobs of a recipe failed
 
-The message is one line: what, where, and the mend. Only `prunecli.cli` turns these into exit codes.
+The message is one line, "what and where; what to do", so that a program is given what to do apart:
+the last "; " outside quotes and backquotes stands before it, and before nothing else. Only
+`prunecli.cli` turns these into exit codes.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -25,8 +28,17 @@ LIKE = 0.65
 """The likeness of two words, as difflib has it, for one to be taken for the other."""
 
 
+QUOTED = re.compile(r"`[^`]*`|(?<!\w)'[^']*'")
+"""What is in backquotes or quotes: a command or a name, where a "; " says nothing."""
+
+
 class PruneError(Exception):
     exit_code = 1
+
+    @classmethod
+    def family(cls) -> str:
+        """The name that goes with the exit code: its own, or that of what it is a case of."""
+        return next(each.__name__ for each in cls.__mro__ if "exit_code" in vars(each))
 
 
 class BadUsage(PruneError):
@@ -69,6 +81,18 @@ def reason(error: Exception) -> str:
         what = "a link that leads nowhere" if there else "no folder"
         return f"{printable(os.fsdecode(error.filename))} is {what}"
     return getattr(error, "strerror", None) or str(error)
+
+
+def with_mend(message: str) -> tuple[str, str | None]:
+    """What is wrong, and what to do about it; None if the message does not say that.
+
+    Of several faults, a line each, every line keeps its own.
+    """
+    hidden = QUOTED.sub(lambda found: "_" * len(found[0]), message)
+    what, mark, _ = hidden.rpartition("; ")
+    if not mark or "\n" in message.strip():
+        return message, None
+    return message[: len(what)], message[len(what) + len(mark) :]
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

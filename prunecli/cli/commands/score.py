@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from prunecli.cli.answers import Written, written
 from prunecli.cli.base import FILE, command, done, told
 from prunecli.plugins.plugin import Plugin
 from prunecli.plugins.resolve import resolve
@@ -32,7 +33,7 @@ def method_of(scoring: ScoringSettings) -> Plugin | None:
 
 @command("score", product="scores.safetensors", reads=scoring_reads, trusts=True, examples=EXAMPLES)
 @click.argument("checkpoint", type=FILE)
-def score(checkpoint: Path, settings: ScoreSettings, run: Seeded, talk: Talk) -> None:
+def score(checkpoint: Path, settings: ScoreSettings, run: Seeded, talk: Talk) -> Written | None:
     """Score how much each weight of CHECKPOINT matters; higher means keep.
 
     magnitude, lamp and random look at weights alone and take any safetensors checkpoint; the others
@@ -40,4 +41,4 @@ def score(checkpoint: Path, settings: ScoreSettings, run: Seeded, talk: Talk) ->
     """
     from prunecli.steps.score import score as step
 
-    done(run, talk, step(checkpoint, settings, told(run, talk)))
+    return done(run, talk, step(checkpoint, settings, told(run, talk)), written)
