@@ -1,13 +1,13 @@
 """Every failure that prunecli foresees, with the exit code it ends in.
 
-    PruneError               1   a bug, if nothing below fits
-    ├── BadUsage             2   the command line or the recipe is wrong
-    ├── BadInput             3   a file cannot be read, or is not what it should be
-    ├── Mismatch             4   the inputs do not belong together
-    ├── BadOutput            5   the output exists, is locked or cannot be written
-    ├── BadEnvironment       6   device, data set, package, memory or open files missing
-    ├── NotFinite            7   NaN or infinity in weights, scores or loss
-    └── JobsFailed           8   some jobs of a recipe failed
+    PruneError               1
+    ├── BadUsage             2
+    ├── BadInput             3
+    ├── Mismatch             4
+    ├── BadOutput            5
+    ├── BadEnvironment       6
+    ├── NotFinite            7
+    └── JobsFailed           8
 
 The message is one line, "what and where; what to do", so that a program is given what to do apart:
 the last "; " outside quotes and backquotes stands before it, and before nothing else. Only
@@ -33,6 +33,8 @@ QUOTED = re.compile(r"`[^`]*`|(?<!\w)'[^']*'")
 
 
 class PruneError(Exception):
+    """A bug, if no other fits."""
+
     exit_code = 1
 
     @classmethod
@@ -42,30 +44,44 @@ class PruneError(Exception):
 
 
 class BadUsage(PruneError):
+    """The command line or the recipe is wrong."""
+
     exit_code = 2
 
 
 class BadInput(PruneError):
+    """A file cannot be read, or is not what it should be."""
+
     exit_code = 3
 
 
 class Mismatch(PruneError):
+    """The inputs do not belong together."""
+
     exit_code = 4
 
 
 class BadOutput(PruneError):
+    """The output exists, is locked or cannot be written."""
+
     exit_code = 5
 
 
 class BadEnvironment(PruneError):
+    """Device, data set, package, memory or open files missing."""
+
     exit_code = 6
 
 
 class NotFinite(PruneError):
+    """NaN or infinity in weights, scores or loss."""
+
     exit_code = 7
 
 
 class JobsFailed(PruneError):
+    """Some jobs of a recipe failed."""
+
     exit_code = 8
 
 

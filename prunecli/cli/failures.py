@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -16,10 +15,14 @@ from prunecli.files.parsing import table
 
 
 class Interrupted(PruneError):
+    """Ctrl-C."""
+
     exit_code = 128 + signal.SIGINT
 
 
 class Killed(PruneError):
+    """SIGTERM."""
+
     exit_code = 128 + signal.SIGTERM
 
 
@@ -40,15 +43,15 @@ def failure(error: PruneError, help: str = "") -> dict[str, Any]:
     return table(Failure(error=what, mend=mend or help or None, exit=code, kind=kind))
 
 
-def kinds() -> dict[str, int]:
-    """The exit code of each kind of failure."""
-
-    def below(cls: type[PruneError]) -> Iterator[type[PruneError]]:
-        yield cls
-        for each in cls.__subclasses__():
-            yield from below(each)
-
-    return {each.family(): each.exit_code for each in below(PruneError)}
+def kinds() -> dict[str, type[PruneError]]:
+    """Each kind of failure, one for each exit code."""
+    found: dict[str, type[PruneError]] = {}
+    waiting: list[type[PruneError]] = [PruneError]
+    while waiting:
+        cls = waiting.pop(0)
+        waiting += cls.__subclasses__()
+        found.setdefault(cls.family(), cls)
+    return found
 
 
 def _lines(error: PruneError) -> list[str]:

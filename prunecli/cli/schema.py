@@ -25,7 +25,9 @@ def answers_schema(answers: Mapping[str, type[Answer]]) -> Schema:
     }
     _record(Failure, found, whole=True)
     found["Failure"]["properties"]["kind"] |= {"enum": list(kinds())}
-    found["Failure"]["properties"]["exit"] |= {"enum": sorted(set(kinds().values()))}
+    found["Failure"]["properties"]["exit"] |= {
+        "enum": [each.exit_code for each in kinds().values()]
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "What prunecli prints with --json",
