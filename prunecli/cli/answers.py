@@ -10,14 +10,32 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 from prunecli.files.parsing import Record, table, with_nulls
-from prunecli.files.records import CheckpointRecord, LeftWhole, MaskRecord, ScoresRecord
-from prunecli.files.results import Result
 
-Meta: TypeAlias = Annotated[Mapping[str, Any], CheckpointRecord | ScoresRecord | MaskRecord]
+
+class Of:
+    """A note in an annotation: the value is a table that is one of these records.
+
+    They are named, and loaded for the schema alone, since `--help` must be quick.
+    """
+
+    def __init__(self, module: str, *names: str) -> None:
+        self.module, self.names = module, names
+
+    def records(self) -> list[type[Record]]:
+        """The records themselves."""
+        found = import_module(self.module)
+        return [getattr(found, name) for name in self.names]
+
+
+RECORDS = "prunecli.files.records"
+Meta: TypeAlias = Annotated[
+    Mapping[str, Any], Of(RECORDS, "CheckpointRecord", "ScoresRecord", "MaskRecord")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +69,7 @@ class Measured(Answer):
     """A result that was written."""
 
     dry_run: Annotated[bool, "Whether nothing was written; then the result is null."]
-    result: Annotated[Mapping[str, Any], Result] | None
+    result: Annotated[Mapping[str, Any], Of("prunecli.files.results", "Result")] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,10 +177,10 @@ class Inspected(Answer):
     sha256: str
     parameters: Annotated[int, "How many values all tensors hold, or a mask's weights."]
     prunable: Annotated[tuple[str, ...] | None, "The weights that may be pruned."]
-    left_whole: Annotated[Mapping[str, Any], LeftWhole] | None
+    left_whole: Annotated[Mapping[str, Any], Of(RECORDS, "LeftWhole")] | None
     zeros: Annotated[int | None, "How many of the prunable weights are exactly zero."]
     pairs: Annotated[tuple[str, ...], "Tensors that are there as X_orig and X_mask."]
-    tensors: Annotated[tuple[Mapping[str, Any], ...], tuple[Tensor, ...]]
+    tensors: tuple[Annotated[Mapping[str, Any], Of(__name__, "Tensor")], ...]
     meta: Annotated[Mapping[str, Any] | None, "What the file says of itself."]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from prunecli.cli.answers import Answer, Failure
+from prunecli.cli.answers import Answer, Failure, Of
 from prunecli.cli.failures import kinds
 from prunecli.files.parsing import Record
 
@@ -63,13 +63,14 @@ def _table(cls: type[Record], found: dict[str, Schema], whole: bool) -> Schema:
 
 
 def _value(hint: Any, found: dict[str, Schema]) -> Schema:
-    """The schema of a value; in an annotation, a text describes it, and a type says more of it."""
+    """The schema of a value; in an annotation, a text describes it."""
     base, inner = get_origin(hint), get_args(hint)
     if base is Annotated:
         texts = [note for note in inner[1:] if isinstance(note, str)]
-        types = [note for note in inner[1:] if _is_type(note)]
+        records = [each for note in inner[1:] if isinstance(note, Of) for each in note.records()]
         about = {"description": " ".join(texts)} if texts else {}
-        return {**_value(types[0] if types else inner[0], found), **about}
+        choices = [_record(each, found) for each in records] or [_value(inner[0], found)]
+        return {**_one_of(choices), **about}
     if base in (UnionType, Union):
         return _one_of([_value(each, found) for each in inner])
     if base is tuple:
@@ -89,6 +90,8 @@ def _list(kinds: tuple[Any, ...], found: dict[str, Schema]) -> Schema:
 
 
 def _one_of(choices: list[Schema]) -> Schema:
+    if len(choices) == 1:
+        return choices[0]
     if all(each.keys() == {"type"} for each in choices):
         return {"type": [each["type"] for each in choices]}
     return {"anyOf": [part for each in choices for part in _parts(each)]}
@@ -96,12 +99,6 @@ def _one_of(choices: list[Schema]) -> Schema:
 
 def _parts(choice: Schema) -> list[Schema]:
     return choice["anyOf"] if choice.keys() == {"anyOf"} else [choice]
-
-
-def _is_type(note: Any) -> bool:
-    """Whether a note in an annotation is a type, and no check of its values."""
-    record = isinstance(note, type) and issubclass(note, Record)
-    return record or get_origin(note) in (UnionType, Union, tuple)
 
 
 def _allows_none(hint: Any) -> bool:
