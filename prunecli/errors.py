@@ -1,21 +1,23 @@
 """Every failure that prunecli expects, with its exit code.
 
-    PruneError               1   a bug, if nothing below fits
-    ├── BadUsage             2   the command line or the recipe is wrong
-    ├── BadInput             3   a file cannot be read, or is of the wrong kind
-    ├── Mismatch             4   the inputs do not fit together
-    ├── BadOutput            5   the output exists, is locked or cannot be written
-    ├── BadEnvironment       6   device, data set, package, memory or open files missing
-    ├── NotFinite            7   NaN or infinity in weights, scores or loss
-    └── JobsFailed           8   some jobs of a recipe failed
+    PruneError               1
+    ├── BadUsage             2
+    ├── BadInput             3
+    ├── Mismatch             4
+    ├── BadOutput            5
+    ├── BadEnvironment       6
+    ├── NotFinite            7
+    └── JobsFailed           8
 
-The message is one line: what is wrong, where, and how to fix it. Only `prunecli.cli` turns errors
-into exit codes.
+The message is one line, "what is wrong and where; how to fix it". The fix is a field of its own in
+JSON: it is what follows the last "; " outside quotes and backquotes, so use "; " for nothing else.
+Only `prunecli.cli` turns errors into exit codes.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -26,35 +28,60 @@ LIKE = 0.65
 """The similarity of two words, by difflib, above which one is suggested for the other."""
 
 
+QUOTED = re.compile(r"`[^`]*`|(?<!\w)'[^']*'")
+"""What is in backquotes or quotes: a command or a name, where a "; " says nothing."""
+
+
 class PruneError(Exception):
+    """A bug, if no other fits."""
+
     exit_code = 1
+
+    @classmethod
+    def family(cls) -> str:
+        """The name that goes with the exit code: its own, or that of what it is a case of."""
+        return next(each.__name__ for each in cls.__mro__ if "exit_code" in vars(each))
 
 
 class BadUsage(PruneError):
+    """The command line or the recipe is wrong."""
+
     exit_code = 2
 
 
 class BadInput(PruneError):
+    """A file cannot be read, or is not what it should be."""
+
     exit_code = 3
 
 
 class Mismatch(PruneError):
+    """The inputs do not belong together."""
+
     exit_code = 4
 
 
 class BadOutput(PruneError):
+    """The output exists, is locked or cannot be written."""
+
     exit_code = 5
 
 
 class BadEnvironment(PruneError):
+    """Device, data set, package, memory or open files missing."""
+
     exit_code = 6
 
 
 class NotFinite(PruneError):
+    """NaN or infinity in weights, scores or loss."""
+
     exit_code = 7
 
 
 class JobsFailed(PruneError):
+    """Some jobs of a recipe failed."""
+
     exit_code = 8
 
 
@@ -70,6 +97,18 @@ def reason(error: Exception) -> str:
         what = "a broken link" if there else "not a folder"
         return f"{printable(os.fsdecode(error.filename))} is {what}"
     return getattr(error, "strerror", None) or str(error)
+
+
+def with_mend(message: str) -> tuple[str, str | None]:
+    """What is wrong, and what to do about it; None if the message does not say that.
+
+    Of several faults, a line each, every line keeps its own.
+    """
+    hidden = QUOTED.sub(lambda found: "_" * len(found[0]), message)
+    what, mark, _ = hidden.rpartition("; ")
+    if not mark or "\n" in message.strip():
+        return message, None
+    return message[: len(what)], message[len(what) + len(mark) :]
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

@@ -1,6 +1,7 @@
 """The documents say what the program does: commands in them run, references are up to date."""
 
 import importlib.util
+import json
 import re
 import shlex
 import subprocess
@@ -69,11 +70,33 @@ def test_the_readme_has_one_command_to_run_and_one_to_test():
     assert "pytest" in tests
 
 
-def test_the_command_reference_is_up_to_date():
+def test_what_is_generated_is_up_to_date():
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    assert (ROOT / "docs" / "cli.md").read_text() == generate.text()
+    assert {path.name for path in generate.PAGES} == {"cli.md", "AGENTS.md"}
+    for path, text in generate.PAGES.items():
+        assert path.read_text() == text(), f"run docs/generate.py: {path.name}"
+
+
+def test_the_pipeline_for_agents_runs_as_written(follow, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "AGENTS.md").read_text()
+    [pipeline] = blocks("run", text)
+    ended = follow(pipeline.replace("--epochs 10", "--epochs 1"))
+    assert [each.code for each in ended] == [0] * 8, ended
+    assert json.loads(ended[-2].out)["result"]["nonzero"] > 0
+    assert len(text.splitlines()) <= 140
+
+
+def test_agents_are_told_of_names_that_there_are():
+    from prunecli.files.records import MaskRecord
+    from prunecli.files.results import Result
+
+    text = (ROOT / "AGENTS.md").read_text()
+    for name, record in {"result": Result, "meta": MaskRecord}.items():
+        told = set(re.findall(rf"`{name}\.(\w+)`", text))
+        assert len(told) > 3 and told - {"json"} <= record.types().keys()  # a file is result.json
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import click
 
+from prunecli.cli.call import Call
 from prunecli.cli.commands.apply import apply
 from prunecli.cli.commands.eval import evaluate
 from prunecli.cli.commands.finetune import finetune
@@ -22,19 +23,22 @@ from prunecli.cli.commands.mask import mask
 from prunecli.cli.commands.recipe import recipe
 from prunecli.cli.commands.report import report
 from prunecli.cli.commands.run import run
+from prunecli.cli.commands.schema import schema
 from prunecli.cli.commands.score import score
 from prunecli.cli.commands.train import train
 from prunecli.cli.commands.verify import verify
-from prunecli.cli.debug import trace_if_wanted, unforeseen
+from prunecli.cli.debug import unforeseen
+from prunecli.cli.failures import Interrupted, Killed, fail, failure
+from prunecli.cli.groups import Group
 from prunecli.cli.streams import open_streams
 from prunecli.cli.version import version_option
-from prunecli.errors import PruneError, printable
+from prunecli.errors import BadUsage, PruneError
 from prunecli.plugins.trust import forget
 from prunecli.runtime.interrupts import Terminated
 from prunecli.runtime.shortage import raise_shortage
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Group)
 @version_option
 def cli() -> None:
     """Prune neural networks over safetensors checkpoints.
@@ -60,7 +64,7 @@ SPINS = "1000"
 COMPLETES = {"_PRUNECLI_COMPLETE"}
 COMMANDS = (
     *(train, score, mask, apply, finetune, evaluate, report),
-    *(run, recipe, list_names, inspect, verify),
+    *(run, recipe, list_names, inspect, verify, schema),
 )
 for command in COMMANDS:
     cli.add_command(command)
@@ -101,24 +105,28 @@ def _wait_briefly() -> None:
 def _run() -> int:
     stdout = sys.stdout
     forget()
+    call = Call(sys.argv[1:])
     try:
-        result = cli.main(standalone_mode=False)
+        result = cli.main(standalone_mode=False, obj=call)
         return result if isinstance(result, int) else 0
     except PruneError as error:
-        return _fail(str(error), error.exit_code)
+        return fail(call, error)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        return 2
+        help = f"see '{error.ctx.command_path} --help'"
+        call.answer(failure(BadUsage("no command is given"), help))
+        return BadUsage.exit_code
     except click.UsageError as error:
-        hint = f" (see '{error.ctx.command_path} --help')" if error.ctx else ""
-        return _fail(" ".join(error.format_message().split()) + hint, 2)
+        help = f"see '{error.ctx.command_path} --help'" if error.ctx else ""
+        return fail(call, BadUsage(" ".join(error.format_message().split())), help)
     except click.ClickException as error:
-        return _fail(error.format_message(), 2)
+        return fail(call, BadUsage(error.format_message()))
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", 128 + signal.SIGINT)
+        return fail(call, Interrupted("interrupted"))
     except BrokenPipeError:
         raise
     except Terminated:
+        call.answer(failure(Killed("terminated")))
         raise
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and COMPLETES & os.environ.keys():
@@ -129,16 +137,8 @@ def _run() -> int:
         try:
             raise_shortage(error)
         except PruneError as shortage:
-            return _fail(str(shortage), shortage.exit_code)
-        return _fail(unforeseen(error), 1)
-
-
-def _fail(message: str, code: int) -> int:
-    trace_if_wanted()
-    for line in message.split("\n"):
-        if line.strip():
-            click.echo(f"error: {printable(line.strip())}", err=True)
-    return code
+            return fail(call, shortage)
+        return fail(call, PruneError(unforeseen(error)))
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:

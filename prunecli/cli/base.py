@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import is_dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import click
 
+from prunecli.cli.answers import Answer, as_table
+from prunecli.cli.call import JSON, Call
+from prunecli.cli.groups import CONTEXT, Context
 from prunecli.cli.habits import ELSEWHERE
 from prunecli.cli.memory import RESERVE, lowered
 from prunecli.cli.options import Setting, trust_option
@@ -25,7 +29,7 @@ from prunecli.settings.table import options, plugins, read
 from prunecli.settings.training import Carried
 
 FILE = Place(path_type=Path)
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+A = TypeVar("A", bound=Answer)
 
 
 class Command(click.Command):
@@ -35,13 +39,18 @@ class Command(click.Command):
     `product` names the file that a recipe's job writes, `reads` lists the splits of the data set
     that it reads, and `check` raises BadUsage for options that exclude each other. `carries` maps
     the hyperparameters recorded in the input checkpoint to those in the output checkpoint; None
-    means unknown. `folder`: whether the output can be a folder.
+    means unknown. `folder`: whether the output can be a folder. With --json it prints an `answer`,
+    and its `title`.
     """
+
+    context_class = Context
 
     def __init__(
         self,
         *args: Any,
         tables: Mapping[str, type],
+        answer: type[Answer],
+        title: str,
         product: str | Callable[[Any], str] = "",
         reads: Callable[[Any], list[str]] = lambda settings: [],
         check: Callable[[Any], object] = lambda settings: None,
@@ -51,6 +60,7 @@ class Command(click.Command):
     ) -> None:
         kwargs["context_settings"] = CONTEXT
         super().__init__(*args, **kwargs)
+        self.answer, self.title = answer, title
         self._product = product if callable(product) else lambda settings: product
         self._tables, self._reads = tables, reads
         self._check, self._carries, self._folder = check, carries, folder
@@ -85,7 +95,7 @@ class Command(click.Command):
         Raises UsageError; for an option of other programs, it names prunecli's equivalent.
         """
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, [JSON, *args] if ctx.meta.get(JSON) else args)
         except click.NoSuchOption as error:
             own = {flag for param in self.params for flag in param.opts}
             meant = [flag for flag in ELSEWHERE.get(error.option_name, ()) if flag in own]
@@ -93,6 +103,9 @@ class Command(click.Command):
                 what = f"{error.message} Use {' or '.join(meant)}."
                 raise click.UsageError(what, ctx) from None
             raise
+        if call := ctx.find_object(Call):
+            call.json = ctx.params["json"]
+        return rest
 
     def named(self, params: Mapping[str, Any]) -> set[tuple[str, str]]:
         """Kind and name of each plugin that the options name; a pruner's can name methods."""
@@ -103,7 +116,13 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         trust(name for _, name in self.named(ctx.params) if ":" in name)
-        return self.do(ctx)
+        if not ctx.params["json"]:
+            return self.do(ctx)
+        with redirect_stdout(sys.stderr):  # where plugins may print
+            answer = self.do(ctx)
+        if answer is not None:
+            (ctx.find_object(Call) or Call()).answer(as_table(answer, self.title))
+        return None
 
     def do(self, ctx: click.Context) -> Any:
         """Run the command without trusting the names in its line: a recipe's base can set them."""
@@ -150,13 +169,14 @@ def command(
     examples: str = "",
     trusts: bool = False,
     **facts: Any,
-) -> Callable[[Callable[..., None]], Command]:
+) -> Callable[[Callable[..., Answer | None]], Command]:
     """A decorator that makes a function a command; parameters that are tables become options.
 
-    The other parameters are click's arguments. `trusts`: add --trust, so files can name imports.
+    The other parameters are click's arguments. With --json the function returns its answer;
+    otherwise it prints and returns None. `trusts`: add --trust, so files can name imports.
     """
 
-    def decorate(function: Callable[..., None]) -> Command:
+    def decorate(function: Callable[..., Answer | None]) -> Command:
         hints = get_type_hints(function)
         tables: dict[str, type] = {
             key: hint
@@ -169,11 +189,13 @@ def command(
         own += [trust_option()] * trusts
 
         @wraps(function)
-        def callback(**params: Any) -> None:
+        def callback(**params: Any) -> Answer | None:
             plain = {key: value for key, value in params.items() if key in hints}
-            function(**plain, **{key: read(table, params) for key, table in tables.items()})
+            return function(**plain, **{key: read(table, params) for key, table in tables.items()})
 
         facts["epilog"] = epilog(examples) if examples else None
+        facts["title"] = f"{within.name} {name}" if within else name
+        facts["answer"] = get_args(hints["return"])[0]  # of `... | None`
         made = click.command(name, cls=Command, params=own, tables=tables, **facts)(callback)
         if within is not None:
             within.add_command(made)
@@ -189,22 +211,11 @@ def told(run: RunOptions, talk: Talk) -> RunOptions:
     return replace(run, progress=progress(talk.quiet, talk.verbose))
 
 
-def done(run: RunOptions, talk: Talk, output: Path, holds: str = "meta") -> None:
-    """Print the result: the path of the output, or with `--json` also its content.
-
-    `holds` names the content: an artifact's "meta", a "result" in JSON, or "" for neither.
-    """
+def done(run: RunOptions, talk: Talk, output: Path, answer: Callable[[Path, bool], A]) -> A | None:
+    """Print the path of the output, or with --json return the answer."""
     if run.dry_run and not talk.quiet:
         click.echo("dry run: nothing was written", err=True)
-    if not talk.json:
-        print_path(output)
-        return
-    facts: dict[str, Any] = {"output": str(output), "dry_run": run.dry_run}
-    if holds == "result" and not run.dry_run:
-        facts["result"] = json.loads(output.read_text())
-    elif holds == "meta" and not run.dry_run:
-        from prunecli.files.tensors import TensorFile
-
-        file = TensorFile(output)
-        facts |= {"sha256": file.sha256, "meta": file.meta}
-    click.echo(json.dumps(facts))
+    if talk.json:
+        return answer(output, run.dry_run)
+    print_path(output)
+    return None

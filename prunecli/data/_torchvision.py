@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -43,7 +46,8 @@ def read_named(
         return tree
     datasets = import_module("torchvision.datasets")  # takes long, so only where it is needed
     try:
-        source = getattr(datasets, dataset)(root, train=split == "train", download=download)
+        with _bar_on_terminals():
+            source = getattr(datasets, dataset)(root, train=split == "train", download=download)
         return *_checked(source.data, source.targets, source.classes, classes), ()
     except Exception as error:  # whatever torchvision makes of half a download
         raise_shortage(error)
@@ -58,6 +62,11 @@ def read_named(
             f"data set {name!r} under {printable(str(root))}: {what} ({why}); {mend}, "
             "or give its folder with --data-dir"
         ) from None
+
+
+def _bar_on_terminals() -> AbstractContextManager[object]:
+    """Have torchvision draw its bar of a download where there is a terminal, and not elsewhere."""
+    return nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())
 
 
 def _checked(data: Any, targets: Any, names: Any, classes: int) -> tuple[Tensor, Tensor, list[str]]:

@@ -27,8 +27,8 @@ PICKLE_HELP = (
     "if k in d), d); "
     "t = {k: v.clone().contiguous() for p in sys.argv[2:] for k, v in "
     "g(f(torch.load(p, 'cpu', weights_only=True))).items() if torch.is_tensor(v)}; "
-    's.save_file(t, sys.argv[1])" OUT.safetensors IN.pt` (or IN1.bin IN2.bin, all shards of it); '
-    "if torch refuses, it holds more than tensors: weights_only=False would run what is in it"
+    's.save_file(t, sys.argv[1])" OUT.safetensors IN.pt` (or IN1.bin IN2.bin, all shards of it). '
+    "What torch refuses so holds more than tensors: weights_only=False runs what is in it"
 )
 """The advice for a pickle: of a state_dict, or one in a table of a training's, tied and transposed
 tensors included."""

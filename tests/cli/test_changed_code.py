@@ -86,7 +86,7 @@ def study(write, prune):
     Path("r.yaml").write_text(RECIPE)
 
     def run():
-        states = json.loads(prune("run", "r.yaml", "--status", "--json").out)["jobs"]
+        states = json.loads(prune("run", "r.yaml", "--status", "--json").out)["states"]
         ended = prune("run", "r.yaml", "--json")
         assert ended.code == 0, ended.err
         left = [name for name, state in states.items() if state != "done"]

@@ -134,7 +134,7 @@ def test_a_disturbed_study_ends_right_or_says_what_is_not(
     for name, text in THEIRS.items():
         assert (victim / name).read_text() == text, what
     anew()
-    states = json.loads(prune("run", "r.yaml", "-o", "one", "--status", "--json").out)["jobs"]
+    states = json.loads(prune("run", "r.yaml", "-o", "one", "--status", "--json").out)["states"]
     there = outputs("one")
     for name, state in states.items():
         if state == "done":

@@ -69,8 +69,8 @@ def test_list_tells_of_one_what_is_written_of_it_and_its_options(prune):
     assert "s_j = |g_j * w_j|" in ended.out
     assert "Source: Lee et al., SNIP" in ended.out
     assert "Options:\n  batches: int = 1\n" in ended.out
-    facts = json.loads(prune("list", "methods", "snip", "--json").out)
-    assert (facts["name"], facts["options"]["batches"]) == ("snip", 1)
+    [(name, facts)] = json.loads(prune("list", "methods", "snip", "--json").out)["names"].items()
+    assert (name, facts["options"]["batches"]) == ("snip", 1)
     assert "s_j = |g_j * w_j|" in facts["text"]
 
 

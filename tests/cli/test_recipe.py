@@ -19,7 +19,7 @@ SCHEMA = recipe_schema(STEPS)
 
 
 def test_those_that_come_with_it_are_named_with_their_purpose(prune):
-    table = json.loads(prune("recipe", "list", "--json").out)
+    table = json.loads(prune("recipe", "list", "--json").out)["recipes"]
     assert list(table) == [path.stem for path in RECIPES]
     assert table["weightmom"].startswith("WeightMom against SNIP")
     line = next(x for x in prune("recipe", "list").out.splitlines() if x.startswith("gmp "))
@@ -93,7 +93,7 @@ def test_a_recipe_that_cannot_be_read_ends_with_3(prune, tmp_path, monkeypatch, 
 def test_a_recipe_is_checked_without_being_run(prune, tmp_path):
     assert prune("recipe", "validate", "imp_quick").out.startswith("imp-quick: ")
     facts = json.loads(prune("recipe", "validate", "gmp", "--json", "--set", "seed=0").out)
-    assert facts == {"name": "gmp", "steps": 19, "jobs": 76}
+    assert (facts["name"], facts["steps"], facts["jobs"]) == ("gmp", 19, 76)
     (tmp_path / "r.yaml").write_text("version: 1\nsteps:\n  a: {train: {modl: cnn, lr: -1}}\n")
     ended = prune("recipe", "validate", tmp_path / "r.yaml")
     assert ended.code == 2

@@ -165,3 +165,18 @@ def test_cifar10_from_torchvisions_own_files(tmp_path, monkeypatch):
     assert data.images.is_contiguous()
     assert len(fingerprint(data)) == 64
     assert (data.pad, data.flip) == (4, True)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_download_draws_its_bar_on_a_terminal_only(tmp_path, monkeypatch, capsys, terminal):
+    class Downloads:
+        def __init__(self, root, train, download):
+            with datasets.utils.tqdm(total=2) as bar:
+                bar.update(1)
+            self.data = torch.zeros(10, 28, 28, dtype=torch.uint8)
+            self.targets, self.classes = torch.arange(10), [str(label) for label in range(10)]
+
+    monkeypatch.setattr(datasets, "MNIST", Downloads)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    assert len(load("mnist", tmp_path).labels) == 10
+    assert bool(capsys.readouterr().err) == terminal

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from prunecli.cli.answers import Written, written
 from prunecli.cli.base import FILE, command, done, told
 from prunecli.settings.apply import ApplySettings
 from prunecli.settings.run import RunOptions, Talk
@@ -21,8 +22,8 @@ prunecli apply ckpt.safetensors --mask m.safetensors -o pruned.safetensors
     examples=EXAMPLES,
 )
 @click.argument("checkpoint", type=FILE)
-def apply(checkpoint: Path, settings: ApplySettings, run: RunOptions, talk: Talk) -> None:
+def apply(checkpoint: Path, settings: ApplySettings, run: RunOptions, talk: Talk) -> Written | None:
     """Write CHECKPOINT with the weights that a mask removes set to exactly zero."""
     from prunecli.steps.apply import apply as step
 
-    done(run, talk, step(checkpoint, settings.mask, told(run, talk)))
+    return done(run, talk, step(checkpoint, settings.mask, told(run, talk)), written)

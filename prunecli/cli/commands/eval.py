@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from prunecli.cli.answers import Measured, measured
 from prunecli.cli.base import FILE, command, done, told
 from prunecli.settings.eval import EvalSettings
 from prunecli.settings.run import OnDevice, Talk
@@ -23,7 +24,9 @@ prunecli eval sparse.safetensors --json | jq .result.top1
     examples=EXAMPLES,
 )
 @click.argument("checkpoint", type=FILE)
-def evaluate(checkpoint: Path, settings: EvalSettings, run: OnDevice, talk: Talk) -> None:
+def evaluate(
+    checkpoint: Path, settings: EvalSettings, run: OnDevice, talk: Talk
+) -> Measured | None:
     """Evaluate CHECKPOINT: its accuracy and its cost.
 
     Writes a JSON file with top-1, top-5 and loss on the test set, density, compression (requested
@@ -31,4 +34,4 @@ def evaluate(checkpoint: Path, settings: EvalSettings, run: OnDevice, talk: Talk
     """
     from prunecli.steps.eval import evaluation
 
-    done(run, talk, evaluation(checkpoint, settings, told(run, talk)), "result")
+    return done(run, talk, evaluation(checkpoint, settings, told(run, talk)), measured)

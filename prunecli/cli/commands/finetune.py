@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import click
 
+from prunecli.cli.answers import Written
 from prunecli.cli.base import FILE, command
 from prunecli.cli.commands.train import carries, train_from
 from prunecli.settings.run import Seeded, Talk
@@ -25,11 +26,11 @@ prunecli finetune dense.safetensors --pruner weightmom --opt density=0.05 --epoc
     examples=EXAMPLES,
 )
 @click.argument("checkpoint", type=FILE)
-def finetune(settings: FinetuneSettings, run: Seeded, talk: Talk) -> None:
+def finetune(settings: FinetuneSettings, run: Seeded, talk: Talk) -> Written | None:
     """Continue training CHECKPOINT under a mask, or with a pruner that makes one.
 
     Masked weights stay exactly zero.
 
     Settings default to those that CHECKPOINT was trained with.
     """
-    train_from(settings, run, talk)
+    return train_from(settings, run, talk)

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from prunecli.cli.answers import Inspected
 from prunecli.cli.base import FILE, command
 from prunecli.errors import printable
 from prunecli.settings.run import Form
@@ -17,7 +17,7 @@ prunecli inspect llama/ --json | jq .parameters
 
 @command("inspect", examples=EXAMPLES)
 @click.argument("file", type=FILE)
-def inspect(file: Path, form: Form) -> None:
+def inspect(file: Path, form: Form) -> Inspected | None:
     """Show what FILE is: its kind, lineage and tensors. Nothing in it is executed or opened.
 
     For a checkpoint, also count exact zeros, and show the tightest N:M pattern that each tensor
@@ -27,9 +27,9 @@ def inspect(file: Path, form: Form) -> None:
 
     facts = step(file)
     if form.json:
-        click.echo(json.dumps(facts))
-        return
+        return Inspected(**facts)
     from prunecli.cli.inspected import lines_of
 
     for line in lines_of(facts):
         click.echo(printable(line))
+    return None

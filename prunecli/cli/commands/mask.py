@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from prunecli.cli.answers import Written, written
 from prunecli.cli.base import FILE, command, done, told
 from prunecli.cli.commands.score import method_of, scoring_reads
 from prunecli.settings.mask import MaskSettings
@@ -39,7 +40,7 @@ def _check(settings: MaskSettings) -> None:
     examples=EXAMPLES,
 )
 @click.argument("scores", type=FILE, metavar="SCORES|CHECKPOINT")
-def mask(scores: Path, settings: MaskSettings, run: Seeded, talk: Talk) -> None:
+def mask(scores: Path, settings: MaskSettings, run: Seeded, talk: Talk) -> Written | None:
     """Make a mask that keeps the highest scores: exactly round(density * n) of n weights.
 
     Of equal scores, the first are kept. Give exactly one of --density, --sparsity, --compression
@@ -48,4 +49,4 @@ def mask(scores: Path, settings: MaskSettings, run: Seeded, talk: Talk) -> None:
     """
     from prunecli.steps.mask import mask as step
 
-    done(run, talk, step(scores, settings, told(run, talk)))
+    return done(run, talk, step(scores, settings, told(run, talk)), written)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from prunecli.cli.answers import Reported, reported
 from prunecli.cli.base import FILE, command, done, told
 from prunecli.cli.streams import print_text
 from prunecli.settings.report import ENDINGS, ReportRun, ReportSettings
@@ -24,7 +25,9 @@ prunecli report *.eval.json --format html --reference paper.csv -o report.html
     examples=EXAMPLES,
 )
 @click.argument("results", type=FILE, nargs=-1, required=True)
-def report(results: tuple[Path, ...], settings: ReportSettings, run: ReportRun, talk: Talk) -> None:
+def report(
+    results: tuple[Path, ...], settings: ReportSettings, run: ReportRun, talk: Talk
+) -> Reported | None:
     """Summarise RESULTS of 'prunecli eval' in one table, averaged over seeds.
 
     Without -o, every format but html goes to standard output.
@@ -35,11 +38,10 @@ def report(results: tuple[Path, ...], settings: ReportSettings, run: ReportRun, 
     output, table = step(list(results), settings, loud)
     if output is None and talk.json:
         rows = json.loads(table) if settings.form == "json" else table
-        click.echo(json.dumps({"output": None, "dry_run": run.dry_run, "result": rows}))
-        return
+        return Reported(dry_run=run.dry_run, result=rows)
     if output is None:
         print_text(table)
-        return
+        return None
     for line in table.splitlines():
         loud.progress.say(line)
-    done(run, talk, output, "")
+    return done(run, talk, output, reported)

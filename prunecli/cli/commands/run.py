@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from prunecli.cli.answers import Studied
 from prunecli.cli.base import command
 from prunecli.cli.streams import print_path, print_text
 from prunecli.cli.study.steps import inputs, planned
@@ -35,7 +35,7 @@ prunecli run study.yaml --emit sh > study.sh
 
 @command("run", trusts=True, examples=EXAMPLES)
 @click.argument("recipe", type=Recipe())
-def run(recipe: Path, settings: StudySettings, talk: Talk) -> None:
+def run(recipe: Path, settings: StudySettings, talk: Talk) -> Studied | None:
     """Run a whole study from a RECIPE: a YAML file, or the name of one that comes with prunecli.
 
     The study's folder holds the output and the record of every job. Finished jobs are not run
@@ -60,15 +60,29 @@ def run(recipe: Path, settings: StudySettings, talk: Talk) -> None:
             click.echo(os.fsencode(text), nl=False)  # paths are bytes
     elif settings.dry_run:
         commands = [shlex.join(["prunecli", job.command, *job.arguments]) for job in jobs]
-        as_json = json.dumps({"dry_run": True, "commands": commands})
-        print_text((as_json if talk.json else "\n".join(commands)) + "\n")
+        if talk.json:
+            return answer(jobs, folder, dry_run=True, commands=commands)
+        print_text("\n".join(commands) + "\n")
     elif settings.status:
-        tell_status(jobs, talk)
+        return tell_status(jobs, folder, talk)
     else:
-        do(jobs, folder, settings, talk)
+        return do(jobs, folder, settings, talk)
+    return None
 
 
-def do(jobs: list[Job], folder: Path, settings: StudySettings, talk: Talk) -> None:
+def answer(jobs: list[Job], folder: Path, *, dry_run: bool = False, **more: Any) -> Studied:
+    """The answer for a study; `more` is what was asked for."""
+    outputs = tuple(map(str, results(jobs)))
+    return Studied(output=str(folder), dry_run=dry_run, jobs=len(jobs), outputs=outputs, **more)
+
+
+def results(jobs: list[Job]) -> list[Path]:
+    """The outputs that no other job needs."""
+    needed = {need for job in jobs for need in job.needs}
+    return [job.output for job in jobs if job.name not in needed]
+
+
+def do(jobs: list[Job], folder: Path, settings: StudySettings, talk: Talk) -> Studied | None:
     from prunecli.cli.study.engines import engine
     from prunecli.cli.study.view import watcher
     from prunecli.files.claims import locked
@@ -81,28 +95,26 @@ def do(jobs: list[Job], folder: Path, settings: StudySettings, talk: Talk) -> No
         with watcher(jobs, runs.slots, talk.quiet, talk.verbose) as watching:
             study = Study(jobs, runs, inputs, shelf, watching, settings.keep_going)
             ran = study.run()
-    needed = {need for job in jobs for need in job.needs}
-    outputs = [job.output for job in jobs if job.name not in needed]
     if talk.json:
-        click.echo(json.dumps({"outputs": [*map(str, outputs)], "jobs": len(jobs), "ran": ran}))
-        return
-    for output in outputs:
+        return answer(jobs, folder, ran=ran)
+    for output in results(jobs):
         print_path(output)
+    return None
 
 
-def tell_status(jobs: list[Job], talk: Talk) -> None:
+def tell_status(jobs: list[Job], folder: Path, talk: Talk) -> Studied | None:
     from prunecli.recipe.execute import states
 
     found = states(jobs, inputs)
     if talk.json:
-        click.echo(json.dumps({"jobs": found}))
-        return
+        return answer(jobs, folder, states=found)
     for name, state in found.items():
         kind = state.partition(":")[0]
         if talk.verbose or kind in ("running", "stopped", "failed"):
             click.echo(printable(f"{name}: {state}"))
     counts = Counter(state.partition(":")[0] for state in found.values())
     click.echo(f"{len(jobs)} jobs: {', '.join(f'{n} {kind}' for kind, n in counts.items())}")
+    return None
 
 
 def threads(settings: StudySettings) -> int | None:

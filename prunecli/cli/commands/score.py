@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from prunecli.cli.answers import Written, written
 from prunecli.cli.base import FILE, command, done, told
 from prunecli.plugins.plugin import Plugin
 from prunecli.plugins.resolve import resolve
@@ -32,7 +33,7 @@ def method_of(scoring: ScoringSettings) -> Plugin | None:
 
 @command("score", product="scores.safetensors", reads=scoring_reads, trusts=True, examples=EXAMPLES)
 @click.argument("checkpoint", type=FILE)
-def score(checkpoint: Path, settings: ScoreSettings, run: Seeded, talk: Talk) -> None:
+def score(checkpoint: Path, settings: ScoreSettings, run: Seeded, talk: Talk) -> Written | None:
     """Score the importance of each weight of CHECKPOINT; the highest scores are kept.
 
     magnitude, lamp, random and nonzero use the weights alone and accept any safetensors checkpoint.
@@ -41,4 +42,4 @@ def score(checkpoint: Path, settings: ScoreSettings, run: Seeded, talk: Talk) ->
     """
     from prunecli.steps.score import score as step
 
-    done(run, talk, step(checkpoint, settings, told(run, talk)))
+    return done(run, talk, step(checkpoint, settings, told(run, talk)), written)

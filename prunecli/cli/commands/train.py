@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 
 import click
 
+from prunecli.cli.answers import Written, written
 from prunecli.cli.base import FILE, command, done, told
 from prunecli.settings.run import Seeded, Talk
 from prunecli.settings.train import TrainingSettings, TrainSettings
@@ -27,7 +28,7 @@ def carries(settings: TrainingSettings, inherited: Carried) -> Carried:
     return asdict(completed(settings.given, inherited or {}))
 
 
-def train_from(settings: TrainingSettings, run: Seeded, talk: Talk) -> None:
+def train_from(settings: TrainingSettings, run: Seeded, talk: Talk) -> Written | None:
     """Run `train` or `finetune`, which differ only in their options."""
     from prunecli.runtime.world import joined
     from prunecli.steps.train import train
@@ -35,8 +36,7 @@ def train_from(settings: TrainingSettings, run: Seeded, talk: Talk) -> None:
     with joined() as world:
         speaks = talk if world.leads else replace(talk, quiet=True)
         output = train(settings, told(run, speaks), world)
-    if world.leads:
-        done(run, talk, output)
+    return done(run, talk, output, written) if world.leads else None
 
 
 def check(settings: TrainSettings) -> None:
@@ -57,10 +57,10 @@ def check(settings: TrainSettings) -> None:
     examples=EXAMPLES,
 )
 @click.argument("checkpoint", type=FILE, required=False, metavar="[CHECKPOINT]")
-def train(settings: TrainSettings, run: Seeded, talk: Talk) -> None:
+def train(settings: TrainSettings, run: Seeded, talk: Talk) -> Written | None:
     """Train a network from its initialisation, or from CHECKPOINT.
 
     Model, data set and training settings default to those of CHECKPOINT. The training state is
     saved beside the output: --resume continues a stopped run and gives the same result to the byte.
     """
-    train_from(settings, run, talk)
+    return train_from(settings, run, talk)

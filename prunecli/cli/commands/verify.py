@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import click
 
+from prunecli.cli.answers import Verified
 from prunecli.cli.base import FILE, command
 from prunecli.cli.study.steps import inputs, planned
 from prunecli.errors import Mismatch, printable
@@ -21,7 +21,7 @@ prunecli verify runs/quickstart/sparse/method=lamp,compression=4,seed=0/ckpt.saf
 
 @command("verify", trusts=True, examples=EXAMPLES)
 @click.argument("checkpoint", type=FILE)
-def verify(checkpoint: Path, settings: VerifySettings, form: Form) -> None:
+def verify(checkpoint: Path, settings: VerifySettings, form: Form) -> Verified | None:
     """Check that CHECKPOINT matches its metadata; exit code 0 means that it does.
 
     Checks that all values are finite, and that no layer has more weights than the metadata says.
@@ -35,14 +35,14 @@ def verify(checkpoint: Path, settings: VerifySettings, form: Form) -> None:
     if settings.recipe:
         facts["jobs"] = jobs_behind(checkpoint, settings.recipe, settings)
     if form.json:
-        click.echo(json.dumps({"verified": True, **facts}))
-        return
+        return Verified(verified=True, **facts)
     click.echo(printable(f"checkpoint  {facts['tensors']} tensors, sha256 {facts['checkpoint']}"))
     if facts["mask"]:
         zeros = f"{facts['zeros']:,} weights of {facts['masked']} tensors are zero"
         click.echo(f"mask        {zeros}, sha256 {facts['mask']}")
     if settings.recipe:
         click.echo(printable(f"recipe      {', '.join(facts['jobs'])}: up to date"))
+    return None
 
 
 def jobs_behind(checkpoint: Path, recipe: Path, settings: VerifySettings) -> list[str]:

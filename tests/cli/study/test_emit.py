@@ -1,5 +1,7 @@
 """A study as a shell script: the same outputs, without the study's own machinery."""
 
+import json
+
 import pytest
 
 RECIPE = """
@@ -60,7 +62,7 @@ def test_a_script_is_no_json(prune, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     ended = prune("run", "tiny.yaml", "--emit", "sh", "--json")
-    assert (ended.code, ended.out) == (2, "")
+    assert (ended.code, json.loads(ended.out)["exit"]) == (2, 2)
     assert ended.err == "error: --emit and --json exclude each other\n"
 
 

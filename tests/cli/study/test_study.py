@@ -48,7 +48,7 @@ def run(prune, reference):
 @pytest.fixture
 def states(run):
     """What --status says of every job."""
-    return lambda *options: json.loads(run("--status", "--json", *options).out)["jobs"]
+    return lambda *options: json.loads(run("--status", "--json", *options).out)["states"]
 
 
 def ran(ended):
