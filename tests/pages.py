@@ -4,7 +4,8 @@ A block of `sh` or `python` follows a comment: `<!-- run -->`, or `<!-- not run:
 run in order, in one folder and one shell. A block whose first line is `# NAME.py` or `# NAME.yaml`
 is that file. What a block writes follows it where the page shows it, after `<!-- output -->`.
 
-`python tests/pages.py [PAGE...]` runs pages and puts what is written now in place of what differs.
+`python tests/pages.py [PAGE...]` runs pages and puts what is written now in place of what differs,
+with `--anew` in place of all.
 """
 
 import os
@@ -60,8 +61,8 @@ def script(block: Block, number: int) -> str:
         return ""
     if block.language != "python":
         return block.text
-    Path(f".block{number}.py").write_text(block.text)
-    return f"python .block{number}.py\n"
+    Path(f".{number}.py").write_text(block.text)
+    return f"mv .{number}.py example.py\npython example.py\n"
 
 
 def run(text: str, folder: Path, tools: Path, limit: float | None = None) -> list[str]:
@@ -120,9 +121,9 @@ def near(one: str, other: str) -> bool:
     return abs(a - b) <= STANDING * max(a, b)
 
 
-def brought_up_to_date(text: str, written: list[str]) -> str:
+def brought_up_to_date(text: str, written: list[str], *, anew: bool = False) -> str:
     for output, now in reversed(shown(text, written)):
-        if not agree(output.text, now):
+        if anew or not agree(output.text, now):
             end = output.start + len(output.text)
             text = text[: output.start] + PROGRESS.sub("", now).rstrip() + "\n" + text[end:]
     return text
@@ -139,12 +140,13 @@ def pages() -> list[Path]:
     return [path for path in found if any(block.runs for block in blocks(path.read_text()))]
 
 
-def update(paths: list[Path]) -> None:
+def update(paths: list[Path], *, anew: bool) -> None:
     with tempfile.TemporaryDirectory() as tools, warm(Path(tools)):
         for path in paths:
             with tempfile.TemporaryDirectory() as folder:
                 text = path.read_text()
-                new = brought_up_to_date(text, run(text, Path(folder), Path(tools)))
+                written = run(text, Path(folder), Path(tools))
+                new = brought_up_to_date(text, written, anew=anew)
                 for name in figures(text):
                     if (made := Path(folder, Path(name).name)).exists():
                         shutil.copy(made, path.parent / name)
@@ -154,4 +156,5 @@ def update(paths: list[Path]) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("PRUNECLI_CACHE", tempfile.mkdtemp())
-    update([Path(name).resolve() for name in sys.argv[1:]] or pages())
+    named = [Path(name).resolve() for name in sys.argv[1:] if name != "--anew"]
+    update(named or pages(), anew="--anew" in sys.argv)

@@ -45,6 +45,12 @@ def test_every_block_runs_or_says_why_not(name):
             assert f"{name.rpartition('/')[2]}" in test.read_text()
 
 
+def test_the_site_has_every_page():
+    nav = (ROOT / "mkdocs.yml").read_text().partition("nav:")[2]
+    for name in DOCUMENTS.keys() - ROOTS:
+        assert re.search(rf"[ ]{re.escape(name.removeprefix('docs/'))}$", nav, re.MULTILINE), name
+
+
 def test_every_output_follows_what_is_run():
     for text in DOCUMENTS.values():
         found = blocks(text)
@@ -131,6 +137,7 @@ def test_a_page_is_run_in_one_folder_and_brought_up_to_date(tools, tmp_path):
     assert brought_up_to_date(old, written) == right
     near = right.replace("0.5", "0.7")
     assert brought_up_to_date(near, written) == near
+    assert brought_up_to_date(near, written, anew=True) == right
     with pytest.raises(AssertionError, match="exit code 1\n"):
         pages.run(old.replace("not run: never", "run"), tmp_path, tools)
 
