@@ -62,12 +62,20 @@ def serve(address: str) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen()
+        listening.settimeout(1)
         print("ready", flush=True)
-        while True:
-            link, _ = listening.accept()
+        parent = os.getppid()
+        while os.getppid() == parent:
+            try:
+                link, _ = listening.accept()
+            except TimeoutError:
+                continue
             if not os.fork():
                 break
             link.close()
+        else:  # nobody is there who would end this
+            sys.exit()
+    link.setblocking(True)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     length, streams, _, _ = socket.recv_fds(link, 8, 3)
     name, arguments, folder, environment = json.loads(
