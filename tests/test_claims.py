@@ -45,6 +45,17 @@ def test_links_lead_to_what_is_there(name):
             assert anchor in anchors(place.read_text()), target
 
 
+def test_numbers_of_which_method_stand_in_the_results_it_links():
+    found = 0
+    for section in DOCUMENTS["docs/which-method.md"].split("\n## "):
+        linked = re.findall(r"\((results/\w+/README\.md)\)", section)
+        results = "".join(DOCUMENTS[f"docs/{path}"] for path in linked)
+        for number in re.findall(r"\d+\.\d\d|\d+,\d{3}", section):
+            assert number in results, number
+            found += 1
+    assert found > 80
+
+
 def flags(command):
     """All options that there are, of a command and those below it."""
     own = {flag for p in command.params for flag in (*p.opts, *p.secondary_opts)}

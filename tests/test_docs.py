@@ -4,12 +4,11 @@ import importlib.util
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from pages import blocks
 
 from prunecli.cli.study.steps import STEPS, check, context
 from prunecli.recipe.plan import plan
@@ -20,51 +19,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(marker, text=README):
-    return re.findall(rf"<!-- {marker} -->\n```sh\n(.*?)```", text, flags=re.DOTALL)
-
-
-# By title: the commands of every section that is to be run.
-SECTIONS = {
-    text.partition("\n")[0]: "".join(commands)
-    for text in README.split("\n## ")
-    if (commands := blocks("run", text))
-}
-# What a section takes from those before it, and one file of those that it leaves.
-NEEDS = {"Iterative pruning with rewinding": ["init.safetensors", "dense.safetensors"]}
-LEAVES = {
-    "Train, prune, finetune": "sparse.json",
-    "Prune at initialisation": "from-init.safetensors",
-    "Iterative pruning with rewinding": "t0.512.eval.json",
-    "Prune while training": "w.eval.json",
-}
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("title", SECTIONS)
-def test_a_pipeline_of_the_readme_runs_as_written(title, prune, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
-    for name in NEEDS.get(title, []):
-        [line] = re.findall(rf"^prunecli (.* -o {name})$", "".join(SECTIONS.values()), re.MULTILINE)
-        assert prune(*line.split()).code == 0
-    # Without IFS, bash leaves the value of a variable whole, as zsh always does.
-    script = "IFS=\n" + SECTIONS[title]
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert Path(LEAVES[title]).exists()
-    if title == "Train, prune, finetune":
-        assert "lamp" in done.stdout
-
-
-def test_no_pipeline_of_the_readme_is_left_out():
-    assert SECTIONS.keys() == LEAVES.keys()
-
-
 def test_the_readme_has_one_command_to_run_and_one_to_test():
-    [quickstart], [tests] = blocks("quickstart command"), blocks("test command")
+    [quickstart] = [b.text for b in blocks(README) if b.marker == "quickstart command"]
+    [tests] = [b.text for b in blocks(README) if b.marker == "test command"]
     assert quickstart.count("\n") == tests.count("\n") == 1
     assert "prunecli run recipes/quickstart.yaml" in quickstart
     assert "pytest" in tests

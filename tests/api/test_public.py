@@ -61,6 +61,13 @@ def test_the_docs_say_of_every_public_name_what_its_docstring_says(name):
         assert f"| `{name}` | {inspect.getdoc(found).splitlines()[0]} |" in API
 
 
+def test_the_reference_has_every_public_name_that_is_no_error():
+    reference = (ROOT / "docs" / "python.md").read_text()
+    listed = re.findall(r"^::: prunecli\.api\.(\w+)$", reference, re.MULTILINE)
+    errors = {n for n in prunecli.__all__ if hasattr(getattr(prunecli, n), "exit_code")}
+    assert listed == [name for name in prunecli.__all__ if name not in errors]
+
+
 def test_the_code_in_the_docs_runs_as_it_stands_from_top_to_bottom():
     blocks = re.findall(r"```python\n(.*?)```", API, re.DOTALL)
     assert len(blocks) == 4
