@@ -148,6 +148,9 @@ class Result(Record):
     """What took the place of exact selection, if anything did."""
     critical: bool | None = None
     """Whether the mask has the highest compression that empties no layer."""
+    label: Name | None = None
+    """What a report is to call the method, or the network where there is none."""
+    classes: Positive | None = None
 
     def __post_init__(self) -> None:
         if self.nulls is not None:

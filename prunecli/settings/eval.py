@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prunecli.settings.data import DataSettings
-from prunecli.settings.kinds import File, Switch, Whole
+from prunecli.settings.kinds import File, Plain, Switch, Whole
 from prunecli.settings.table import field_of, group, option
 from prunecli.settings.training import PRECISION
 
@@ -28,4 +28,5 @@ class EvalSettings:
     )  # fmt: skip
     precision: str = field_of(PRECISION, "auto")
     throughput: bool = option("Also measure images per second.", Switch())
+    label: str | None = option("What a report calls the method.", Plain.TEXT, unset="its own name")
     histograms: bool = option("Also say how the weights of each layer are spread.", Switch())

@@ -83,6 +83,7 @@ def evaluation(checkpoint: Path, settings: EvalSettings, run: RunOptions) -> Pat
             speed = _images_per_second(model, test, exact, device) if settings.throughput else None
         measured = _Measured(**accuracy, images_per_second=speed, precision=exact)
         result = _result(file, source, lineage, history, network, measured)
+        result = replace(result, label=settings.label, classes=len(data.classes))
         write_text(target, as_json(result))
     return output
 

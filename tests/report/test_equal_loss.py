@@ -8,10 +8,10 @@ from results import result, table
 
 from prunecli.errors import BadUsage
 from prunecli.report.equal_loss import Reach, against_best, at_loss, at_losses
-from prunecli.report.equal_loss import table as lines_of
+from prunecli.report.tables.equal_loss import at_equal_loss
 from prunecli.report.page import as_html
 from prunecli.report.rows import grouped
-from prunecli.report.tables import as_json
+from prunecli.report.tables.full import as_json
 from prunecli.settings.report import LOSSES, ReportSettings
 from prunecli.settings.run import RunOptions
 from prunecli.steps.report import report

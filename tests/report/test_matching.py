@@ -5,8 +5,9 @@ import re
 import pytest
 from results import result
 
-from prunecli.report import figures
-from prunecli.report.matching import HEADINGS, compared, paired
+from prunecli.report.figures import ratios
+from prunecli.report.matching import paired
+from prunecli.report.tables.published import HEADINGS, published
 from prunecli.report.page import as_html
 from prunecli.report.reference import Published
 from prunecli.report.rows import grouped
@@ -215,16 +216,16 @@ def test_published_results_are_hollow_points_where_they_lie(monkeypatch):
     blue, lamp = (view.looks.look(name).colour for name in ("snip", "lamp"))
     other, grey = view.looks.look("dns").colour, view.look(rows[0]).colour
     assert len({blue, lamp, other, grey}) == 4
-    svg, seen = points(monkeypatch, view, lambda view: figures.accuracy(view, "top1"))
+    svg, seen = points(monkeypatch, view, lambda view: ratios.accuracy(view, "top1"))
     assert seen == [
         (1, 96, grey, "none", "_"), (8, 88, lamp, "none", "_"),
         (32, 60, other, "none", "dns (published)"), (4, 70, other, "none", "_"),
         (grey, "none", "published"),
     ]  # fmt: skip
     assert "dns (published)<" in svg
-    _, seen = points(monkeypatch, view, lambda view: figures.accuracy(view, "top5"))
+    _, seen = points(monkeypatch, view, lambda view: ratios.accuracy(view, "top5"))
     assert seen[0] == (8, 97, lamp, "none", "_")
-    _, seen = points(monkeypatch, view, figures.parameters)
+    _, seen = points(monkeypatch, view, ratios.parameters)
     assert seen[:4] == [
         (1600, 4, grey, "none", "_"), (200, 12, lamp, "none", "_"),
         (50, 40, other, "none", "dns (published)"), (400, 30, other, "none", "_"),

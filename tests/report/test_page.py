@@ -11,11 +11,13 @@ import matplotlib as mpl
 import pytest
 from results import result, table
 
-from prunecli.report.matching import compared, paired
-from prunecli.report.page import as_html, as_svg
+from prunecli.report.matching import paired
+from prunecli.report.tables.published import published
+from prunecli.report.page import as_html
 from prunecli.report.reference import Published
 from prunecli.report.rows import grouped
-from prunecli.report.tables import as_csv, as_text
+from prunecli.report.tables.full import as_csv, full
+from prunecli.report.tables.table import as_text
 
 
 def drawn(svg):

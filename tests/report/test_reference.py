@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
-from results import result, table, view_of
+from results import result, table, sight_of
 
 from prunecli.errors import BadInput, BadUsage
-from prunecli.report.figures import accuracy
+from prunecli.report.figures.ratios import accuracy
 from prunecli.report.matching import paired
 from prunecli.report.reference import Published, read_reference
 from prunecli.report.rows import grouped
-from prunecli.report.tables import as_csv
+from prunecli.report.tables.full import as_csv
 from prunecli.settings.report import ReportSettings
 from prunecli.settings.run import RunOptions
 from prunecli.steps.report import report
@@ -262,7 +262,7 @@ def lines(monkeypatch):
 
     def of(results):
         drawn.clear()
-        accuracy(view_of(grouped(results)), "top1")
+        accuracy(sight_of(grouped(results)), "top1")
         return drawn
 
     return of

@@ -2,16 +2,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from results import result, table, view_of
+from results import result, table, sight_of
 
 from prunecli.files.parsing import parsed
 from prunecli.files.results import Result, read_result
-from prunecli.report.curves import convergence
-from prunecli.report.figures import accuracy
+from prunecli.report.figures.curves import convergence
+from prunecli.report.figures.ratios import accuracy
 from prunecli.report.labels import method_label
-from prunecli.report.layers import density
+from prunecli.report.figures.layers import density
 from prunecli.report.rows import grouped
-from prunecli.report.tables import as_text
+from prunecli.report.tables.full import full
+from prunecli.report.tables.table import as_text
 
 HISTORY = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]
 DENSE = result(None, 1.0, top1=95.0, history=HISTORY)
@@ -230,6 +231,6 @@ def test_the_time_to_group_results_grows_as_their_number():
 def test_a_compression_reads_as_people_write_it(compression, text):
     rows = grouped([result(compression=compression, history=HISTORY)])
     assert as_text(rows).splitlines()[1].split()[3:5] == [text, text]
-    assert f">{text[:-1]}<" in accuracy(view_of(rows), "top1")
-    assert f"lamp {text}<" in convergence(view_of(rows))
-    assert f"lamp {text}<" in density(view_of(rows))
+    assert f">{text[:-1]}<" in accuracy(sight_of(rows), "top1")
+    assert f"lamp {text}<" in convergence(sight_of(rows))
+    assert f"lamp {text}<" in density(sight_of(rows))

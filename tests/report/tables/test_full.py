@@ -5,7 +5,8 @@ import json
 from results import result
 
 from prunecli.report.rows import grouped
-from prunecli.report.tables import as_csv, as_json, as_text
+from prunecli.report.tables.full import as_csv, as_json, full
+from prunecli.report.tables.table import as_text
 
 DENSE = result(None, 1.0, top1=95.0)
 

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from results import result, view_of
+from results import result, sight_of
 
-from prunecli.report.looks import Looks, dense_look, numbered
-from prunecli.report.page import DRAWINGS
+from prunecli.report.figures.looks import Looks, dense_look, numbered
+from prunecli.report.figures.kinds import FIGURES
 from prunecli.report.rows import grouped
 from prunecli.report.view import views
 
@@ -42,7 +42,7 @@ def test_a_method_has_one_colour_in_all_figures(figure):
 
 def test_dense_networks_are_told_apart():
     dense = [result(None, 1.0, settings={"epochs": n}, history=HISTORY) for n in (1, 2, 3, 4, 5)]
-    view = view_of(grouped([*dense, result()]))
+    view = sight_of(grouped([*dense, result()]))
     assert len({view.look(row) for row in view.dense}) == 5
     svg = DRAWINGS["top1"](view)
     assert len(set(re.findall("stroke-dasharray: [^;]*", svg))) >= 3

@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from results import result, view_of
+from results import result, sight_of
 
 from prunecli.errors import BadUsage
-from prunecli.report import curves, figures, layers, options
-from prunecli.report.page import as_html, as_svg
+from prunecli.report.figures import curves, layers, options, ratios
+from prunecli.report.page import as_html
 from prunecli.report.rows import grouped
 
 DENSE = result(None, 1.0, top1=95.0)
@@ -47,7 +47,7 @@ def test_degradation_is_against_the_dense_network_of_the_same_seed(monkeypatch):
     seen = lines(monkeypatch)
     dense = [result(None, 1.0, top1=t, seed=s) for s, t in enumerate([90.0, 94.0])]
     pruned = [result(top1=t, seed=s, compression=20.0) for s, t in enumerate([85.0, 91.0])]
-    figures.degradation(view_of(grouped([*dense, *pruned])))
+    ratios.degradation(sight_of(grouped([*dense, *pruned])))
     [x], [lost], [spread] = seen["lamp"]
     assert (x, lost) == (95, 4)  # 5 and 3 points
     assert spread == pytest.approx(2**0.5)
@@ -55,7 +55,7 @@ def test_degradation_is_against_the_dense_network_of_the_same_seed(monkeypatch):
 
 def test_sparsity_and_weights_pruned_in_total_by_epoch(monkeypatch):
     seen = lines(monkeypatch)
-    rows = view_of(grouped([DENSE, during([1.0, 0.5, 0.25]), result("snip")]))
+    rows = sight_of(grouped([DENSE, during([1.0, 0.5, 0.25]), result("snip")]))
     curves.sparsity(rows)
     assert seen == {"weightmom 4x": ([1, 2, 3], [0, 50, 75])}
     curves.pruned(rows)
@@ -92,7 +92,7 @@ def test_accuracy_by_option_has_the_option_with_most_values_across(monkeypatch):
         gmp(beta, gamma, 100 * beta + gamma, 4)
         for beta in (0.1, 0.05) for gamma in (0.05, 0.001, 0.01)
     ]  # fmt: skip
-    svg = options.by_option(view_of(grouped(results)), top1, "top-1")
+    svg = options.by_option(sight_of(grouped(results)), top1, "top-1")
     assert seen["gmp beta=0.1"][:2] == ([0, 1, 2], [10.001, 10.01, 10.05])
     assert list(seen) == ["gmp beta=0.05", "gmp beta=0.1"]
     assert drawn(svg)[:4] == ["0.001", "0.01", "0.05", "gamma"]
@@ -102,7 +102,7 @@ def test_by_option_each_density_has_a_line_of_its_own(monkeypatch):
     seen = lines(monkeypatch)
     given = [(4, 1, 95), (4, 10, 96), (16, 1, 80), (16, 2, 82), (16, 10, 83), (20_000, 2, 10)]
     results = [result("snip", r, top1=t, options={"batches": b}) for r, b, t in given]
-    svg = options.by_option(view_of(grouped(results)), top1, "top-1")
+    svg = options.by_option(sight_of(grouped(results)), top1, "top-1")
     assert {name: line[:2] for name, line in seen.items()} == {
         "snip 4x": ([0, 2], [95, 96]),
         "snip 16x": ([0, 1, 2], [80, 82, 83]),
@@ -119,7 +119,7 @@ def test_a_method_without_a_target_has_no_error_to_show():
 
 def test_a_method_without_a_target_is_not_drawn_as_one_that_met_it(monkeypatch):
     seen = lines(monkeypatch)
-    figures.compression_error(view_of(grouped([DENSE, gmp(0.05, 0.01, 80, 4), result()])))
+    ratios.compression_error(sight_of(grouped([DENSE, gmp(0.05, 0.01, 80, 4), result()])))
     assert list(seen) == ["lamp"]
 
 
@@ -166,7 +166,7 @@ def test_error_over_the_weights_left_beside_dense_networks_of_the_same_size(monk
         result("adaptive", 5.0, top1=80.0, nonzero=200, options={"mode": "unconstr", "lam": 1.0}),
         result("adaptive", 9.0, top1=70.0, nonzero=100, options={"mode": "unconstr", "lam": 9.0}),
     ]
-    figures.parameters(view_of(grouped([*whole, narrow(0.1, 100, 60.0), *pruned])))
+    ratios.parameters(sight_of(grouped([*whole, narrow(0.1, 100, 60.0), *pruned])))
     assert seen["dense"][:2] == ([100, 1000], [40, 6])
     assert seen["dense"][2] == [0, pytest.approx(2**0.5)]
     assert seen["fixed-ga"][:2] == ([110, 240], [10, 8])
@@ -176,10 +176,10 @@ def test_error_over_the_weights_left_beside_dense_networks_of_the_same_size(monk
 def test_narrow_networks_are_no_baseline_of_the_pruned_ones(monkeypatch):
     seen = lines(monkeypatch)
     results = [DENSE, narrow(0.1, 160, 50.0), result(top1=90.0)]
-    figures.degradation(view_of(grouped(results)))
+    ratios.degradation(sight_of(grouped(results)))
     assert seen["lamp"][1] == [5]
     seen.clear()
-    figures.accuracy(view_of(grouped(results)), "top1")
+    ratios.accuracy(sight_of(grouped(results)), "top1")
     assert seen["lamp"][1] == [95.0, 90.0]
     page = as_html(grouped(results), "t")
     assert "Error over the weights left" in page
@@ -191,7 +191,7 @@ def test_accuracy_over_epochs_where_it_was_measured(monkeypatch):
     history = [{"epoch": e, "loss": 1.0, "top1": t} for e, t in enumerate([50.0, 70.0], 1)]
     blind = result("snip", history=[{"epoch": e, "loss": 1.0} for e in (1, 2)])
     results = [result(None, 1.0, history=history), blind, result(history=history)]
-    curves.accuracy(view_of(grouped(results)))
+    curves.accuracy(sight_of(grouped(results)))
     assert seen == {name: ([1, 2], [50, 70]) for name in ("dense", "lamp 16x")}
     assert "Test accuracy over epochs" in as_html(grouped(results), "t")
     assert "Test accuracy over epochs" not in as_html(grouped([DENSE, blind]), "t")
@@ -206,7 +206,7 @@ def test_the_spread_of_weights_is_a_share_of_them(monkeypatch):
     )
     bell = [{"epoch": 1, "loss": 1.0, "weights": [1, 3, 4, 2]}]
     results = [DENSE, result("fixed-ga", history=bell), result("lamp")]
-    layers.spread(view_of(grouped(results)))
+    layers.spread(sight_of(grouped(results)))
     assert seen == {"fixed-ga 16x": ([10, 30, 40, 20], [-4, -2, 0, 2, 4])}
     monkeypatch.undo()
     assert "Spread of the weights" in as_html(grouped(results), "t")
@@ -224,7 +224,7 @@ def looks(monkeypatch, rows):
         return plain(axes, x, y, **more)
 
     monkeypatch.setattr(Axes, "plot", plot)
-    curves.convergence(view_of(rows))
+    curves.convergence(sight_of(rows))
     monkeypatch.undo()
     return seen
 
@@ -242,16 +242,16 @@ def test_no_two_lines_of_the_loss_look_alike(monkeypatch, methods, ratios):
 def test_figures_are_the_same_bytes_each_time():
     history = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]
     results = [DENSE, result(history=history), result(compression=4.0, history=history)]
-    rows = view_of(grouped(results))
-    for draw in (figures.compression_error, layers.density, curves.convergence):
+    rows = sight_of(grouped(results))
+    for draw in (ratios.compression_error, layers.density, curves.convergence):
         svg = draw(rows)
         assert svg.startswith("<svg")
         assert svg == draw(rows)
-    assert figures.accuracy(rows, "top1") == figures.accuracy(rows, "top1")
+    assert ratios.accuracy(rows, "top1") == ratios.accuracy(rows, "top1")
 
 
 def test_the_accuracy_figure_has_a_line_for_each_method_and_one_for_dense():
-    svg = figures.accuracy(view_of(grouped([DENSE, result(), result("snip")])), "top1")
+    svg = ratios.accuracy(sight_of(grouped([DENSE, result(), result("snip")])), "top1")
     assert all(f">{label}<" in svg for label in ("dense", "lamp", "snip", "16", "test top-1, %"))
 
 
@@ -262,28 +262,28 @@ def test_what_was_reached_is_on_the_axis_and_ticks_are_where_that_was_asked(monk
         result(compression=16.0, empirical_compression=16.001, top1=80.0),
         result("fixed-ga", 10.0, empirical_compression=50.0, top1=70.0),
     ]
-    view = view_of(grouped([DENSE, *results]))
-    svg = figures.accuracy(view, "top1")
+    view = sight_of(grouped([DENSE, *results]))
+    svg = ratios.accuracy(view, "top1")
     assert seen["lamp"][0] == [1, 4, 16.001]
     assert seen["fixed-ga"][0] == [1, 50]
     assert drawn(svg)[:4] == ["1", "4", "16", "compression reached (all weights / kept weights)"]
     seen.clear()
-    figures.degradation(view)
+    ratios.degradation(view)
     assert seen["fixed-ga"][:2] == ([98], [25])
     seen.clear()
-    figures.compression_error(view)
+    ratios.compression_error(view)
     assert seen["fixed-ga"][0] == [10]  # what was asked is what it is about
 
 
 def test_the_highest_compression_of_a_method_is_the_highest_reached():
     rows = [result(compression=8.0, empirical_compression=20.0), result(compression=16.0)]
-    [last] = view_of(grouped(rows)).most_pruned
+    [last] = sight_of(grouped(rows)).most_pruned
     assert (last.compression, last.at) == (8, "20x, asked 8x")
 
 
 def test_methods_that_were_asked_for_nothing_have_more_than_one_tick():
-    svg = figures.accuracy(
-        view_of(grouped([gmp(0.05, 0.01, 80, 1.5), gmp(0.1, 0.1, 7, 3)])), "top1"
+    svg = ratios.accuracy(
+        sight_of(grouped([gmp(0.05, 0.01, 80, 1.5), gmp(0.1, 0.1, 7, 3)])), "top1"
     )
     numbers = [text for text in drawn(svg)[:8] if re.fullmatch(r"[\d.,]+", text)]
     assert len(numbers) > 3
@@ -303,7 +303,7 @@ def test_a_network_that_lost_a_layer_does_not_press_the_others_into_a_line(monke
         result("fixed-ga", 10.0, top1=90.0, nonzero=110),
         result("fixed-ga", 50.0, top1=1.0, nonzero=20, dead_layers=dead),
     ]
-    svg = figures.parameters(view_of(grouped([DENSE, narrow(0.1, 100, 65.0), *pruned])))
+    svg = ratios.parameters(sight_of(grouped([DENSE, narrow(0.1, 100, 65.0), *pruned])))
     assert (35 < tops[0] < 45) if dead else (tops[0] > 99)
     assert ("_beyond" in seen) == (">99<" in svg) == bool(dead)
     assert not dead or seen["_beyond"][0] == [20]

@@ -4,12 +4,13 @@ import math
 
 import pytest
 from matplotlib.axes import Axes
-from results import result, view_of
+from results import result, sight_of
 
-from prunecli.report import figures, layers
+from prunecli.report.figures import layers, ratios
 from prunecli.report.page import as_html
 from prunecli.report.rows import grouped
-from prunecli.report.tables import as_csv, as_text
+from prunecli.report.tables.full import as_csv, full
+from prunecli.report.tables.table import as_text
 
 DENSE = result(None, 1.0, top1=95.0)
 
@@ -40,7 +41,7 @@ def noted(monkeypatch):
 def test_a_layer_is_drawn_at_what_was_reached_and_an_empty_one_not_at_all(noted):
     own = [kept("a.weight", 50), kept("b.weight", 0)]
     short = result(compression=10.0, empirical_compression=4.0, layers=own)
-    layers.density(view_of(grouped([short])))
+    layers.density(sight_of(grouped([short])))
     [(x, y, label)] = noted("plot")
     assert (x, y[0], label) == ([0, 1], 0.5, "lamp 4x, asked 10x")
     assert math.isnan(y[1])
@@ -53,7 +54,7 @@ def test_the_spread_of_a_layer_stands_beside_the_gaussian(noted):
     pruned = [kept("a.weight", 80, **SPREAD, threshold=1.5), kept("b.weight", 80, **SPREAD)]
     whole = [kept("a.weight", 100, **SPREAD)]
     rows = grouped([result(None, 1.0, layers=whole), result(layers=pruned), result("snip")])
-    layers.distributions(view_of(rows))
+    layers.distributions(sight_of(rows))
     shares = [(values, label) for values, _, label in noted("stairs")]
     bell = [2.27, 47.72, 47.72, 2.27]  # of a Gaussian between -4, -2, 0, 2 and 4
     assert [label for _, label in shares] == [
@@ -69,7 +70,7 @@ def test_the_spread_of_a_layer_stands_beside_the_gaussian(noted):
 
 def test_of_many_layers_some_are_drawn_the_first_and_the_last_among_them(noted):
     many = [kept(f"l{n}.weight", 80, **SPREAD) for n in range(50)]
-    layers.distributions(view_of(grouped([result(layers=many)])))
+    layers.distributions(sight_of(grouped([result(layers=many)])))
     titles = [title for title, *_ in noted("set_title")]
     assert (titles[0], titles[-1], len(titles)) == ("l0", "l49", layers.PANELS)
 
@@ -83,7 +84,7 @@ def bell(ste, ratio, method="fixed-ga"):
 def test_networks_that_differ_in_a_switch_share_a_panel_for_each_density(noted):
     results = [bell(True, 4.0), bell(False, 4.0), bell(True, 8.0), bell(False, 8.0)]
     others = [bell(True, 16.0), bell(True, 4.0, "adaptive"), bell(True, 8.0, "adaptive")]
-    view = view_of(grouped([*results, *others, result()]))
+    view = sight_of(grouped([*results, *others, result()]))
     assert [
         [(row.method, row.compression) for row in group] for group in layers.switched(view)
     ] == [
@@ -108,7 +109,7 @@ LIMITS = [limit("lamp", 800.0), limit("lamp", 1000.0, 1), limit("snip", 60.0)]
 
 
 def test_critical_compression_is_a_point_per_method_by_the_mean_over_seeds(noted):
-    figures.critical(view_of(grouped([DENSE, *LIMITS])))
+    ratios.critical(sight_of(grouped([DENSE, *LIMITS])))
     assert [(x, y) for x, y, _ in noted("errorbar")] == [([60], [0]), ([900], [1])]
     [(most, label)] = noted("axvline")
     assert (most, label) == (1600, "n / L = 1600")  # of one layer
@@ -124,7 +125,7 @@ def test_the_bar_of_a_critical_compression_spans_its_seeds_and_stays_above_zero(
 
     monkeypatch.setattr(Axes, "errorbar", errorbar)
     seeds = [limit("random", 20.0), limit("random", 1000.0, 1), limit("random", 60.0, 2)]
-    figures.critical(view_of(grouped([*seeds, limit("snip", 1200.0)])))
+    ratios.critical(sight_of(grouped([*seeds, limit("snip", 1200.0)])))
     assert bars == [[[340], [640]], None]  # about the mean, 360, whose deviation is 554
 
 
@@ -134,7 +135,7 @@ def test_critical_masks_mix_into_no_accuracy_unless_they_were_trained_under():
     assert "Top-1 accuracy over compression" not in page
     assert "Compression at equal loss" not in page
     rows = grouped([DENSE, *LIMITS, result(), limit("grasp", 70.0, mask_epochs=3)])
-    view = view_of(rows)
+    view = sight_of(rows)
     assert list(view.lines) == ["grasp critical", "lamp"]
     assert len(view.critical) == 3
 
