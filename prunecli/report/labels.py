@@ -83,19 +83,21 @@ def names(results: list[Result], described: list[str]) -> list[str]:
     """What a report calls each result: its own label, or else its description.
 
     A label that stands for several descriptions at one compression, or for a description of some
-    other result, has the description after it.
+    other result, has the description after it. So has one that calls a pruned network dense.
     """
-    meant: dict[tuple[str, str, str, float | None], set[str]] = {}
-    keys = []
-    for result, description in zip(results, described, strict=True):
+    keys = [(network(r), r.dataset, r.label or d) for r, d in zip(results, described, strict=True)]
+    bare = {key for result, key in zip(results, keys, strict=True) if not result.label}
+    meant: dict[tuple[object, ...], set[str]] = {}
+    for result, key, description in zip(results, keys, described, strict=True):
         asked = None if result.is_free else result.compression
-        key = (network(result), result.dataset, result.label or description, asked)
-        meant.setdefault(key, set()).add(description)
-        keys.append(key)
-    unclear = {key[:3] for key, descriptions in meant.items() if len(descriptions) > 1}
+        meant.setdefault((*key, asked), set()).add(description)
+    unclear = {key[:3] for key, descriptions in meant.items() if len(descriptions) > 1} | bare
     return [
-        f"{result.label} ({description})" if result.label and key[:3] in unclear else key[2]
-        for result, key, description in zip(results, keys, described, strict=True)
+        f"{name} ({description})"
+        if name != description and (key in unclear or name == DENSE)
+        else name
+        for key, description in zip(keys, described, strict=True)
+        for name in [key[2]]
     ]
 
 
