@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 from prunecli.report.matching import Pair, paired
 from prunecli.report.noise import has_collapsed
@@ -48,8 +48,8 @@ class View:
         """
         lines = self.lines.values()
         at: dict[float, list[bool]] = {}
-        for line in lines:
-            for row in line:
+        for row in chain(*lines):
+            if not row.is_free:  # each of these has a ratio of its own
                 at.setdefault(row.compression, []).append(not has_collapsed(row))
         telling = [ratio for ratio, living in at.items() if 2 * sum(living) >= len(living)]
         limit = max(telling or at, default=1.0)
