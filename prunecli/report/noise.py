@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from itertools import chain
 
 from prunecli.report.rows import Row
 
@@ -17,15 +17,14 @@ def is_within_noise(row: Row, other: Row) -> bool | None:
 
     None where one of them has a single seed, and there is nothing to tell that by.
     """
-    ours, theirs = row.values("top1"), other.values("top1")
-    if min(len(ours), len(theirs)) < 2:
+    if min(row.seeds, other.seeds) < 2:
         return None
     if row.spread("top1") == other.spread("top1") == 0:
         return row.mean("top1") == other.mean("top1")
     from scipy import stats
 
-    p = float(stats.ttest_ind(ours, theirs, equal_var=False).pvalue)
-    return math.isnan(p) or p > LEVEL
+    means = [(each.mean("top1"), each.spread("top1"), each.seeds) for each in (row, other)]
+    return float(stats.ttest_ind_from_stats(*chain(*means), equal_var=False).pvalue) > LEVEL
 
 
 def has_collapsed(row: Row) -> bool:
