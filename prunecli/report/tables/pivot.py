@@ -106,7 +106,9 @@ def _set_beside(cells: dict[str, dict[str, Cell]], pair: Pair, field: str) -> No
         line[heading] = replace(ours, text=f"{ours.text} [{value:.2f}]")
     elif pair.theirs.compression is not None:
         own = cells.setdefault(f"{pair.theirs.method} (published)", {})
-        own[times(pair.theirs.compression)] = Cell(f"[{value:.2f}]", value)
+        heading = times(pair.theirs.compression)
+        several = f"{own[heading].text} " if heading in own else ""
+        own[heading] = Cell(f"{several}[{value:.2f}]", value)
 
 
 def _mark_best(
@@ -116,9 +118,10 @@ def _mark_best(
     living = [row for row in rows if not has_collapsed(row)]
     if heading in (UNPRUNED, OWN) or len(rows) < 2 or not living:
         return
-    best = max(living, key=measure.number)
-    line = cells[best.method]
-    line[heading] = replace(line[heading], best=True)
+    most = max(map(measure.number, living))
+    for row in living:
+        line = cells[row.method]
+        line[heading] = replace(line[heading], best=measure.number(row) == most)
 
 
 def _notes(lines: list[list[Cell]]) -> list[str]:

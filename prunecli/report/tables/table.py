@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import SimpleNamespace
 
 ACTIVE = re.compile(r"'*[-=+@#\t\r\n\uff1d\uff0b\uff0d\uff20]")
@@ -15,7 +16,9 @@ LATEX = {
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$", "≥": r"$\geq$", "≤": r"$\leq$",
     "§": r"\S{}", "¶": r"\P{}", "<": r"\textless{}", ">": r"\textgreater{}", "…": r"\ldots{}",
+    "|": r"\textbar{}", "*": "{*}", "[": "{[}", "]": "{]}",
 }  # fmt: skip
+"""In braces is what the end of the line before would take for its own argument."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +114,24 @@ def text_of(cell: str) -> str:
 
 
 def sections_as_csv(sections: Sequence[tuple[tuple[str, str], Table]]) -> str:
-    """The tables of several networks and data sets, one below the other, with numbers in full."""
-    lines = [
-        [*section, *(cell.text if cell.value is None else cell.value for cell in line)]
-        for section, table in sections
-        for line in table.lines
-    ]
-    return as_csv(["model", "dataset", *sections[0][1].headings], lines)
+    """The tables of several networks and data sets, one below the other, with numbers in full.
+
+    A column has what all of them have under its heading.
+    """
+    columns = list(dict.fromkeys(chain(*(_counted(table.headings) for _, table in sections))))
+    lines = []
+    for section, table in sections:
+        for line in table.lines:
+            own = dict(zip(_counted(table.headings), line, strict=True))
+            cells = [own.get(column, Cell("")) for column in columns]
+            values = [cell.text if cell.value is None else cell.value for cell in cells]
+            lines.append([*section, *values])
+    return as_csv(["model", "dataset", *(heading for heading, _ in columns)], lines)
+
+
+def _counted(headings: Sequence[str]) -> list[tuple[str, int]]:
+    """The headings, each with how many of the same were before it."""
+    return [(heading, headings[:place].count(heading)) for place, heading in enumerate(headings)]
 
 
 def as_csv(headings: Sequence[str], lines: Iterable[Sequence[str | float]]) -> str:
