@@ -12,9 +12,8 @@ from prunecli.errors import BadInput, printable
 from prunecli.files.header import strict_json
 from prunecli.files.parsing import Natural, Record, parsed, table, within
 from prunecli.files.texts import read_text
+from prunecli.settings.eval import LONGEST
 
-LONGEST = 1_000
-"""Characters of a name."""
 MOST = 1e100
 """The most that a number may be for its square to be added up."""
 

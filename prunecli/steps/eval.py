@@ -46,6 +46,7 @@ def evaluation(checkpoint: Path, settings: EvalSettings, run: RunOptions) -> Pat
     With a mask, the masked weights are zeroed first. `throughput` also measures images per second,
     which no two runs agree on; without it that key is null and the file is repeatable.
     """
+    settings.check()
     file = open_artifact(checkpoint, "checkpoint")
     history = _history(file)
     kept, mask_file = open_mask(settings.mask, file) if settings.mask else ({}, None)
