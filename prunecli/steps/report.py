@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 
 from prunecli.errors import BadUsage, printable, some
@@ -19,6 +20,9 @@ from prunecli.report.tables.table import as_text, sections_as_csv
 from prunecli.report.view import View, views
 from prunecli.settings.report import ALL, FIGURES, LOSSES, TITLE, ReportSettings
 from prunecli.settings.run import RunOptions
+
+LONGEST = 100
+"""Characters of the name of a folder."""
 
 
 def report(
@@ -122,15 +126,25 @@ def _figures(
             raise BadUsage(f"a figure is of one model and data set, not of {kinds}")
         return {output or Path(name): content(seen[0], name)}
     assert output is not None, "it is checked"
-    return {
-        output / _folder(sight.view, len(seen)) / f"{each}.{form}": content(sight, each)
-        for sight in seen
+    made = {
+        output / folder / f"{each}.{form}": content(sight, each)
+        for folder, sight in zip(_folders(sections), seen, strict=True)
         for each in there_are(sight.view)
     }
+    if not made:
+        raise BadUsage("these results have nothing to show in any figure")
+    return made
 
 
-def _folder(view: View, of: int) -> str:
-    """The folder of a section's figures, if there are several sections."""
-    if of == 1:
-        return ""
-    return re.sub(r"[^A-Za-z0-9.=_-]+", "-", "-".join(view.everything[0].section)).strip("-.")
+def _folders(sections: Sequence[View]) -> list[str]:
+    """A folder for each section's figures, if there are several; no two are the same."""
+    if len(sections) == 1:
+        return [""]
+    found: list[str] = []
+    for view in sections:
+        plain = re.sub(r"[^A-Za-z0-9.=_-]+", "-", "-".join(view.everything[0].section))
+        name = plain[:LONGEST].strip("-.") or "network"
+        names = chain([name], (f"{name}-{number}" for number in count(2)))
+        taken = {other.lower() for other in found}
+        found.append(next(own for own in names if own.lower() not in taken))
+    return found
