@@ -185,7 +185,7 @@ class Drawing:
         return self._text(transparent=True)
 
     def _text(self, **how: Any) -> str:
-        told = {"Date": None, "Creator": None}
+        told = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         text = self._saved(format="svg", metadata=told, **how).decode()
         # A label may be of several artists, so its mark is a class, of which there can be many.
         return re.sub(r'<g id="(key-\d+)"', r'<g class="\1"', text[text.index("<svg") :])
