@@ -28,9 +28,21 @@ def result(method="lamp", compression=16.0, **more) -> Result:
     return parsed(Result, table(method, compression, **more))
 
 
-def sight_of(rows):
+def gmp(beta, gamma, top1, compression, seed=0):
+    """A result of a method that was asked for no density."""
+    options = {"beta": beta, "gamma": gamma}
+    return result("gmp", compression, top1=top1, seed=seed, options=options, asked=None)
+
+
+def during(densities, **more):
+    """A result of a method that prunes from epoch to epoch."""
+    history = [{"epoch": e, "loss": 1.0, "density": d} for e, d in enumerate(densities, 1)]
+    return result("weightmom", compression=1 / densities[-1], history=history, **more)
+
+
+def sight_of(rows, reference=()):
     """What figures are drawn of, of rows of one network and data set."""
-    [sight] = sights(views(rows))
+    [sight] = sights(views(rows, reference))
     return sight
 
 
@@ -43,7 +55,7 @@ def drawn(figure):
 def lines(monkeypatch):
     """Records what is plotted, by label, instead of trusting pixels."""
     seen = {}
-    line, means = Panel.line, Panel.means
+    line, means, steps = Panel.line, Panel.means, Panel.steps
 
     def note_line(panel, x, y, label, style, **more):
         seen[label] = (list(x), list(y))
@@ -54,6 +66,11 @@ def lines(monkeypatch):
         seen[label] = (list(x), [fmean(each) for each in values], spreads)
         means(panel, x, values, label, style)
 
+    def note_steps(panel, values, edges, label, style):
+        seen[label] = (list(values), list(edges))
+        steps(panel, values, edges, label, style)
+
     monkeypatch.setattr(Panel, "line", note_line)
     monkeypatch.setattr(Panel, "means", note_means)
+    monkeypatch.setattr(Panel, "steps", note_steps)
     return seen
