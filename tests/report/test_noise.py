@@ -37,6 +37,7 @@ def welch(ours, theirs):
         ([90, 90.1, 90.2], [80, 85, 95], True),
         ([90, 90.1, 90.2], [70, 75, 72], False),
         ([90, 91], [80, 81, 82, 83], False),
+        ([80, 90], [70, 70.1, 70.2, 70.3, 70.1], True),  # Student, of one variance, says p = 0.002
     ],
 )
 def test_welchs_test_tells_two_methods_apart_or_not(ours, theirs, noise):

@@ -27,6 +27,15 @@ def test_no_two_of_forty_lines_look_the_same_not_even_on_grey_paper():
     assert {look.colour for look in looks}.isdisjoint({dense_look(n).colour for n in range(12)})
 
 
+def test_nor_do_those_of_ten_scorers_in_four_scopes_each():
+    scopes = ["global", "layer", "erk", "uniform"]
+    results = [result(f"m{n}", scope=scope) for n in range(10) for scope in scopes]
+    looks = Looks.of(grouped(results)).of_method.values()
+    assert len({(look.colour, look.stroke) for look in looks}) == 40
+    assert len({(look.stroke, look.marker) for look in looks}) == 40
+    assert len({look.colour for look in looks}) == 10
+
+
 def test_more_lines_than_there_are_looks_have_one_all_the_same():
     assert len(numbered(100)) == 100
 
