@@ -12,9 +12,8 @@ from prunecli.errors import BadInput, printable
 from prunecli.files.header import strict_json
 from prunecli.files.parsing import Natural, Record, parsed, table, within
 from prunecli.files.texts import read_text
+from prunecli.settings.eval import LONGEST
 
-LONGEST = 1_000
-"""Characters of a name."""
 MOST = 1e100
 """The most that a number may be for its square to be added up."""
 
@@ -148,6 +147,9 @@ class Result(Record):
     """What took the place of exact selection, if anything did."""
     critical: bool | None = None
     """Whether the mask has the highest compression that empties no layer."""
+    label: Name | None = None
+    """What a report is to call the method, or the network where there is none."""
+    classes: Positive | None = None
 
     def __post_init__(self) -> None:
         if self.nulls is not None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TypeAlias
 
-from prunecli.errors import printable
 from prunecli.report.rows import Row, lines_of, times, unpruned
 from prunecli.settings.report import LOSSES
 
@@ -83,20 +82,3 @@ def against_best(method: str, reached: dict[str, Reach]) -> Reach | None:
         return None
     best = max(other.compression for other in others)
     return Reach(own.compression / best, own.at_least, further)
-
-
-def headings(losses: Sequence[float] = LOSSES) -> list[str]:
-    return ["method", *(t for loss in losses for t in (f"at {loss:g} lost", "of the best other"))]
-
-
-def table(rows: list[Row], losses: Sequence[float] = LOSSES) -> list[list[str]]:
-    """A line per method under `headings`; empty unless there is one unpruned network."""
-    reached = at_losses(rows, losses)
-    lines = []
-    for method, own in reached.items():
-        cells = [printable(method)]
-        for loss in losses:
-            best = against_best(method, {name: each[loss] for name, each in reached.items()})
-            cells += [str(own[loss]), str(best or "")]
-        lines.append(cells)
-    return lines

@@ -1,4 +1,4 @@
-"""What results are called: the method, and whatever varies among its results."""
+"""What results are called: their own labels, or the method and what varies among its results."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def method_label(result: Result) -> str:
 
 def labels(results: list[Result]) -> list[str]:
     """What each method is called, and whatever varies among its results."""
-    families: dict[tuple[str, str, str], list[dict[str, str]]] = {}
-    keys = [(network(r), r.dataset, method_label(r)) for r in results]
+    families: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    keys = [(method_label(r), network(r), r.dataset, r.label or "") for r in results]
     circumstances = [_circumstances(result) for result in results]
     for key, facts in zip(keys, circumstances, strict=True):
         families.setdefault(key, []).append(facts)
@@ -45,7 +45,7 @@ def labels(results: list[Result]) -> list[str]:
         for key, members in families.items()
     }
     return [
-        key[2] + "".join(f" {name}={facts[name]}" for name in facts if name in varying[key])
+        key[0] + "".join(f" {name}={facts[name]}" for name in facts if name in varying[key])
         for key, facts in zip(keys, circumstances, strict=True)
     ]
 
@@ -77,6 +77,28 @@ def _circumstances(result: Result) -> dict[str, str]:
         "rewound to": result.rewound_to,
     }
     return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def names(results: list[Result], described: list[str]) -> list[str]:
+    """What a report calls each result: its own label, or else its description.
+
+    A label that stands for several descriptions at one compression, or for a description of some
+    other result, has the description after it. So has one that calls a pruned network dense.
+    """
+    keys = [(network(r), r.dataset, r.label or d) for r, d in zip(results, described, strict=True)]
+    bare = {key for result, key in zip(results, keys, strict=True) if not result.label}
+    meant: dict[tuple[object, ...], set[str]] = {}
+    for result, key, description in zip(results, keys, described, strict=True):
+        asked = None if result.is_free else result.compression
+        meant.setdefault((*key, asked), set()).add(description)
+    unclear = {key[:3] for key, descriptions in meant.items() if len(descriptions) > 1} | bare
+    return [
+        f"{name} ({description})"
+        if name != description and (key in unclear or name == DENSE)
+        else name
+        for key, description in zip(keys, described, strict=True)
+        for name in [key[2]]
+    ]
 
 
 def network(result: Result) -> str:

@@ -1,9 +1,10 @@
 """Which published results stand beside which rows.
 
-A published method matches the rows whose label has all of its words, the first one first: 'gmp'
-matches 'gmp beta=0.05 gamma=0.01'. Of the rows that do, those with the fewest further words are
-meant, so a whole label means just that row. Of several published methods that match a row, the one
-with the most words is meant. Thus 'magnitude' is not 'magnitude layer' where there are both.
+A published method matches the rows of its label, and those whose description has all of its words,
+the first one first: 'gmp' matches 'gmp beta=0.05 gamma=0.01'. Of the rows that do, those with the
+fewest further words are meant, so a whole description means just that row. Of several published
+methods that match a row, the one with the most words is meant. Thus 'magnitude' is not 'magnitude
+layer' where there are both.
 
 What was asked for must agree, too. Where nothing was asked, the row that comes nearest to what was
 reached is meant. It may be far away, so both are shown.
@@ -12,18 +13,11 @@ reached is meant. It may be far away, so both are shown.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prunecli.errors import printable
 from prunecli.report.reference import Published, Reference
-from prunecli.report.rows import Row, times
+from prunecli.report.rows import Row
 
-HEADINGS = (
-    "method", "published as", "asked", "reached", "published", "weights left", "published",
-    "top-1 %", "published", "top-5 %", "published",
-)  # fmt: skip
-MARKS = "*†‡§¶"
 NEAR = 1e-3
 """Ratios are printed with a few digits: 6.67 is 1 / 0.15."""
 
@@ -41,14 +35,6 @@ class Pair:
         if self.ours and not self.ours.is_free:
             return self.ours.compression
         return (self.theirs and self.theirs.compression) or math.inf
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A table under `HEADINGS`, and the notes that its marks stand for."""
-
-    lines: list[list[str]]
-    notes: list[tuple[str, str]]
 
 
 def paired(rows: list[Row], reference: Reference) -> list[Pair]:
@@ -84,8 +70,8 @@ def _meant(each: Published, rows: list[Row], theirs: list[Published]) -> list[Ro
     ]
     asked = [row for row in named if _is_asked_alike(each, row)]
     nearest = [row for row in named if _is_open(each, row)]
-    fewest = min((len(_words(row.method)) for row in asked or nearest), default=0)
-    closest = [row for row in asked or nearest if len(_words(row.method)) == fewest]
+    fewest = min((len(_words(row.description)) for row in asked or nearest), default=0)
+    closest = [row for row in asked or nearest if len(_words(row.description)) == fewest]
     return closest if asked else sorted(closest, key=lambda row: distance(each, row))[:1]
 
 
@@ -112,9 +98,9 @@ def distance(each: Published, row: Row) -> float:
 
 
 def _names(each: Published, row: Row) -> bool:
-    theirs, ours = _words(each.method), _words(row.method)
+    theirs, ours = _words(each.method), _words(row.description)
     meant = theirs[:1] == ours[:1] != [] and set(theirs) <= set(ours)
-    return each.method == row.method or meant
+    return each.method in (row.method, row.description) or meant
 
 
 def _length(each: Published) -> int:
@@ -131,42 +117,3 @@ def _words(label: str) -> list[str]:
         except ValueError:
             words.append(word)
     return words
-
-
-def compared(pairs: Sequence[Pair]) -> Comparison:
-    """Our rows beside the published results, as text."""
-    texts = dict.fromkeys(pair.theirs.note for pair in pairs if pair.theirs and pair.theirs.note)
-    notes = {
-        text: MARKS[number % len(MARKS)] * (1 + number // len(MARKS))
-        for number, text in enumerate(texts)
-    }
-    lines = [_cells(pair, notes.get(pair.theirs.note, "") if pair.theirs else "") for pair in pairs]
-    return Comparison(lines, [(mark, printable(text)) for text, mark in notes.items()])
-
-
-def _cells(pair: Pair, mark: str) -> list[str]:
-    ours, theirs = _ours(pair.ours), _theirs(pair.theirs, mark)
-    same = pair.ours and pair.theirs and pair.ours.method == pair.theirs.method
-    beside = [cell for both in zip(ours[1:], theirs[1:], strict=True) for cell in both]
-    asked = "" if math.isinf(pair.asked) else times(pair.asked)
-    return [ours[0], "" if same else theirs[0], asked, *beside]
-
-
-def _ours(row: Row | None) -> list[str]:
-    if row is None:
-        return [""] * 5
-    left = f"{row.mean('nonzero'):,.0f}"
-    return [printable(row.method), times(row.reached), left, row.percent("top1"),
-            row.percent("top5")]  # fmt: skip
-
-
-def _theirs(each: Published | None, mark: str) -> list[str]:
-    """The mark of its note stands behind its accuracy."""
-    if each is None:
-        return [""] * 5
-    return [
-        printable(each.method),
-        "" if each.reached is None else times(each.reached),
-        "" if each.parameters is None else f"{each.parameters:,.0f}",
-        *("" if top is None else f"{top:.2f}{mark}" for top in (each.top1, each.top5)),
-    ]

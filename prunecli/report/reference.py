@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prunecli.errors import BadInput, printable
 from prunecli.files.texts import read_text
-from prunecli.report.tables import text_of
+from prunecli.report.tables.table import text_of
 
 COLUMNS = ("model", "dataset", "method", "compression", "top1", "top5")
 MORE = ("reached", "parameters", "note")

@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal, TypeAlias, get_args
 
 from prunecli.files.results import Epoch, Result, as_table
-from prunecli.report.labels import labels, network
+from prunecli.report.labels import labels, names, network
 
 Number: TypeAlias = Literal[
     "top1", "top5", "loss", "density", "empirical_compression", "compression_error", "nonzero",
@@ -28,8 +28,11 @@ class Row:
     model: str
     dataset: str
     method: str
+    """What it is called: the label given to `eval`, or else the description."""
     compression: float
     results: list[Result]
+    description: str
+    """The method by its own name, and what sets it apart from others of the name."""
 
     @property
     def first(self) -> Result:
@@ -82,11 +85,20 @@ class Row:
         return self.method if self.is_dense else f"{self.method} {self.at}"
 
     def without(self, names: Iterable[str]) -> str:
-        """What it is called without these of the method's options."""
-        label = self.method
+        """Its description without these of the method's options."""
+        label = self.description
         for name in names:  # once, for other words of the label may begin like it
             label = label.replace(f" {name}={self.options[name]}", "", 1)
         return label
+
+    @property
+    def series(self) -> str:
+        """The line that it lies on where the weights left are across: its label, if it was given
+        one, or its description without the numbers among its options."""
+        if self.method != self.description:
+            return self.method
+        numbers = [name for name, value in self.options.items() if type(value) in (int, float)]
+        return self.without(numbers)
 
     @property
     def history(self) -> tuple[Epoch, ...]:
@@ -125,6 +137,7 @@ class Row:
             "model": self.model,
             "dataset": self.dataset,
             "method": self.method,
+            "description": self.description,
             "compression": self.compression,
             "seeds": self.seeds,
             **{number: self.mean(number) for number in get_args(Number)},
@@ -137,22 +150,30 @@ class Row:
 def grouped(results: Iterable[Result]) -> list[Row]:
     """Results that differ in nothing but the seed together, dense first; repeated ones once.
 
-    Where results of one method differ in how they were trained or pruned, that joins the label; if
-    all they differ in is the network, its hash does. A method that was asked for no density has
-    one row, at the mean compression that it reached.
+    Where results of one method differ in how they were trained or pruned, that joins the
+    description; if all they differ in is the network, its hash does. A method that was asked for no
+    density has one row, at the mean compression that it reached.
     """
     different: dict[str, Result] = {}
     for result in results:
         different.setdefault(_told(result), result)
     kept = list(different.values())
-    groups: dict[tuple[str, str, str, float | None], list[Result]] = {}
-    for result, label in zip(kept, labels(kept), strict=True):
+    described = labels(kept)
+    groups: dict[tuple[str, str, str, str, float | None], list[Result]] = {}
+    for result, name, description in zip(kept, names(kept, described), described, strict=True):
         asked = None if result.is_free else result.compression
-        key = (network(result), result.dataset, label, asked)
+        key = (network(result), result.dataset, name, description, asked)
         groups.setdefault(key, []).append(result)
     rows = [
-        Row(model, data, label + mark, asked or fmean(r.compression for r in own), own)
-        for (model, data, label, asked), group in groups.items()
+        Row(
+            model,
+            data,
+            name + mark,
+            asked or fmean(r.compression for r in own),
+            own,
+            description + mark,
+        )
+        for (model, data, name, description, asked), group in groups.items()
         for mark, own in _repetitions(group)
     ]
     return sorted(rows, key=lambda r: (r.model, r.dataset, not r.is_dense, r.method, r.compression))

@@ -9,8 +9,13 @@ from prunecli.settings.kinds import File, OneOf, Plain, Real
 from prunecli.settings.run import OUTPUT, RunOptions
 from prunecli.settings.table import field_of, option
 
-ENDINGS = {"table": "txt", "csv": "csv", "json": "json", "html": "html", "svg": "svg"}
+ENDINGS = {
+    "table": "txt", "csv": "csv", "json": "json", "markdown": "md", "latex": "tex",
+    "html": "html", "svg": "svg", "pdf": "pdf",
+}  # fmt: skip
 """The ending of a file of each format."""
+FIGURES = ("svg", "pdf")
+"""The formats of figures."""
 CAPTIONS = {
     "top1": "Top-1 accuracy over compression",
     "top5": "Top-5 accuracy over compression",
@@ -29,6 +34,18 @@ CAPTIONS = {
     "distributions": "Spread of each layer's weights",
 }
 """The figures, in the order of the page, without what it takes to draw them."""
+ALL = "all"
+"""Every figure, each in a file of its own."""
+TABLES = {
+    "rows": "all that is known of each method at each compression",
+    "top1": "top-1 by method and compression",
+    "top5": "top-5 by method and compression",
+    "reached": "the compression reached, by method and the one asked for",
+    "flops": "FLOPs left, by method and compression",
+    "equal-loss": "compression at equal loss of top-1",
+    "published": "beside published results",
+}
+"""The tables."""
 TITLE = "Pruning report"
 LOSSES = (0.5, 1.0, 2.0, 5.0)
 """The points of top-1 lost at which a page compares."""
@@ -38,15 +55,19 @@ LOSSES = (0.5, 1.0, 2.0, 5.0)
 class ReportSettings:
     """What to make of results."""
 
-    form: str = option(
-        "Output format; html is a page with all figures, svg is one figure.",
-        OneOf(tuple(ENDINGS)),
-        "table",
-        flag="--format",
-    )
-    figure: str = option(
-        f"Figure that --format svg draws: {', '.join(CAPTIONS)}.", OneOf(tuple(CAPTIONS)), "top1",
-        metavar="NAME",  # all of them in one word would not fit into the line
+    form: str | None = option(
+        "Output format. html is a page with all figures and tables; svg and pdf are figures; the "
+        "others are tables.",
+        OneOf(tuple(ENDINGS)), flag="--format",
+        unset="svg with --figure, else by the ending of -o, else table",
+    )  # fmt: skip
+    figure: str | None = option(
+        f"Figure to draw: {', '.join(CAPTIONS)}; or {ALL}, into the folder that -o names.",
+        OneOf((*CAPTIONS, ALL)), metavar="NAME", unset="top1",
+    )  # fmt: skip
+    table: str | None = option(
+        f"Table to write: {', '.join(TABLES)}.", OneOf(tuple(TABLES)), metavar="NAME",
+        unset="rows; for markdown and latex, top1",
     )  # fmt: skip
     title: str | None = option("Title of the html page.", Plain.TEXT, unset=TITLE)
     reference: Path | None = option(
@@ -56,11 +77,21 @@ class ReportSettings:
         File(),
     )
     loss: float | None = option(
-        "Top-1 lost, in points: html and json show the compression that each method reaches at "
-        "this loss.",
+        "Top-1 lost, in points: json and the table equal-loss show the compression that each "
+        "method reaches at this loss.",
         Real(0, 100),
-        unset=f"{', '.join(f'{loss:g}' for loss in LOSSES)} in html, none in json",
+        unset=f"{', '.join(f'{loss:g}' for loss in LOSSES)} in the table, none in json",
     )  # fmt: skip
+
+    def form_for(self, output: Path | None) -> str:
+        """The format to write, into that output."""
+        ending = output.suffix[1:].lower() if output else ""
+        forms = {own: form for form, own in ENDINGS.items()}
+        if self.form is not None:
+            return self.form
+        if self.figure is not None:
+            return "pdf" if ending == "pdf" else "svg"
+        return forms.get(ending, "table")
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def evaluation(checkpoint: Path, settings: EvalSettings, run: RunOptions) -> Pat
     With a mask, the masked weights are zeroed first. `throughput` also measures images per second,
     which differs from run to run; without it that key is null and the file is reproducible.
     """
+    settings.check()
     file = open_artifact(checkpoint, "checkpoint")
     history = _history(file)
     kept, mask_file = open_mask(settings.mask, file) if settings.mask else ({}, None)
@@ -83,6 +84,7 @@ def evaluation(checkpoint: Path, settings: EvalSettings, run: RunOptions) -> Pat
             speed = _images_per_second(model, test, exact, device) if settings.throughput else None
         measured = _Measured(**accuracy, images_per_second=speed, precision=exact)
         result = _result(file, source, lineage, history, network, measured)
+        result = replace(result, label=settings.label, classes=len(data.classes))
         write_text(target, as_json(result))
     return output
 

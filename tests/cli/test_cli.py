@@ -183,7 +183,7 @@ USAGE = [
         "'paper' is not 'thesis'",
     ),
     ("mask dense.safetensors --method lamp --density 0.1 --count all", "'all' is not one of"),
-    ("report r.json --reference x.csv", "--reference needs --format html"),
+    ("report r.json --reference x.csv --format json", "needs another format than json"),
     ("score dense.safetensors --method snip --opt batches", "'batches' is not of the form key="),
     ("score dense.safetensors --method snip --opt =4", "'=4' is not of the form key=value"),
     ("score dense.safetensors --method snip --opt a=1 --opt a=2", "the same key is given twice"),

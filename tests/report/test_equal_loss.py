@@ -1,17 +1,15 @@
 """The compression that costs so many points, worked by hand."""
 
 import json
-from pathlib import Path
 
 import pytest
 from results import result, table
 
-from prunecli.errors import BadUsage
 from prunecli.report.equal_loss import Reach, against_best, at_loss, at_losses
-from prunecli.report.equal_loss import table as lines_of
 from prunecli.report.page import as_html
 from prunecli.report.rows import grouped
-from prunecli.report.tables import as_json
+from prunecli.report.tables.equal_loss import at_equal_loss
+from prunecli.report.tables.full import as_json
 from prunecli.settings.report import LOSSES, ReportSettings
 from prunecli.settings.run import RunOptions
 from prunecli.steps.report import report
@@ -82,9 +80,9 @@ def test_how_many_times_that_of_the_best_other():
 
 def test_the_page_has_a_line_for_each_method():
     rows = grouped([*DENSE, *LAMP, *SNIP])
-    assert [line[0] for line in lines_of(rows)] == ["lamp", "snip"]
-    [_, *lamp], _ = lines_of(rows, [1.0])
-    assert lamp == ["8x", "3.175x"]
+    assert [line[0].text for line in at_equal_loss(rows, LOSSES).lines] == ["lamp", "snip"]
+    [_, *lamp], _ = at_equal_loss(rows, [1.0]).lines
+    assert [cell.text for cell in lamp] == ["8x", "3.175x"]
     page = as_html(rows, "t")
     assert all(f"<th>at {loss:g} lost</th>" in page for loss in LOSSES)
     assert "<td>8x</td>" in page
@@ -104,11 +102,14 @@ def test_json_has_it_where_it_is_asked_for():
     assert without == json.loads(as_json(rows))
 
 
-@pytest.mark.parametrize("form", ["table", "csv", "svg"])
-def test_other_formats_have_no_place_for_it(tmp_path, form):
-    path = Path(tmp_path / "r.eval.json")
-    path.write_text(json.dumps(table()))
-    with pytest.raises(BadUsage, match="--loss needs --format html or json"):
-        report([path], ReportSettings(form=form, loss=1.0), RunOptions())
-    _, text = report([path], ReportSettings(form="json", loss=1.0), RunOptions())
+def test_the_step_has_it_in_json_and_in_the_table_at_the_loss_that_is_asked_for(tmp_path):
+    dense, lamp = tmp_path / "dense.json", tmp_path / "lamp.json"
+    dense.write_text(json.dumps(table(None, 1.0, top1=90.0)))
+    lamp.write_text(json.dumps(table(top1=86.0)))
+    _, text = report([lamp], ReportSettings(form="json", loss=1.0), RunOptions())
     assert json.loads(text)[0]["at_loss"] is None
+    asked = ReportSettings(form="csv", table="equal-loss", loss=1.0)
+    _, text = report([dense, lamp], asked, RunOptions())
+    assert text.splitlines() == [
+        "model,dataset,method,at 1 lost,of the best other", "cnn,digits,lamp,2x,"
+    ]  # fmt: skip

@@ -3,13 +3,15 @@
 import re
 
 import pytest
-from results import result
+from results import result, sight_of
 
-from prunecli.report import figures
-from prunecli.report.matching import HEADINGS, compared, paired
+from prunecli.report.figures import ratios
+from prunecli.report.matching import paired
 from prunecli.report.page import as_html
 from prunecli.report.reference import Published
 from prunecli.report.rows import grouped
+from prunecli.report.tables.published import HEADINGS
+from prunecli.report.tables.published import published as table_of
 
 DENSE = result(None, 1.0, top1=95.0)
 
@@ -21,6 +23,11 @@ def published(method="lamp", compression=16.0, top1=88.0, top5=None, **more):
 
 def gmp(beta, gamma, reached):
     return result("gmp", reached, options={"beta": beta, "gamma": gamma}, asked=None)
+
+
+def lines_of(rows, *reference):
+    """The texts of the table of all pairs."""
+    return [[cell.text for cell in line] for line in table_of(paired(rows, reference)).lines]
 
 
 def beside(results, *reference):
@@ -75,9 +82,7 @@ def test_all_rows_that_a_name_fits_as_well_are_beside_it():
 
 
 def test_two_published_of_one_name_both_stand_there():
-    lines = compared(
-        paired(grouped([result()]), (published(top1=80.0), published(top1=81.0)))
-    ).lines
+    lines = lines_of(grouped([result()]), published(top1=80.0), published(top1=81.0))
     assert [(line[0], line[8]) for line in lines] == [("lamp", "80.00"), ("lamp", "81.00")]
 
 
@@ -90,7 +95,7 @@ def test_where_nothing_was_asked_the_nearest_that_was_reached_is_meant():
     assert beside(results, published("gmp", None, reached=16.0)) == [
         ("gmp beta=0.05 gamma=0.3", "gmp")
     ]  # fmt: skip
-    [line] = compared(paired(grouped(results), (published("gmp", None, reached=9.17),))).lines
+    [line] = lines_of(grouped(results), published("gmp", None, reached=9.17))
     assert line == ["gmp beta=0.05 gamma=0.2", "gmp", "", "8x", "9.17x", "100", "", "90.00",
                     "88.00", "99.00", ""]  # fmt: skip
 
@@ -123,7 +128,7 @@ def test_what_has_no_row_and_what_was_not_published_are_there_too():
     assert beside(results, *reference) == [
         ("lamp", "lamp"), ("snip", None), (None, "force"), (None, "dns")
     ]  # fmt: skip
-    lines = compared(paired(grouped(results), reference)).lines
+    lines = lines_of(grouped(results), *reference)
     assert lines[2] == ["", "force", "16x", "", "", "", "", "", "88.00", "", ""]
     assert lines[3] == ["", "dns", "", "", "", "", "7", "", "88.00", "", ""]
     assert {len(line) for line in lines} == {len(HEADINGS)}
@@ -134,16 +139,17 @@ def test_a_note_stands_behind_the_number_once():
         published("grasp", note="kept twice as much", top5=90.0), published("lamp"),
         published("synflow", note="kept all"), published("snip", note="kept twice as much"),
     )  # fmt: skip
-    comparison = compared(paired(grouped([result("grasp"), result()]), reference))
-    tops = {line[1] or line[0]: line[8] for line in comparison.lines}
+    pairs = paired(grouped([result("grasp"), result()]), reference)
+    lines = [[cell.text for cell in line] for line in table_of(pairs).lines]
+    tops = {line[1] or line[0]: line[8] for line in lines}
     assert tops == {"grasp": "88.00*", "lamp": "88.00", "synflow": "88.00†", "snip": "88.00*"}
-    assert comparison.lines[0][10] == "90.00*"
-    assert comparison.notes == [("*", "kept twice as much"), ("†", "kept all")]
+    assert lines[0][10] == "90.00*"
+    assert table_of(pairs).notes == ["* kept twice as much", "† kept all"]
 
 
 def test_the_mean_over_seeds_stands_beside_the_reference():
     rows = grouped([result(top1=80.0), result(top1=90.0, seed=1)])
-    [line] = compared(paired(rows, (published(),))).lines
+    [line] = lines_of(rows, published())
     assert line[7:9] == ["85.00 ± 7.07", "88.00"]
 
 
@@ -155,11 +161,6 @@ def test_critical_masks_that_were_never_trained_under_meet_nothing():
 
 
 # On the page
-
-
-def tables(page):
-    found = re.findall(r'<table class="compared">.*?</table>', page, flags=re.DOTALL)
-    return [re.findall(r"<tr>(.*?)</tr>", each)[1:] for each in found]
 
 
 def test_each_section_of_the_page_has_its_own_comparison():
@@ -184,48 +185,61 @@ def test_names_from_a_reference_are_escaped():
     assert not re.search("<[biu]>", page)
 
 
+# Labels
+
+
+def test_a_published_method_matches_a_label_or_what_lies_behind_it():
+    results = [
+        result("magnitude", label="GlobalMag"), result("magnitude", scope="layer", label="LayerMag")
+    ]  # fmt: skip
+    for one, other in (("GlobalMag", "LayerMag"), ("magnitude", "magnitude layer")):
+        assert beside(results, published(one), published(other)) == [
+            ("GlobalMag", one), ("LayerMag", other)
+        ]  # fmt: skip
+    assert beside(results, published("Global")) == [
+        ("GlobalMag", None), ("LayerMag", None), (None, "Global")
+    ]  # fmt: skip
+
+
 # In figures
 
 
-def points(monkeypatch, view, draw):
-    """What is drawn without a line: place, colour, fill, by label."""
+def points(monkeypatch, sight, draw):
+    """What is drawn without a line: place, colour, fill; and the labels of the legend."""
     from matplotlib.axes import Axes
 
     seen, plain = [], Axes.plot
 
     def plot(axes, x, y, **more):
-        seen.append((*x, *y, more["color"], more["markerfacecolor"], more["label"].strip()))
+        seen.append((*x, *y, more["color"], more["markerfacecolor"]))
         return plain(axes, x, y, **more)
 
     monkeypatch.setattr(Axes, "plot", plot)
-    svg = draw(view)
+    drawing = draw(sight)
     monkeypatch.undo()
-    return svg, seen
+    return seen, [label for label, _ in drawing.listed]
 
 
 def test_published_results_are_hollow_points_where_they_lie(monkeypatch):
-    from prunecli.report.view import views
-
     rows = grouped([result(None, 1.0, nonzero=1600), result("snip"), result()])
     reference = (
         published(top5=97.0, reached=8.0), published("dns", None, 70.0, parameters=400.0),
         published("dns", 32.0, 60.0), published("dense", 1.0, 96.0),
     )  # fmt: skip
-    [view] = views(rows, reference)
-    blue, lamp = (view.looks.look(name).colour for name in ("snip", "lamp"))
-    other, grey = view.looks.look("dns").colour, view.look(rows[0]).colour
+    sight = sight_of(rows, reference)
+    blue, lamp = (sight.looks.look(name).colour for name in ("snip", "lamp"))
+    other, grey = sight.looks.look("dns").colour, sight.look(rows[0]).colour
     assert len({blue, lamp, other, grey}) == 4
-    svg, seen = points(monkeypatch, view, lambda view: figures.accuracy(view, "top1"))
+    seen, listed = points(monkeypatch, sight, lambda sight: ratios.accuracy(sight, "top1"))
     assert seen == [
-        (1, 96, grey, "none", "_"), (8, 88, lamp, "none", "_"),
-        (32, 60, other, "none", "dns (published)"), (4, 70, other, "none", "_"),
-        (grey, "none", "published"),
+        (1, 96, grey, "none"), (8, 88, lamp, "none"), (32, 60, other, "none"),
+        (4, 70, other, "none"), (grey, "none"),
     ]  # fmt: skip
-    assert "dns (published)<" in svg
-    _, seen = points(monkeypatch, view, lambda view: figures.accuracy(view, "top5"))
-    assert seen[0] == (8, 97, lamp, "none", "_")
-    _, seen = points(monkeypatch, view, figures.parameters)
+    assert set(listed) == {"dense", "lamp", "snip", "dns (published)", "published"}
+    seen, _ = points(monkeypatch, sight, lambda sight: ratios.accuracy(sight, "top5"))
+    assert seen[0] == (8, 97, lamp, "none")
+    seen, _ = points(monkeypatch, sight, ratios.parameters)
     assert seen[:4] == [
-        (1600, 4, grey, "none", "_"), (200, 12, lamp, "none", "_"),
-        (50, 40, other, "none", "dns (published)"), (400, 30, other, "none", "_"),
+        (1600, 4, grey, "none"), (200, 12, lamp, "none"), (50, 40, other, "none"),
+        (400, 30, other, "none"),
     ]  # fmt: skip

@@ -8,15 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from matplotlib.axes import Axes
-from results import result, table, view_of
+from results import lines, result, sight_of, table
 
 from prunecli.errors import BadInput, BadUsage
-from prunecli.report.figures import accuracy
+from prunecli.report.figures.ratios import accuracy
 from prunecli.report.matching import paired
 from prunecli.report.reference import Published, read_reference
 from prunecli.report.rows import grouped
-from prunecli.report.tables import as_csv
+from prunecli.report.tables.full import as_csv
 from prunecli.settings.report import ReportSettings
 from prunecli.settings.run import RunOptions
 from prunecli.steps.report import report
@@ -213,12 +212,23 @@ def written(tmp_path):
     return path, paper
 
 
-@pytest.mark.parametrize("form", ["table", "csv", "json"])
-def test_a_reference_needs_a_page(written, tmp_path, nothing_written, form):
+def test_a_reference_has_no_place_in_json(written, tmp_path, nothing_written):
     path, paper = written
     for common in (RunOptions(), RunOptions(output=tmp_path / "out")):
-        with nothing_written(), pytest.raises(BadUsage, match="--reference needs --format html"):
-            report([path], ReportSettings(form=form, reference=paper), common)
+        with nothing_written(), pytest.raises(BadUsage, match="needs another format than json"):
+            report([path], ReportSettings(form="json", reference=paper), common)
+
+
+def test_a_table_and_a_figure_show_the_reference(written):
+    path, paper = written
+    _, text = report([path], ReportSettings(reference=paper), RunOptions())
+    assert "Ours less published top-1: +2.00 points, of one pair." in text
+    of = ReportSettings(form="csv", table="published", reference=paper)
+    assert report([path], of, RunOptions())[1].splitlines()[1] == (
+        "cnn,digits,lamp,,16x,16x,,100,,90.00,88.00,99.00,97.00"
+    )
+    _, svg = report([path], ReportSettings(figure="top1", reference=paper), RunOptions())
+    assert ">published<" in svg
 
 
 def test_a_page_with_a_reference_is_written(written, tmp_path):
@@ -249,21 +259,14 @@ def test_the_reference_is_an_input_and_never_written_over(written, nothing_writt
 
 
 @pytest.fixture
-def lines(monkeypatch):
+def points(monkeypatch):
     """The points of each line that a figure of accuracy draws."""
-    drawn = {}
-    draw = Axes.errorbar
-
-    def note(self, x, y, *arguments, label, **options):
-        drawn[label] = list(zip(x, y, strict=True))
-        return draw(self, x, y, *arguments, label=label, **options)
-
-    monkeypatch.setattr(Axes, "errorbar", note)
+    seen = lines(monkeypatch)
 
     def of(results):
-        drawn.clear()
-        accuracy(view_of(grouped(results)), "top1")
-        return drawn
+        seen.clear()
+        accuracy(sight_of(grouped(results)), "top1")
+        return {label: list(zip(*line[:2], strict=True)) for label, line in seen.items()}
 
     return of
 
@@ -272,16 +275,16 @@ PRUNED = [result(top1=80.0), result(compression=4.0, top1=85.0), result("snip", 
 BARE = {"lamp": [(4, 85), (16, 80)], "snip": [(8, 70)]}
 
 
-def test_lines_start_at_the_one_dense_network(lines):
-    assert lines([DENSE, *PRUNED]) == {name: [(1, 95), *line] for name, line in BARE.items()}
+def test_lines_start_at_the_one_dense_network(points):
+    assert points([DENSE, *PRUNED]) == {name: [(1, 95), *line] for name, line in BARE.items()}
 
 
-def test_seeds_of_the_dense_network_are_one_start(lines):
+def test_seeds_of_the_dense_network_are_one_start(points):
     other = replace(DENSE, seed=1, top1=97.0)
-    assert lines([DENSE, other, *PRUNED])["snip"] == [(1, 96), (8, 70)]
+    assert points([DENSE, other, *PRUNED])["snip"] == [(1, 96), (8, 70)]
 
 
-def test_lines_start_by_themselves_without_a_dense_network_or_with_two(lines):
-    assert lines(PRUNED) == BARE
+def test_lines_start_by_themselves_without_a_dense_network_or_with_two(points):
+    assert points(PRUNED) == BARE
     two = [replace(DENSE, settings={"epochs": n}) for n in (5, 9)]
-    assert lines([*two, *PRUNED]) == BARE
+    assert points([*two, *PRUNED]) == BARE

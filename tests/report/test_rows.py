@@ -2,16 +2,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from results import result, table, view_of
+from results import drawn, gmp, result, sight_of, table
 
 from prunecli.files.parsing import parsed
 from prunecli.files.results import Result, read_result
-from prunecli.report.curves import convergence
-from prunecli.report.figures import accuracy
+from prunecli.report.figures.curves import convergence
+from prunecli.report.figures.layers import density
+from prunecli.report.figures.ratios import accuracy
 from prunecli.report.labels import method_label
-from prunecli.report.layers import density
 from prunecli.report.rows import grouped
-from prunecli.report.tables import as_text
+from prunecli.report.tables.full import full
+from prunecli.report.tables.table import as_text
 
 HISTORY = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]
 DENSE = result(None, 1.0, top1=95.0, history=HISTORY)
@@ -229,7 +230,20 @@ def test_the_time_to_group_results_grows_as_their_number():
 )  # fmt: skip
 def test_a_compression_reads_as_people_write_it(compression, text):
     rows = grouped([result(compression=compression, history=HISTORY)])
-    assert as_text(rows).splitlines()[1].split()[3:5] == [text, text]
-    assert f">{text[:-1]}<" in accuracy(view_of(rows), "top1")
-    assert f"lamp {text}<" in convergence(view_of(rows))
-    assert f"lamp {text}<" in density(view_of(rows))
+    assert as_text(full(rows)).splitlines()[1].split()[3:5] == [text, text]
+    assert text[:-1] in drawn(accuracy(sight_of(rows), "top1"))
+    for figure in (convergence, density):  # of one ratio, which is said above the panel
+        assert {f"at {text}", "lamp"} <= set(drawn(figure(sight_of(rows))))
+
+
+def test_a_method_without_a_target_has_a_row_for_each_of_its_options():
+    rows = grouped([gmp(0.05, 0.01, 80, 4, 0), gmp(0.05, 0.01, 90, 8, 1), gmp(0.1, 0.01, 70, 9)])
+    assert [(r.method, r.compression, r.seeds) for r in rows] == [
+        ("gmp beta=0.05 gamma=0.01", 6, 2), ("gmp beta=0.1 gamma=0.01", 9, 1)
+    ]  # fmt: skip
+
+
+def test_variants_of_a_network_stand_with_it():
+    skips = result("n2nskip", model="n2nskip", model_options={"base": "cnn", "span": 2})
+    rows = grouped([DENSE, skips])
+    assert [(row.model, row.method) for row in rows] == [("cnn", "dense"), ("cnn", "n2nskip")]

@@ -1,7 +1,8 @@
 """What may be said by name has what does it, and nothing else has."""
 
 from prunecli.masks import rounds, scopes
-from prunecli.report.page import DRAWINGS
+from prunecli.report.figures.kinds import FIGURES
+from prunecli.report.tables.kinds import FORMS, TABLES
 from prunecli.settings import eval, mask, report, study, training
 from prunecli.training import optimizers
 
@@ -11,7 +12,9 @@ def test_names_and_what_they_stand_for_are_the_same():
     assert tuple(optimizers.SCHEDULES) == training.LR_SCHEDULES
     assert tuple(scopes.SCOPES) == mask.SCOPES
     assert tuple(rounds.SCHEDULES) == mask.ROUND_SCHEDULES
-    assert DRAWINGS.keys() == report.CAPTIONS.keys()
+    assert FIGURES.keys() == report.CAPTIONS.keys()
+    assert TABLES.keys() == report.TABLES.keys()
+    assert {*FORMS, *report.FIGURES, "csv", "json", "html"} == report.ENDINGS.keys()
 
 
 def test_words_for_defaults_are_made_of_what_decides_them():

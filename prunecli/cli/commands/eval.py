@@ -20,6 +20,7 @@ prunecli eval sparse.safetensors --json | jq .result.top1
     "eval",
     product="result.json",
     reads=lambda settings: ["test"],
+    check=EvalSettings.check,
     trusts=True,
     examples=EXAMPLES,
 )

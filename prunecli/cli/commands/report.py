@@ -8,29 +8,32 @@ import click
 from prunecli.cli.answers import Reported, reported
 from prunecli.cli.base import FILE, command, done, told
 from prunecli.cli.streams import print_text
-from prunecli.settings.report import ENDINGS, ReportRun, ReportSettings
+from prunecli.settings.report import ALL, ENDINGS, ReportRun, ReportSettings
 from prunecli.settings.run import Talk
 
 EXAMPLES = """
 prunecli report *.eval.json
+prunecli report *.eval.json --reference paper.csv -o report.html
+prunecli report *.eval.json --format latex --table top1 > top1.tex
 prunecli report *.eval.json --format csv > results.csv
-prunecli report *.eval.json --format svg --figure top5 -o top5.svg
-prunecli report *.eval.json --format html --reference paper.csv -o report.html
+prunecli report *.eval.json --figure top5 -o top5.svg
+prunecli report *.eval.json --figure all -o figures/
 """
 
 
 @command(
     "report",
-    product=lambda settings: f"report.{ENDINGS[settings.form]}",
+    product=lambda settings: f"report.{ENDINGS[settings.form_for(None)]}",
+    folder=lambda params: params["figure"] == ALL,
     examples=EXAMPLES,
 )
 @click.argument("results", type=FILE, nargs=-1, required=True)
 def report(
     results: tuple[Path, ...], settings: ReportSettings, run: ReportRun, talk: Talk
 ) -> Reported | None:
-    """Summarise RESULTS of 'prunecli eval' in one table, averaged over seeds.
+    """Compare RESULTS of 'prunecli eval', averaged over seeds: in tables, figures or a page.
 
-    Without -o, every format but html goes to standard output.
+    Without -o, tables, JSON and a single SVG go to standard output.
     """
     from prunecli.steps.report import report as step
 

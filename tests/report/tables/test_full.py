@@ -5,7 +5,8 @@ import json
 from results import result
 
 from prunecli.report.rows import grouped
-from prunecli.report.tables import as_csv, as_json, as_text
+from prunecli.report.tables.full import as_csv, as_json, full
+from prunecli.report.tables.table import as_text
 
 DENSE = result(None, 1.0, top1=95.0)
 
@@ -20,7 +21,7 @@ def test_csv_and_json_hold_the_same_numbers():
 
 
 def test_the_table_is_aligned_and_says_the_spread():
-    text = as_text(grouped([DENSE, result(top1=80.0), result(top1=90.0, seed=1)]))
+    text = as_text(full(grouped([DENSE, result(top1=80.0), result(top1=90.0, seed=1)])))
     header, dense, lamp = text.splitlines()
     columns = "model data method r r reached sparsity % weights top-1 % top-5 % FLOPs dead seeds"
     assert header.split() == columns.split()
@@ -36,7 +37,7 @@ def test_a_number_below_zero_stays_one():
 
 
 def flops_of(*results):
-    return [line.split()[-3] for line in as_text(grouped(results)).splitlines()[1:]]
+    return [line.split()[-3] for line in as_text(full(grouped(results))).splitlines()[1:]]
 
 
 def narrow(thin, flops):
@@ -45,16 +46,16 @@ def narrow(thin, flops):
 
 
 def test_operations_are_relative_to_the_full_network():
-    full = result(None, 1.0, flops_sparse=2000)
-    assert flops_of(full, narrow(0.1, 200), result()) == ["100.0%", "10.0%", "25.0%"]
+    whole = result(None, 1.0, flops_sparse=2000)
+    assert flops_of(whole, narrow(0.1, 200), result()) == ["100.0%", "10.0%", "25.0%"]
 
 
 def test_without_a_full_network_a_dense_one_has_no_share_of_its_operations():
-    lines = as_text(grouped([narrow(0.1, 200), narrow(0.5, 900)])).splitlines()[1:]
+    lines = as_text(full(grouped([narrow(0.1, 200), narrow(0.5, 900)]))).splitlines()[1:]
     assert all("%" not in line for line in lines)
     assert flops_of(result()) == ["25.0%"]
 
 
 def test_weights_and_sparsity_are_counted_over_what_is_left():
-    [_, line] = as_text(grouped([result(density=0.125, nonzero=1234567)])).splitlines()
+    [_, line] = as_text(full(grouped([result(density=0.125, nonzero=1234567)]))).splitlines()
     assert line.split()[5:7] == ["87.50", "1,234,567"]

@@ -1,40 +1,40 @@
-"""Figures of what a method reaches by its options, as SVG text."""
+"""Figures of what a method reaches by its options."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prunecli.report.canvas import canvas, legend, means, shown
-from prunecli.report.looks import numbered
+from prunecli.report.figures.drawing import Drawing, plot, shown
+from prunecli.report.figures.looks import Looks
+from prunecli.report.figures.sight import Sight
 from prunecli.report.rows import Row, times
-from prunecli.report.view import View
 
 
-def by_option(view: View, value: Callable[[Row], list[float]], label: str) -> str:
+def by_option(sight: Sight, value: Callable[[Row], list[float]], label: str) -> Drawing:
     """What a method reaches by its options: the one with most values across, a line for the rest.
 
     What was asked for is among the rest.
 
     `value` gives a row's values, one per seed, that `label` names.
     """
-    method, option = varied(view.rows) or ("", "")
+    method, option = varied(sight.view.rows) or ("", "")
     lines: dict[str, list[tuple[float, Row]]] = {}
-    for row in view.rows:
+    for row in sight.view.rows:
         if row.first.method == method:
             asked = "" if row.is_free else f" {times(row.compression)}"
             lines.setdefault(row.without([option]) + asked, []).append((row.options[option], row))
     across = sorted({at for points in lines.values() for at, _ in points})
-    with canvas() as (axes, svg):
-        for number, (name, points) in enumerate(lines.items()):
+    looks = Looks.numbered(lines)
+    with plot() as (drawing, panel):
+        for name, points in lines.items():
             points.sort(key=lambda point: point[0])
-            values = [value(row) for _, row in points]
-            means(axes, [across.index(at) for at, _ in points], values, name, numbered(number))
-        axes.set_xticks(range(len(across)), [f"{at:g}" for at in across])
-        axes.set_xlabel(shown(option), parse_math=False)
-        axes.set_ylabel(label)
-        legend(axes)
-        return svg()
+            places = [across.index(at) for at, _ in points]
+            panel.means(places, [value(row) for _, row in points], name, looks.look(name).line)
+        panel.axes.set_xticks(range(len(across)), [f"{at:g}" for at in across])
+        panel.axes.set_xlabel(shown(option), parse_math=False)
+        panel.axes.set_ylabel(label)
+        return drawing
 
 
 def varied(rows: list[Row]) -> tuple[str, str] | None:

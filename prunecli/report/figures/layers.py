@@ -1,4 +1,4 @@
-"""Figures of what is left of each layer, and of how its weights are spread, as SVG text."""
+"""Figures of what is left of each layer, and of how its weights are spread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from itertools import chain, pairwise
 
 from prunecli.files.results import Layer
-from prunecli.report.canvas import Axes, canvas, legend, listed, panels, shown
+from prunecli.report.figures.drawing import WIDTH, Drawing, Panel, panels, plot, shown
+from prunecli.report.figures.sight import Sight
 from prunecli.report.rows import Row
 from prunecli.report.view import View
 from prunecli.types import REACH
@@ -19,28 +20,23 @@ LABELS = 24
 """The most names of layers that an axis has room for."""
 
 
-def density(view: View) -> str:
+def density(sight: Sight) -> Drawing:
     """The density that each method leaves each layer, at its highest compression."""
-    last = view.most_pruned
+    last = sight.view.most_pruned
     names = list(dict.fromkeys(layer.name for row in last for layer in row.first.layers))
-    with canvas() as (axes, svg):
-        for row in last:
+    with plot() as (drawing, panel):
+        for title, row in sight.titled(last, panel):
             kept = {names.index(layer.name): layer.density for layer in row.first.layers}
-            axes.plot(
-                sorted(kept),
-                # An empty layer has no place on the axis: the line is broken there.
-                [kept[layer] or math.nan for layer in sorted(kept)],
-                label=listed(row.title),
-                **view.look(row).line,
-            )
+            # An empty layer has no place on the axis: the line is broken there.
+            heights = [kept[layer] or math.nan for layer in sorted(kept)]
+            panel.line(sorted(kept), heights, title, sight.look(row).line)
         step = -(-len(names) // LABELS)
         labels = [shown(name.removesuffix(".weight")) for name in names[::step]]
         ticks = range(0, len(names), step)
-        axes.set_xticks(ticks, labels, rotation=60, ha="right", parse_math=False)
-        axes.set_yscale("log")
-        axes.set_ylabel("density (kept / all)")
-        legend(axes)
-        return svg()
+        panel.axes.set_xticks(ticks, labels, rotation=60, ha="right", parse_math=False)
+        panel.axes.set_yscale("log")
+        panel.axes.set_ylabel("density (kept / all)")
+        return drawing
 
 
 def with_layer_weights(view: View) -> list[Row]:
@@ -54,23 +50,21 @@ def _told(row: Row) -> dict[str, Layer]:
     return {layer.name: layer for layer in row.first.layers if any(layer.weights or ())}
 
 
-def distributions(view: View) -> str:
+def distributions(sight: Sight) -> Drawing:
     """How the weights of each layer are spread, of the first seed, in standard deviations.
 
     Shares are of the whole layer, of which some weights are gone. Dotted is the Gaussian that a
     threshold from the standard deviation assumes; vertical lines are the thresholds. Of many
     layers, so many are drawn, evenly chosen from the first to the last.
     """
-    rows = with_layer_weights(view)
+    rows = with_layer_weights(sight.view)
     names = _chosen(rows)
     down = -(-len(names) // ACROSS)
-    with panels(len(names), across=min(ACROSS, len(names)), width=9, height=1.2 + 2.1 * down) as (
-        drawn, svg,
-    ):  # fmt: skip
-        for axes, name in zip(drawn, names, strict=True):
-            _layer(axes, view, rows, name)
-        legend(drawn[min(ACROSS, len(names)) - 1])
-        return svg()
+    across = min(ACROSS, len(names))
+    with panels(len(names), across=across, width=2.6 * across, height=0.4 + 2 * down) as drawing:
+        for panel, name in zip(drawing.panels, names, strict=True):
+            _layer(panel, sight, rows, name)
+        return drawing
 
 
 def _chosen(rows: list[Row]) -> list[str]:
@@ -81,20 +75,18 @@ def _chosen(rows: list[Row]) -> list[str]:
     return [names[round(place * (len(names) - 1) / (PANELS - 1))] for place in range(PANELS)]
 
 
-def _layer(axes: Axes, view: View, rows: list[Row], name: str) -> None:
+def _layer(panel: Panel, sight: Sight, rows: list[Row], name: str) -> None:
     """Draw the spread of one layer's weights in each network that says it."""
-    bins = 0
+    bins, axes = 0, panel.axes
     for row in rows:
         if (layer := _told(row).get(name)) is None:
             continue
-        counts, look = layer.weights or (), view.look(row).edge
+        counts, look = layer.weights or (), sight.look(row).edge
         bins = max(bins, len(counts))
-        shares = _shares(counts, layer.total)
-        axes.stairs(shares, edges_of(len(counts)), label=listed(row.title), **look)
+        panel.steps(_shares(counts, layer.total), edges_of(len(counts)), row.title, look)
         if (end := layer.threshold) is not None:
-            for at in (-end, end):
-                axes.axvline(at, label="_", alpha=0.6, **look)
-    axes.stairs(gaussian(bins), edges_of(bins), color="black", linestyle=":", label="Gaussian")
+            panel.belongs(row.title, [axes.axvline(at, alpha=0.6, **look) for at in (-end, end)])
+    panel.steps(gaussian(bins), edges_of(bins), "Gaussian", {"color": "#000000", "linestyle": ":"})
     axes.set_title(shown(name.removesuffix(".weight")), fontsize=9, parse_math=False)
     axes.set_xlabel("standard deviations", fontsize=8)
     axes.set_ylabel("share, %", fontsize=8)
@@ -139,25 +131,23 @@ def switched(view: View) -> list[list[Row]]:
     return found + ([single] if single else [])
 
 
-def spread(view: View) -> str:
+def spread(sight: Sight) -> Drawing:
     """The spread of weights before the last threshold, in standard deviations of a layer.
 
     Networks that differ in a switch, such as the straight-through estimator, have a panel of their
     own for each density.
     """
-    groups = switched(view)
+    groups = switched(sight.view)
     across = min(2, len(groups))
     down = -(-len(groups) // across)
-    with panels(len(groups), across=across, width=7.2 * across, height=0.9 + 3.3 * down) as (
-        drawn, svg,
-    ):  # fmt: skip
-        for axes, group in zip(drawn, groups, strict=True):
+    width = WIDTH if across == 1 else 4.0 * across
+    with panels(len(groups), across=across, width=width, height=0.4 + 3.2 * down) as drawing:
+        for panel, group in zip(drawing.panels, groups, strict=True):
             for row in group:
                 counts = row.history[-1].weights or ()
-                axes.stairs(_shares(counts, sum(counts)), edges_of(len(counts)),
-                            label=listed(row.title), **view.look(row).edge)  # fmt: skip
-            axes.set_yscale("log")
-            axes.set_xlabel("weight, in standard deviations of its layer")
-            axes.set_ylabel("share of the weights, %")
-            legend(axes)
-        return svg()
+                shares = _shares(counts, sum(counts))
+                panel.steps(shares, edges_of(len(counts)), row.title, sight.look(row).edge)
+            panel.axes.set_yscale("log")
+            panel.axes.set_xlabel("weight, in standard deviations of its layer")
+            panel.axes.set_ylabel("share of the weights, %")
+        return drawing

@@ -1,0 +1,1 @@
+"""The tables of a report, and the forms in which they are written."""

@@ -1,0 +1,35 @@
+"""What a method reaches by its options."""
+
+from results import drawn, gmp, lines, result, sight_of
+
+from prunecli.report.figures import options
+from prunecli.report.rows import grouped
+
+
+def top1(row):
+    return row.values("top1")
+
+
+def test_accuracy_by_option_has_the_option_with_most_values_across(monkeypatch):
+    seen = lines(monkeypatch)
+    results = [
+        gmp(beta, gamma, 100 * beta + gamma, 4)
+        for beta in (0.1, 0.05) for gamma in (0.05, 0.001, 0.01)
+    ]  # fmt: skip
+    svg = options.by_option(sight_of(grouped(results)), top1, "top-1")
+    assert seen["gmp beta=0.1"][:2] == ([0, 1, 2], [10.001, 10.01, 10.05])
+    assert list(seen) == ["gmp beta=0.05", "gmp beta=0.1"]
+    assert drawn(svg)[:4] == ["0.001", "0.01", "0.05", "gamma"]
+
+
+def test_by_option_each_density_has_a_line_of_its_own(monkeypatch):
+    seen = lines(monkeypatch)
+    given = [(4, 1, 95), (4, 10, 96), (16, 1, 80), (16, 2, 82), (16, 10, 83), (20_000, 2, 10)]
+    results = [result("snip", r, top1=t, options={"batches": b}) for r, b, t in given]
+    svg = options.by_option(sight_of(grouped(results)), top1, "top-1")
+    assert {name: line[:2] for name, line in seen.items()} == {
+        "snip 4x": ([0, 2], [95, 96]),
+        "snip 16x": ([0, 1, 2], [80, 82, 83]),
+        "snip 20,000x": ([1], [10]),
+    }
+    assert drawn(svg)[:4] == ["1", "2", "10", "batches"]
