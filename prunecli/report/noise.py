@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 from prunecli.report.rows import Row
 
 LEVEL = 0.05
@@ -17,14 +15,20 @@ def is_within_noise(row: Row, other: Row) -> bool | None:
 
     None where one of them has a single seed, and there is nothing to tell that by.
     """
-    if min(row.seeds, other.seeds) < 2:
+    (mean, spread, seeds), theirs = _moments(row), _moments(other)
+    if min(seeds, theirs[2]) < 2:
         return None
-    if row.spread("top1") == other.spread("top1") == 0:
-        return row.mean("top1") == other.mean("top1")
+    if spread == theirs[1] == 0:
+        return mean == theirs[0]
     from scipy import stats
 
-    means = [(each.mean("top1"), each.spread("top1"), each.seeds) for each in (row, other)]
-    return float(stats.ttest_ind_from_stats(*chain(*means), equal_var=False).pvalue) > LEVEL
+    test = stats.ttest_ind_from_stats(mean, spread, seeds, *theirs, equal_var=False)
+    return float(test.pvalue) > LEVEL
+
+
+def _moments(row: Row) -> tuple[float, float, int]:
+    """Mean, standard deviation and number of its accuracies."""
+    return row.mean("top1"), row.spread("top1"), len(row.results)
 
 
 def has_collapsed(row: Row) -> bool:

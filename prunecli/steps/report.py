@@ -49,7 +49,7 @@ def report(
     else:
         text = _text(sections, settings, form, losses)
         made = {output: text.encode()} if output else {}
-    summary = as_text(full(rows)) + _told(sections, losses) if form == "html" else ""
+    summary = _summary(sections, losses) if form == "html" else ""
     if output is None:
         return None, text if form not in FIGURES else next(iter(made.values())).decode()
     inputs = [*results, *([settings.reference] if settings.reference else [])]
@@ -96,6 +96,12 @@ def _text(
     if form == "csv":
         return sections_as_csv(tables)
     return "\n".join(FORMS[form](table) for _, table in tables)
+
+
+def _summary(sections: Sequence[View], losses: Sequence[float]) -> str:
+    """The accuracies and findings of each section, for whom the page is still to be opened."""
+    tables = [table for view in sections if (table := table_of(view, "top1", losses))]
+    return "\n".join(map(FORMS["table"], tables)) + _told(sections, losses)
 
 
 def _told(sections: Sequence[View], losses: Sequence[float]) -> str:

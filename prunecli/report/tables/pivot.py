@@ -18,6 +18,7 @@ MARKS = {
     "*": "it kept more or fewer weights than asked",
     "†": "a layer is without any weight",
     "‡": "cut: no path of weights leads from input to output",
+    "°": "collapsed: it does hardly more than guess",
 }
 
 
@@ -93,7 +94,8 @@ def _cell(row: Row, measure: Measure) -> Cell:
 def _marks(row: Row) -> str:
     missed = not (row.is_dense or row.is_free or row.is_critical or row.is_met)
     is_cut = any(result.live_path is False for result in row.results)
-    return "*" * missed + ("‡" if is_cut else "†" * bool(row.dead_layers))
+    layers = "‡" if is_cut else "†" * bool(row.dead_layers)
+    return "*" * missed + layers + "°" * has_collapsed(row)
 
 
 def _set_beside(cells: dict[str, dict[str, Cell]], pair: Pair, field: str) -> None:
@@ -127,8 +129,6 @@ def _mark_best(
 def _notes(lines: list[list[Cell]]) -> list[str]:
     texts = "".join(cell.text for line in lines for cell in line[1:])
     notes = [f"{mark} {meaning}" for mark, meaning in MARKS.items() if mark in texts]
-    if any(cell.faint for line in lines for cell in line):
-        notes.append("grey: it does hardly more than guess")
     if "[" in texts:
         notes.append("[ ] published")
     return notes
