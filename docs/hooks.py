@@ -16,7 +16,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 PAGES = {"README.md": "index.md"} | {
-    name: name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+    name: name for name in ("AGENTS.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 }
 PUBLISHED = "https://github.com/prunecli/prunecli/blob/main/"
 LINK = re.compile(r'(?<=\]\()([^)\s#]+)(?=[)\s#])|(?<=src=")([^"#]+)|(?<=srcset=")([^"#]+)')

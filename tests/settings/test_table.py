@@ -12,11 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 from prunecli.cli import cli
+from prunecli.cli.answers import Answer
 from prunecli.cli.base import command
 from prunecli.cli.options import Setting
 from prunecli.errors import BadUsage
 from prunecli.settings.kinds import File, OneOf, Plain, PluginName, Real, Switch, Whole
 from prunecli.settings.run import RunOptions
+from prunecli.settings.run import Form
 from prunecli.settings.table import (
     check,
     flag_said,
@@ -62,7 +64,7 @@ def bake():
 
     @command("bake")
     @click.argument("start", type=click.Path(path_type=Path))
-    def run(settings: Bread) -> None:
+    def run(settings: Bread, form: Form) -> Answer | None:
         """Bake."""
         found.append(settings)
 

@@ -77,8 +77,8 @@ def test_neither_collapsed_networks_nor_those_at_their_own_ratio_are_best():
     free = [gmp(0.1, 0.2, 80, 5), gmp(0.1, 0.3, 90, 5)]
     table = pivot(*results, *free)
     assert not any(cell.best for line in table.lines for cell in line)
-    assert cells(table)["a"] == {"4x": "(10.00)"}
-    assert table.notes == ["grey: it does hardly more than guess"]
+    assert cells(table)["a"] == {"4x": "(10.00°)"}
+    assert table.notes == ["° collapsed: it does hardly more than guess"]
 
 
 def test_no_measure_of_which_less_is_better_has_a_best():
