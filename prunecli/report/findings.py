@@ -94,7 +94,11 @@ def _budgets(view: View) -> Iterator[str]:
 
 def _seeds(view: View) -> Iterator[str]:
     repeated = [row for row in view.rows if row.seeds > 1 and not row.is_dense]
-    if repeated:
+    if len(repeated) == 1:
+        [row] = repeated
+        spread = row.spread("top1")
+        yield f"Standard deviation over {row.seeds} seeds: {spread:.2f} points of top-1."
+    elif repeated:
         middle = median(row.spread("top1") for row in repeated)
         most = max(repeated, key=lambda row: row.spread("top1"))
         yield (

@@ -17,8 +17,7 @@ from prunecli.cli.base import command
 from prunecli.cli.options import Setting
 from prunecli.errors import BadUsage
 from prunecli.settings.kinds import File, OneOf, Plain, PluginName, Real, Switch, Whole
-from prunecli.settings.run import RunOptions
-from prunecli.settings.run import Form
+from prunecli.settings.run import Form, RunOptions
 from prunecli.settings.table import (
     check,
     flag_said,
