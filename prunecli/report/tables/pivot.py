@@ -17,7 +17,7 @@ UNPRUNED, OWN = "unpruned", "its own ratio"
 MARKS = {
     "*": "it kept more or fewer weights than asked",
     "†": "a layer is without any weight",
-    "‡": "cut: no path of weights leads from input to output",
+    "‡": "cut: no layer is empty, but no path of weights leads from input to output",
     "°": "collapsed: it does hardly more than guess",
 }
 
@@ -94,7 +94,7 @@ def _cell(row: Row, measure: Measure) -> Cell:
 def _marks(row: Row) -> str:
     missed = not (row.is_dense or row.is_free or row.is_critical or row.is_met)
     is_cut = any(result.live_path is False for result in row.results)
-    layers = "‡" if is_cut else "†" * bool(row.dead_layers)
+    layers = "†" if row.dead_layers else "‡" * is_cut
     return "*" * missed + layers + "°" * has_collapsed(row)
 
 
