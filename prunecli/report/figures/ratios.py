@@ -16,9 +16,13 @@ Top: TypeAlias = Literal["top1", "top5"]
 
 
 def _compression_axis(axes: Axes, rows: list[Row]) -> None:
-    """Draw the axis of compressions, marked at what was asked for, where that was reached."""
+    """Draw the axis of compressions, marked at what was asked for, where that was reached.
+
+    Where most rows lie at a ratio of their own, it is marked evenly.
+    """
     axes.set_xlabel("compression reached (all weights / kept weights)")
-    ratio_ticks(axes, sorted({row.compression for row in rows if row.is_met}))
+    met = [row.compression for row in rows if row.is_met]
+    ratio_ticks(axes, sorted(set(met)) if 2 * len(met) > len(rows) else [])
 
 
 def accuracy(sight: Sight, key: Top) -> Drawing:
