@@ -95,7 +95,7 @@ def _told(what: given.Network, network: Network | None, data: str | None) -> Che
     if network is None and data is None:
         return given.checkpoint_of(what)
     if not isinstance(what, nn.Module):
-        raise BadUsage("network= and data= describe a module; a checkpoint describes itself")
+        raise BadUsage("network= and data= describe a module, and a checkpoint describes itself")
     more: dict[str, Any] = {}
     if network is not None:
         network.check(what)

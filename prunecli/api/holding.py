@@ -45,7 +45,9 @@ def held(model: nn.Module, mask: GivenMask, *optimizers: Optimizer) -> Iterator[
     """
     holding = _Holding(_own(model), mask)
     if not any(holding.within(optimizer) for optimizer in optimizers):
-        raise BadUsage("give held() the optimizers that change the masked weights; these do not")
+        raise BadUsage(
+            "give held() the optimizers that change the masked weights, which these do not"
+        )
     with ExitStack() as hooks:
         for optimizer in optimizers:
             holding.hold(optimizer)

@@ -74,9 +74,11 @@ def read_header(path: Path) -> Header:
             if head[8:9] not in (b"{", b""):
                 raise BadInput(f"{label}: it is not a safetensors file, or it is damaged")
             if length > MAX_HEADER:
-                raise BadInput(f"{label}: its header claims {length:,} bytes; the limit is 100 MB")
+                raise BadInput(
+                    f"{label}: its header claims {length:,} bytes, above the limit of 100 MB"
+                )
             if length > identity.size - 8:
-                raise BadInput(f"{label}: it is truncated; the header alone needs {length:,} bytes")
+                raise BadInput(f"{label}: it is truncated: the header alone needs {length:,} bytes")
             file.seek(8)
             raw = file.read(length)
     except IsADirectoryError:

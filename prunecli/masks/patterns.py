@@ -111,7 +111,7 @@ class Patterned:
         """
         groups = scores.float().reshape(-1, self.pattern.of)
         if not bool((groups < math.inf).all()):
-            raise NotFinite(f"the scores of {name!r} hold NaN or infinity; nothing was selected")
+            raise NotFinite(f"the scores of {name!r} hold NaN or infinity, so nothing was selected")
         columns = groups.t().contiguous()
         beaten = torch.zeros(columns.shape, dtype=torch.int8)
         for one, other in combinations(range(self.pattern.of), 2):

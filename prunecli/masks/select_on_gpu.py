@@ -28,4 +28,4 @@ def sorted_out(scores: Mapping[str, Tensor], keep: int) -> Mask:
 
 
 def not_finite(name: str) -> NotFinite:
-    return NotFinite(f"the scores of {name!r} hold NaN or infinity; nothing was selected")
+    return NotFinite(f"the scores of {name!r} hold NaN or infinity, so nothing was selected")

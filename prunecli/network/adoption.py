@@ -83,7 +83,7 @@ def _under(
     found = {name.removeprefix(start): t for name, t in given.items() if name.startswith(start)}
     if not found:
         firsts = sorted({f"{name.partition('.')[0]}." for name in given})
-        raise Mismatch(f"{label}: no name begins with {start!r}; they begin with {some(firsts)}")
+        raise Mismatch(f"{label}: no name begins with {start!r}, they begin with {some(firsts)}")
     if others := [name for name in given if not name.startswith(start)]:
         notes.append(f"left out {some(others)}, which do not begin with {start!r}")
     return found

@@ -47,7 +47,7 @@ class Allowance:
             if over_model:
                 why = f"{asked:,} of {whole:,} parameters, of which {others:,} are not pruned"
             raise BadUsage(
-                f"{what} {why}: infeasible; the highest compression that leaves each of the "
+                f"{what} {why}: infeasible: the highest compression that leaves each of the "
                 f"{len(names)} layers a weight is {whole / (others + len(names)):.6g}"
             )
         return cls((asked - others) / scored, whole, others)

@@ -158,7 +158,9 @@ def _check_asked(file: TensorFile, selection: Selection, scoring: ScoringSetting
             )
         return
     if scoring.method is not None or (selection.rounds or 1) > 1:
-        raise BadUsage(f"{file.label}: it holds scores; --method and --rounds need the checkpoint")
+        raise BadUsage(
+            f"{file.label}: it holds scores, but --method and --rounds need the checkpoint"
+        )
     idle = flag_said(scoring, "options") or flag_said(scoring.data, "dataset")
     if idle:
         raise BadUsage(f"{file.label}: it holds scores; {idle} needs a checkpoint")

@@ -118,7 +118,7 @@ class Study:
             raise JobsFailed(f"job {name} failed: {error}")
         left = f", and {len(self.left)} more did not run" if self.left else ""
         raise JobsFailed(
-            f"{len(self.failed)} of {len(self.jobs)} jobs failed{left}; the first, {name}: {error}"
+            f"{len(self.failed)} of {len(self.jobs)} jobs failed{left}. The first, {name}: {error}"
         )
 
     def _check_outputs(self) -> None:

@@ -82,7 +82,7 @@ def test_truncation_anywhere_is_bad_input(path):
     [
         (b"", "it is empty"),
         (b"\x01\x02\x03\x04\x05\x06\x07", "truncated; 7 bytes cannot hold a header"),
-        ((50).to_bytes(8, "little") + b"{}", "truncated; the header alone needs 50 bytes"),
+        ((50).to_bytes(8, "little") + b"{}", "truncated: the header alone needs 50 bytes"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "`git lfs pull`"),
         (b"<!DOCTYPE html><p>404", "HTML page"),
         (b"<html><body>Sign in", "HTML page"),
@@ -149,7 +149,7 @@ def test_a_giant_header_is_refused_before_it_is_read(path, length):
     message = refusal(path)
     seconds, (_, peak) = time.perf_counter() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert f"its header claims {length:,} bytes; the limit is 100 MB" in message
+    assert f"its header claims {length:,} bytes, above the limit of 100 MB" in message
     assert seconds < 1
     assert peak < 1_000_000
 

@@ -92,7 +92,7 @@ def test_one_name_outside_the_prefix_needs_the_option(weights):
 
 
 def test_a_prefix_that_is_not_there_is_refused_with_those_that_are(weights):
-    with pytest.raises(Mismatch, match=r"no name begins with 'x\.'; they begin with 'model\.'$"):
+    with pytest.raises(Mismatch, match=r"no name begins with 'x\.', they begin with 'model\.'$"):
         adopted({f"model.{n}": t for n, t in weights.items()}, prefix="x")
 
 

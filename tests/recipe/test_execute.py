@@ -208,7 +208,7 @@ def test_a_failure_stops_the_rest(study):
 def test_keep_going_does_what_does_not_need_the_failed(study):
     study.broken = {"b"}
     with pytest.raises(
-        JobsFailed, match="1 of 4 jobs failed, and 1 more did not run; the first, b: b is"
+        JobsFailed, match="1 of 4 jobs failed, and 1 more did not run. The first, b: b is"
     ):
         study.go(keep_going=True)
     assert study.ran == ["a", "b", "d"]
@@ -237,7 +237,7 @@ def test_after_an_unreadable_input_nothing_starts(study, monkeypatch):
         study.go()
     assert study.ran == []
     with pytest.raises(
-        JobsFailed, match="1 of 4 jobs failed, and 2 more did not run; the first, a"
+        JobsFailed, match="1 of 4 jobs failed, and 2 more did not run. The first, a"
     ):
         study.go(keep_going=True)
     assert study.ran == ["d"]
@@ -407,7 +407,7 @@ def test_keep_going_does_all_that_does_not_need_the_failed(side_by_side, tmp_pat
     study = Study(tmp_path, {"a": [], "b": [], "c": ["b"], "d": ["c", "a"], "e": ["a"], "f": []})
     study.broken = {"b"}
     with pytest.raises(
-        JobsFailed, match="1 of 6 jobs failed, and 2 more did not run; the first, b: b is"
+        JobsFailed, match="1 of 6 jobs failed, and 2 more did not run. The first, b: b is"
     ):
         side_by_side(None, 2, ends=lambda names: names[-1], study=study, keep_going=True)
     assert study.moments == ["a b", "a f", "a", "e"]
@@ -623,7 +623,7 @@ def test_a_job_that_fails_and_those_that_need_it(run):
     assert out == ""
     assert "scores.safetensors: a folder has the name of the study's file" in err
     assert (
-        "error: 1 of 10 jobs failed, and 4 more did not run; the first, scores/method=random" in err
+        "error: 1 of 10 jobs failed, and 4 more did not run. The first, scores/method=random" in err
     )
     assert Path("one/result/method=magnitude,density=0.1/result.json").is_file()
     assert not Path("one/table").exists()

@@ -156,7 +156,7 @@ def test_a_worker_that_is_killed(run, states, reference, monkeypatch):
     for options, message in (
         (
             ["--keep-going"],
-            "error: 1 of 9 jobs failed, and 4 more did not run; the first, dense/seed=0: " + killed,
+            "error: 1 of 9 jobs failed, and 4 more did not run. The first, dense/seed=0: " + killed,
         ),
         ([], f"error: job dense/seed=0 failed: {killed}"),
     ):
