@@ -105,7 +105,7 @@ def _seeds(view: View) -> Iterator[str]:
             f"Standard deviation over seeds: {middle:.2f} points of top-1 in the median, "
             f"{most.spread('top1'):.2f} at most ({printable(most.title)})."
         )
-    elif view.lines:
+    elif len(view.rows) > 1:
         yield "One seed each: small differences may be chance."
 
 

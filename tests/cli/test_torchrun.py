@@ -13,9 +13,9 @@ import pytest
 
 from prunecli.files.artifacts import open_artifact
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text()
-[LINE] = re.findall(r"^torchrun (--.*)$", README, re.MULTILINE)
-# What the README says, only longer in epochs and shorter in images.
+GUIDE = Path(__file__).parent.parent.parent / "docs" / "guides" / "several-gpus.md"
+[LINE] = re.findall(r"^torchrun (--.*)$", GUIDE.read_text(), re.MULTILINE)
+# What the guide says, only longer in epochs and shorter in images.
 SHARED = (
     f"{LINE} --epochs 60 --dataset-opt fraction=0.03 --batch-size 19 --no-eval-epochs --device cpu"
 )
@@ -23,7 +23,7 @@ SHARED = (
 
 @pytest.fixture
 def torchrun(tmp_path, monkeypatch):
-    """Starts the README's command in `tmp_path`."""
+    """Starts the guide's command in `tmp_path`."""
     monkeypatch.chdir(tmp_path)
     started = []
 
