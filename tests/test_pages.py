@@ -35,7 +35,7 @@ def test_a_page_runs_and_writes_what_it_shows(page, tools, tmp_path):
     assert all((page.parent / name).exists() for name in pages.figures(text))
 
 
-@pytest.mark.parametrize("name", DOCUMENTS.keys() - {GENERATED} - ROOTS)
+@pytest.mark.parametrize("name", sorted(DOCUMENTS.keys() - {GENERATED} - ROOTS))
 def test_every_block_runs_or_says_why_not(name):
     for block in blocks(DOCUMENTS[name]):
         if block.language in ("sh", "python"):

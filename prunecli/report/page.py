@@ -12,7 +12,7 @@ import jinja2
 from prunecli.errors import printable
 from prunecli.package import VERSION
 from prunecli.report.figures.inline import Inline, inline, variable
-from prunecli.report.figures.kinds import FIGURES, there_are
+from prunecli.report.figures.kinds import FIGURES, caption, there_are
 from prunecli.report.figures.looks import DARK
 from prunecli.report.figures.sight import Sight, sights
 from prunecli.report.findings import findings
@@ -50,7 +50,7 @@ def _section(sight: Sight, losses: Sequence[float], numbers: Iterator[int]) -> d
     """What the page says of one model and data set."""
     view = sight.view
     figures: list[tuple[str, str, Inline]] = [
-        (CAPTIONS[name], FIGURES[name].says, inline(FIGURES[name].draw(sight), next(numbers)))
+        (CAPTIONS[name], caption(name, view), inline(FIGURES[name].draw(sight), next(numbers)))
         for name in there_are(view)
     ]
     return {

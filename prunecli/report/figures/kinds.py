@@ -13,7 +13,8 @@ from prunecli.report.rows import Row
 from prunecli.report.view import View
 from prunecli.settings.report import CAPTIONS
 
-BARS = "Means over seeds, with standard deviations. Hollow: published."
+BARS = "Means over seeds, with standard deviations."
+PUBLISHED = " Hollow: published."
 FIRST = "Of the first seed."
 MOST = "Of the first seed, at the highest compression that half of the methods survive."
 
@@ -107,6 +108,12 @@ FIGURES = {
     ),
 }
 """By the names of `settings.report`."""
+
+
+def caption(name: str, view: View) -> str:
+    """How a figure of a section is read."""
+    hollow = FIGURES[name].says.startswith(BARS) and any(pair.theirs for pair in view.pairs)
+    return FIGURES[name].says + PUBLISHED * hollow
 
 
 def there_are(view: View) -> list[str]:
