@@ -74,7 +74,7 @@ def check_names(model: nn.Module, given: Forms, label: str) -> None:
     for name in [n for n in own if n in given and own[n] != given[n].shape][:3]:
         faults.append(f"{name!r} is {list(given[name].shape)}, not {list(own[name])}")
     if faults:
-        raise Mismatch(f"{label}: its tensors do not match the network: {', '.join(faults)}")
+        raise Mismatch(f"{label}: its tensors do not match the network: {' and '.join(faults)}")
 
 
 def _check_range(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:

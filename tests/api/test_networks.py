@@ -13,7 +13,7 @@ from prunecli import BadUsage
     ],
 )
 def test_a_network_that_no_file_could_hold_is_refused_at_once(shape, classes, field):
-    with pytest.raises(BadUsage, match=f"no such network 'cnn': its '{field}"):
+    with pytest.raises(BadUsage, match=f"there is no network 'cnn': its '{field}"):
         prunecli.Network("cnn", shape, classes)
 
 

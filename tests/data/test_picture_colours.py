@@ -164,7 +164,7 @@ REFUSED = {
     "WebP of two": (frames("WEBP"), SEVERAL),
     "TIFF of two": (frames("TIFF"), SEVERAL),
     "nothing": (b"", "it is empty"),
-    "text": (b"a letter", "it is none of BMP"),
+    "text": (b"a letter", "it is not one of BMP"),
     **{f"half a {kind}": (raw[: len(raw) // 2], "") for kind, raw in CUT.items()},
 }
 

@@ -327,6 +327,6 @@ def test_what_cannot_be_held_in_memory_is_not_begun(tmp_path, monkeypatch):
     monkeypatch.setattr(_trees, "memory", lambda: 6 * 8 * 8 * 3 - 1)
     monkeypatch.setattr(_trees, "contents", lambda *given: pytest.fail("begun"))
     with pytest.raises(
-        BadEnvironment, match=r"take 0\.0 GB.*--dataset-opt stream=true, or size=64"
+        BadEnvironment, match=r"need 0\.0 GB.*--dataset-opt stream=true, or size=64"
     ):
         load("folder", make_tree(tmp_path), stream=False)

@@ -87,7 +87,7 @@ def test_a_file_that_changes_after_its_header_was_read_is_used_no_more(tmp_path,
     time.sleep(0.02)
     file = TensorFile(path)
     disturb(path)
-    words = r"m.safetensors: (it was changed, or replaced, while it was|.*no such file)"
+    words = r"m.safetensors: (it was changed or replaced while in|.*no such file)"
     with pytest.raises(BadInput, match=words):
         use(file)
 

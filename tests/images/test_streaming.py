@@ -151,7 +151,7 @@ def test_an_image_that_is_replaced_after_it_was_hashed_is_named(tree, batch):
     streamed = folder(tree, "train", size=16, stream=True)
     image = tree / "train" / "b" / "3.png"
     image.write_bytes(image.read_bytes())
-    with pytest.raises(BadInput, match=r"b/3\.png: it was changed, or replaced"):
+    with pytest.raises(BadInput, match=r"b/3\.png: it was changed or replaced"):
         list(ImageBatches(streamed, CPU, batch).plain())
 
 

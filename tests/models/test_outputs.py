@@ -46,7 +46,7 @@ def test_other_scores_than_it_says_or_fewer_than_classes_are_refused(scores, sai
 
 
 def test_fewer_outputs_than_classes_are_refused():
-    with pytest.raises(BadUsage, match="outputs=9: the data has 10 classes"):
+    with pytest.raises(BadUsage, match="outputs=9: it must be at least the 10 classes"):
         resolve("models", "mobilenet", by_file=False)((1, 28, 28), 10, outputs=9)
 
 

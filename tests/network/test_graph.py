@@ -68,7 +68,7 @@ def test_the_methods_that_need_a_graph_are_named_and_the_list_is_current():
     users = users_of_the_graph()
     assert users == ["activation", "lookahead", "synflow"]
     *first, last = users
-    assert graph.NEED_GRAPH.startswith(f"the methods {', '.join(first)} and {last} need that")
+    assert graph.NEED_GRAPH.startswith(f"only the methods {', '.join(first)} and {last} need")
     with pytest.raises(Mismatch) as caught:
         trace(Holding(), (1, 3))
     assert graph.NEED_GRAPH in str(caught.value)

@@ -157,7 +157,7 @@ def test_an_output_that_is_changed_before_it_is_noted_is_not_taken_for_the_job_s
         return wrote
 
     study.run = and_changed
-    with pytest.raises(JobsFailed, match=r"job b failed: .*out.txt: it was changed, or replaced"):
+    with pytest.raises(JobsFailed, match=r"job b failed: .*out.txt: it was changed or replaced"):
         study.go(engine=Here(study.run))
     study.run = run
     assert study.go() == ["b", "c", "d"]
@@ -384,7 +384,7 @@ def test_of_two_jobs_that_are_the_same_one_takes_over_from_the_other(side_by_sid
 def test_the_same_job_is_tried_again_where_its_twin_failed(side_by_side, tmp_path):
     study = Study(tmp_path, {"a": [], "twin": []})
     study.alias, study.broken = {"twin": "a"}, {"a"}
-    with pytest.raises(JobsFailed, match="1 of 2 jobs failed; first a: a is broken"):
+    with pytest.raises(JobsFailed, match="1 of 2 jobs failed. The first, a: a is broken"):
         side_by_side(None, 2, study=study, keep_going=True)
     assert study.moments == ["a", "twin"]
 

@@ -138,7 +138,7 @@ def test_tied_tensors_that_differ_do_not_fit(tmp_path):
     with pytest.raises(Mismatch, match=r"'embed.weight' and 'head.weight' differ, but the network"):
         load_weights(Tied(), dict(file), file.label)
     empty = checkpoint(tmp_path / "e.safetensors", {"x": torch.ones(1)})
-    with pytest.raises(Mismatch, match="missing 'embed.weight', 'head.weight'; unexpected 'x'"):
+    with pytest.raises(Mismatch, match="missing 'embed.weight', 'head.weight' and unexpected 'x'"):
         load_weights(Tied(), dict(empty), empty.label)
 
 

@@ -80,7 +80,7 @@ def test_a_pruner_that_gives_nothing_trains(own, prune):
 @pytest.mark.parametrize(("method", "form"), [("flat", "[500]"), ("half", "[1, 1, 5, 5]")])
 def test_scores_of_another_shape_are_one_error_everywhere(own, prune, checkpoint, method, form):
     wanted = "not real numbers [20, 1, 5, 5]"
-    said = f"gives scores of 'conv1.weight' that are float32 {form}, and {wanted}"
+    said = f"gives scores of 'conv1.weight' that are float32 {form}, {wanted}"
     opt = f"--pruner gradual --opt density=0.5 --opt method=own_hooks:{method}"
     for command in (
         f"{TRAIN} -q -o x.safetensors {opt}",

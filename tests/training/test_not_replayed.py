@@ -171,4 +171,4 @@ def test_what_several_processes_share_is_not_replayed():
     state = new_state(network(), SETTINGS, Pruner(), 6)
     step = Step(state, SETTINGS, 0, World(0, 2), Tape(), said)
     assert not step.slopes.may_replay
-    assert said.lines == ["steps are not replayed as CUDA graphs: processes share them"]
+    assert said.lines == ["steps are not replayed as CUDA graphs: several processes share them"]

@@ -38,7 +38,7 @@ def test_a_folder_that_is_named_as_one_will_do_for_all_figures_alone(prune, resu
     assert (ended.code, ended.out) == (0, "figures\n"), ended.err
     refused = prune("report", "lamp.json", "--figure", "top1", "-o", "single/")
     assert (refused.code, refused.out) == (2, "")
-    assert "that is the name of a folder" in refused.err
+    assert "the output cannot be a folder" in refused.err
     assert not (results / "single").exists()
 
 
@@ -53,7 +53,9 @@ def test_a_dry_run_of_all_figures_writes_none(prune, nothing_written):
 def test_json_names_the_output(prune, options):
     ended = prune("report", "dense.json", "lamp.json", *options.split(), "--json")
     assert (ended.code, ended.out.count("\n")) == (0, 1), ended.err
-    assert json.loads(ended.out) == {"output": options.split()[-1], "dry_run": False}
+    assert json.loads(ended.out) == {
+        "command": "report", "output": options.split()[-1], "dry_run": False, "result": None,
+    }  # fmt: skip
 
 
 def test_json_holds_the_rows_or_the_text(prune):
