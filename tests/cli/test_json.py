@@ -146,7 +146,10 @@ FAILURES = [
     ("scroe", 2, "BadUsage", "No such command 'scroe'", "see '"),
     ("recipe lst", 2, "BadUsage", "No such command 'lst'", "see '"),
     ("recipe cp gmp -", 2, "BadUsage", "standard output is for the paths", "give a file"),
-    ("report r.yaml", 3, "BadInput", "r.yaml: it is not JSON", "give a file that 'prunecli eval' wrote"),
+    (
+        "report r.yaml", 3, "BadInput",
+        "r.yaml: it is not JSON", "give a file that 'prunecli eval' wrote",
+    ),
     ("inspect none", 3, "BadInput", "none: there is no such file", None),
     ("run wrong.yaml", 2, "BadUsage", "wrong.yaml:4: ", None),
     ("score dense.safetensors --method lamp -o dense.safetensors", 2, "BadUsage",
