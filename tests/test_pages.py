@@ -17,6 +17,20 @@ DOCUMENTS = {
 }
 GENERATED = "docs/cli.md"
 ROOTS = {"README.md"}  # whose blocks need no mark
+# Pages that take a core 15 seconds or more, but for the two that are read first.
+SLOW = {
+    *(f"docs/guides/{name}.md" for name in (
+        "a-study-overnight", "any-checkpoint", "prune-at-initialisation", "prune-iteratively",
+        "prune-while-training",
+    )),
+    "docs/concepts/reports.md", "docs/concepts/scopes.md",
+}  # fmt: skip
+
+
+def each_page():
+    for page in pages.pages():
+        name = str(page.relative_to(ROOT))
+        yield pytest.param(page, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +40,7 @@ def tools(environment, tmp_path_factory):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("page", pages.pages(), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("page", each_page())
 def test_a_page_runs_and_writes_what_it_shows(page, tools, tmp_path):
     text = page.read_text()
     written = pages.run(text, tmp_path, tools, limit=600)
@@ -43,6 +57,10 @@ def test_every_block_runs_or_says_why_not(name):
         if block.marker.startswith("run by"):
             test = ROOT / block.marker.removeprefix("run by ")
             assert f"{name.rpartition('/')[2]}" in test.read_text()
+
+
+def test_slow_pages_are_there():
+    assert SLOW <= DOCUMENTS.keys()
 
 
 def test_the_site_has_every_page():
