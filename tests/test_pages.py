@@ -60,7 +60,7 @@ def test_every_block_runs_or_says_why_not(name):
 
 
 def test_slow_pages_are_there():
-    assert SLOW <= DOCUMENTS.keys()
+    assert DOCUMENTS.keys() >= SLOW
 
 
 def test_the_site_has_every_page():
