@@ -47,13 +47,17 @@ def _best(view: View) -> Iterator[str]:
             (row for row in rows if not has_collapsed(row)), key=lambda row: -row.mean("top1")
         )
         if len(living) > 1:
-            best, *others = living
-            text = f"{times(ratio)}: {_name(best)} is best with {best.percent('top1')}%"
-            yield f"{text}{_open(best, others)}."
+            best = living[0]
+            level = [row for row in living if row.mean("top1") == best.mean("top1")]
+            ahead = f"{' and '.join(map(_name, level))} {'are level' if level[1:] else 'is best'}"
+            text = f"{times(ratio)}: {ahead} with {best.percent('top1')}%"
+            yield f"{text}{_open(best, living[len(level) :])}."
 
 
 def _open(best: Row, others: list[Row]) -> str:
     """What is said of those that noise may have set behind the best."""
+    if not others:
+        return ""
     tests = [(row, is_within_noise(best, row)) for row in others]
     if all(test is None for _, test in tests):
         return f", then {_name(others[0])} with {others[0].percent('top1')}%"
