@@ -88,12 +88,14 @@ def _collapsed(view: View) -> Iterator[str]:
 
 
 def _budgets(view: View) -> Iterator[str]:
-    asking = [row for row in view.rows if not row.is_dense and not row.is_free]
+    pruned = [row for row in view.rows if not row.is_dense]
+    asking = [row for row in pruned if not row.is_free]
     missed = [row for row in asking if not row.is_met]
     if missed:
         yield f"Missed the compression asked for: {_some([row.title for row in missed])}."
     elif asking:
-        yield "Every network has the compression asked for."
+        which = "Every network" if len(asking) == len(pruned) else "Every network that was asked"
+        yield f"{which} has the compression asked for."
 
 
 def _seeds(view: View) -> Iterator[str]:
