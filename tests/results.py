@@ -28,10 +28,10 @@ def result(method="lamp", compression=16.0, **more) -> Result:
     return parsed(Result, table(method, compression, **more))
 
 
-def gmp(beta, gamma, top1, compression, seed=0):
+def gmp(beta, gamma, top1, compression, seed=0, **more):
     """A result of a method that was asked for no density."""
     options = {"beta": beta, "gamma": gamma}
-    return result("gmp", compression, top1=top1, seed=seed, options=options, asked=None)
+    return result("gmp", compression, top1=top1, seed=seed, options=options, asked=None, **more)
 
 
 def during(densities, **more):
@@ -61,10 +61,10 @@ def lines(monkeypatch):
         seen[label] = (list(x), list(y))
         line(panel, x, y, label, style, **more)
 
-    def note_means(panel, x, values, label, style):
+    def note_means(panel, x, values, label, style, *limits):
         spreads = [stdev(each) if len(each) > 1 else 0.0 for each in values]
         seen[label] = (list(x), [fmean(each) for each in values], spreads)
-        means(panel, x, values, label, style)
+        means(panel, x, values, label, style, *limits)
 
     def note_steps(panel, values, edges, label, style):
         seen[label] = (list(values), list(edges))

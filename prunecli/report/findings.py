@@ -8,6 +8,7 @@ from statistics import median
 
 from prunecli.errors import printable
 from prunecli.report.equal_loss import at_losses
+from prunecli.report.labels import training
 from prunecli.report.noise import has_collapsed, is_within_noise
 from prunecli.report.rows import Row, times
 from prunecli.report.view import View
@@ -18,11 +19,14 @@ MOST = 4
 
 
 def findings(view: View, losses: Sequence[float] = LOSSES) -> list[str]:
-    """Sentences: the best at each ratio, which collapse, budgets, noise, what was published.
+    """Sentences: fairness, the best, which collapse, budgets, noise, what was published.
 
     Of the losses of accuracy, that nearest to one point is told of.
     """
-    told = [_unpruned, _best, _collapsed, _critical, _budgets, _seeds, _published]
+    told = [
+        _unpruned, _training, _best, _trade_offs, _collapsed, _critical, _budgets, _seeds,
+        _published,
+    ]  # fmt: skip
     return [
         *(sentence for tell in told for sentence in tell(view)),
         *_at_loss(view, min(losses, key=lambda loss: abs(loss - 1))),
@@ -30,8 +34,12 @@ def findings(view: View, losses: Sequence[float] = LOSSES) -> list[str]:
 
 
 def _unpruned(view: View) -> Iterator[str]:
-    for row in view.unpruned[:1] if len(view.unpruned) == 1 else []:
-        yield f"Unpruned: {row.percent('top1')}% top-1{_over(row.seeds)}."
+    rows = view.unpruned
+    if len(rows) == 1:
+        yield f"Unpruned: {rows[0].percent('top1')}% top-1{_over(rows[0].seeds)}."
+    elif rows:
+        told = [f"{_name(row)} {row.percent('top1')}%" for row in rows]
+        yield f"Unpruned: {_some(told)}."
 
 
 def _over(seeds: int) -> str:
@@ -52,6 +60,23 @@ def _best(view: View) -> Iterator[str]:
             ahead = f"{' and '.join(map(_name, level))} {'are level' if level[1:] else 'is best'}"
             text = f"{times(ratio)}: {ahead} with {best.percent('top1')}%"
             yield f"{text}{_open(best, living[len(level) :])}."
+
+
+def _trade_offs(view: View) -> Iterator[str]:
+    """Where some were asked for no compression: the networks that no other beats in both."""
+    pruned = [row for row in view.rows if not row.is_dense]
+    living = [row for row in pruned if not has_collapsed(row)]
+    best = [row for row in living if not any(_beats(other, row) for other in living)]
+    if len(living) > 1 and any(row.is_free for row in pruned):
+        order = sorted(best, key=lambda row: row.reached)
+        told = [f"{_name(row)} {row.percent('top1')}% at {times(row.reached)}" for row in order]
+        yield f"Best trade-offs, where no other is smaller and more accurate: {_some(told)}."
+
+
+def _beats(row: Row, other: Row) -> bool:
+    """Whether it is smaller and more accurate, or as good in one and better in the other."""
+    own, theirs = (row.reached, row.mean("top1")), (other.reached, other.mean("top1"))
+    return own != theirs and own[0] >= theirs[0] and own[1] >= theirs[1]
 
 
 def _open(best: Row, others: list[Row]) -> str:
@@ -94,11 +119,28 @@ def _budgets(view: View) -> Iterator[str]:
     if missed:
         yield f"Missed the compression asked for: {_some([row.title for row in missed])}."
     elif asking:
-        which = "Every network" if len(asking) == len(pruned) else "Every network that was asked"
-        yield f"{which} has the compression asked for."
+        if len(asking) == len(pruned):
+            yield "Every network has the compression asked for."
+        else:
+            yield f"All that were asked for a compression have it ({len(asking)} of {len(pruned)})."
+
+
+def _training(view: View) -> Iterator[str]:
+    """What of the training sets pruned networks apart that a comparison would keep equal."""
+    facts: dict[str, dict[str, None]] = {}
+    for row in view.rows:
+        for result in row.results if not row.is_dense else []:
+            for name, value in training(result).items():
+                facts.setdefault(name, {})[value] = None
+    differ = [f"{name} {_some(values, 3)}" for name, values in facts.items() if len(values) > 1]
+    if differ:
+        yield f"Not all were trained alike, so compare with care: {printable('; '.join(differ))}."
 
 
 def _seeds(view: View) -> Iterator[str]:
+    numbers = {row.seeds for row in view.rows if not row.is_dense}
+    if len(numbers) > 1:
+        yield f"From {min(numbers)} to {max(numbers)} seeds each: means of few are less certain."
     repeated = [row for row in view.rows if row.seeds > 1 and not row.is_dense]
     if len(repeated) == 1:
         [row] = repeated

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain
+from typing import Any
 
 from prunecli.files.results import Result
 
@@ -51,11 +53,8 @@ def labels(results: list[Result]) -> list[str]:
 
 
 def _circumstances(result: Result) -> dict[str, str]:
-    """What may differ between runs of one method, besides the seed, as it reads in a label.
-
-    A stage of no epochs trained nothing, so a network that began with one is no other network.
-    """
-    earlier = [settings for settings in result.earlier or () if settings.get("epochs") != 0]
+    """What may differ between runs of one method, besides the seed, as it reads in a label."""
+    earlier = _earlier(result)
     while earlier and earlier[-1] == result.settings:  # as in rounds, one for each ratio
         earlier.pop()
     of = {
@@ -77,6 +76,23 @@ def _circumstances(result: Result) -> dict[str, str]:
         "rewound to": result.rewound_to,
     }
     return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def _earlier(result: Result) -> list[Mapping[str, Any]]:
+    """The settings of the trainings before the last, without those of 0 epochs."""
+    return [settings for settings in result.earlier or () if settings.get("epochs") != 0]
+
+
+def training(result: Result) -> dict[str, str]:
+    """The settings that a fair comparison of methods keeps equal: of training, and of the data."""
+    facts = {name: value for name, value in (result.settings or {}).items() if name != "compile"}
+    facts |= {f"data {name}": value for name, value in (result.dataset_options or {}).items()}
+    epochs = [str(settings.get("epochs")) for settings in _earlier(result)]
+    return {
+        name: str(value)
+        for name, value in {**facts, "earlier epochs": "+".join(epochs) or 0}.items()
+        if value is not None
+    }
 
 
 def names(results: list[Result], described: list[str]) -> list[str]:

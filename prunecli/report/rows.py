@@ -131,8 +131,8 @@ class Row:
         spread = f" ± {self.spread(number):.2f}" if len(self.results) > 1 else ""
         return f"{self.mean(number):.2f}{spread}"
 
-    def flat(self) -> dict[str, str | float]:
-        """The row as plain values, for CSV and JSON."""
+    def flat(self) -> dict[str, str | float | None]:
+        """The row as plain values, for CSV and JSON. A single result has no deviation."""
         return {
             "model": self.model,
             "dataset": self.dataset,
@@ -141,8 +141,8 @@ class Row:
             "compression": self.compression,
             "seeds": self.seeds,
             **{number: self.mean(number) for number in get_args(Number)},
-            "top1_std": self.spread("top1"),
-            "top5_std": self.spread("top5"),
+            "top1_std": self.spread("top1") if len(self.results) > 1 else None,
+            "top5_std": self.spread("top5") if len(self.results) > 1 else None,
             "dead_layers": self.dead_layers,
         }
 
@@ -161,7 +161,7 @@ def grouped(results: Iterable[Result]) -> list[Row]:
     described = labels(kept)
     groups: dict[tuple[str, str, str, str, float | None], list[Result]] = {}
     for result, name, description in zip(kept, names(kept, described), described, strict=True):
-        asked = None if result.is_free else result.compression
+        asked = None if result.is_free else float(f"{result.compression:.12g}")  # 1 / (1 - 0.9)
         key = (network(result), result.dataset, name, description, asked)
         groups.setdefault(key, []).append(result)
     rows = [

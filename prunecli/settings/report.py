@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from prunecli.errors import BadUsage, printable
 from prunecli.settings.kinds import File, OneOf, Plain, Real
 from prunecli.settings.run import OUTPUT, RunOptions
 from prunecli.settings.table import field_of, option
@@ -84,14 +85,20 @@ class ReportSettings:
     )  # fmt: skip
 
     def form_for(self, output: Path | None) -> str:
-        """The format to write, into that output."""
-        ending = output.suffix[1:].lower() if output else ""
-        forms = {own: form for form, own in ENDINGS.items()}
+        """The format to write, into that output. Raises BadUsage for an ending of no format."""
         if self.form is not None:
             return self.form
-        if self.figure is not None:
-            return "pdf" if ending == "pdf" else "svg"
-        return forms.get(ending, "table")
+        if output is None or not output.suffix or self.figure == ALL:
+            return "table" if self.figure is None else "svg"
+        forms = {f".{own}": form for form, own in ENDINGS.items()}
+        form = forms.get(output.suffix.lower())
+        if form is None or (self.figure and form not in FIGURES):
+            kind, known = ("figures", FIGURES) if self.figure else ("reports", (*ENDINGS,))
+            raise BadUsage(
+                f"no format of {kind} has the ending of {printable(output.name)!r}; end it in "
+                f"{', '.join(f'.{ENDINGS[each]}' for each in known)}, or add --format"
+            )
+        return form
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def _check(settings: ReportSettings, form: str, results: list[Path], output: Pat
         raise BadUsage("--table needs --format table, csv, markdown or latex")
     if settings.reference and form == "json":
         raise BadUsage("--reference needs another format than json")
-    if output is None and settings.figure == ALL:
+    if settings.figure == ALL and (output is None or output.suffix[1:].lower() in FIGURES):
         raise BadUsage(f"--figure {ALL} needs -o FOLDER")
     if output is None and form == "pdf":
         raise BadUsage("--format pdf needs -o")

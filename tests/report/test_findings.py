@@ -77,9 +77,66 @@ def test_one_seed_tells_no_noise():
     assert of("Unpruned", *one) == []
 
 
-def test_two_unpruned_networks_are_none_to_compare_with():
-    other = result(None, 1.0, settings={"epochs": 1})
-    assert of("Unpruned", DENSE[0], other, *seeds("lamp", 4.0, 90)) == []
+def test_each_of_several_unpruned_networks_is_told_by_what_sets_it_apart():
+    other = result(None, 1.0, top1=70.0, settings={"epochs": 1})
+    assert of("Unpruned", DENSE[0], other, *seeds("lamp", 4.0, 90)) == [
+        "Unpruned: dense 90.00%, dense epochs=1 70.00%."
+    ]
+
+
+def test_networks_that_were_asked_for_no_ratio_are_told_by_what_no_other_beats():
+    free = [
+        gmp(0.1, gamma, top1, ratio, classes=10)
+        for gamma, top1, ratio in (
+            (0.1, 95, 2), (0.2, 94, 2), (0.3, 93, 4), (0.4, 95, 1.5), (0.5, 12, 90)
+        )
+    ]  # fmt: skip
+    start = "Best trade-offs, where no other is smaller and more accurate: gmp beta=0.1 gamma=0.1"
+    assert of("Best", *free) == [f"{start} 95.00% at 2x, gmp beta=0.1 gamma=0.3 93.00% at 4x."]
+    assert of("Best", *free, *seeds("lamp", 16.0, 94)) == [
+        f"{start} 95.00% at 2x, lamp 94.00% at 16x."
+    ]
+    assert of("Best", *seeds("lamp", 4.0, 90), *seeds("snip", 8.0, 80)) == []  # ratios tell
+    assert of("Best", free[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "what"),
+    [
+        ({"settings": {"epochs": 1}}, {"settings": {"epochs": 2}}, "epochs 1, 2"),
+        (
+            {"settings": {"epochs": 1, "lr": 0.1}}, {"settings": {"epochs": 2, "lr": 0.2}},
+            "epochs 1, 2; lr 0.1, 0.2",
+        ),
+        ({"dataset_options": {"fraction": 1}}, {"dataset_options": {"fraction": 0.5}},
+         "data fraction 1, 0.5"),
+        (
+            {"earlier": [{"epochs": 4}, {"epochs": 4}]}, {"earlier": [{"epochs": 4}]},
+            "earlier epochs 4+4, 4",
+        ),
+        ({"earlier": [{"epochs": 4}]}, {"earlier": [{"epochs": 0}]}, "earlier epochs 4, 0"),
+    ],
+)  # fmt: skip
+def test_methods_that_were_not_trained_alike_are_no_fair_comparison(one, other, what):
+    start = "Not all were trained alike, so compare with care:"
+    pair = [result("a", 4.0, **one), result("b", 4.0, **other)]
+    assert of("Not all", *pair) == [f"{start} {what}."]
+    assert of("Not all", pair[0], result("c", 4.0, **one)) == []
+    assert of("Not all", pair[0], result(None, 1.0, **other)) == []  # no pruned network
+
+
+def test_what_sets_no_training_apart_is_no_fault():
+    pairs = [({"settings": {"compile": True}}, {"settings": {"compile": False}}),
+             ({"settings": {"epochs": 1}}, {"settings": None}),
+             ({"earlier": [{"epochs": 0}]}, {"earlier": []})]  # fmt: skip
+    for one, other in pairs:
+        assert of("Not all", result("a", 4.0, **one), result("b", 4.0, **other)) == []
+
+
+def test_numbers_of_seeds_that_differ_are_told():
+    results = [*seeds("a", 4.0, 90, 91, 92), *seeds("b", 4.0, 80)]
+    assert of("From", *results) == ["From 1 to 3 seeds each: means of few are less certain."]
+    assert of("From", *results[:3], *DENSE[:1]) == []
 
 
 def test_each_method_collapses_at_its_first_ratio():
@@ -103,6 +160,9 @@ def test_budgets_that_were_missed_are_named():
     assert sentence.endswith("m3 4x, asked 8x and 1 more.")
     assert of("Every network", *missed, result()) == []
     assert of("Every network", gmp(0.05, 0.1, 80, 4)) == []  # nothing was asked of it
+    assert of("All", gmp(0.05, 0.1, 80, 4), result()) == [
+        "All that were asked for a compression have it (1 of 2)."
+    ]
 
 
 def test_the_spread_over_seeds_is_that_of_the_median_and_of_the_worst():

@@ -23,7 +23,9 @@ prunecli report *.eval.json --figure all -o figures/
 
 @command(
     "report",
-    product=lambda settings: f"report.{ENDINGS[settings.form_for(None)]}",
+    product=lambda settings: (
+        "figures" if settings.figure == ALL else f"report.{ENDINGS[settings.form_for(None)]}"
+    ),
     folder=lambda params: params["figure"] == ALL,
     examples=EXAMPLES,
 )

@@ -74,6 +74,8 @@ COLUMN = 2.2
 """Inches of a column of the legend."""
 LONGEST = 300
 """Characters of a name."""
+PERCENT = (0.0, 100.0)
+"""The limits of a share in percent."""
 
 
 @dataclass
@@ -109,12 +111,19 @@ class Panel:
         self.listing(label, style, drawn, across, values)
 
     def means(
-        self, across: Sequence[float], values: list[list[float]], label: str, style: dict[str, Any]
-    ) -> None:
-        """Draw a line through the means of each point's values, with their standard deviations."""
+        self, across: Sequence[float], values: list[list[float]], label: str, style: dict[str, Any],
+        limits: tuple[float, float] = (-math.inf, math.inf),
+    ) -> None:  # fmt: skip
+        """Draw a line through the means of each point's values, with their standard deviations.
+
+        Bars end at the limits, beyond which no value can lie.
+        """
         spreads = [stdev(each) if len(each) > 1 else 0.0 for each in values]
         means = [fmean(each) for each in values]
-        spread = spreads if any(spreads) else None
+        points = list(zip(spreads, means, strict=True))  # a mean may be 100 + 1e-14
+        down = [max(min(std, mean - limits[0]), 0) for std, mean in points]
+        up = [max(min(std, limits[1] - mean), 0) for std, mean in points]
+        spread = (down, up) if any(spreads) else None
         drawn = self.axes.errorbar(across, means, yerr=spread, capsize=3, **style)
         self.listing(label, style, drawn.get_children(), across, means)
 

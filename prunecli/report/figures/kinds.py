@@ -13,8 +13,9 @@ from prunecli.report.rows import Row
 from prunecli.report.view import View
 from prunecli.settings.report import CAPTIONS
 
-BARS = "Means over seeds, with standard deviations."
-PUBLISHED = " Hollow: published."
+BARS, SINGLE = "Means over seeds, with standard deviations.", "One seed each."
+PUBLISHED, HOLLOW = " Hollow: published.", ("top1", "top5", "parameters")
+OPTIONS = f"{BARS} A line for each other option; the values across are evenly spaced."
 FIRST = "Of the first seed."
 MOST = "Of the first seed, at the highest compression that half of the methods survive."
 
@@ -65,12 +66,12 @@ FIGURES = {
     "options": Kind(
         lambda sight: options.by_option(sight, _top1, "test top-1, %"),
         lambda view: options.varied(view.rows),
-        "Means over seeds, with standard deviations; a line for each other option.",
+        OPTIONS,
     ),
     "options-sparsity": Kind(
         lambda sight: options.by_option(sight, _sparsity, "sparsity reached, %"),
         lambda view: options.varied(view.rows) and any(row.is_free for row in view.rows),
-        "Means over seeds, with standard deviations; a line for each other option.",
+        OPTIONS,
     ),
     "error": Kind(
         ratios.compression_error,
@@ -112,8 +113,10 @@ FIGURES = {
 
 def caption(name: str, view: View) -> str:
     """How a figure of a section is read."""
-    hollow = FIGURES[name].says.startswith(BARS) and any(pair.theirs for pair in view.pairs)
-    return FIGURES[name].says + PUBLISHED * hollow
+    kind = FIGURES[name]
+    hollow = name in HOLLOW and any(pair.theirs for pair in view.pairs)
+    single = all(len(row.results) == 1 for row in view.rows)
+    return kind.says.replace(BARS, SINGLE if single else BARS) + PUBLISHED * hollow
 
 
 def there_are(view: View) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prunecli.report.figures.drawing import Drawing, plot, shown
+from prunecli.report.figures.drawing import PERCENT, Drawing, plot, shown
 from prunecli.report.figures.looks import Looks
 from prunecli.report.figures.sight import Sight
 from prunecli.report.rows import Row, times
@@ -14,27 +14,46 @@ from prunecli.report.rows import Row, times
 def by_option(sight: Sight, value: Callable[[Row], list[float]], label: str) -> Drawing:
     """What a method reaches by its options: the one with most values across, a line for the rest.
 
-    What was asked for is among the rest.
+    The compression asked for is among the rest. The values of the option stand at equal distances.
+    A line has the label of its rows, if they share one.
 
-    `value` gives a row's values, one per seed, that `label` names.
+    `value` gives a row's percentages, one per seed, that `label` names.
     """
     method, option = varied(sight.view.rows) or ("", "")
     lines: dict[str, list[tuple[float, Row]]] = {}
     for row in sight.view.rows:
         if row.first.method == method:
-            asked = "" if row.is_free else f" {times(row.compression)}"
-            lines.setdefault(row.without([option]) + asked, []).append((row.options[option], row))
+            name = row.without([option]) + _asked(row)
+            lines.setdefault(name, []).append((row.options[option], row))
+    lines = _labelled(lines)
     across = sorted({at for points in lines.values() for at, _ in points})
     looks = Looks.numbered(lines)
     with plot() as (drawing, panel):
         for name, points in lines.items():
             points.sort(key=lambda point: point[0])
             places = [across.index(at) for at, _ in points]
-            panel.means(places, [value(row) for _, row in points], name, looks.look(name).line)
+            values = [value(row) for _, row in points]
+            panel.means(places, values, name, looks.look(name).line, PERCENT)
         panel.axes.set_xticks(range(len(across)), [f"{at:g}" for at in across])
         panel.axes.set_xlabel(shown(option), parse_math=False)
         panel.axes.set_ylabel(label)
         return drawing
+
+
+def _asked(row: Row) -> str:
+    return "" if row.is_free else f" {times(row.compression)}"
+
+
+def _labelled(lines: dict[str, list[tuple[float, Row]]]) -> dict[str, list[tuple[float, Row]]]:
+    """The lines by the label that all of their rows share, where no other line has it too."""
+    names = {}
+    for name, points in lines.items():
+        labels = {row.method + _asked(row) for _, row in points if row.method != row.description}
+        names[name] = labels.pop() if len(labels) == 1 else name
+    given = list(names.values())
+    return {
+        label if given.count(label) == 1 else name: lines[name] for name, label in names.items()
+    }
 
 
 def varied(rows: list[Row]) -> tuple[str, str] | None:

@@ -6,7 +6,15 @@ from statistics import fmean
 from typing import Literal, TypeAlias
 
 from prunecli.report.equal_loss import lost
-from prunecli.report.figures.drawing import Axes, Drawing, Panel, plot, ratio_ticks, shown
+from prunecli.report.figures.drawing import (
+    PERCENT,
+    Axes,
+    Drawing,
+    Panel,
+    plot,
+    ratio_ticks,
+    shown,
+)
 from prunecli.report.figures.looks import dense_look
 from prunecli.report.figures.sight import Sight
 from prunecli.report.labels import DENSE
@@ -38,7 +46,8 @@ def accuracy(sight: Sight, key: Top) -> Drawing:
         for method, pruned in view.lines.items():
             line = dense + pruned if len(dense) == 1 else pruned
             values = [row.values(key) for row in line]
-            panel.means([row.reached for row in line], values, method, sight.line(method))
+            across = [row.reached for row in line]
+            panel.means(across, values, method, sight.line(method), PERCENT)
         _published(panel, sight, key)
         _compression_axis(panel.axes, view.rows)
         panel.axes.set_ylabel("test top-1, %" if key == "top1" else "test top-5, %")
@@ -84,7 +93,7 @@ def parameters(sight: Sight) -> Drawing:
             line.sort(key=lambda row: row.mean("nonzero"))
             values = [[100 - top1 for top1 in row.values("top1")] for row in line]
             look = dense_look(0) if line[0].is_dense else sight.look(line[0])
-            panel.means([row.mean("nonzero") for row in line], values, name, look.line)
+            panel.means([row.mean("nonzero") for row in line], values, name, look.line, PERCENT)
         published = _published(panel, sight, "top1", by_weights=True)
         panel.axes.set_xscale("log")
         panel.axes.set_xlabel("weights left")

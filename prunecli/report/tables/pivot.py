@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from prunecli.errors import printable
-from prunecli.report.matching import Pair
+from prunecli.report.matching import NEAR, Pair
 from prunecli.report.noise import has_collapsed
 from prunecli.report.rows import Number, Row, times
 from prunecli.report.tables.full import flops, full_flops
@@ -14,6 +16,10 @@ from prunecli.report.tables.table import Cell, Table
 from prunecli.report.view import View
 
 UNPRUNED, OWN = "unpruned", "its own ratio"
+Column: TypeAlias = str | float
+"""One of these, or the compression asked for."""
+Cells: TypeAlias = dict[str, dict[Column, Cell]]
+"""By method and column."""
 MARKS = {
     "*": "it kept more or fewer weights than asked",
     "†": "a layer is without any weight",
@@ -29,12 +35,18 @@ class Measure:
     title: str
     number: Callable[[Row], float]
     text: Callable[[Row], str]
+    std: Callable[[Row], float | None] = lambda row: None
     published: str = ""
     """The field of a published result, of a measure of which more is better."""
 
 
 def accuracy(number: Number, title: str) -> Measure:
-    return Measure(title, lambda row: row.mean(number), lambda row: row.percent(number), number)
+    def std(row: Row) -> float | None:
+        return row.spread(number) if len(row.results) > 1 else None
+
+    return Measure(
+        title, lambda row: row.mean(number), lambda row: row.percent(number), std, number
+    )
 
 
 def compute(view: View) -> Measure:
@@ -52,43 +64,52 @@ REACHED = Measure("Compression reached", lambda row: row.reached, lambda row: ti
 
 def pivot(view: View, measure: Measure) -> Table:
     """A line per method, a column per compression asked for."""
-    cells: dict[str, dict[str, Cell]] = {}
-    rows: dict[str, list[Row]] = {}
+    cells: Cells = {}
+    rows: dict[Column, list[Row]] = {}
     for row in view.rows:
-        heading = heading_of(row)
-        rows.setdefault(heading, []).append(row)
-        cells.setdefault(row.method, {})[heading] = _cell(row, measure)
+        rows.setdefault(_column(row), []).append(row)
+        cells.setdefault(row.method, {})[_column(row)] = _cell(row, measure)
     if measure.published:
         for pair in view.pairs:
-            _set_beside(cells, pair, measure.published)
-        for heading, own in rows.items():
-            _mark_best(cells, heading, own, measure)
-    asked = {heading: row.compression for heading, own in rows.items() for row in own}
-    asked |= {UNPRUNED: 0.0, OWN: float("inf")}
-    asked |= {times(p.asked): p.asked for p in view.pairs if p.ours is None}
-    used = {heading for line in cells.values() for heading in line}
-    headings = sorted(used, key=lambda heading: asked[heading])
+            _set_beside(cells, pair, measure.published, rows)
+        for column, own in rows.items():
+            _mark_best(cells, column, own, measure)
+    ends = {UNPRUNED: 0.0, OWN: math.inf}
+    used = {column for line in cells.values() for column in line}
+    columns = sorted(used, key=lambda column: ends.get(str(column), column))
     lines = [
-        [Cell(printable(method)), *(line.get(heading, Cell("")) for heading in headings)]
+        [Cell(printable(method)), *(line.get(column, Cell("")) for column in columns)]
         for method, line in cells.items()
     ]
-    return Table(measure.title, ["method", *headings], lines, _notes(lines))
+    return Table(measure.title, ["method", *_headings(columns)], lines, _notes(lines))
 
 
-def heading_of(row: Row) -> str:
+def _column(row: Row) -> Column:
     """The column of a row: what was asked of it, if anything was."""
     if row.is_dense:
         return UNPRUNED
-    return OWN if row.is_free or row.is_critical else times(row.compression)
+    return OWN if row.is_free or row.is_critical else row.compression
+
+
+def _headings(columns: list[Column]) -> list[str]:
+    """The headings; those that would read alike have all their digits."""
+    short = [column if isinstance(column, str) else times(column) for column in columns]
+    return [
+        f"{column}x" if short.count(text) > 1 else text
+        for text, column in zip(short, columns, strict=True)
+    ]
 
 
 def _cell(row: Row, measure: Measure) -> Cell:
-    text = measure.text(row)
+    text, marks = measure.text(row), ""
     if measure is not REACHED:
-        if heading_of(row) == OWN:
+        if _column(row) == OWN:
             text += f" ({times(row.reached)})"
-        text += _marks(row)
-    return Cell(text, measure.number(row), faint=has_collapsed(row))
+        marks = _marks(row)
+    return Cell(
+        text + marks, measure.number(row), faint=has_collapsed(row), std=measure.std(row),
+        marks=marks,
+    )  # fmt: skip
 
 
 def _marks(row: Row) -> str:
@@ -98,32 +119,31 @@ def _marks(row: Row) -> str:
     return "*" * missed + layers + "°" * has_collapsed(row)
 
 
-def _set_beside(cells: dict[str, dict[str, Cell]], pair: Pair, field: str) -> None:
+def _set_beside(cells: Cells, pair: Pair, field: str, ours: Iterable[Column]) -> None:
     """Write what was published behind our number, or into a line of its own."""
     if pair.theirs is None or (value := getattr(pair.theirs, field)) is None:
         return
     if pair.ours is not None:
-        line, heading = cells[pair.ours.method], heading_of(pair.ours)
-        ours = line[heading]
-        line[heading] = replace(ours, text=f"{ours.text} [{value:.2f}]")
-    elif pair.theirs.compression is not None:
-        own = cells.setdefault(f"{pair.theirs.method} (published)", {})
-        heading = times(pair.theirs.compression)
-        several = f"{own[heading].text} " if heading in own else ""
-        own[heading] = Cell(f"{several}[{value:.2f}]", value)
+        line, column = cells[pair.ours.method], _column(pair.ours)
+        own = line[column]
+        line[column] = replace(own, text=f"{own.text} [{value:.2f}]", published=value)
+    elif (asked := pair.theirs.compression) is not None:
+        line = cells.setdefault(f"{pair.theirs.method} (published)", {})
+        ratios = (ratio for ratio in ours if isinstance(ratio, float))
+        column = next((r for r in ratios if math.isclose(r, asked, rel_tol=NEAR)), asked)
+        several = f"{line[column].text} " if column in line else ""
+        line[column] = Cell(f"{several}[{value:.2f}]", value)
 
 
-def _mark_best(
-    cells: dict[str, dict[str, Cell]], heading: str, rows: list[Row], measure: Measure
-) -> None:
+def _mark_best(cells: Cells, column: Column, rows: list[Row], measure: Measure) -> None:
     """Mark the highest of a column of pruned networks at one compression."""
     living = [row for row in rows if not has_collapsed(row)]
-    if heading in (UNPRUNED, OWN) or len(rows) < 2 or not living:
+    if isinstance(column, str) or len(rows) < 2 or not living:
         return
     most = max(map(measure.number, living))
     for row in living:
         line = cells[row.method]
-        line[heading] = replace(line[heading], best=measure.number(row) == most)
+        line[column] = replace(line[column], best=measure.number(row) == most)
 
 
 def _notes(lines: list[list[Cell]]) -> list[str]:

@@ -21,6 +21,9 @@ LATEX = {
 }  # fmt: skip
 """In braces is what the end of the line before would take for its own argument."""
 
+PARTS = ("", " std", " published", " marks")
+"""What the columns of CSV add to a heading."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -30,6 +33,16 @@ class Cell:
     value: float | None = None
     best: bool = False
     faint: bool = False
+    std: float | None = None
+    published: float | None = None
+    marks: str = ""
+
+    @property
+    def parts(self) -> dict[str, str | float]:
+        """What programs read of it, by `PARTS`; only what there is."""
+        value = self.text if self.value is None else self.value
+        parts = (value, self.std, self.published, self.marks or None)
+        return {name: x for name, x in zip(PARTS, parts, strict=True) if x is not None}
 
 
 @dataclass(frozen=True)
@@ -117,17 +130,27 @@ def text_of(cell: str) -> str:
 def sections_as_csv(sections: Sequence[tuple[tuple[str, str], Table]]) -> str:
     """The tables of several networks and data sets, one below the other, with numbers in full.
 
-    A column has what all of them have under its heading.
+    A column holds what all of them have under its heading. Deviations, published values and marks
+    have columns of their own behind it, where there are any.
     """
-    columns = list(dict.fromkeys(chain(*(_counted(table.headings) for _, table in sections))))
-    lines = []
-    for section, table in sections:
-        for line in table.lines:
-            own = dict(zip(_counted(table.headings), line, strict=True))
-            cells = [own.get(column, Cell("")) for column in columns]
-            values = [cell.text if cell.value is None else cell.value for cell in cells]
-            lines.append([*section, *values])
-    return as_csv(["model", "dataset", *(heading for heading, _ in columns)], lines)
+    lines = [
+        (section, dict(zip(_counted(table.headings), line, strict=True)))
+        for section, table in sections
+        for line in table.lines
+    ]
+    headings = dict.fromkeys(chain(*(line for _, line in lines)))
+    columns = [
+        (heading, part)
+        for heading in headings
+        for part in PARTS
+        if any(part in line[heading].parts for _, line in lines if heading in line)
+    ]
+    named = [f"{heading}{part}" for (heading, _), part in columns]
+    values = [
+        [*section, *(line.get(heading, Cell("")).parts.get(part, "") for heading, part in columns)]
+        for section, line in lines
+    ]
+    return as_csv(["model", "dataset", *named], values)
 
 
 def _counted(headings: Sequence[str]) -> list[tuple[str, int]]:
@@ -135,8 +158,8 @@ def _counted(headings: Sequence[str]) -> list[tuple[str, int]]:
     return [(heading, headings[:place].count(heading)) for place, heading in enumerate(headings)]
 
 
-def as_csv(headings: Sequence[str], lines: Iterable[Sequence[str | float]]) -> str:
-    """A table for other programs."""
+def as_csv(headings: Sequence[str], lines: Iterable[Sequence[str | float | None]]) -> str:
+    """A table for other programs. None is an empty cell."""
     written: list[str] = []
     sink = SimpleNamespace(write=written.append)
     writer = csv.writer(sink, lineterminator="\r\n")  # and so both are quoted

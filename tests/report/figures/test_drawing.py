@@ -9,7 +9,7 @@ import pytest
 from results import drawn, result, sight_of
 
 from prunecli.report.figures import curves, kinds, layers, ratios
-from prunecli.report.figures.drawing import plot
+from prunecli.report.figures.drawing import PERCENT, plot
 from prunecli.report.rows import grouped
 
 HISTORY = [
@@ -29,6 +29,19 @@ def sight_of_name(name, option="a"):
     given = [result(name, options=each, history=HISTORY) for each in options]
     free = result(name, options={option: 3}, history=HISTORY, asked=None)
     return sight_of(grouped([DENSE, *given, free]))
+
+
+def test_bars_are_deviations_that_end_where_no_value_can_lie():
+    values = [[99.0, 100.0, 100.0], [10.0, 20.0], [0.0, 0.1], [100.0]]
+    with plot() as (_, panel):
+        panel.means(range(4), values, "a", SOLID, PERCENT)
+        [bars] = panel.axes.containers
+    [drawn_bars] = bars.lines[2]
+    ends = [tuple(line[:, 1]) for line in drawn_bars.get_segments()]
+    assert ends[0] == pytest.approx((99.6667 - 0.57735, 100), abs=1e-3)
+    assert ends[1] == pytest.approx((15 - 7.0711, 15 + 7.0711), abs=1e-3)
+    assert ends[2] == pytest.approx((0, 0.05 + 0.0707), abs=1e-3)
+    assert ends[3] == (100, 100)
 
 
 def test_figures_are_the_same_bytes_each_time():

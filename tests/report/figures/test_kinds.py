@@ -6,6 +6,7 @@ from results import drawn, during, gmp, result, sight_of
 from prunecli.errors import BadUsage
 from prunecli.report.figures import kinds
 from prunecli.report.page import as_html
+from prunecli.report.reference import Published
 from prunecli.report.rows import grouped
 
 DENSE = result(None, 1.0, top1=95.0)
@@ -25,6 +26,17 @@ def test_a_page_has_the_figures_that_its_results_can_fill():
         kinds.drawn(sight_of(grouped([DENSE, result()])), "sparsity")
     figure = kinds.drawn(sight_of(grouped([DENSE, result()])), "degradation")
     assert "sparsity reached, %" in drawn(figure)
+
+
+def test_a_caption_speaks_of_seeds_and_of_published_results_where_there_are_any():
+    one = sight_of(grouped([DENSE, result()])).view
+    assert kinds.caption("top1", one) == "One seed each."
+    results = [DENSE, result(), result(seed=1)]
+    assert kinds.caption("top1", sight_of(grouped(results)).view) == kinds.BARS
+    reference = [Published(model="cnn", dataset="digits", method="x", compression=4.0, top1=1.0)]
+    view = sight_of(grouped(results), reference).view
+    assert kinds.caption("top5", view) == f"{kinds.BARS} Hollow: published."
+    assert "Hollow" not in kinds.caption("options", view)
 
 
 def test_a_method_without_a_target_has_no_error_to_show():

@@ -180,6 +180,29 @@ def test_names_cannot_move_the_cursor():
     ]  # fmt: skip
 
 
+def test_ratios_that_read_alike_have_columns_of_their_own():
+    results = [result(compression=r, top1=t) for r, t in ((100.01, 90.0), (100.02, 80.0))]
+    assert cells(pivot(*results)) == {"lamp": {"100.01x": "90.00", "100.02x": "80.00"}}
+    same = [result("a", 1 / 0.1), result("b", 1 / (1 - 0.9))]
+    assert pivot(*same).headings == ["method", "10x"]
+
+
+def test_programs_read_deviation_published_value_and_marks_apart():
+    reference = [published("lamp", 16.0, 88.0)]
+    results = [result(top1=t, seed=s, live_path=False) for s, t in enumerate((80.0, 90.0))]
+    _, cell = pivot(*results, reference=reference).lines[0]
+    assert cell.parts == {
+        "": 85.0, " std": pytest.approx(7.0711, abs=1e-4), " published": 88.0, " marks": "‡"
+    }  # fmt: skip
+    assert pivot(result()).lines[0][1].parts == {"": 90.0}
+
+
+def test_what_was_published_alone_stands_under_the_ratio_as_printed():
+    reference = [published("dns", 6.67, 70.0)]
+    table = pivot(result(compression=1 / 0.15), reference=reference)
+    assert table.headings == ["method", "6.667x"]
+
+
 def test_what_was_reached_has_a_table_where_it_is_not_what_was_asked():
     def has(*results):
         [view] = views(grouped(results))

@@ -112,6 +112,18 @@ def test_csv_of_several_networks_has_each_number_under_its_own_heading():
     ]  # fmt: skip
 
 
+def test_csv_has_what_a_cell_holds_besides_its_number_in_columns_of_their_own():
+    one = Table(
+        "t", ["method", "4x", "8x"], [[Cell("a"), Cell("", 4.0, std=0.5), Cell("", 8.0)]], []
+    )
+    two = Table("t", ["method", "8x"], [[Cell("b"), Cell("", 9.0, published=9.5, marks="*")]], [])
+    assert sections_as_csv(sections(one, two)).splitlines() == [
+        "model,dataset,method,4x,4x std,8x,8x published,8x marks",
+        "net0,digits,a,4.0,0.5,8.0,,",
+        "net1,digits,b,,,9.0,9.5,*",
+    ]
+
+
 def test_csv_keeps_columns_of_the_same_heading():
     table = Table("t", ["method", "x", "x"], [[Cell("a"), Cell("1"), Cell("2")]], [])
     assert sections_as_csv(sections(table, table)).splitlines() == [
