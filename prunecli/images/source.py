@@ -113,7 +113,7 @@ def _images(
 ) -> Images:
     """The images of a split, cached for this process's next job: loading takes seconds.
 
-    Two arguments only belong to the key: `here`, the base of a relative folder, and `said`, which
+    Two arguments are only for the key: `here`, the base of a relative folder, and `said`, which
     distinguishes equal options such as 1 and 1.0.
     """
     return loaded(plugin, data_dir, split, download)
