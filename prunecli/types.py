@@ -27,7 +27,7 @@ Params: TypeAlias = dict[str, Tensor]
 
 
 def form(given: Any) -> str:
-    """The form 'float32 [10, 3, 28, 28]', for messages; of what is no tensor the type's name."""
+    """The form 'float32 [10, 3, 28, 28]', for messages; the type's name if it is no tensor."""
     if not isinstance(given, Tensor) or given.is_nested:
         return type(given).__name__
     return f"{str(given.dtype).removeprefix('torch.')} {list(given.shape)}"
@@ -54,9 +54,9 @@ REACH = 4.0
 """Standard deviations to either side that a histogram of weights covers."""
 
 Part = NewType("Part", Tensor)
-"""Any part of a tensor, flat, or all of it: `def magnitude(weight: Part) -> Tensor`.
+"""Any flat part of a tensor, or all of it: `def magnitude(weight: Part) -> Tensor`.
 
-For what scores each weight by itself. Then a tensor need not fit into memory.
+For methods that score each weight by itself. The tensor then need not fit into memory.
 """
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,16 +73,16 @@ def iterative(rounds: int) -> Callable[[F], F]:
 
 
 def decisive(scorer: F) -> F:
-    """Mark a scorer that says by itself what stays: what scores above 0, at whatever density."""
+    """Mark a scorer that itself decides what to keep: scores above 0, at any density."""
     scorer.__dict__["decisive"] = True
     return scorer
 
 
 def planned(check: Callable[..., object]) -> Callable[[F], F]:
-    """Have a pruner's options checked against the epochs of the training, without a network.
+    """Check a pruner's options against the epochs of the training, without a network.
 
-    `check(epochs, *, ...)` takes those of the pruner's options that it looks at, by their names,
-    and raises BadUsage. It runs before a study begins, and before the pruner is made.
+    `check(epochs, *, ...)` names the pruner's options that it reads, and raises BadUsage. It runs
+    when a study is planned, and before the pruner is made. Raises TypeError for unknown names.
     """
 
     def mark(pruner: F) -> F:
@@ -110,49 +110,48 @@ def planned(check: Callable[..., object]) -> Callable[[F], F]:
 
 
 class Seen(NamedTuple):
-    """A file, and what it was when its content was hashed."""
+    """A file, and its identity when its content was hashed."""
 
     path: Path
     identity: tuple[int, ...]
-    """What the file was; see `files.reading.Identity`."""
+    """See `files.reading.Identity`."""
     sha256: str
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Images that are decoded when a batch needs them. Indexed, it gives those of these places."""
+    """Images that are decoded when a batch needs them. An index selects images."""
 
     files: list[Seen]
     one: tuple[int, int, int]
     """Height, width and channels of every image."""
     read: Callable[[Seen, Tensor], None]
-    """Decodes a file into uint8 [H, W, C]. Raises BadInput for one that it cannot, or that is
-    another one by now."""
+    """Decodes a file into uint8 [H, W, C]. Raises BadInput if it cannot be read or has changed."""
     how: str = ""
     """What the pixels depend on besides the files."""
     crop: Callable[[Seen, Tensor, int], None] | None = None
-    """Decodes, likewise, a random part of a file, which the number decides: what training sees."""
+    """Decodes a random crop of a file, which the number decides, for training."""
     draws: Tensor | None = None
-    """The number of each file, of an epoch of training."""
+    """The number for each file's crop in this epoch."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         return len(self.files), *self.one
 
     def __getitem__(self, index: Tensor) -> Stream:
-        """The images of these places, or of those whose truth value is true."""
+        """The images at these indices, or where a boolean mask is true."""
         places = (index.nonzero()[:, 0] if index.dtype == torch.bool else index).tolist()
         draws = None if self.draws is None else self.draws[index]
         return replace(self, files=[self.files[i] for i in places], draws=draws)
 
     def drawn(self, draw: torch.Generator) -> Stream:
-        """The images as an epoch of training sees them: random parts, if it sees any."""
+        """The images for an epoch of training, with new random crops if there is `crop`."""
         if self.crop is None:
             return self
         return replace(self, draws=torch.randint(1 << 62, (len(self.files),), generator=draw))
 
     def fill(self, place: int, row: Tensor) -> None:
-        """Decode the image of that place into uint8 [H, W, C]; see `read`."""
+        """Decode the image at that index into uint8 [H, W, C]; see `read`."""
         if self.crop is None or self.draws is None:
             self.read(self.files[place], row)
         else:
@@ -164,9 +163,9 @@ class Images:
     """A labelled image set, in memory or streamed from its files.
 
     `images` is uint8 [N, H, W, C]: channels last, so that a batch is a view in the memory format
-    convolutions are fastest in. `mean` and `std` are per channel, of pixels scaled to [0, 1].
-    Training images are shifted by up to `pad` pixels, and mirrored if `flip`; of a stream that has
-    `crop` they are random parts.
+    convolutions are fastest in. `labels` [N] are indices of `classes`. `mean` and `std` are per
+    channel, of pixels scaled to [0, 1]. Training shifts images by up to `pad` pixels, mirrors them
+    at random if `flip`, and crops a stream that has `crop` at random.
     """
 
     images: Tensor | Stream
@@ -177,7 +176,7 @@ class Images:
     pad: int = 0
     flip: bool = False
     notes: tuple[str, ...] = ()
-    """What was found with the images that whoever uses them should know."""
+    """Warnings about the images for the user."""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -187,7 +186,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Clock:
-    """The time in a training at which a pruner is asked. `step` counts optimizer steps from 1."""
+    """The time in a training at which a pruner acts. `step` counts optimizer steps from 1."""
 
     step: int
     steps_per_epoch: int
@@ -204,9 +203,9 @@ class Clock:
 
 
 class HoldOut(Protocol):
-    """Gives a fraction of every class of the training set as batches, not augmented.
+    """Returns a fraction of every class of the training set as batches, not augmented.
 
-    It is taken out of the training set, unless `keep` says to leave it there.
+    It is removed from the training set, unless `keep` is set.
     """
 
     def __call__(self, fraction: float, *, keep: bool = False) -> Batches: ...
@@ -214,20 +213,20 @@ class HoldOut(Protocol):
 
 @dataclass(frozen=True)
 class Course:
-    """What a pruner may know and ask for before the training begins that it will act in."""
+    """What a pruner may know and ask for before its training begins."""
 
     model: nn.Module
     params: Params
-    """The weights that it may prune, live, in module order."""
+    """The weights that it may prune, live (not copies), in module order."""
     epochs: int
     seed: int
     scorer: Callable[[str], Callable[[Mask], Scores]]
-    """A method by its name; it scores `params` as they are, with what a mask excludes zero."""
+    """Gives a method by its name; it scores the current `params`, with masked weights zero."""
     hold_out: HoldOut
     flops: Callable[[], tuple[int, Mapping[str, int]]]
-    """Operations of one image: in all, and by the name of the weight."""
+    """FLOPs of one image: in total, and by the weight's name."""
     warn: Callable[[str], None]
-    """Tells the person watching what is probably not wanted."""
+    """Warns the user about what is probably not wanted."""
 
 
 class Pruner:
@@ -235,24 +234,23 @@ class Pruner:
 
     The training loop calls, per step: `weights` before the forward pass, `penalty` to complete
     the loss, `observe` after backward (gradients are in `.grad`), then the optimizer, and `update`.
-    Whatever `mask` excludes is set to exactly zero after the optimizer, and after `update` if the
-    mask is another object then. So what changes weights in `update` leaves excluded ones alone.
-    A weight that comes back by a new mask does so with zero momentum.
+    Weights that `mask` excludes are set to exactly zero after the optimizer, and again after
+    `update` if the mask is a new object. So `update` must not change excluded weights. A weight
+    that a new mask brings back starts with zero momentum.
     """
 
     counted: int | None = None
-    """The number of weights that the density is a fraction of; None for all that the mask
-    covers."""
+    """The number of weights that the density is a fraction of; None for all in the mask."""
     scope: str = "global"
-    """The weights among which it chooses: all, those of a layer, or by an allocation to layers."""
+    """Which weights compete: all, those of a layer, or by an allocation to layers."""
     relative_lr: float = 1.0
     """Learning rate of `parameters`, as a multiple of the network's."""
     steady: bool = False
-    """Whether `weights` and `penalty` only compute, from the same tensors in the same way at every
-    step: then what they did once can be recorded, and replayed on a GPU without asking them."""
+    """Whether `weights` and `penalty` compute the same from the same tensors at every step. A GPU
+    can then record them once, and replay the recording."""
 
     def weights(self, params: Params, clock: Clock) -> Params:
-        """What the forward pass, of an evaluation too, uses in place of weights of these names."""
+        """Substitutes for weights, by name, in the forward pass of training and evaluation."""
         return {}
 
     def penalty(self, params: Params, clock: Clock) -> Tensor | None:
@@ -260,39 +258,39 @@ class Pruner:
         return None
 
     def observe(self, params: Params, clock: Clock) -> None:
-        """Look at, or change, the gradients after backward."""
+        """Read or change the gradients after backward."""
 
     def update(self, params: Params, clock: Clock) -> None:
-        """Change the mask, once the optimizer has taken its step."""
+        """Change the mask after the optimizer's step."""
 
     def mask(self, params: Params, clock: Clock) -> Mask:
-        """The weights kept now. A name that is missing is kept whole.
+        """The current mask. A weight whose name is missing is kept whole.
 
-        Changes nothing, for it is also asked when a run is resumed. A new mask is a new object.
+        Must change nothing: it is also called when a run is resumed. A new mask is a new object.
         """
         return {}
 
     def facts(self) -> dict[str, Any]:
-        """What the log says of the epoch that ends: values that JSON has."""
+        """Values for the log of the epoch that ends, of JSON's types."""
         return {}
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """Trainable parameters of the pruner's own; weight decay leaves them alone."""
+        """The pruner's own trainable parameters, without weight decay."""
         return ()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a resumed run needs to go on exactly."""
+        """What a resumed run needs to continue exactly."""
         return {}
 
     def blank_state(self, names: Collection[str]) -> Mapping[str, Tensor]:
-        """What a saved state of these names must be like, in names, shapes and types.
+        """A state with the names, shapes and types that a saved state with `names` must have.
 
-        That of a new pruner; override it where there may be other tensors later on.
+        By default a new pruner's; override it if other tensors may be added later.
         """
         return self.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` gave; it is like `blank_state`, and finite.
+        """Restore a state from `state_dict`, already checked: like `blank_state`, and finite.
 
-        Raises ValueError for what it cannot have given.
+        Raises ValueError for a state that `state_dict` cannot return.
         """

@@ -1,7 +1,7 @@
-"""What takes long to find out about data, kept on disk: once per machine is enough.
+"""A cache on disk for what takes long to compute about data.
 
-An entry is read like any other file, for anybody may have written it: what is not just as it was
-written is as good as not there.
+Anybody may have written an entry, so it is read like any other file. An entry that is not exactly
+as written counts as missing.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from prunecli.runtime.machine import at_home
 from prunecli.runtime.shortage import raise_shortage
 
 Forms: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
-"""The dtype, as safetensors calls it, and the shape of each tensor."""
+"""The dtype, as safetensors names it, and the shape of each tensor."""
 
 PIECE = 1 << 22
-"""Bytes of a tensor that are hashed by one thread at a time."""
+"""Bytes of a tensor that a thread hashes at a time."""
 
 
 def cached(
@@ -35,10 +35,10 @@ def cached(
     make: Callable[[], dict[str, Tensor]],
     sound: Callable[[Mapping[str, Tensor]], bool] = lambda tensors: True,
 ) -> dict[str, Tensor]:
-    """The tensors of these forms that `make` gives, from the entry of that name if it is there.
+    """The tensors of these forms from the entry of that name, else from `make`.
 
-    It is made anew if it cannot be read, is damaged or not `sound`; one that cannot be written is
-    done without.
+    An entry that cannot be read, is damaged or is not `sound` is made anew. Failure to write one is
+    ignored.
     """
     kept = load(name, lambda found: found == forms)
     if kept is not None and sound(kept):
@@ -49,7 +49,7 @@ def cached(
 
 
 def load(name: str, fits: Callable[[Forms], bool]) -> dict[str, Tensor] | None:
-    """The entry of that name, if it is there, of forms that fit, and as it was written."""
+    """The entry of that name; None if it is missing, damaged or its forms do not fit."""
     try:
         file = TensorFile(_place(name))
         if not fits({key: (file.entry(key).dtype, file.entry(key).shape) for key in file}):
@@ -63,7 +63,7 @@ def load(name: str, fits: Callable[[Forms], bool]) -> dict[str, Tensor] | None:
 
 
 def keep(name: str, tensors: dict[str, Tensor]) -> None:
-    """Write the entry of that name, if it can be written."""
+    """Write the entry of that name, if possible."""
     try:
         path = _place(name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,9 +73,9 @@ def keep(name: str, tensors: dict[str, Tensor]) -> None:
 
 
 def _place(name: str) -> Path:
-    """The path of an entry. Raises OSError where nobody knows the user's folder.
+    """The path of an entry: in `PRUNECLI_CACHE`, else `prunecli` in the user's cache folder.
 
-    It is in `PRUNECLI_CACHE`, else in `prunecli` in the user's cache folder.
+    Raises OSError if that folder is unknown.
     """
     if named := os.environ.get("PRUNECLI_CACHE"):
         return Path(at_home(named)) / f"{name}.safetensors"
@@ -87,9 +87,9 @@ def _place(name: str) -> Path:
 
 
 def _digest(name: str, tensors: Mapping[str, Tensor]) -> str:
-    """The hash of an entry, and of its name, so that no entry passes for another.
+    """The hash of an entry and its name, so that no entry passes for another.
 
-    It guards against accidents, and so is as quick as reading: a forger could write any digest too.
+    CRC-32 of the pieces is fast, and guards against accidents. A forger could write any hash.
     """
     told = [name]
     for key, tensor in sorted(tensors.items()):

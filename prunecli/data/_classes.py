@@ -1,4 +1,4 @@
-"""What lies in an image-folder tree, `ROOT/CLASS/*`: classes, their images, and what is neither."""
+"""The contents of an image-folder tree, `ROOT/CLASS/*`: classes, images, and other files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ EXTENSIONS = (
     ".pnm", ".ppm", ".tif", ".tiff", ".webp", *((".avif",) if AVIF else ()),
 )  # fmt: skip
 JUNK = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
-"""What a Mac puts beside the folders that it packs, and a NAS, Windows and Linux into theirs."""
+"""Folders that macOS adds to archives, and a NAS, Windows and Linux to volumes."""
 
 
 @dataclass
 class Tree:
-    """The classes of a split and their images, by name, and the names of all else in there."""
+    """The classes of a split, the images of each, and the names of everything else there."""
 
     root: Path
     classes: list[str] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Tree:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of it."""
+        """What a user should know about it."""
         if not self.left:
             return ()
         where, what = printable(str(self.root)), _counted(self.left)
@@ -43,9 +43,9 @@ class Tree:
 
 
 def survey(root: Path) -> Tree:
-    """What a split's folder holds.
+    """The contents of a split's folder.
 
-    Raises BadEnvironment if it is no folder or without images, BadInput naming a class without.
+    Raises BadEnvironment if it is no folder or has no images, BadInput naming a class without any.
     """
     tree = Tree(root)
     for name, status in sorted(_scan(root)):
@@ -78,9 +78,9 @@ def _check_full(tree: Tree) -> None:
 
 
 def check_alike(tree: Tree, others: Sequence[Path]) -> None:
-    """Raise Mismatch unless the first of the other splits' folders that is there has our classes.
+    """Raise Mismatch unless the first of `others` that exists has the same classes.
 
-    A label is a place among the classes, and would mean another one there.
+    A label is an index into the classes, so it would mean another class there.
     """
     other = next((other for other in others if is_folder(other)), None)
     if other is None:
@@ -96,20 +96,20 @@ def check_alike(tree: Tree, others: Sequence[Path]) -> None:
 
 
 def _counted(names: list[str]) -> str:
-    """The names, or their number and the first few; escaped, for they are anybody's."""
+    """The names, or their number and the first few, escaped."""
     return some(names) if len(names) <= 3 else f"{len(names):,} files and folders ({some(names)})"
 
 
 def _scan(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Names in a folder, and what each of them is; of a link, what it leads to.
+    """The names in a folder, and the status of each; for a link, of its target.
 
-    Raises BadEnvironment if the folder cannot be read, BadInput naming a link that leads nowhere.
+    Raises BadEnvironment if the folder cannot be read, BadInput naming a broken link.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise _missing(folder, error) from None
-    try:  # by the descriptor, which saves finding the folder anew for each of its files
+    try:  # by descriptor, which saves a path lookup for each file
         with os.scandir(descriptor) as entries:
             for entry in entries:
                 yield entry.name, entry.stat()
@@ -133,7 +133,7 @@ def _missing(folder: Path, error: OSError) -> BadEnvironment:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is a folder. Raises BadEnvironment where that cannot be found out."""
+    """Whether it is a folder. Raises BadEnvironment if the system does not tell."""
     try:
         return path.is_dir()
     except OSError as error:

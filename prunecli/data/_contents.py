@@ -1,6 +1,6 @@
-"""What the files of a tree hold, by a hash of each: they are not read again while they stay.
+"""Hashes of the files of a tree, cached so that unchanged files are not read again.
 
-The hashes are kept on disk, by what each file is (`files.reading.Identity`).
+The cache is on disk, keyed by each file's `files.reading.Identity`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ FIELDS = len(Identity._fields)
 ROW = 8 * FIELDS
 MOST_BYTES = 1 << 30
 MOST = 100_000_000
-"""Files that a table can be of: more would be no table of ours."""
+"""The most files in a table; a larger one is not ours."""
 
 
 def contents(root: Path, path: Callable[[int], Path], identities: Sequence[Identity]) -> list[str]:
-    """SHA-256 of each file of a tree, which lies at its `path` and is what its identity says.
+    """SHA-256 of each file of a tree; file i is at `path(i)` and has `identities[i]`.
 
-    Raises BadInput naming a file that cannot be read, or that is another one by now.
+    Raises BadInput naming a file that cannot be read or no longer has its identity.
     """
     name = f"contents-{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()}"
     rows, hashes = _known(name)
@@ -49,7 +49,7 @@ def _looked_up(
     new = [at for at, row in enumerate(rows) if row not in known]
     try:
         found = in_threads(lambda at: _hashed(read, path(at), identities[at]), new)
-    finally:  # of a large tree that somebody stops, what is done is done
+    finally:  # keep what is done, if the user stops a large tree
         if read.known:
             known |= zip(_cut(_rows(read.known), ROW), read.known.values(), strict=True)
             _keep(name, {row: known[row] for row in rows if row in known})
@@ -63,13 +63,13 @@ def _hashed(hashes: Hashes, path: Path, identity: Identity) -> str:
 
 
 def check_bytes(path: Path, identity: Identity) -> None:
-    """Raise BadInput for a file that is too large to be one of a data set, before it is read."""
+    """Raise BadInput for a file that is too large for a data set, before it is read."""
     if identity.size > MOST_BYTES:
         raise BadInput(f"{printable(str(path))}: it is over 1 GB, which is too large")
 
 
 def _rows(identities: Iterable[Identity]) -> bytes:
-    """FIELDS int64 of each identity. Of what takes more, as some inodes do, the lowest bits."""
+    """Each identity as FIELDS int64; of larger values, such as some inodes, the low bits."""
     try:
         return array("q", chain.from_iterable(identities)).tobytes()
     except OverflowError:
@@ -78,7 +78,7 @@ def _rows(identities: Iterable[Identity]) -> bytes:
 
 
 def _known(name: str) -> tuple[bytes, list[str]]:
-    """The rows that are kept, and the hash of each."""
+    """The cached rows, and the hash of each."""
     tensors = load(name, _is_table)
     if tensors is None:
         return b"", []

@@ -1,4 +1,4 @@
-"""One image file's pixels: from its very bytes, and in memory that was asked for beforehand."""
+"""Decoding of one image file, from verified bytes, into preallocated memory."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from prunecli.types import Seen
 
 AVIF = ("AVIF",) if "avif" in features.get_supported() else ()
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", *AVIF)
-"""Formats that are tried, and no others: Pillow has some read by programs, whatever the file is
-called."""
+"""The only formats tried: for some others Pillow runs external programs, whatever the file's
+name."""
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 27
 
 
 class _Room:
-    """Lets so many pixels be decoded at a time, by all threads together: each takes some bytes."""
+    """Limits the pixels that all threads together decode at a time, to limit memory."""
 
     def __init__(self, pixels: int) -> None:
         self.left, self.changed = pixels, Condition()
 
     @contextmanager
     def of(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room. No image has more pixels than there is room for in all."""
+        """Wait until there is room. No image has more pixels than the limit."""
         with self.changed:
             self.changed.wait_for(lambda: self.left >= pixels)
             self.left -= pixels
@@ -51,14 +51,14 @@ class _Room:
 
 
 _room = _Room(MOST_PIXELS)
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # they are refused
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
 
 
 def fill(file: Seen, row: Tensor, draw: int | None = None, *, mode: str, view: View | None) -> None:
-    """Put the pixels of the bytes that have been hashed into [H, W, C] uint8; see `read_tree`.
+    """Decode a file, if its bytes still have their hash, into `row`, uint8 [H, W, C].
 
-    Without a view they are all of the image, with one its middle, or the part that `draw` decides.
-    Raises BadInput naming the file if it is no image of that size, or another file by now.
+    Without a view that is the whole image; with one, its middle or the part given by `draw`. See
+    `read_tree`. Raises BadInput naming the file if it is no image of that size, or has changed.
     """
     raw = _bytes(file.path, Identity(*file.identity))
     if hashlib.sha256(raw).hexdigest() != file.sha256:
@@ -78,10 +78,7 @@ def fill(file: Seen, row: Tensor, draw: int | None = None, *, mode: str, view: V
 
 
 def size_of(path: Path, identity: Identity, mode: str) -> tuple[int, int]:
-    """Height and width of an image that is this file, once it is decoded to `mode`.
-
-    Raises BadInput as `fill` does.
-    """
+    """Height and width of an image file decoded to `mode`. Raises BadInput as `fill` does."""
     with _opened(path, _bytes(path, identity)) as image:
         width, height = decoded(image, mode).size
     return height, width
@@ -98,7 +95,7 @@ def _bytes(path: Path, identity: Identity) -> bytes:
 
 @contextmanager
 def _opened(path: Path, raw: bytes) -> Iterator[Image.Image]:
-    """An image whose header has been read. Raises BadInput, also for what goes wrong within."""
+    """An image with its header read. Raises BadInput, for errors in the context too."""
     try:
         with Image.open(BytesIO(raw), formats=FORMATS) as image:
             if math.prod(image.size) > MOST_PIXELS:
@@ -107,19 +104,19 @@ def _opened(path: Path, raw: bytes) -> Iterator[Image.Image]:
             return
     except PruneError:
         raise
-    except UnidentifiedImageError:  # which tells where in memory the bytes are
+    except UnidentifiedImageError:  # its message holds a memory address
         what = f"it is not one of {', '.join(FORMATS)}, or a variant that Pillow cannot read"
         what = what if raw else "it is empty"
     except Image.DecompressionBombError:
         what = f"it has over {MOST_PIXELS:,} pixels"
-    except Exception as error:  # whatever Pillow makes of a broken file
+    except Exception as error:  # Pillow raises anything for a broken file
         raise_shortage(error)
         what = printable(str(error)) or type(error).__name__
     raise BadInput(f"{printable(str(path))}: not a readable image ({what}); replace or remove it")
 
 
 def _pixels(path: Path, sides: tuple[int, int], view: View | None) -> int:
-    """The pixels of an image of that size, also once it is scaled. Raises BadInput for too many."""
+    """The pixels of an image, before or after scaling. Raises BadInput for too many."""
     pixels = view.pixels(sides) if view else math.prod(sides)
     if pixels > MOST_PIXELS:
         raise BadInput(
@@ -130,10 +127,7 @@ def _pixels(path: Path, sides: tuple[int, int], view: View | None) -> int:
 
 
 def _odd_size(path: Path, own: tuple[int, int], first: tuple[int, int]) -> BadInput:
-    """The error for an image of another size than the first.
-
-    Sizes are given as width and height; the message says height and width.
-    """
+    """The error for an image whose size, (width, height), differs from the first one's."""
     return BadInput(
         f"{printable(str(path))}: its size {own[::-1]} differs from that of the first image, "
         f"{first[::-1]}; scale all images, as with --dataset-opt size=64"

@@ -11,9 +11,9 @@ from prunecli.types import Images
 
 
 def subset(data: Images, split: str, fraction: float) -> Images:
-    """The same fraction of every class of a training set, spread evenly; a test set whole.
+    """The given fraction of every class of a training set, evenly spaced; a whole test set.
 
-    Raises BadUsage for a fraction that is not above 0 and at most 1.
+    Raises BadUsage unless 0 < fraction <= 1.
     """
     if not 0 < fraction <= 1:
         raise BadUsage(f"fraction={fraction:g}: it must be above 0 and at most 1")

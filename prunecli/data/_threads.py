@@ -1,4 +1,4 @@
-"""Work on many things by all cores, where most of it is done outside of Python."""
+"""Parallel work in threads, for work that is mostly done outside of Python."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ R = TypeVar("R")
 
 
 def in_threads(work: Callable[[T], R], items: Sequence[T], at_once: int = 64) -> list[R]:
-    """What `work` gives for each item, in order; a thread takes so many of them `at_once`.
+    """`work(item)` for each item, in order; a thread takes `at_once` items at a time.
 
-    Raises what it raises for the first of those that fail.
+    Raises the error of the first item that fails.
     """
 
     def do(start: int) -> list[R]:

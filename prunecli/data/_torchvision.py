@@ -30,11 +30,11 @@ def read_named(
 ) -> tuple[Tensor | Stream, Tensor, list[str], tuple[str, ...]]:
     """A named data set from `ROOT/NAME/{train,test}/CLASS/*`, or from torchvision's own files.
 
-    These are images, labels, class names and notes, as of `read_tree`. `dataset` is the name of
-    torchvision's class for it.
+    Returns images, labels, class names and notes, as `read_tree` does. `dataset` is the name of
+    torchvision's class.
 
-    Raises BadEnvironment, with the command that fixes it, if neither is complete, and
-    BadInput if a tree does not have as many classes as the data set, Mismatch if its splits differ.
+    Raises BadEnvironment, with the command that fixes it, if neither is complete, BadInput if the
+    tree has another number of classes, Mismatch if its splits differ.
     """
     if folder := find_split(root, name, split):
         other = root / name / ("test" if split == "train" else "train")
@@ -44,15 +44,15 @@ def read_named(
                 f"{printable(str(folder))}: {name!r} has {classes} classes, not {len(tree[2])}"
             )
         return tree
-    datasets = import_module("torchvision.datasets")  # takes long, so only where it is needed
+    datasets = import_module("torchvision.datasets")  # slow, so only if needed
     try:
         with _bar_on_terminals():
             source = getattr(datasets, dataset)(root, train=split == "train", download=download)
         return *_checked(source.data, source.targets, source.classes, classes), ()
-    except Exception as error:  # whatever torchvision makes of half a download
+    except Exception as error:  # torchvision raises anything for a partial download
         raise_shortage(error)
         what, mend = "it is missing or incomplete", "download it with --download"
-        if download:  # which leaves files alone that are there, whatever they hold
+        if download:  # it keeps existing files, even damaged ones
             what, mend = (
                 "the download failed, or the existing files are damaged",
                 "delete it and try again",
@@ -65,14 +65,14 @@ def read_named(
 
 
 def _bar_on_terminals() -> AbstractContextManager[object]:
-    """Have torchvision draw its bar of a download where there is a terminal, and not elsewhere."""
+    """Show torchvision's download bar on a terminal only."""
     return nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())
 
 
 def _checked(data: Any, targets: Any, names: Any, classes: int) -> tuple[Tensor, Tensor, list[str]]:
-    """What torchvision read, in our form. Raises ValueError where that cannot be of the data set.
+    """Images, labels and class names. Raises ValueError if they cannot be the data set's.
 
-    Of some files it checks no more than that they are there.
+    torchvision only checks that some of the files exist.
     """
     images, labels = torch.as_tensor(data), torch.as_tensor(targets)
     if images.ndim == 3:
@@ -81,5 +81,5 @@ def _checked(data: Any, targets: Any, names: Any, classes: int) -> tuple[Tensor,
         raise ValueError("it has no images or no labels")
     if labels.shape != images.shape[:1] or not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError("its labels do not fit its images or classes")
-    # CIFAR's are a transposed view; whoever hashes or pads them wants them laid out as they look.
+    # CIFAR's are a transposed view; hashing and padding need them contiguous.
     return images.contiguous(), labels, [str(name) for name in names]

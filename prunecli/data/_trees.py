@@ -1,4 +1,4 @@
-"""Image-folder trees (`ROOT/CLASS/*`), decoded into memory once, or batch by batch."""
+"""Image-folder trees (`ROOT/CLASS/*`), decoded into memory, or batch by batch."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from prunecli.types import F, Seen, Stream
 
 
 def uncollected(function: F) -> F:
-    """The function, made to look through nothing for garbage while it runs.
+    """The function, run without garbage collection.
 
-    What is known of ten thousands of files stays: it would be looked through time and again.
+    It would scan the objects of tens of thousands of files, none of them garbage, repeatedly.
     """
 
     @wraps(function)
@@ -57,15 +57,14 @@ def read_tree(
 ) -> tuple[Tensor | Stream, Tensor, list[str], tuple[str, ...]]:
     """Images [N, H, W, C] uint8, labels [N] int64, class names and notes of `ROOT/CLASS/*`.
 
-    Classes and files come in alphabetical order. `mode` is Pillow's, "L" or "RGB". With a view
-    images are what it shows; without, all must be of one size. Decoded images are cached on disk,
-    keyed by every file's name and content; with `stream` they are neither cached nor held in
-    memory, which None leaves to how many there are; a view of random crops needs it. `others` are
-    where another split may lie, the first that is there.
+    Classes and files are in alphabetical order. `mode` is Pillow's, "L" or "RGB". Without a view,
+    all images must have one size. Decoded images are cached on disk, keyed by every file's name and
+    content. With `stream`, they are neither cached nor held in memory; None streams what exceeds
+    half of the memory; random crops need it. `others` are possible folders of another split; the
+    first that exists counts.
 
-    Raises BadEnvironment if there is no such tree, or if it does not fit into memory, BadInput
-    naming an image that cannot be read, or a class without any, Mismatch if the other split has
-    other classes.
+    Raises BadEnvironment if there is no such tree or it does not fit into memory, BadInput naming
+    an unreadable image or a class without images, Mismatch if the other split has other classes.
     """
     tree = survey(root)
     check_alike(tree, others)
@@ -104,9 +103,9 @@ def read_tree(
 
 
 def _is_streamed(root: Path, size: int, asked: bool | None) -> bool:
-    """Whether to stream images of that many bytes: as asked for, or those of half the memory.
+    """Whether to stream images of `size` bytes: as asked, else if over half of the memory.
 
-    Raises BadEnvironment for what is to be in memory and cannot be.
+    Raises BadEnvironment if they are not streamed and do not fit into memory.
     """
     room = memory()
     if asked or (asked is None and size > room / 2):
@@ -121,6 +120,6 @@ def _is_streamed(root: Path, size: int, asked: bool | None) -> bool:
 
 
 def find_split(root: Path, name: str, split: str) -> Path | None:
-    """The folder `ROOT/NAME/SPLIT`, the image-folder form of a data set; None if it is none."""
+    """The folder `ROOT/NAME/SPLIT`, a data set's image folders; None if there is none."""
     folder = root / name / split
     return folder if is_folder(folder) else None

@@ -1,4 +1,4 @@
-"""What a network sees of a picture: a square cut out of it."""
+"""Views: the square of an image that a network sees."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 Box = tuple[int, int, int, int]
-"""Left, top, right and bottom, in pixels, as Pillow has them."""
+"""Left, top, right and bottom, in pixels, as in Pillow."""
 
 AREA = (0.08, 1.0)
-"""The share of a picture that a random crop takes."""
+"""The range of a random crop's area, as a share of the image."""
 RATIO = (3 / 4, 4 / 3)
-"""Its width, as a multiple of its height."""
+"""The range of its width / height."""
 TRIES = 10
 
 
@@ -24,48 +24,48 @@ class View:
 
     size: int
     resize: int | None = None
-    """What the shorter side is scaled to before the middle is cut out; None for `size`."""
+    """The length that the shorter side is scaled to before the centre crop; None for `size`."""
     crop: bool = False
-    """Whether training sees random parts in place of the middle."""
+    """Whether training sees random crops instead of the centre."""
 
     @property
     def scaling(self) -> str:
-        """How the middle is made, to tell it from that of another view."""
+        """A text that identifies how the centre crop is made."""
         return str(self.size) if self.resize is None else f"{self.size} of {self.resize}"
 
     @property
     def told(self) -> list[str]:
-        """What of the pixels depends on it, besides their number."""
+        """Texts that identify the view's effect on pixels, apart from the size."""
         return [self.scaling] * (self.resize is not None) + ["random crops"] * self.crop
 
     def pixels(self, sides: tuple[int, int]) -> int:
-        """The pixels of a picture of these sides, or of its scaled one where those are more."""
+        """The pixels of an image of these sides, before or after scaling, whichever is more."""
         scaled = sides if self.resize is None else _scaled(sides, self.resize)
         return max(math.prod(sides), math.prod(scaled))
 
     def middle(self, image: Image.Image) -> Image.Image:
-        """The middle of the picture whose shorter side is scaled.
+        """The centre of the image, scaled by its shorter side.
 
-        With `resize` it is what torchvision's presets see, to the bit.
+        With `resize` it equals torchvision's presets bit by bit.
         """
         if self.resize is None:
             return _square(image, self.size)
         image = image.resize(_scaled(image.size, self.resize), Image.Resampling.BILINEAR)
-        # Python's round, as torchvision's: halves go to the even number.
+        # Python's round, as in torchvision: halves to even.
         left, top = (round((side - self.size) / 2) for side in image.size)
         return image.crop((left, top, left + self.size, top + self.size))
 
     def part(self, image: Image.Image, draw: int) -> Image.Image:
-        """A random part of the picture, of the box that the number decides, scaled."""
+        """The random crop that `draw` decides, scaled to `size`."""
         part = image.crop(random_box(image.size, draw))
         return part.resize((self.size, self.size), Image.Resampling.BILINEAR)
 
 
 def random_box(sides: tuple[int, int], draw: int) -> Box:
-    """The box of a random crop of a picture of this width and height.
+    """The box of a random crop of an image with these sides, width and height.
 
-    Area and ratio are drawn, uniformly the one and the logarithm of the other, until the box fits;
-    after ten tries it is the largest one in the middle whose ratio is allowed.
+    The area and the logarithm of the ratio are drawn uniformly until the box fits. After ten tries,
+    it is the largest centred box with an allowed ratio.
 
     Source: Szegedy et al., Going Deeper with Convolutions, 2015, section 6; torchvision's
     `RandomResizedCrop`
@@ -91,14 +91,14 @@ def _box(left: int, top: int, width: int, height: int) -> Box:
 
 
 def _scaled(sides: tuple[int, int], shorter: int) -> tuple[int, int]:
-    """Width and height once the shorter of them is scaled; the longer is rounded down."""
+    """Width and height after scaling the shorter side; the longer is rounded down."""
     least = min(sides)
     width, height = (shorter if side == least else int(shorter * side / least) for side in sides)
     return width, height
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:
-    """The middle of the image whose shorter side is scaled to `size`; nothing else is scaled."""
+    """The centre of the image, with its shorter side scaled to `size`; only that part is scaled."""
     if image.size == (size, size):
         return image
     scale = size / min(image.size)
@@ -108,6 +108,6 @@ def _square(image: Image.Image, size: int) -> Image.Image:
 
 
 def _middle(side: int, scaled: int, size: int) -> tuple[float, float]:
-    """Start and end, in a side, of what becomes the middle of the scaled one."""
+    """Start and end, in the original side, of the centre of the scaled one."""
     start = (scaled - size) // 2
     return start * side / scaled, (start + size) * side / scaled

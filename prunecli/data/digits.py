@@ -39,7 +39,7 @@ def digits(root: Path, split: str, download: bool = False, *, fraction: float = 
 
     tensors = cached("digits-28-1", FORMS, make, sound)
     images, labels = tensors["images"], tensors["labels"]
-    before = torch.zeros_like(labels)  # how many images of its class come before each
+    before = torch.zeros_like(labels)  # the number of earlier images of its class
     for label in range(10):
         before[labels == label] = torch.arange(int((labels == label).sum()))
     chosen = (before % 5 == 4) if split == "test" else (before % 5 != 4)

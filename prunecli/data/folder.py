@@ -12,9 +12,9 @@ from prunecli.types import Images
 
 PAD = 4
 OTHERS = {"train": ["test", "val"]}
-"""By split, the splits that must have the same classes; for any other, `train`."""
+"""The splits that must have the same classes, by split; for any other split, `train`."""
 LARGEST = 4096
-"""The most pixels per side that images are scaled to, even if a checkpoint asks for more."""
+"""The most pixels per side to scale to; a checkpoint cannot ask for more."""
 
 
 def folder(
@@ -58,7 +58,7 @@ def folder(
     mode = "L" if grey else "RGB"
     images, labels, classes, notes = read_tree(folder_, mode, view, stream, others)
     most = max(PAD, min(images.shape[1:3]))
-    if pad > most:  # all images are held with their border
+    if pad > most:  # all images are stored with their border
         raise BadUsage(f"pad={pad}: it must be at most the images' side, {most}")
     mean, std = ([0.5], [0.25]) if grey else ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     data = Images(images, labels, classes, mean, std, pad=pad, flip=flip, notes=notes)
@@ -68,7 +68,7 @@ def folder(
 def _view(
     size: int | None, resize: int | None, crop: bool, stream: bool | None, *, training: bool
 ) -> View | None:
-    """The view of an image; None for all of it. Raises BadUsage for options that do not fit."""
+    """The view of an image; None for all of it. Raises BadUsage for invalid options."""
     if size is None:
         if crop or resize is not None:
             raise BadUsage("the data set 'folder' needs a size for resize and for crop=random")

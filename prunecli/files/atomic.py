@@ -1,7 +1,7 @@
-"""Atomic writing: a file is written beside its final name, then renamed.
+"""Atomic writing: a file is written under a temporary name, then renamed.
 
-A reader never sees half a file. Whatever happens, the earlier file stays intact until the new one
-is complete and on the disk. Temporary files are made anew, never through a link that lies there.
+A reader never sees half a file. The earlier file stays intact until the new one is complete and on
+the disk. Temporary files are newly created, never written through an existing link.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from prunecli.tensors.parts import Made
 
 MADE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 FRESH: set[Path] = set()
-"""Outputs that are claimed and were not there then; see `claims`."""
+"""Claimed outputs that did not exist at the claim; see `claims`."""
 FOLDERS: dict[Path, tuple[int, int]] = {}
-"""Device and inode of the folders of claimed outputs, as they were then."""
+"""Device and inode of the folders of claimed outputs, at the claim."""
 WRITTEN: dict[Path, Identity] = {}
-"""What this process has written, as it was when it got its name."""
+"""The identity of each file that this process wrote, at its rename."""
 
 
 @contextmanager
@@ -53,9 +53,9 @@ def write_tensors(
 ) -> None:
     """Write a safetensors file whose bytes depend on nothing but the arguments.
 
-    Tensors are laid out by falling item size, as the format's own writer does to keep them
-    aligned, and in the given order within one size. They are read one at a time, or made while
-    they are written. `metadata` keys are sorted.
+    Tensors are ordered by decreasing item size, as in the format's own writer, to keep them
+    aligned, then as given. They are read or computed one at a time. `metadata` keys are sorted.
+    Raises BadOutput.
     """
     head, order = laid_out(tensors, metadata)
     write_bytes(path, chain([head], *(bytes_of(tensors[name]) for name in order)), files)
@@ -64,7 +64,7 @@ def write_tensors(
 def laid_out(
     tensors: Mapping[str, Tensor | Made], metadata: Mapping[str, str]
 ) -> tuple[bytes, list[str]]:
-    """The bytes before the first tensor's, and the order in which tensors follow."""
+    """The bytes before the first tensor, and the order of the tensors."""
     layout = {name: _entry(tensors[name]) for name in tensors}
     order = sorted(layout, key=lambda name: -layout[name][2])
     header: dict[str, object] = {"__metadata__": {"format": "pt"} | dict(sorted(metadata.items()))}
@@ -84,7 +84,7 @@ def size_of(tensor: Tensor | Made) -> int:
 
 
 def _entry(tensor: Tensor | Made) -> tuple[str, list[int], int, int]:
-    """What the header says of a tensor: type, shape, bytes of one value and of all."""
+    """The header entry of a tensor: type, shape, bytes per value, bytes in all."""
     if isinstance(tensor, Made) and tensor.packed:
         code, size = tensor.packed
         return code, list(tensor.shape), 0, size
@@ -100,26 +100,26 @@ def bytes_of(tensor: Tensor | Made) -> Iterator[memoryview]:
 
 
 class Files:
-    """Files written beside their names, to take them together once all of them are whole.
+    """Files written under temporary names, and renamed together once all are complete.
 
-    Use it as a context: on any failure in it the earlier files stay, and no other is left behind.
-    Files get the mode that the umask gives; they and their names are on the disk when it ends.
-    Of several, a `journal` says which are to come, while they take their names one by one: should
-    this process be killed just then, `settle` completes it. Raises BadOutput.
+    Use it as a context manager. On any failure in it, the earlier files stay and temporary ones are
+    removed. At its end, the files are on the disk under their names, with the umask's mode.
+    Renames happen one by one. A `journal` lists them, so that `settle` completes them if this
+    process is killed in between. Raises BadOutput.
     """
 
     def __init__(self, journal: Path | None = None) -> None:
         self.drafts: dict[Path, tuple[Path, BinaryIO]] = {}
-        """Where the draft of each path lies, and the open file."""
+        """The temporary path of each path, and its open file."""
         self.outdated: list[Path] = []
-        """What is removed once the others have their names."""
+        """Files to remove after the renames."""
         self.journal = journal
 
     def __enter__(self) -> Files:
         return self
 
     def add(self, path: Path, content: Iterable[bytes | memoryview]) -> Path:
-        """Write what will be `path`; gives where it lies until then. A link there is replaced."""
+        """Write the content of `path`; returns its temporary path. A link there is replaced."""
         with refusals(printable(str(path))):
             draft, file = self.drafts[path] = _made_anew(path)
             for chunk in content:
@@ -138,7 +138,7 @@ class Files:
             raise
         finally:
             for draft, file in self.drafts.values():
-                with suppress(OSError):  # what could not be written stays in its buffer
+                with suppress(OSError):  # closing retries a failed write
                     file.close()
                 draft.unlink(missing_ok=True)
 
@@ -146,7 +146,7 @@ class Files:
         if self.journal:
             write_text(self.journal, json.dumps(self._to_come()))
         names = list(self.drafts)
-        with ExitStack() as earlier:  # what is put back, if one of them does not get its name
+        with ExitStack() as earlier:  # restored if a later rename fails
             for path in names[:-1]:
                 self._take_name(path, earlier.enter_context(_put_back(path)))
             for path in names[-1:]:
@@ -176,7 +176,7 @@ class Files:
 
 @contextmanager
 def _put_back(path: Path) -> Iterator[list[Path]]:
-    """Have `path` as it was, on a failure within, if the list says that it was taken."""
+    """Restore `path` on a failure in the context, if the yielded list is not empty."""
     taken: list[Path] = []
     earlier = None
     if os.path.lexists(path):
@@ -197,15 +197,14 @@ def _put_back(path: Path) -> Iterator[list[Path]]:
 
 
 def journal_of(path: Path) -> Path:
-    """The path of the journal: which files take their names together with this one."""
+    """The journal of the files that are renamed together with `path`."""
     return path.with_name(f".{path.name}.commit")
 
 
 def settle(path: Path) -> None:
-    """Complete what a process was killed at while files took their names; whoever calls holds it.
+    """Complete the renames that a killed process left undone. The caller holds `path`.
 
-    A file that the journal speaks of is believed only where it is the very one: no other has its
-    times.
+    A file is touched only if its identity, times included, is the one in the journal.
     """
     journal, temporary = journal_of(path), re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
     try:
@@ -232,13 +231,13 @@ def _is(path: Path, identity: Any) -> bool:
 def write_bytes(
     path: Path, content: Iterable[bytes | memoryview], files: Files | None = None
 ) -> None:
-    """Write a file, whole or not at all; as one of several, if there are any. See `Files`."""
+    """Write a file completely or not at all; with `files`, rename it together with them."""
     with nullcontext(files) if files else Files() as together:
         together.add(path, content)
 
 
 def _made_anew(path: Path) -> tuple[Path, BinaryIO]:
-    """A new file beside `path`, and open: nobody else's, and no link."""
+    """Create a temporary file beside `path`; returns its path and the open file."""
     _check_folder(path)
     while True:
         draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
@@ -247,7 +246,7 @@ def _made_anew(path: Path) -> tuple[Path, BinaryIO]:
 
 
 def _check_folder(path: Path) -> None:
-    """Raise BadOutput where a link, or another folder, has come into the place of the output's."""
+    """Raise BadOutput if the output's folder has been replaced since the claim."""
     status = path.parent.stat()
     own = status.st_dev, status.st_ino
     if FOLDERS.get(path.parent, own) != own:
@@ -257,16 +256,15 @@ def _check_folder(path: Path) -> None:
 
 
 def take_name(draft: Path, path: Path, file: BinaryIO) -> None:
-    """Give a whole file its name.
+    """Rename a complete draft to `path`.
 
-    A file of that name that came meanwhile is replaced only where that was meant.
-
-    Raises BadOutput, or OSError.
+    Raises BadOutput if another program has created `path` since it was claimed without `force`,
+    or OSError.
     """
     _check_folder(path)
     if path in FRESH:
         _link_anew(draft, path)
-        FRESH.discard(path)  # from here on it is the claim's own
+        FRESH.discard(path)  # later writes may replace it
     else:
         draft.replace(path)
     WRITTEN[path] = Identity.of(os.fstat(file.fileno()))
@@ -278,7 +276,7 @@ def _link_anew(draft: Path, path: Path) -> None:
         path.hardlink_to(draft)
     except FileExistsError:
         raise BadOutput(came) from None
-    except (OSError, NotImplementedError):  # a file system without links
+    except (OSError, NotImplementedError):  # a file system without hard links
         if os.path.lexists(path):
             raise BadOutput(came) from None
         draft.replace(path)
@@ -291,7 +289,7 @@ def write_text(path: Path, text: str, files: Files | None = None) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut. Some file systems cannot; then it is best effort."""
+    """Make a rename survive a power cut, on file systems that can sync a folder."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -19,7 +19,7 @@ from prunecli.files.reading import read_bytes
 SOMEBODY = "another process"
 IN_ITS_PLACE = "{}: the lock is a link, or not a regular file; remove it"
 GLANCE = 0.2
-"""Seconds that a lock is waited for, since `is_locked` holds it for as long as it looks."""
+"""Seconds to wait for a lock: `is_locked` holds it while it checks."""
 
 
 @contextmanager
@@ -32,14 +32,15 @@ def claimed(
     in_stages: bool = False,
     beside: Mapping[Path, bool] | None = None,
 ) -> Iterator[Path]:
-    """Hold the right to write `output`: checked and locked before any work starts.
+    """Check `output` and lock it, before any work starts.
 
-    `beside` are files that are a part of the same output, each with whether it may be replaced.
-    Yields the path to write to: the target, if `output` is a symlink. What a killed writer left is
-    removed, or, `in_stages`, left for `stages.write_in_stages` to go on from. Raises BadUsage if it
-    is one of the inputs, and BadOutput if it exists (without `force`), if its folder cannot be
-    written, or if another process holds it (`wait` waits for that one instead). What another
-    program makes of that name meanwhile is not replaced either, unless by `force`.
+    `beside` maps other files of the same output to whether they may be replaced. Yields the path to
+    write to: the target, if `output` is a symlink. Removes what a killed writer left; `in_stages`
+    keeps what `stages.write_in_stages` can continue from. A file that another program creates in
+    the meantime is replaced only with `force`.
+
+    Raises BadUsage if it is one of the inputs, and BadOutput if it exists (without `force`), if its
+    folder cannot be written, or if another process holds it (with `wait`, waits instead).
     """
     inputs, outputs = list(inputs), {output: force, **(beside or {})}
 
@@ -68,7 +69,7 @@ def claimed(
 
 @contextmanager
 def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
-    """Hold `target` against other processes. Raises BadOutput naming the one that holds it."""
+    """Lock `target` against other processes. Raises BadOutput naming the one that holds it."""
     path = _lock_of(target)
     made = [folder for folder in target.parents if not folder.exists()]
     lock = FileLock(path, timeout=-1 if wait else GLANCE)
@@ -87,7 +88,7 @@ def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
             except FileNotFoundError:
                 if path.parent.exists():
                     raise
-                # The one that was waited for had made the folder, and left nothing in it.
+                # The earlier holder had created the folder, and removed it again.
     try:
         with refusals(label):
             _sign(path)
@@ -96,7 +97,7 @@ def locked(target: Path, label: str, wait: bool = False) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()
         lock.release()
-        with suppress(OSError):  # a folder made for an output that never came is left by none
+        with suppress(OSError):  # folders created for an output that was never written
             for folder in made:
                 folder.rmdir()
 
@@ -120,7 +121,7 @@ def _lock_of(target: Path) -> Path:
 
 
 def is_plain(path: Path) -> bool:
-    """Whether nothing is there, or a file that has no other name and leads nowhere."""
+    """Whether nothing is there, or a regular file with no other hard link."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -133,7 +134,7 @@ def _is_own(status: os.stat_result) -> bool:
 
 
 def _sign(lock: Path) -> None:
-    """Say in a lock who holds it, unless a link has come into its place."""
+    """Write this process and host into the lock. Raises BadOutput if it is a link."""
     descriptor = os.open(lock, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "w") as file:
         if not _is_own(os.fstat(descriptor)):
@@ -143,7 +144,7 @@ def _sign(lock: Path) -> None:
 
 
 def sweep(target: Path, in_stages: bool = False) -> None:
-    """Remove what killed writers of `target`, and of no other file, left beside it."""
+    """Remove the temporary files of killed writers of `target`, not of other files."""
     part = r"(\d+|[0-9a-f]{8})\.part"
     kinds = part if in_stages else rf"{part}|begun|begun\.json"
     ours = re.compile(rf"\.{re.escape(target.name)}\.({kinds})")
@@ -154,10 +155,7 @@ def sweep(target: Path, in_stages: bool = False) -> None:
 
 
 def settle_before(output: Path) -> None:
-    """Do `atomic.settle` for somebody who does not hold the output yet.
-
-    Nothing is done where another process holds it.
-    """
+    """Call `atomic.settle` before the output is claimed, unless another process holds it."""
     target = Path(os.path.realpath(output))
     if target.parent.is_dir() and not is_locked(target):
         with suppress(OSError):
@@ -165,7 +163,7 @@ def settle_before(output: Path) -> None:
 
 
 def check_output(output: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> Path:
-    """The real path that `output` stands for, if it may be written; see `claimed`."""
+    """The real path of `output`. Raises as `claimed` does if it may not be written."""
     label, target = printable(str(output)), Path(os.path.realpath(output))
     if any(target == Path(os.path.realpath(path)) for path in inputs):
         raise BadUsage(f"{label}: the output is one of the inputs; give another with -o")

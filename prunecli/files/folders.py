@@ -1,4 +1,4 @@
-"""Whole folders or none: a sharded checkpoint is made beside its final name, then renamed."""
+"""Atomic folders: a sharded checkpoint is written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from prunecli.runtime.shortage import raise_shortage
 WEIGHTS = {
     ".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors", ".tflite",
 }  # fmt: skip
-"""Suffixes of files of weights, which are not copied: they would be those of the checkpoint before
-it was pruned."""
+"""Suffixes of weight files. They are not copied: they hold the weights from before pruning."""
 
 CONFIG = {"model_type", "architectures", "architecture", "_class_name"}
-"""What a `config.json` of transformers, timm or diffusers has."""
+"""Keys that mark a `config.json` of transformers, timm or diffusers."""
 MAX_CONFIG = 10_000_000
 
 
@@ -33,11 +32,12 @@ MAX_CONFIG = 10_000_000
 def claimed_folder(
     output: Path, inputs: Iterable[Path] = (), *, wait: bool = False
 ) -> Iterator[Callable[[str], Path]]:
-    """Hold the right to write a folder; yields what begins one to fill, which gets the name later.
+    """Check and lock a folder, as `claims.claimed` does for files.
 
-    It is `claims.claimed` for folders. A text tells what is to be filled in: if that does not come
-    about, the folder is left for the next process to go on from, of the same text. A folder that is
-    there is never replaced, not with `force` either: nobody knows what else it holds.
+    Yields a function from a text that identifies the content to a temporary folder, which is
+    renamed at the end. On a failure the temporary folder stays, and the next process with the same
+    text continues from it. An existing folder is never replaced, not even with `force`: it may hold
+    other files.
     """
     inputs, label = list(inputs), printable(str(output))
     target = check_folder(output, inputs)
@@ -55,10 +55,9 @@ def claimed_folder(
 
 
 def _begun(target: Path, text: str) -> Path:
-    """The folder that becomes `target`, with nothing in it but files that it may have been left.
+    """The temporary folder of `target`, with at most the plain files of an earlier try.
 
-    Nobody calls a folder of their own by such a name. What others have put there, a link to another
-    folder or one in it, is taken away and not followed.
+    Its name is prunecli's own. Anything else there, such as links, is removed and not followed.
     """
     mark = hashlib.sha256(text.encode()).hexdigest()[:16]
     own = target.with_name(f".{target.name}.{mark}.part")
@@ -74,7 +73,7 @@ def _begun(target: Path, text: str) -> Path:
 
 
 def _remove(path: Path) -> None:
-    """Remove whatever lies there, and never what it leads to."""
+    """Remove a file, a folder or a link itself."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -82,7 +81,7 @@ def _remove(path: Path) -> None:
 
 
 def check_folder(output: Path, inputs: Iterable[Path] = (), *, force: bool = False) -> Path:
-    """The real path of a folder that may be written; see `claims.check_output`."""
+    """As `claims.check_output`, for a folder: it must not exist or lie in an input."""
     label = printable(str(output))
     if output.is_dir():
         raise BadOutput(f"{label}: the folder exists; remove it, or give another with -o")
@@ -96,9 +95,9 @@ def check_folder(output: Path, inputs: Iterable[Path] = (), *, force: bool = Fal
 
 
 def model_folder(path: Path) -> Path | None:
-    """The folder that is somebody's model, of a file in it: loaders may take all that lies there.
+    """The folder of a file, if it is a model's: loaders may read any file in it. Else None.
 
-    It has an index, or a `config.json` that says what model it is.
+    A model's folder has an index, or a `config.json` that names the model.
     """
     folder = path.parent if path.parent.name not in ("", "..") else path.parent.resolve()
     try:
@@ -114,10 +113,10 @@ def model_folder(path: Path) -> Path | None:
 
 
 def copy_others(source: Path, folder: Path, made: Iterable[str]) -> list[str]:
-    """Copy the files of a folder that are no weights, also its index, to where the shards are.
+    """Copy the files of `source` other than weights, its index included, to the shards' folder.
 
-    What is in the folder and comes neither from there nor from `made` is removed. Gives the names
-    of the folders in it, which may hold anything and are not copied.
+    Removes from that folder what is neither copied nor in `made`. Hidden files and folders are not
+    copied. Returns the names of the folders in `source`, except hidden ones.
     """
     others = {
         path.name: path

@@ -1,8 +1,8 @@
-"""JSON as frozen dataclasses, which are the one declaration of its form: parsed strictly, written.
+"""JSON parsed strictly into frozen dataclasses, the only declaration of its form, and written.
 
 A field's type says what the JSON may hold: `str`, `bool`, `int`, `float` (any number), `tuple[...]`
-(a list), `Mapping[str, ...]` (a table), another `Record`, or `Any`. `Annotated` adds functions that
-must say yes to the value. Where the type allows None, the key may be missing or null.
+(a list), `Mapping[str, ...]` (a table), another `Record`, or `Any`. `Annotated` adds predicates for
+the value. If the type allows None, the key may be missing or null.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ from prunecli.errors import printable
 
 SHORT = Repr()
 SHORT.maxstring = SHORT.maxother = 80
-"""The short form in which messages tell what is not as it should be."""
+"""Shortens wrong values for messages."""
 DEEPEST = 100
-"""Tables and lists within each other in a value of any form: all can be walked through and written,
-however deep Python is in other work."""
+"""The deepest nesting in a value of type `Any`, so that recursion over it, and writing it, stays
+within Python's limit."""
 NESTS = (dict, list)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a table in JSON says; see `parsed` and `table`.
+    """A JSON table; see `parsed` and `table`.
 
-    Of a new record, None is written as null where the field has no default, and else left out.
+    In a new record, None is written as null if the field has no default, else it is left out.
     """
 
     nulls: frozenset[str] | None = field(default=None, compare=False)
-    """The fields that are written as null where they are None, if it is not as said above."""
+    """The fields that are written as null if they are None; None for the rule above."""
     more: Mapping[str, Any] = field(default_factory=dict)
-    """What the table holds under other names, as a newer version may write."""
+    """Other keys of the table, such as those of a newer version."""
 
     @classmethod
     @cache
     def types(cls) -> dict[str, Any]:
-        """The type of each field that a table of this record has, by its name."""
+        """The type of each field of the table, by name."""
         hints = get_type_hints(cls, include_extras=True)
         own = {f.name for f in fields(cls)} - {f.name for f in fields(Record)}
         return {name: hints[name] for name in hints if name in own}
 
     def part(self, cls: type[Record]) -> dict[str, Any]:
-        """The values of the fields that this record has in common with those of that class."""
+        """The values of the fields that this record shares with that class."""
         return {name: getattr(self, name) for name in cls.types() if name in self.types()}
 
 
@@ -64,7 +64,7 @@ Scalar: TypeAlias = str | bool | int | float
 
 
 def parsed(cls: type[R], table: Any, where: str = "") -> R:
-    """The record of a table; `where` is where that stands. Raises ValueError naming the field."""
+    """The record of a table; `where` is the table's path. Raises ValueError naming the field."""
     if not isinstance(table, dict):
         raise ValueError(_unfit(where, table))
     start, known = f"{where}." if where else "", cls.types()
@@ -81,12 +81,12 @@ def parsed(cls: type[R], table: Any, where: str = "") -> R:
             nulls=frozenset(name for name in known if name in table and table[name] is None),
             more=more,
         )
-    except ValueError as error:  # of `__post_init__`, which does not know the where
+    except ValueError as error:  # from `__post_init__`, which does not know the path
         raise ValueError(f"its {where!r}: {error}" if where else str(error)) from None
 
 
 def table(record: Record) -> dict[str, Any]:
-    """What is to be written of a record: `parsed` makes the same record of it."""
+    """The JSON table of a record, the inverse of `parsed`."""
     nulls = record.nulls
     if nulls is None:
         nulls = frozenset(f.name for f in fields(record) if f.default is MISSING)
@@ -96,15 +96,12 @@ def table(record: Record) -> dict[str, Any]:
 
 
 def with_nulls(record: R, *more: str) -> R:
-    """The record, of which these fields are written as null too where they are None.
-
-    Of a new record these alone are.
-    """
+    """The record, with these fields too written as null if None; in a new record, only these."""
     return replace(record, nulls=(record.nulls or frozenset()) | set(more))
 
 
 def within(low: float, high: float = float("inf")) -> Callable[[float], bool]:
-    """A check, for `Annotated`, whether a number is in a range, its ends included."""
+    """A predicate for `Annotated`: low <= number <= high."""
     return lambda value: low <= value <= high
 
 
@@ -112,7 +109,7 @@ Natural: TypeAlias = Annotated[int, within(0)]
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """The value as the type says. Raises ValueError for one that is none of it."""
+    """The value as the given type. Raises ValueError if it is not of that type."""
     base, inner = get_origin(hint), get_args(hint)
     if base is Annotated:
         found = _value(inner[0], value, where)
@@ -135,7 +132,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 
 def is_a(kind: Any, value: Any) -> bool:
-    """Whether the value is of that type, as JSON has it."""
+    """Whether a JSON value is of that type."""
     try:
         _value(kind, value, "")
     except ValueError:
@@ -144,10 +141,7 @@ def is_a(kind: Any, value: Any) -> bool:
 
 
 def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    """The value as the first type that it is of.
-
-    Where there is but one type, that says what is wrong.
-    """
+    """The value as the first type that fits. A single type raises its own error."""
     if value is None and NoneType in kinds:
         return None
     for kind in (own := [kind for kind in kinds if kind is not NoneType]):
@@ -162,7 +156,7 @@ def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 def _is(kind: Any, value: Any) -> bool:
     if kind is Any:
         return _is_shallow(value)
-    if isinstance(value, bool):  # which is an int to Python, and is none here
+    if isinstance(value, bool):  # an int in Python, but not in JSON
         return kind is bool
     if isinstance(value, int):
         return kind in (int, float) and abs(value) < 1 << 63
@@ -170,7 +164,7 @@ def _is(kind: Any, value: Any) -> bool:
 
 
 def _is_shallow(value: Any, most: int = DEEPEST) -> bool:
-    """Whether it is nested no deeper than that."""
+    """Whether it is nested at most that deep."""
     if not isinstance(value, NESTS):
         return True
     items = value.values() if isinstance(value, dict) else value
@@ -183,7 +177,7 @@ def _allows_none(hint: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it."""
+    """The value in JSON's types."""
     if isinstance(value, Record):
         return table(value)
     if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""What each tensor of a file is, told from its name, type and shape, and the tensors around it.
+"""The role of each tensor of a file, inferred from names, types, shapes and neighbours.
 
-There is no network to ask, so this is about names that PyTorch's modules and well-known packages
-give. What is not known is left whole, and said.
+Without a network, this relies on the names that PyTorch's modules and well-known packages use.
+Tensors of unknown role are not pruned, and are reported.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from prunecli.files.records import CheckpointRecord, Described
 from prunecli.files.tensors import Form, TensorFile
 
 Layouts: TypeAlias = Mapping[str, str | None]
-"""The layout of each weight; `oi` where nothing is said. See `layout`."""
+"""The layout of each weight; `oi` if it is missing. See `layout`."""
 ALL_OI: Layouts = {}
 
 
 class Role(NamedTuple):
-    """What a tensor is, in the plural, with advice if there is any."""
+    """What a tensor is: `what` names its kind in the plural, with any advice."""
 
     what: str
     pruned: bool = False
@@ -52,10 +52,10 @@ MASK = Role("masks", counts=False)
 NO_FLOATS = Role("of types that are no floats of two bytes or more", counts=False)
 
 SMALL_FLOATS = {"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
-"""Floats with scales of their own, one for each tensor or block: magnitudes of two do not compare.
-They have a zero, as F8_E8M0 has not, so --targets may prune them."""
+"""Floats that are scaled per tensor or block, so magnitudes of different tensors do not compare.
+Unlike F8_E8M0 they have a zero, so --targets may prune them."""
 
-# The first that is found in a name decides.
+# The first pattern that matches decides.
 BY_NAME = [
     (r"(^|\.)(optim|optimizers?|optimizer_states?)\.|^state\.\d+\.", OPTIMIZER),
     (r"(^|[._])(exp_avg(_sq)?|max_exp_avg_sq|momentum_buffer|square_avg)([._]|$)", OPTIMIZER),
@@ -74,7 +74,7 @@ PAIRS = [
     (r"weight_(orig|u|v)$", ("weight_orig", "weight_u"), SPECTRAL_NORM),
     (r"(\w+)_(orig|mask)$", (r"\1_orig", r"\1_mask"), TORCH_PRUNED),
 ]
-"""A last part of a name, and what must be there beside it."""
+"""The end of a name, and the ends that must exist beside it."""
 
 WEIGHT = re.compile(r"(^|\.)(weight|(in|q|k|v)_proj_weight|weight_(ih|hh|hr)(_l\d+)?(_reverse)?)$")
 """Names that Conv, Linear, MultiheadAttention, RNN, LSTM and GRU give their weights."""
@@ -90,15 +90,15 @@ NORMS = re.compile(r"(^|_)(\w*norm\w*|ln|bn|gn)(_?[\da-z])?$")
 GATES = re.compile(r"(^|\.)(router(\.\w+)?|gate|\w*gate_inp)\.weight$")
 IN_EXPERTS = re.compile(r"(^|\.)experts\.(\w+\.)*\w+$|_exps\.weight$")
 CONV1D = re.compile(r"(^|\.)(c_attn|c_proj|c_fc|q_attn)\.weight$")
-"""GPT-2's own module of that name, a linear layer whose weight is [inputs, outputs]."""
+"""Weights of GPT-2's Conv1D, a linear layer with weights [inputs, outputs]."""
 
 
 def roles_of(file: TensorFile) -> dict[str, Role]:
-    """What each tensor of a checkpoint is. prunecli's own list what may be pruned.
+    """The role of each tensor of a checkpoint. prunecli's own files list the prunable weights.
 
-    In any other file, a weight that is tied to a look-up table is one, whether the header says so
-    (safetensors keeps one of tied tensors, and writes down the others' names as `name: kept`), or
-    both are there and equal.
+    In other files, a weight that is tied to a look-up table gets the role TIED. It is tied if the
+    header says so (safetensors keeps one of several tied tensors, and lists the others as
+    `name: kept`), or if both are stored and equal.
     """
     return file.once(_roles_of)
 
@@ -120,10 +120,7 @@ def _roles_of(file: TensorFile) -> dict[str, Role]:
 
 
 def roles(tensors: Mapping[str, Form]) -> dict[str, Role]:
-    """What each tensor is.
-
-    If all that could be pruned is a moving average, that is what the file is about.
-    """
+    """The role of each tensor. If only a moving average could be pruned, it is the weights."""
     found = {name: _role(name, tensors) for name in tensors}
     if any(role.pruned for role in found.values()) or AVERAGE not in found.values():
         return found
@@ -162,7 +159,7 @@ def _by_pair(name: str, tensors: Mapping[str, Form]) -> Role | None:
 def _by_shape(name: str, tensors: Mapping[str, Form]) -> Role:
     """The role of floats of two bytes or more, by their shape."""
     shape, bias = tensors[name].shape, _bias(name, tensors)
-    feeds = bias is not None and bias == shape[:1]  # a value for each output, as of a layer
+    feeds = bias is not None and bias == shape[:1]  # one value per output, as in a layer
     is_weight = WEIGHT.search(name) is not None
     long = sum(side != 1 for side in shape)
     if len(shape) < 2 or (long < 2 and not feeds and not (is_weight and len(shape) == 2)):
@@ -193,7 +190,7 @@ def _is_table(owner: str) -> bool:
 
 
 def owner(name: str) -> str:
-    """The module that a weight belongs to; of a module in a list, the list."""
+    """The module of a weight; for a module in a list, the list."""
     parts = [part for part in WRAPPED.sub("", name).split(".")[:-1] if not part.isdigit()]
     return parts[-1] if parts else ""
 
@@ -205,13 +202,13 @@ def _bias(name: str, tensors: Mapping[str, Form]) -> tuple[int, ...] | None:
 
 
 def _in_one(name: str, tensors: Mapping[str, Form]) -> bool:
-    """Whether it may hold the weights of all experts: three dimensions, or DBRX's rows of them."""
+    """Whether it may hold all experts: in three dimensions, or row by row as in DBRX."""
     last = name.rpartition(".")[2]
     return len(tensors[name].shape) == 3 or re.fullmatch(r"[wv]\d", last) is not None
 
 
 def _routes(name: str, tensors: Mapping[str, Form]) -> bool:
-    """Whether it chooses among the experts that are beside it."""
+    """Whether it is the router of the experts beside it."""
     match = GATES.search(name)
     if match is None:
         return False
@@ -224,7 +221,7 @@ def _routes(name: str, tensors: Mapping[str, Form]) -> bool:
 
 
 def _stacked(name: str, tensors: Mapping[str, Form]) -> bool:
-    """Whether it is named as Granite's experts in one tensor are, [experts, outputs, inputs]."""
+    """Whether it is Granite's tensor of all experts, [experts, outputs, inputs]."""
     return re.search(r"(^|\.)(in|out)put_linear\.weight$", name) is not None and (
         len(tensors[name].shape) == 3
     )
@@ -233,9 +230,9 @@ def _stacked(name: str, tensors: Mapping[str, Form]) -> bool:
 def layout(name: str, tensors: Mapping[str, Form]) -> str | None:
     """The first dimensions of a layer's weight: outputs `o`, inputs `i`, experts `e`.
 
-    It is `oi` in PyTorch's own layers. A bias with as many values as there are columns, and not
-    rows, tells that outputs lie there, as in transposed convolutions and GPT-2's Conv1D. None
-    where it is not known.
+    The default is `oi`, as in most of PyTorch's layers. It is `io` if the bias has as many values
+    as there are columns, but not rows, as in transposed convolutions and GPT-2's Conv1D. None if
+    it is not known.
     """
     shape, bias, is_weight = tensors[name].shape, _bias(name, tensors), WEIGHT.search(name)
     if len(shape) == 3 and (IN_EXPERTS.search(name) or _stacked(name, tensors)):
@@ -250,9 +247,9 @@ def layout(name: str, tensors: Mapping[str, Form]) -> str | None:
 
 
 def layouts_of(file: TensorFile, names: Iterable[str]) -> dict[str, str | None]:
-    """The layouts that are not `oi`; of scores, which have no biases, as they say themselves.
+    """The layouts that are not `oi`. Scores have no biases; their metadata lists the layouts.
 
-    Raises BadInput for such as they cannot have.
+    Raises BadInput for a layout of more dimensions than the tensor has.
     """
     forms = file.forms
     told = file.says(Described).layouts
@@ -264,7 +261,7 @@ def layouts_of(file: TensorFile, names: Iterable[str]) -> dict[str, str | None]:
 
 
 def _has_conv1d(tensors: Mapping[str, Form]) -> bool:
-    """Whether layers that are named like GPT-2's, and not square, are [inputs, outputs]."""
+    """Whether a layer that is named as in GPT-2, and not square, is [inputs, outputs]."""
     return any(
         _bias(name, tensors) == form.shape[1:] != form.shape[:1]
         or (name.endswith("c_attn.weight") and form.shape[1:] == (3 * form.shape[0],))
@@ -274,9 +271,9 @@ def _has_conv1d(tensors: Mapping[str, Form]) -> bool:
 
 
 def _of_experts(name: str, tensors: Mapping[str, Form]) -> str | None:
-    """The layout that the projections of all experts tell.
+    """The layout of a tensor of experts, if its projections' shapes tell.
 
-    The first projection gives twice what the second takes.
+    `gate_up_proj` has twice as many outputs as `down_proj` has inputs.
     """
     base = name.rpartition(".")[0]
     up, down = (tensors.get(f"{base}.{part}") for part in ("gate_up_proj", "down_proj"))

@@ -1,7 +1,7 @@
-"""Large files that take long to make: a writer that was stopped is gone on from.
+"""Large files written in stages, so that an interrupted write can continue.
 
-Beside the output lies `.NAME.begun`, which becomes it, and `.NAME.begun.json`, which says how much
-of that is on the disk for sure.
+Beside the output lie `.NAME.begun`, which becomes it, and `.NAME.begun.json`, which says how much
+of it is safely on the disk.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from prunecli.files.reading import read_bytes
 from prunecli.tensors.parts import Made
 
 STAGE = 1 << 30
-"""Bytes, at least, from one stage to the next."""
+"""The least number of bytes in a stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Note(Record):
-    """What is on the disk for sure."""
+    """What is safely on the disk."""
 
     key: str
-    """The hash of the header of what is written."""
+    """The SHA-256 of the file's header."""
     bytes: Natural
     sha256: str
     """The hash of those bytes."""
@@ -53,11 +53,11 @@ class Note(Record):
 def write_in_stages(
     path: Path, tensors: Mapping[str, Tensor | Made], metadata: Mapping[str, str]
 ) -> None:
-    """Write as `atomic.write_tensors`, but keep what an earlier call wrote before it was stopped.
+    """Write as `atomic.write_tensors` does, continuing an earlier call that was interrupted.
 
-    That call must have had tensors of the same names and shapes and the same metadata, which must
-    say all that the values depend on. What is less than a stage is not kept, nor is anything where
-    the writing failed. Raises BadOutput.
+    That call must have had the same metadata and tensors of the same names, types and shapes, so
+    the metadata must state all that the values depend on. Only whole stages are kept; after an
+    error, nothing. Raises BadOutput.
     """
     begun, note = (path.with_name(f".{path.name}.{end}") for end in ("begun", "begun.json"))
     head, order = laid_out(tensors, metadata)
@@ -86,7 +86,7 @@ def write_in_stages(
 
 
 class Digest:
-    """The hash of what is written, found on a thread beside the writing."""
+    """The hash of what is written, computed in a thread of its own."""
 
     def __init__(self) -> None:
         self.digest = hashlib.sha256()
@@ -106,15 +106,15 @@ class Digest:
 
 
 def _anew(begun: Path) -> BinaryIO:
-    begun.unlink(missing_ok=True)  # what lies there, and not what it may lead to
+    begun.unlink(missing_ok=True)  # a link itself, not its target
     return os.fdopen(os.open(begun, MADE_ANEW, 0o666), "wb")
 
 
 def _gone_on(begun: Path, note: Path, key: str) -> tuple[BinaryIO, Digest] | None:
-    """The file, open behind what is there to go on from; None if there is nothing.
+    """The file to continue, open at the end of its stages; None if there is none.
 
-    A note of something else is removed. What it speaks of must be there to the bit, in a file of
-    no other name.
+    Its bytes must be those of the note, and it must have no other hard link. A note that does not
+    match is removed.
     """
     with suppress(OSError, ValueError, BadInput):
         said = parsed(Note, strict_json(read_bytes(note, 10_000).decode()))
@@ -129,7 +129,7 @@ def _gone_on(begun: Path, note: Path, key: str) -> tuple[BinaryIO, Digest] | Non
 
 
 def _is_whole(file: BinaryIO, said: Note, digest: Digest) -> bool:
-    """Whether the bytes are those that the note speaks of; the rest is cut off."""
+    """Whether the file begins with the bytes of the note. Truncates it to them."""
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size < said.bytes:
         return False

@@ -33,14 +33,14 @@ DTYPES = {
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 T = TypeVar("T")
 INDEX_END = ".safetensors.index.json"
-"""Diffusers' indexes are called after what they are of."""
+"""Diffusers puts the name of the component before it."""
 MAX_INDEX = 100_000_000
 AGAIN = "; write the file again"
 """The advice for a file with damaged metadata."""
 
 
 class Form(NamedTuple):
-    """What a tensor is like: its type, as safetensors calls it, and its shape."""
+    """A tensor's type, as safetensors names it, and its shape."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -54,10 +54,10 @@ class TensorFile(Mapping[str, Tensor]):
     """A read-only mapping from names to tensors; each access reads that tensor's bytes again.
 
     Takes one safetensors file, the folder of one, a sharded directory with its index, or the index
-    itself. Names come in the order of their bytes, shard by shard in the order of shards' names.
-    What torch.nn.utils.prune keeps as X_orig and X_mask is X here, but in prunecli's own files.
-    A tensor of a type that torch does not have is given as its bytes.
-    Raises BadInput for whatever the strict reader refuses.
+    itself. Names are in the order of their bytes, shards in the order of their names. X_orig and
+    X_mask of torch.nn.utils.prune appear as one tensor X, except in prunecli's own files. A tensor
+    of a type that torch lacks is given as its bytes. Raises BadInput for what the strict reader
+    refuses.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,13 +68,13 @@ class TensorFile(Mapping[str, Tensor]):
         """The index of a sharded checkpoint."""
         files = sorted(set(shards.values())) if shards else [_only_file(path)]
         self.folder = self.index.parent if self.index else path if files != [path] else None
-        """The folder of a checkpoint that is all of a folder."""
+        """The checkpoint's folder, if it is a whole folder."""
         self._take({file: read_header(file) for file in files})
         if shards and (astray := [n for n in shards if self._stored.get(n) != shards[n]]):
             raise BadInput(f"{self.label}: {astray[0]!r} is not in the shard that the index names")
 
     def _take(self, shards: dict[Path, Header]) -> None:
-        """Take these shards, and be what their headers say."""
+        """Set the shards, and index their tensors."""
         self.shards = shards
         self._stored: dict[str, Path] = {}
         self._hashing: Callable[[], str] | None = None
@@ -86,21 +86,21 @@ class TensorFile(Mapping[str, Tensor]):
                     raise BadInput(f"{self.label}: tensor {name!r} is in two shards")
                 self._stored[name] = shard
         self.pairs = {} if "prunecli" in self.metadata else pairs(self._entries())
-        """What is X here, and in the file X_orig and X_mask."""
+        """For each X, the names of X_orig and X_mask in the file."""
         self._home = self._seen()
 
     def _entries(self) -> dict[str, Entry]:
         return {name: e for head in self.shards.values() for name, e in head.entries.items()}
 
     def _seen(self) -> dict[str, Path]:
-        """The shard that each tensor is in, by the names that tensors have here."""
+        """The shard of each tensor, by its name in this mapping."""
         wholes = {orig: whole for whole, (orig, _) in self.pairs.items()}
         masks = {mask for _, mask in self.pairs.values()}
         return {wholes.get(n, n): shard for n, shard in self._stored.items() if n not in masks}
 
     @property
     def paths(self) -> list[Path]:
-        """Every path that must not be written while this is read: its own and its shards'."""
+        """The paths that must not be written while this is read: its own and its shards'."""
         return [self.path, *self.shards]
 
     def __getitem__(self, name: str) -> Tensor:
@@ -109,10 +109,10 @@ class TensorFile(Mapping[str, Tensor]):
         return whole.reshape(entry.shape) if entry.dtype in DTYPES else whole
 
     def parts(self, name: str, size: int = PART) -> Iterator[Tensor]:
-        """The tensor's values in order, `size` of them at a time, each with one read.
+        """The tensor's values in order, flat, `size` of them at a time.
 
-        Nothing is mapped: of a tensor of any size, a part is in memory, and what was read stays as
-        it is whatever becomes of the file. Raises BadInput if that is another one by now.
+        The file is not memory-mapped: only a part is in memory, and later changes of the file do
+        not reach it. Raises BadInput if the file has changed since it was opened.
         """
         if name not in self.pairs:
             return self._parts(name, size)
@@ -120,7 +120,7 @@ class TensorFile(Mapping[str, Tensor]):
         return masked(self._parts(weight, size), self._parts(mask, size), f"{self.label}: {mask!r}")
 
     def _parts(self, name: str, size: int) -> Iterator[Tensor]:
-        """The parts of a tensor under the name that it has in the file."""
+        """The parts of a tensor, by its name in the file."""
         shard = self._stored[name]
         header = self.shards[shard]
         entry = header.entries[name]
@@ -138,7 +138,7 @@ class TensorFile(Mapping[str, Tensor]):
             raise unreadable(shard, error) from None
 
     def equal(self, one: str, other: str) -> bool:
-        """Whether two tensors are the same, bit by bit. If they must be read for it, then once."""
+        """Whether two tensors are equal bit by bit; cached."""
         first, second = self.entry(one), self.entry(other)
         if (first.dtype, first.shape) != (second.dtype, second.shape):
             return False
@@ -161,7 +161,7 @@ class TensorFile(Mapping[str, Tensor]):
         return self.shards[self._home[name]].entries[self.pairs.get(name, (name, ""))[0]]
 
     def within(self, shard: Path) -> list[str]:
-        """The names of the tensors that are in a shard."""
+        """The names of the tensors in a shard."""
         return [name for name, home in self._home.items() if home == shard]
 
     @cached_property
@@ -173,19 +173,19 @@ class TensorFile(Mapping[str, Tensor]):
         return {name: Form(self.entry(name).dtype, self.entry(name).shape) for name in self}
 
     def once(self, ask: Callable[[TensorFile], T]) -> T:
-        """What `ask` says of this file. It is asked but once, since the file does not change."""
+        """`ask(self)`, computed once, since the file does not change."""
         if ask not in self._said:
             self._said[ask] = ask(self)
         said: T = self._said[ask]
         return said
 
     def hash_ahead(self) -> None:
-        """Begin to find `sha256`, which takes long for a large file, beside other work."""
+        """Start to compute `sha256`, slow for a large file, in the background."""
         self._hashing = ahead(self._hash)
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of the file; of a sharded checkpoint, over its shards' names and hashes."""
+        """The hash of the file; for a sharded checkpoint, of its shards' names and hashes."""
         return self._hashing() if self._hashing else self._hash()
 
     def _hash(self) -> str:
@@ -198,13 +198,13 @@ class TensorFile(Mapping[str, Tensor]):
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """The header's metadata; of all shards' headers, the first that says something counts."""
+        """The header's metadata. The first shard that has a key decides its value."""
         headers = reversed(list(self.shards.values()))
         return {key: value for header in headers for key, value in header.metadata.items()}
 
     @cached_property
     def meta(self) -> dict[str, Any] | None:
-        """What prunecli wrote into the header, as it stands there; None for a file it never saw."""
+        """prunecli's metadata in the header, as written; None if there is none."""
         if "prunecli" not in self.metadata:
             return None
         try:
@@ -214,7 +214,7 @@ class TensorFile(Mapping[str, Tensor]):
 
     @cached_property
     def record(self) -> Record | None:
-        """The same as a record of the file's kind; see `records`."""
+        """`meta` as a record of the file's kind; see `records`."""
         try:
             return None if self.meta is None else record_of(self.meta)
         except ValueError as error:
@@ -230,10 +230,7 @@ class TensorFile(Mapping[str, Tensor]):
 
 
 def _fill(part: Tensor, file: BinaryIO) -> None:
-    """Fill a part with what comes next in the file.
-
-    Raises OSError where the file ends early: it was whole when its header was read.
-    """
+    """Fill a part with the next bytes of the file. Raises OSError if it ends early."""
     left = part.view(torch.uint8).numpy().data if part.numel() else memoryview(b"")
     while left:
         if not (count := file.readinto(left)):  # type: ignore[attr-defined]
@@ -242,7 +239,7 @@ def _fill(part: Tensor, file: BinaryIO) -> None:
 
 
 def index_of(path: Path) -> Path:
-    """The index that a path stands for: it itself, or that of the folder. It need not be there."""
+    """The path itself if it is an index, else that of the folder's, which need not exist."""
     if path.name.endswith(INDEX_END):
         return path
     found: list[Path] = []
@@ -259,7 +256,7 @@ def index_of(path: Path) -> Path:
 
 
 def _only_file(path: Path) -> Path:
-    """The checkpoint that a folder without an index holds; any other path is one."""
+    """The one checkpoint in a folder without an index; any other path itself."""
     found: list[Path] = []
     try:
         found = sorted(path.glob("[!.]*.safetensors"))
@@ -272,7 +269,7 @@ def _only_file(path: Path) -> Path:
 
 
 def _index(path: Path) -> dict[str, Path]:
-    """The shard of each tensor by the index of a sharded checkpoint; empty if `path` is no such."""
+    """The shard of each tensor, from the index; empty if there is no index."""
     index = index_of(path)
     label = printable(str(index))
     try:

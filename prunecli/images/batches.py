@@ -20,12 +20,12 @@ from prunecli.types import Images, Stream
 
 Batch = tuple[Tensor, Tensor]
 EVAL_PIXELS = 1 << 21
-"""Pixels that a GPU evaluates at a time: 2,048 images of 32x32. It holds two or three layers of
-them, and a step of training all layers of its images, so what can be trained can be evaluated."""
+"""Pixels that a GPU evaluates at a time: 2,048 images of 32x32. Evaluation holds two or three
+layers, training all layers of its images, so what can be trained can be evaluated."""
 
 
 def eval_batch(device: torch.device, input_shape: tuple[int, int, int]) -> int:
-    """How many images of this shape to evaluate at a time: on a GPU more, which small ones suit."""
+    """The number of images of this shape to evaluate at a time; more on a GPU, if small."""
     if device.type != "cuda":
         return EVAL_BATCH
     _, height, width = input_shape
@@ -35,7 +35,7 @@ def eval_batch(device: torch.device, input_shape: tuple[int, int, int]) -> int:
 class ImageBatches:
     """Batches of one image set on a device, as normalised float32 in channels-last memory.
 
-    Of every batch, each process of a world gets its own rows: every `size`-th, from `rank` on.
+    Each process of a world gets every `size`-th row of a batch, starting at `rank`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ImageBatches:
         self.shift = -torch.tensor(data.mean, device=device) / std
 
     def __len__(self) -> int:
-        """Batches in an epoch. The last one is what is left over.
+        """The number of batches in an epoch; the last one may be smaller.
 
         A single left-over image joins the batch before it: batch normalisation cannot train on one.
         """
@@ -60,14 +60,14 @@ class ImageBatches:
         return max(1, whole + (left > 1))
 
     def size(self, batch: int) -> int:
-        """Images of this batch of an epoch, over all processes."""
+        """The number of images in this batch of an epoch, over all processes."""
         return self._end(batch) - batch * self.batch_size
 
     def epoch(self, seed: int, start: int = 0) -> Iterator[Batch]:
         """An epoch of training batches, from batch `start` on.
 
-        All of an epoch's randomness is drawn at once from `seed`, so any batch can be had without
-        those before it: a resumed run sees the very same ones.
+        All random numbers of an epoch are drawn at once from `seed`. So a resumed run gets the same
+        batches without computing earlier ones.
         """
         count, device = len(self.labels), self.labels.device
         draw = torch.Generator().manual_seed(seed)
@@ -97,7 +97,7 @@ class ImageBatches:
             yield self._normalised(padded[index, rows, columns]), self.labels[part]
 
     def _drawn(self, draw: torch.Generator) -> Padded:
-        """What gives the images of an epoch: of some streams, random parts of them."""
+        """`padded` for an epoch; for a stream with random crops, with new crops."""
         if self.stream is None:
             return self.padded
         return _padded(self.stream.drawn(draw), self.pad, self.labels.device)
@@ -116,15 +116,14 @@ class ImageBatches:
         return padded[index[:, None, None], rows[:, :, None], columns[:, None, :]]
 
     def _normalised(self, images: Tensor) -> Tensor:
-        # Of one channel, several strides are right, and by them torch picks a convolution, which
-        # rounds in its own way: so they are always the same ones.
+        # With one channel, several strides are valid, and torch selects convolutions, which round
+        # differently, by the strides. This makes them always the same.
         flat = (images * self.scale + self.shift).reshape(-1)
         return flat.view(images.shape).permute(0, 3, 1, 2)
 
 
 Padded = Callable[[list[Tensor]], Iterator[tuple[Tensor, Tensor]]]
-"""Gives images with a border, and where in them those of a batch are, from the places of each
-batch's images."""
+"""From the indices of each batch's images: padded images, and the batch's indices in these."""
 
 
 def _padded(images: Tensor | Stream, pad: int, device: torch.device) -> Padded:
@@ -146,7 +145,7 @@ def _held(images: Tensor, pad: int, device: torch.device) -> Padded:
     padded = F.pad(images.to(device), (0, 0, pad, pad, pad, pad))
 
     def batches(indices: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        # All at once: each copy to a GPU waits until it has nothing else to do.
+        # One copy for all: each copy to a GPU waits until it is idle.
         there = torch.cat([torch.empty(0, dtype=torch.long), *indices]).to(device)
         for index in torch.split(there, [len(index) for index in indices]):
             yield padded, index
@@ -157,7 +156,7 @@ def _held(images: Tensor, pad: int, device: torch.device) -> Padded:
 def _brought(
     read: Callable[[list[Tensor]], Iterator[Tensor]], pad: int, device: torch.device
 ) -> Padded:
-    """What pads images that are not on the device; `read` gives those of one batch at a time."""
+    """`Padded` for images that are not on the device; `read` yields one batch at a time."""
 
     def batches(indices: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in read(indices):
@@ -168,9 +167,9 @@ def _brought(
 
 
 def split_off(data: Images, fraction: float, seed: int) -> tuple[Images, Images]:
-    """What is left, and round(fraction * n) images of every class, chosen by the seed.
+    """The rest, and round(fraction * n) images of every class, chosen by the seed.
 
-    Raises BadUsage for a fraction that leaves either without images.
+    Raises BadUsage if either would be empty.
     """
     draw = torch.Generator().manual_seed(derive_seed(seed, "held out"))
     held = torch.zeros(len(data.labels), dtype=torch.bool)
@@ -189,7 +188,7 @@ def split_off(data: Images, fraction: float, seed: int) -> tuple[Images, Images]
 
 @dataclass
 class ScoringBatches:
-    """Batches, as `types.Batches`, of a training set that is opened when a batch is asked for."""
+    """`types.Batches` of a training set that is loaded at the first use."""
 
     input_shape: tuple[int, int, int]
     load: Callable[[], Images]
@@ -203,7 +202,7 @@ class ScoringBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         order = self._order()
-        if isinstance(self.data.images, Stream):  # read by several processes, ahead of time
+        if isinstance(self.data.images, Stream):  # decoded ahead of time, by several threads
             yield from self._batches(order)
             return
         for index in torch.split(order, self.batch_size):

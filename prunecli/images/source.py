@@ -1,4 +1,4 @@
-"""A data set: which one, loaded, seen to be what everything takes it for, and known by content."""
+"""Data sets: choosing, loading and checking them, and a fingerprint of their content."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ONE_EACH = "a class for each image, as whole numbers from 0"
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: which one, with its options, and where it is."""
+    """A data set with its options, and its folder."""
 
     plugin: Plugin
     data_dir: Path
@@ -42,9 +42,9 @@ class Source:
 
     @classmethod
     def of(cls, settings: DataSettings, checkpoint: CheckpointRecord | None) -> Source:
-        """The data set of the settings, else the checkpoint's.
+        """The data set of the settings, else the checkpoint's, else `FIRST_DATASET`.
 
-        Where no checkpoint is given either, it is `FIRST_DATASET`.
+        Raises BadUsage if the checkpoint names none.
         """
         name, given, by_file = settings.dataset, dict(settings.options), False
         if name is None and checkpoint is None:
@@ -64,7 +64,7 @@ class Source:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The options of the data set, of their types."""
+        """The options of the data set, parsed."""
         return self.plugin.options
 
     def load(
@@ -73,7 +73,7 @@ class Source:
         checkpoint: CheckpointRecord | None = None,
         progress: Progress | None = None,
     ) -> Images:
-        """A split of the data set; it must fit the checkpoint, if one is given.
+        """A split of the data set. Raises Mismatch if it does not fit the checkpoint.
 
         `progress` gets the notes on the images as warnings.
         """
@@ -89,7 +89,7 @@ class Source:
 
 @dataclass(frozen=True)
 class GivenImages:
-    """Images that are there already, and have no name."""
+    """Images that are already loaded, without a name."""
 
     images: Images
     dataset: None = None
@@ -111,18 +111,18 @@ class GivenImages:
 def _images(
     plugin: Plugin, said: str, data_dir: Path, here: Path, download: bool, split: str
 ) -> Images:
-    """The images of a split, kept for the next job of this process.
+    """The images of a split, cached for this process's next job: loading takes seconds.
 
-    Decoding and checking take seconds. `here` is what a relative folder starts from. `said` tells
-    options apart that are equal: 1, 1.0.
+    Two arguments are only for the key: `here`, the base of a relative folder, and `said`, which
+    distinguishes equal options such as 1 and 1.0.
     """
     return loaded(plugin, data_dir, split, download)
 
 
 def loaded(plugin: Plugin, root: Path, split: str, download: bool) -> Images:
-    """A split of a data set; see `sound`.
+    """A split of a data set, checked by `sound`.
 
-    Raises BadEnvironment where somebody else's fails, whatever it raises.
+    Raises BadEnvironment for any error of other people's plugins.
     """
     with nullcontext() if plugin.own else theirs(f"{plugin.label} failed", BadEnvironment):
         data = plugin(root, split, download)
@@ -130,9 +130,9 @@ def loaded(plugin: Plugin, root: Path, split: str, download: bool) -> Images:
 
 
 def sound(data: Images, name: str) -> Images:
-    """The data set of that name, in the CPU's memory and laid out as it looks, labels int64.
+    """The data set in contiguous CPU memory, with int64 labels; `name` is for messages.
 
-    Raises Mismatch for what is no set of labelled images as `types.Images` says.
+    Raises Mismatch if it is not as `types.Images` describes.
     """
     try:
         images, classes = _pixels(data.images), _classes(data.classes)
@@ -194,7 +194,7 @@ def _classes(classes: Any) -> list[str]:
 
 
 def _norm(what: str, given: Any, channels: int, least: float) -> list[float]:
-    """A number for each channel, of pixels from 0 to 1."""
+    """A mean or std: a number per channel, from `least` to 1."""
     wanted = f"it must be a number for each channel ({channels}), of pixels scaled to [0, 1]"
     try:
         numbers = [float(number) for number in given]
@@ -213,7 +213,7 @@ def _here(tensor: Tensor) -> Tensor:
 
 
 def check_data_fits(model: ModelRecord, named: Iterable[str] | None, data: Images) -> None:
-    """Raise Mismatch unless a network was built for images and classes like these."""
+    """Raise Mismatch unless the network was built for such images and these classes."""
     own, classes, names = model.input_shape, model.classes, list(named or ())
     if (own, classes) != (data.input_shape, len(data.classes)):
         raise Mismatch(
@@ -231,7 +231,7 @@ def _lacking(names: list[str], others: list[str]) -> list[str]:
 
 
 def _differ(names: list[str], others: list[str]) -> str:
-    """What classes the network has that the data lack, and the other way round, in words."""
+    """In words, the classes that the data lacks, and those that the network lacks."""
     less, more = (_lacking(a, b) for a, b in ((names, others), (others, names)))
     parts = [f"there is no {some(less)}"] * bool(less) + [f"{some(more)} are new"] * bool(more)
     return " and ".join(parts) or f"they are in another order, {some(others)}"
@@ -239,9 +239,9 @@ def _differ(names: list[str], others: list[str]) -> str:
 
 @lru_cache(maxsize=4)
 def fingerprint(data: Images) -> str:
-    """The hash of all that a data set is: the same however it is stored.
+    """SHA-256 of images, labels, classes, normalisation and augmentation, however stored.
 
-    Of streamed images it is that of their files' names and contents, as they were hashed.
+    For streamed images, names and hashes of the files replace the pixels.
     """
     norm = [[float(number) for number in numbers] for numbers in (data.mean, data.std)]
     said = [list(map(str, data.classes)), norm, data.pad, data.flip, list(data.images.shape)]

@@ -1,7 +1,7 @@
-"""Batches of images that are decoded while they are needed, by threads and ahead of time.
+"""Batches of images that threads decode shortly before they are needed.
 
-Pillow, zlib and hashing let go of Python's lock, so threads are as quick as processes would be.
-They share memory as it is, where processes need /dev/shm, of which a container has 64 MB.
+Pillow, zlib and hashing release Python's lock, so threads are as fast as processes. Processes would
+share memory through /dev/shm, of which a container has 64 MB.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from prunecli.types import Stream
 
 THREADS = 8
 AHEAD = 2
-"""Batches that are begun while one is in use."""
+"""Batches that are decoded ahead while one is in use."""
 AT_ONCE = 8
-"""Images that a thread takes."""
+"""Images that a thread takes at a time."""
 
 
 def decoded(images: Stream, indices: list[Tensor], pin: bool) -> Iterator[Tensor]:
     """A batch, uint8 [B, H, W, C], for each list of indices, in order.
 
-    Raises BadInput naming an image that cannot be read, or that was changed meanwhile.
+    Raises BadInput naming an image that cannot be read or has changed.
     """
     begun: deque[_Batch] = deque()
     threads = ThreadPoolExecutor(min(THREADS, cores()))
@@ -37,12 +37,12 @@ def decoded(images: Stream, indices: list[Tensor], pin: bool) -> Iterator[Tensor
                 yield begun.popleft().whole()
         while begun:
             yield begun.popleft().whole()
-    finally:  # also of an epoch that somebody stops
+    finally:  # also if the epoch is stopped early
         threads.shutdown(cancel_futures=True)
 
 
 class _Batch:
-    """A batch that is being filled."""
+    """A batch that threads are filling."""
 
     def __init__(
         self, images: Stream, index: Tensor, pin: bool, threads: ThreadPoolExecutor
@@ -53,7 +53,7 @@ class _Batch:
         self.parts: list[Future[None]] = [threads.submit(_fill, images, *part) for part in parts]
 
     def whole(self) -> Tensor:
-        """The batch, once it is done. Raises what came up first, in the order of its images."""
+        """Wait for the batch and return it. Raises the error of the first image that failed."""
         for part in self.parts:
             part.result()
         return self.pixels

@@ -1,4 +1,4 @@
-"""Loading weights that another program wrote into a network of the same layers."""
+"""Loading another program's weights into a network with the same layers."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def fitted(
     prefix: str | None = None,
     head: Head = "kept",
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Weights under the network's own names, and in words what was done to have them so.
+    """The weights under the network's own names, and notes on the changes.
 
-    Of names that begin with `prefix`, those alone count, without it. Else one under which all of
-    the network's names stand is taken away. Batches that were not counted start at 0, and what
-    counts operations is left out. A last layer that starts anew keeps the network's own values;
-    what the network has no place for is left out with it (further classifiers used in training).
-    Raises Mismatch for a prefix that is not there or not sure, and a last layer of other classes.
+    With `prefix`, only names that begin with it count, and lose it. Otherwise a common prefix of
+    the network's names is removed. Missing batch counts start at 0, and operation counters are left
+    out. A new last layer keeps the network's own values; tensors that the network lacks, such as
+    auxiliary classifiers, are then left out. Raises Mismatch for a missing or ambiguous prefix, or
+    a last layer for other classes.
     """
     own = model.state_dict()
     notes: list[str] = []
@@ -94,9 +94,9 @@ def _unwrapped(name: str) -> str:
 
 
 def _prefix(own: Collection[str], names: Collection[str], label: str) -> str:
-    """What stands before the network's names, if more of them are there so than without it.
+    """The prefix under which most of the network's names are found; "" if no prefix does better.
 
-    Raises Mismatch if there are several sets of them, such as an average beside the weights.
+    Raises Mismatch if several do equally well, such as weights and their moving average.
     """
     before = {
         name.removesuffix(known)
@@ -123,7 +123,7 @@ def _leave_out(
     found: dict[str, Tensor],
     notes: list[str],
 ) -> None:
-    """Remove these from the found tensors, except those of the network."""
+    """Remove these names from `found`, except those of the network."""
     if out := [name for name in names if name not in own]:
         counts = Counter(name.rpartition(".")[2] for name in out)
         what = f"{len(out)} tensors" if len(counts) > 3 else f"{len(out)} {' and '.join(counts)}"
@@ -140,7 +140,7 @@ def _with_head(
     head: Head,
     notes: list[str],
 ) -> None:
-    """Replace the last layer by the network's own, if it should start anew."""
+    """Replace the last layer with the network's own if it should be new."""
     layer = (classifier(model) or "").removesuffix("weight").removesuffix(".")
     parts = [name for name in own if name.rpartition(".")[0] == layer] if layer else []
     odd = [n for n in own if n not in found or found[n].shape != own[n].shape]

@@ -37,9 +37,9 @@ NO_MODEL = (
 
 
 def build_model(model: ModelRecord, *, by_file: bool) -> nn.Module:
-    """The network that is described, with fresh weights; `by_file` is that of `resolve`.
+    """The described network with fresh weights; `by_file` as in `resolve`.
 
-    Shapes that only a first image tells are known by then. Raises Mismatch where layers are hidden.
+    Lazy parameters are initialised. Raises Mismatch if torch.jit hides the layers.
     """
     build = resolve("models", model.name, model.options, by_file=by_file)
     built: nn.Module = build(model.input_shape, model.classes)
@@ -55,7 +55,7 @@ def load_model(checkpoint: TensorFile) -> nn.Module:
     described = checkpoint.says(CheckpointRecord).model
     if described is None:
         raise Mismatch(NO_MODEL.format(checkpoint.label))
-    with torch.random.fork_rng([]):  # what is drawn here is replaced
+    with torch.random.fork_rng([]):  # the random weights are replaced
         bare = check_described(described, checkpoint)
         model = build_model(described, by_file=True) if on_meta(bare) else bare
     load_weights(model, read_weights(checkpoint), checkpoint.label)
@@ -76,19 +76,19 @@ UNFIT = (
     ValueError,
     RuntimeError,
 )
-"""What a model raises for options, images and classes that it cannot be built for."""
+"""Errors of a model that cannot be built for the given options, images and classes."""
 STEPS, STEPS_EACH = 4_000, 20
-"""Operations of torch that building a network may take, and for each tensor that there is."""
+"""The most torch operations to build a network: a constant, and more per tensor."""
 VALUES, VALUES_EACH = 2_000_000, 10
-"""Values that it may have, and for each value that there is."""
+"""The most values that it may have: a constant, and more per value there is."""
 ACTIVATIONS = 1 << 28
-"""Values that a layer may give for one image, for the network to be run without looking first."""
+"""The most values in a layer's output, per image, to run a network unchecked."""
 
 
 def check_described(described: ModelRecord, checkpoint: TensorFile) -> nn.Module:
-    """The network as of `built_small`, which the checkpoint's tensors fit.
+    """The network from `built_small`, which the checkpoint's tensors fit.
 
-    Raises Mismatch if they do not, BadInput if there is no such network, or none of that size.
+    Raises Mismatch if they do not, BadInput if it cannot be built or is too large.
     """
     forms = state_forms(checkpoint)
     try:
@@ -101,19 +101,19 @@ def check_described(described: ModelRecord, checkpoint: TensorFile) -> nn.Module
 
 
 def built_small(described: ModelRecord, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
-    """The network as of `build_model`, for a description that may be damaged.
+    """The network from `build_model`, for a description that may be damaged.
 
-    A damaged description may ask for any amount of anything. The network has shapes but no weights,
-    except where it cannot be built so; then it has no more values than goes with these shapes.
-    Raises what the model raises, ValueError if it is too large.
+    A damaged description may ask for a network of any size. So it is built on `meta`, without
+    values. If that fails, it is built with values, within the limits for these shapes. Raises what
+    the model raises, ValueError if it is too large.
     """
     try:
         with warnings.catch_warnings(), torch.device("meta"), _Small(shapes):
-            warnings.simplefilter("ignore")  # that weights which are loaded here go nowhere
+            warnings.simplefilter("ignore")  # about weights loaded on meta, which are lost
             return build_model(described, by_file=True)
     except _TooLarge:
         raise
-    except UNFIT as error:  # perhaps it only wants numbers to compute with
+    except UNFIT as error:  # perhaps only because there are no values
         raise_shortage(error)
         with _Small(shapes):
             return build_model(described, by_file=True)
@@ -124,7 +124,7 @@ class _TooLarge(ValueError):
 
 
 class _Small(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Refuses what takes far more operations, or values, than a network of these shapes would."""
+    """Raises _TooLarge at far more operations or values than these shapes need."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -133,7 +133,7 @@ class _Small(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """False: nothing is compiled here, and to be skipped torch's compiler loads for 1.5 s."""
+        """False: nothing is compiled here, and True would load torch's compiler, for 1.5 s."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -155,10 +155,9 @@ def on_meta(model: nn.Module) -> bool:
 
 
 def at_hand(model: nn.Module, described: ModelRecord) -> bool:
-    """Whether an image of the shape that is described costs little, whatever is said of it.
+    """Whether an image of the described shape is cheap to run, even if that is damaged.
 
-    Where it costs much, shapes alone may tell, but for those torch's compiler is loaded, which
-    takes 1.5 s.
+    If not, running on `meta` checks the shapes; that loads torch's compiler, for 1.5 s.
     """
     channels = max((tensor.shape[0] for tensor in model.parameters() if tensor.ndim), default=1)
     _, height, width = described.input_shape
@@ -166,7 +165,7 @@ def at_hand(model: nn.Module, described: ModelRecord) -> bool:
 
 
 def _refusal(model: nn.Module, described: ModelRecord, device: str = "cpu") -> Exception | None:
-    """What the network raises for an image of the shape that is described, if anything."""
+    """The network's error for an image of the described shape, if any."""
     try:
         _shape_of_one(model, described, device)
     except UNFIT as error:
@@ -177,7 +176,7 @@ def _refusal(model: nn.Module, described: ModelRecord, device: str = "cpu") -> E
 
 @torch.no_grad()
 def _shape_of_one(model: nn.Module, described: ModelRecord, device: Any) -> tuple[int, ...]:
-    """The shape of what the network makes of one image. Raises what the model raises."""
+    """The shape of the network's output for one image. Raises what the model raises."""
     training = model.training
     try:
         with torch.device(device):
@@ -188,10 +187,10 @@ def _shape_of_one(model: nn.Module, described: ModelRecord, device: Any) -> tupl
 
 
 def check_trainable(model: nn.Module, described: ModelRecord) -> None:
-    """Raise Mismatch unless there is a weight to prune, and images become scores of the classes.
+    """Raise Mismatch unless there is a weight to prune, and the output is a score per class.
 
-    A network that says by `outputs` how many scores it gives may give more than there are classes:
-    what is beyond them is never right. Of one that does not say so, it is taken for a slip.
+    A network with the attribute `outputs` may give more scores than classes; the surplus is never
+    right. Without that attribute, it counts as a mistake.
     """
     name, shape = described.name, described.input_shape
     if not prunable(model):

@@ -1,4 +1,4 @@
-"""The effect of a mask on the whole network: what is dead, and what still carries a signal."""
+"""The effect of a mask on the whole network: what is dead, what still carries a signal."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ def diagnosis(
     input_shape: tuple[int, ...] = (),
     layouts: Layouts = ALL_OI,
 ) -> Collapse:
-    """The diagnosis of a mask, and of its network, if that is known and can be traced.
+    """The diagnosis of a mask, and of its network if it is known and can be traced.
 
-    Without a network, `layouts` tell where a weight's channels lie; one of unknown layout has no
-    counts.
+    Without a network, `layouts` give the channel axes; weights of unknown layout have no counts.
     """
     bits = parted(mask)
     total = sum(map(math.prod, bits.shapes.values()))
@@ -51,7 +50,7 @@ def diagnosis(
 
 
 class _Left(NamedTuple):
-    """The remains of a layer: its weights, and the channels without any."""
+    """What is left of a layer: its kept weights, and the channels without any."""
 
     kept: int
     dead_inputs: int
@@ -66,7 +65,7 @@ def _grouped(mask: Parted, name: str, model: nn.Module) -> _Left:
 
 
 def _left(mask: Parted, name: str, layouts: Layouts) -> _Left:
-    """What is left of a layer of which no network is known, by its layout."""
+    """What is left of a layer, by its layout, without a network."""
     order = layouts.get(name, "oi") or "oi"
     if order.startswith("e"):
         return _of_experts(mask, name, order)
@@ -75,7 +74,7 @@ def _left(mask: Parted, name: str, layouts: Layouts) -> _Left:
 
 
 def _of_experts(mask: Parted, name: str, order: str) -> _Left:
-    """What is left of the matrices of many experts, one after the other: all channels count."""
+    """What is left of stacked experts, read one by one; channels add up over experts."""
     kept = rows = columns = 0
     _, *matrix = mask.shapes[name]
     for part in mask.parts(name, math.prod(matrix)):
@@ -87,7 +86,7 @@ def _of_experts(mask: Parted, name: str, order: str) -> _Left:
 
 
 def _streamed(mask: Parted, name: str) -> _Left:
-    """What is left of an unknown layer, taken for one without groups, a few outputs at a time."""
+    """What is left of a layer, assumed to have no groups, read a few outputs at a time."""
     outputs, inputs, *kernel = (*mask.shapes[name], 1)[: max(2, len(mask.shapes[name]))]
     row = inputs * math.prod(kernel)
     if not outputs * row:
@@ -104,7 +103,7 @@ def _streamed(mask: Parted, name: str) -> _Left:
 
 
 def _effective(mask: Mask, model: nn.Module, input_shape: tuple[int, ...]) -> int | None:
-    """The number of kept weights that lie on a path from input to output."""
+    """The number of kept weights on a path from input to output; None if unknown."""
     try:
         live = live_weights(mask, model, input_shape)
     except Mismatch:
@@ -115,23 +114,23 @@ def _effective(mask: Mask, model: nn.Module, input_shape: tuple[int, ...]) -> in
 def live_weights(mask: Mask, model: nn.Module, input_shape: tuple[int, ...]) -> Mask:
     """The kept weights on a path from input to output along kept weights.
 
-    Layers that the mask does not cover count whole. Raises Mismatch for a model that torch.fx
-    cannot trace, or that does something with its parameters of which `Flow` knows no meaning.
+    Layers that the mask does not cover count as unpruned. Raises Mismatch for a model that torch.fx
+    cannot trace, or that uses its parameters in a way that `Flow` does not support.
     """
     paths = _Paths(model, input_shape, mask)
     total = paths.total()
     slopes = torch.autograd.grad(total, list(paths.gates.values()), materialize_grads=True)
     reached = {name: slope > 0 for name, slope in zip(paths.gates, slopes, strict=True)}
-    # What is not reached at all is a layer that the model does not use.
+    # A layer without a gate is not used by the model.
     return {name: kept & reached[name].to(kept.device) if name in reached else kept & False
             for name, kept in mask.items()}  # fmt: skip
 
 
 class _Paths(Flow):
-    """Layers pass on 1 where any kept weight connects an output to a live input, else 0.
+    """Layers give 1 where any kept weight connects an output to a live input, else 0.
 
-    A weight matters to the sum of the outputs just if a path leads through it. Sums are brought
-    back to 1 at every layer, or else there would be more paths than a float64 can count.
+    The summed output has a positive gradient at a weight exactly if a path leads through it. Every
+    layer's output is scaled back to 1, or the number of paths would overflow float64.
     """
 
     def __init__(
@@ -145,13 +144,13 @@ class _Paths(Flow):
         return (value != 0).double()
 
     def gain(self, value: Tensor) -> Tensor:
-        # Not as a factor: that of a residual branch's last one may start at zero, to be trained.
+        # 1 even for a zero gain: a residual branch's last may start at zero and be trained.
         return torch.ones_like(value)
 
     def layer(self, call: fx.Node, module: Layer, x: Tensor) -> Tensor:
         name = self.weights[call]
         if "weight" not in dict(module.named_parameters(recurse=False)):
-            # To put another in its place would set what it is computed from, for good.
+            # Substituting it would overwrite what it is computed from.
             raise Mismatch(f"the weight of {str(call.target)!r} is computed from others")
         if name not in self.gates:
             kept = self.mask.get(name, torch.ones(module.weight.shape))

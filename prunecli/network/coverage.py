@@ -25,7 +25,7 @@ def of_file(file: TensorFile, names: Collection[str]) -> LeftWhole:
 
 
 def of_model(model: nn.Module, names: Collection[str]) -> LeftWhole:
-    """What is left whole of the checkpoint that a network would be written as; see `of_file`."""
+    """The same for the checkpoint that a network would be written as; see `of_file`."""
     listed = prunable(model)
     first = {id(weight): name for name, weight in listed.items()}
     forms = {
@@ -42,7 +42,7 @@ def of_model(model: nn.Module, names: Collection[str]) -> LeftWhole:
 
 
 def of_scores(file: TensorFile, names: Collection[str]) -> LeftWhole | None:
-    """What scores say was left whole, if they say it, and what of them is now."""
+    """What the scores' metadata says was not pruned, plus the scores not in `names`."""
     whole = file.says(ScoresRecord).left_whole
     left = [name for name in file if name not in names]
     if whole is None or not left:
@@ -92,18 +92,18 @@ def line(whole: LeftWhole) -> str:
 
 
 def tell(whole: LeftWhole, progress: Progress) -> None:
-    """Report it: a warning if much is unpruned but not excluded, a detail for mere vectors."""
+    """Report it: as a warning if much is unpruned unasked, as a detail if only vectors are."""
     unasked = {what: count for what, count in whole.reasons.items() if what != ASKED}
     if _share(replace(whole, reasons=unasked)) > LARGE:
         progress.warn(line(whole))
-    elif whole.reasons.keys() <= {VECTOR.what, STATISTIC.what}:  # as all networks have them
+    elif whole.reasons.keys() <= {VECTOR.what, STATISTIC.what}:  # as in all networks
         progress.detail(line(whole))
     else:
         progress.say(line(whole))
 
 
 def _share(whole: LeftWhole) -> float:
-    """The share of the weights that is left whole."""
+    """The share of the weights that is not pruned."""
     reasons = whole.reasons.items()
     left = sum(values for what, (_, values) in reasons if what not in whole.beside)
     return left / max(whole.weights, 1)

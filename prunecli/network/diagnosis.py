@@ -23,9 +23,9 @@ def collapse_facts(
     shapes: Mapping[str, tuple[int, ...]],
     layouts: Layouts = ALL_OI,
 ) -> Collapse:
-    """The diagnosis, with the network's part where the network is known and can be built.
+    """The diagnosis of a mask, and of its network if that is known and can be built.
 
-    `shapes` are those of the file that describes the network: it may not be far larger.
+    `shapes` are those of the file that describes the network; they limit the network's size.
     """
     model = None
     if described:
@@ -39,7 +39,7 @@ def collapse_facts(
 def _covered(
     mask: Parted, described: ModelRecord, shapes: Mapping[str, tuple[int, ...]]
 ) -> nn.Module | None:
-    """The network that is described, if the mask, and the shapes that there are, may be its own."""
+    """The described network if the mask and `shapes` fit it; else None."""
     bare = built_small(described, shapes)
     own = {name: tuple(weight.shape) for name, weight in prunable(bare).items()}
     values = sum(tensor.numel() for tensor in bare.state_dict().values())

@@ -17,17 +17,17 @@ from prunecli.network.layers import prunable
 
 @torch.no_grad()
 def count_flops(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[int, dict[str, int]]:
-    """FLOPs of one image: in all, and per weight.
+    """FLOPs of one image: in total, and per weight.
 
     A multiplication and an addition are two operations. Convolutions and matrix products count,
-    biases and elementwise layers do not. Those of a weight are the ones that it is a factor of, in
-    whichever module; those of what is computed from it first, as a standardised weight is, count in
-    all and for none.
+    biases and elementwise layers do not. An operation counts for the weight that is its factor, in
+    any module. If the factor is computed from a weight, as in weight standardisation, it counts in
+    the total only.
     """
     image = torch.zeros(1, *input_shape).to(next(iter(prunable(model).values())))
     training = model.training
     fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # of attention in one kernel nothing is counted
+    torch.backends.mha.set_fastpath_enabled(False)  # fused attention is not counted
     try:
         with sdpa_kernel(SDPBackend.MATH), _Counting(model) as counting:
             model.eval()(image)
@@ -38,11 +38,11 @@ def count_flops(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[in
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts as torch's own counter does, but for the weight and not for the module."""
+    """Counts like torch's FlopCounterMode, but per weight instead of per module."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        # By its memory, for products are made with views of a weight.
+        # By memory address, since products use views of a weight.
         self.names = {
             weight.untyped_storage().data_ptr(): name
             for name, weight in model.named_parameters()
@@ -73,6 +73,6 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def sparse_flops(total: int, layers: Mapping[str, int], densities: Mapping[str, float]) -> int:
-    """What is left of `total` when each layer's operations shrink with its density."""
+    """total - sum over layers of FLOPs * (1 - density), rounded."""
     saved = sum(layers.get(name, 0) * (1 - d) for name, d in densities.items())
     return round(total - saved)

@@ -1,4 +1,4 @@
-"""The network's graph, run on non-negative amounts in place of images."""
+"""Interpretation of a network's graph on non-negative amounts instead of images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEED_FLOW = "only the methods lookahead and synflow need this"
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
-# As `word` says them: Python's operators, in place or not, torch's functions and its methods.
+# Names as `word` gives them: Python's operators, torch's functions and methods.
 SUMS = {"add", "iadd", "sub", "isub", "subtract", "rsub"}
 PRODUCTS = {"mul", "imul", "multiply"}
 QUOTIENTS = {"truediv", "itruediv", "div", "divide", "truedivide"}
@@ -41,26 +41,27 @@ _TRACED: WeakKeyDictionary[nn.Module, tuple[object, fx.GraphModule]] = WeakKeyDi
 
 
 class Flow(fx.Interpreter):
-    """Runs a model's graph on non-negative amounts that flow through it, in float64.
+    """Runs a model's graph on non-negative amounts, in float64.
 
-    What a Conv or Linear does to them is for `layer` to say. Parameters, buffers and numbers, and
-    what the model computes from these alone, are no amounts. Where they multiply or divide amounts
-    `factor` says what becomes of these, where a normalisation does, `gain`; what parameters bring
-    along where they are added, `shift`: nothing, unless a subclass says more. A difference is a
-    sum, since amounts do not cancel. Activations let everything pass, `product` says what two
-    amounts give that the model multiplies, as a gate does, and `pooled` what max pooling gives: the
-    mean, so that amounts are neither bent nor lost. All else (sums, reshaping, slicing,
-    concatenation) is done as the model does it, so residual, grouped, re-used and re-ordered
-    channels are right without a rule for each; `as_is` may refuse some of it.
+    Amounts are values that depend on the input. Parameters, buffers, numbers, and what the model
+    computes from these alone, are constants. A subclass defines the operations:
 
-    `flows` are the nodes that give amounts, `straight` those of them that multiply, shift or
-    reshape what they take, and do nothing else.
+    - `layer`: a call of a Conv or Linear.
+    - `factor`: multiplication or division by a constant; `gain`: the same in a normalisation.
+    - `shift`: addition of a constant tensor; by default nothing is added.
+    - `product`: two amounts multiplied, as in a gate.
+    - `pooled`: max pooling; by default the mean, which is linear and loses no amount.
+    - `as_is`: anything else. By default the model's own operation, so residual, grouped, reused and
+      reordered channels need no rules.
+
+    Subtraction adds, since amounts do not cancel. Activations are the identity. `flows` are the
+    nodes that return amounts; `straight` are those that only multiply, shift or reshape them.
     """
 
     def __init__(self, model: nn.Module, input_shape: tuple[int, ...]) -> None:
         self.input_shape = (1, *input_shape)
         self.traced = _traced(model, self.input_shape)
-        # Nothing is thrown away, for what came out of a layer may be asked for behind the run.
+        # Values are kept, since a layer's output may be needed after the run.
         super().__init__(self.traced, garbage_collect_values=False)
         self.extra_traceback = False  # or torch adds lines to the message of a Mismatch
         self.parameter = next(model.parameters())
@@ -69,27 +70,27 @@ class Flow(fx.Interpreter):
         self.straight: set[fx.Node] = set()
 
     def layer(self, call: fx.Node, module: Layer, x: Tensor) -> Tensor:
-        """What one call of a layer gives for `x`; `weights` has the name of its weight."""
+        """The output of one call of a layer for `x`; its weight's name is `weights[call]`."""
         raise NotImplementedError
 
     def factor(self, value: Tensor) -> Tensor:
-        """What amounts are multiplied by where the model multiplies by `value`."""
+        """The factor for amounts that the model multiplies by `value`."""
         raise NotImplementedError
 
     def gain(self, value: Tensor) -> Tensor:
-        """What amounts are multiplied by where a normalisation multiplies by `value`."""
+        """The factor for amounts that a normalisation multiplies by `value`."""
         return self.factor(value)
 
     def shift(self, value: Tensor) -> Tensor:
-        """What is added to amounts where the model adds `value`."""
+        """The term for amounts that the model adds `value` to."""
         return torch.zeros_like(value)
 
     def product(self, one: Tensor, other: Tensor) -> Tensor:
-        """What two amounts give where the model multiplies them."""
+        """The product of two amounts that the model multiplies."""
         return one * other
 
     def pooled(self, module: _MaxPoolNd, x: Tensor) -> Tensor:
-        """What max pooling gives for `x`."""
+        """The output of max pooling for `x`: the mean of each window, unless it is dilated."""
         if not _one(module.dilation):
             return cast(Tensor, module(x))
         averaged = getattr(F, f"avg_pool{type(module).__name__[-2:]}")
@@ -98,7 +99,7 @@ class Flow(fx.Interpreter):
         return mean
 
     def as_is(self, call: fx.Node) -> Any:
-        """What a call gives that the flow knows no rule for: what it gives for the amounts."""
+        """The output of a call without a rule: the model's own, applied to the amounts."""
         return super().run_node(call)
 
     def total(self) -> Tensor:
@@ -110,7 +111,7 @@ class Flow(fx.Interpreter):
                                 for out in outputs]).sum()  # fmt: skip
 
     def straight_behind(self, call: fx.Node) -> fx.Node:
-        """The last of the nodes behind a layer that could be folded into it."""
+        """The last node after a layer that could be folded into it."""
         node = call
         while True:
             takers = [user for user in node.users if user in self.flows]
@@ -125,10 +126,10 @@ class Flow(fx.Interpreter):
             value = self._flow(n) if flowing else super().run_node(n)
         except PruneError:
             raise
-        except Exception as error:  # other people's modules, on what they were not made for
+        except Exception as error:  # other people's modules may raise anything for such inputs
             raise_shortage(error)
             raise untold(n, str(error).partition("\n")[0]) from None
-        if reached and any(map(_continuous, tree_leaves(value))):  # not so a shape, or a comparison
+        if reached and any(map(_continuous, tree_leaves(value))):  # unlike a shape or a comparison
             self.flows.add(n)
         return value
 
@@ -137,7 +138,7 @@ class Flow(fx.Interpreter):
         return value.detach().double() if value.is_floating_point() else value
 
     def _flow(self, n: fx.Node) -> Any:
-        """What a call gives that takes amounts, or that is a layer's."""
+        """The output of a call that takes amounts, or of a layer."""
         name = word(self.traced, n)
         if name in ACTIVATIONS | SIGNS:
             return self.env[n.all_input_nodes[0]]
@@ -186,13 +187,13 @@ class Flow(fx.Interpreter):
         else:
             value = self._with_constant(name, *((one, other) if first else (other, one)))
             self.straight.add(n)
-        if _in_place(n):  # the model may go on with either
+        if _in_place(n):  # the model may use either name
             self.env[n.all_input_nodes[0]] = value
         return value
 
     def _with_constant(self, name: str, amounts: Tensor, constant: Any) -> Tensor:
         if name in SUMS:
-            # Also of zeros: they may still be the larger ones. Numbers are those of activations.
+            # Zeros are added too: they may broadcast. Plain numbers are parts of activations.
             return amounts + (self.shift(constant) if isinstance(constant, Tensor) else 0)
         constant = torch.as_tensor(constant, dtype=amounts.dtype, device=amounts.device)
         return amounts * self.factor(constant if name in PRODUCTS else 1 / constant)
@@ -202,7 +203,7 @@ class Flow(fx.Interpreter):
         found = n.normalized_arguments(self.traced, normalize_to_only_use_kwargs=True)
         flows = [node for node in n.all_input_nodes if node in self.flows]
         named = dict(found.kwargs) if found else {}
-        if found and found.args:  # torch before 2.11 leaves those of a Python function as they are
+        if found and found.args:  # torch before 2.11 does not name a Python function's
             named |= zip(signature(cast(Any, n.target)).parameters, found.args, strict=False)
         if flows != [named.get("input")]:
             raise untold(n, "several of its inputs depend on the input of the network")
@@ -213,9 +214,10 @@ class Flow(fx.Interpreter):
         return parts
 
     def _normalised(self, n: fx.Node, parts: Mapping[str, Any], by_feature: bool) -> Tensor:
-        """What passes a normalisation: all, times weight / sqrt(variance) as far as both exist.
+        """x * gain(s) + shift(bias - mean * s), with s = weight / sqrt(variance + eps).
 
-        What it adds is its bias, less what the running mean comes to.
+        Mean and variance are the running ones; without them, s = weight and mean = 0. A missing
+        weight is 1, a missing bias 0.
         """
         self.straight.add(n)
         x: Tensor = parts["input"]
@@ -230,10 +232,10 @@ class Flow(fx.Interpreter):
         return x * gain + shift
 
     def _as_is(self, n: fx.Node) -> Any:
-        """What a call gives as the model does it, unless that would take parameters for amounts."""
+        """`as_is`, but raises Mismatch if the call would take parameters for amounts."""
         for node in n.all_input_nodes:
             for value in tree_leaves(self.env[node]) if node not in self.flows else ():
-                if _continuous(value) and value.any():  # zeros, as for padding, are no amounts
+                if _continuous(value) and value.any():  # zeros, as for padding, add nothing
                     raise untold(n, f"it neither multiplies by {node.name!r} nor adds it")
         if word(self.traced, n) in SHAPES:
             self.straight.add(n)
@@ -241,7 +243,7 @@ class Flow(fx.Interpreter):
 
 
 def _traced(model: nn.Module, input_shape: tuple[int, ...]) -> fx.GraphModule:
-    """The graph, anew where the model is made of other things; pruning in rounds asks often."""
+    """The graph, cached while the model has the same parts: pruning in rounds asks often."""
     parts = [(name, id(module), module.training) for name, module in model.named_modules()]
     state = [(name, id(t)) for name, t in [*model.named_parameters(), *model.named_buffers()]]
     made_of = input_shape, parts, state
@@ -257,7 +259,7 @@ def untold(n: fx.Node, why: str, need: str = NEED_FLOW) -> Mismatch:
 
 
 def _known(parts: Mapping[str, Any], name: str, otherwise: float, x: Tensor) -> Tensor:
-    """A part of a normalisation, or the number that stands for a missing one."""
+    """A part of a normalisation, or a number if it is missing."""
     part = parts.get(name)
     if part is None:
         return x.new_full((), otherwise)

@@ -1,4 +1,4 @@
-"""The network as a graph: which weight feeds which."""
+"""The network as a graph: which layer feeds which."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Layer: TypeAlias = _ConvNd | nn.Linear
 LAYERS = (_ConvNd, nn.Linear)
 BENDS = {"clamp", "clampmax", "clampmin", "clip", "erf"}
 ACTIVATIONS = {name.lower() for name in activation.__all__} - {"glu", "multiheadattention"} | BENDS
-"""Activations, as the class or function is called, in lower case and without underscores; `BENDS`
-are functions that activations are written with."""
+"""Names of activation classes and functions, in lower case, without underscores. `BENDS` are
+functions that activations are built from."""
 
 NEED_GRAPH = "only the methods activation, lookahead and synflow need this"
 NEED_SUM = "only the methods activation and lookahead need this"
 
 
 class _Tracer(fx.Tracer):
-    """Keeps Conv and Linear modules whole, also derived ones, and knows where it is.
+    """Keeps Conv and Linear modules, and subclasses, whole, and tracks the current module.
 
-    Where the model asks for what follows from the shape of its input (in an `if`, an `assert`, a
-    loop), the nodes so far are run on tensors without values, so that nothing else can be told.
+    Where the model's control flow depends on shapes (an `if`, an `assert`, a loop), the nodes so
+    far are run on meta tensors. They have no values, so only shapes can decide.
     """
 
     def __init__(self, input_shape: tuple[int, ...]) -> None:
@@ -55,9 +55,9 @@ class _Tracer(fx.Tracer):
         return (cast(Any, obj)[i] for i in range(len(self.known(obj))))
 
     def known(self, obj: fx.Proxy) -> Any:
-        """What a node gives, if it follows from shapes alone; raises what torch does if not."""
+        """A node's value, if shapes alone determine it; otherwise raises torch's error."""
         asked = obj.node
-        with torch.no_grad(), _maybe_revert_all_patches():  # so that a call is not another node
+        with torch.no_grad(), _maybe_revert_all_patches():  # so that calls add no nodes
             for node in self.graph.nodes:
                 if node not in self.shapes:
                     self.shapes[node] = self._without_values(node)
@@ -90,7 +90,7 @@ class _Tracer(fx.Tracer):
 
 
 class _Proxy(fx.Proxy):
-    """A node's proxy that also says how long it is."""
+    """A node's proxy that also supports `len`."""
 
     def __len__(self) -> int:
         return len(cast(_Tracer, self.tracer).known(self))
@@ -110,10 +110,9 @@ def _shape(tensor: Tensor) -> Tensor:
 def trace(model: nn.Module, input_shape: tuple[int, ...]) -> fx.GraphModule:
     """The model as a graph in which every Conv and Linear is a node.
 
-    `input_shape`, with the number of images, answers what the model asks about shapes.
-
-    A layer that the model does not use, as one for training only, is no node. Raises Mismatch
-    naming the module that torch.fx cannot trace, or that is used without being called.
+    `input_shape`, number of images included, decides control flow that depends on shapes. Unused
+    layers, such as those for training only, are no nodes. Raises Mismatch naming the module that
+    torch.fx cannot trace, or that is used without being called.
     """
     tracer = _Tracer(input_shape)
     try:
@@ -130,7 +129,7 @@ def trace(model: nn.Module, input_shape: tuple[int, ...]) -> fx.GraphModule:
 
 
 def _refuse_hidden_layers(model: nn.Module, graph: fx.GraphModule) -> None:
-    """Raise Mismatch naming a layer that is used, but not by a call of its own."""
+    """Raise Mismatch naming a layer that is used without being called."""
     called = {node.target for node in graph.graph.nodes if is_layer(graph, node)}
     used = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
     whole = {str(node.target) for node in graph.graph.nodes if node.op == "call_module"}
@@ -152,7 +151,7 @@ def _of_layer(model: nn.Module, name: str) -> bool:
 
 
 def is_activation(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether a node of a traced graph applies an activation function, however it is written."""
+    """Whether a node is an activation: a module, a function or a method."""
     return word(graph, node) in ACTIVATIONS
 
 
@@ -161,7 +160,7 @@ def is_layer(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def word(graph: fx.GraphModule, node: fx.Node) -> str:
-    """What a node calls: a class, a function or a method, in lower case, without underscores."""
+    """The class, function or method that a node calls, in lower case, without underscores."""
     if node.op == "call_module":
         return _plain(type(graph.get_submodule(str(node.target))).__name__)
     if node.op == "call_function":
@@ -174,7 +173,7 @@ def _plain(name: str) -> str:
 
 
 def weight_names(graph: fx.GraphModule, model: nn.Module) -> dict[fx.Node, str]:
-    """The name of the weight of every call of a layer: of a shared one the first, as in masks."""
+    """The weight's name for every call of a layer; for a shared one the first, as in masks."""
     first = {weight: name for name, weight in prunable(model).items()}
     names = {}
     for node in graph.graph.nodes:
@@ -185,7 +184,7 @@ def weight_names(graph: fx.GraphModule, model: nn.Module) -> dict[fx.Node, str]:
 
 
 def one_layout(graph: fx.GraphModule, weights: dict[fx.Node, str]) -> None:
-    """Raise Mismatch for a weight whose rows are outputs in one layer and inputs in another."""
+    """Raise Mismatch for a weight whose rows are outputs in one layer, inputs in another."""
     layouts: dict[str, tuple[bool, int]] = {}
     for node, name in weights.items():
         module = graph.get_submodule(str(node.target))
@@ -198,15 +197,15 @@ def one_layout(graph: fx.GraphModule, weights: dict[fx.Node, str]) -> None:
 
 
 def channel_axis(module: nn.Module) -> int:
-    """The axis of the channels in what a Conv or Linear takes and gives."""
+    """The channel axis of the input and output of a Conv or Linear."""
     return -1 if isinstance(module, nn.Linear) else 1
 
 
 def grouped(module: nn.Module, weight: Tensor) -> Tensor:
     """A layer's weight, or anything of its shape, as [groups, outputs, inputs, kernel].
 
-    Outputs and inputs count within the group; `flatten(0, 1)` of what is left after summing over
-    the others numbers the layer's channels.
+    Outputs and inputs are counted within a group. After a reduction over the other axes,
+    `flatten(0, 1)` gives the layer's channels in order.
     """
     groups = module.groups if isinstance(module, _ConvNd) else 1
     if isinstance(module, _ConvTransposeNd):

@@ -13,20 +13,19 @@ MATRICES: dict[type[nn.Module] | tuple[type[nn.Module], ...], re.Pattern[str]] =
     nn.MultiheadAttention: re.compile("(in|[qkv])_proj_weight"),
     (nn.RNNBase, nn.RNNCellBase): re.compile(r"weight_(ih|hh|hr)(_l\d+(_reverse)?)?"),
 }
-"""What the parameters are called, of which modules, that may be pruned."""
+"""The names of the prunable parameters, by their modules' types."""
 
 
 def prunable(model: nn.Module) -> Params:
-    """The prunable weights: those of `PRUNED_MODULES`, in module order.
+    """The prunable weights: those of `MATRICES`, in module order; no biases, no normalisation.
 
-    No biases, no normalisation. A weight that several modules share appears once, under its first
-    name.
+    A weight that several modules share appears once, under its first name.
     """
     return {name: weight for name, weight in model.named_parameters() if _multiplies(model, name)}
 
 
 def _multiplies(model: nn.Module, name: str) -> bool:
-    """Whether a parameter is a matrix or kernel of a module that is known."""
+    """Whether `MATRICES` lists a parameter."""
     owner, _, own = name.rpartition(".")
     module = model.get_submodule(owner)
     return any(
@@ -35,7 +34,7 @@ def _multiplies(model: nn.Module, name: str) -> bool:
 
 
 def is_transposed(model: nn.Module, name: str) -> bool:
-    """Whether a weight is one of those that are [inputs, outputs]: of a transposed convolution."""
+    """Whether a weight is [inputs, outputs], as in a transposed convolution."""
     module = model.get_submodule(name.rpartition(".")[0])
     return isinstance(module, nn.modules.conv._ConvTransposeNd)
 
@@ -43,7 +42,7 @@ def is_transposed(model: nn.Module, name: str) -> bool:
 def classifier(model: nn.Module) -> str | None:
     """The name of the last linear layer's weight, the one that gives the class scores.
 
-    If other layers share that weight, it is the name that `prunable` has for it.
+    A shared weight has the name that `prunable` gives it. None if there is no linear layer.
     """
     linear = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
     names: dict[Tensor, str] = {weight: name for name, weight in model.named_parameters()}

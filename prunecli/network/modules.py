@@ -1,4 +1,4 @@
-"""Precautions with other people's modules, which can do anything."""
+"""Checks of other people's modules, which can do anything."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from prunecli.runtime.shortage import raise_shortage
 
 
 def cause(error: BaseException) -> str:
-    """The error in one line: 'RuntimeError: what it says'."""
+    """The error in one line: 'RuntimeError: its message'."""
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 @contextmanager
 def theirs(failing: str, kind: type[PruneError] = Mismatch) -> Iterator[None]:
-    """Raise that `kind`, `failing` and the cause, for whatever others' code raises within."""
+    """Raise `kind`, with `failing` and the cause, for any error of others' code within."""
     try:
         yield
     except PruneError:
@@ -45,9 +45,8 @@ def scores_of(given: object) -> Tensor:
 def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Load a state_dict whose tensors have the names and shapes of the network's own.
 
-    No file of tensors says which version of a module wrote them. Tensors of this form are taken for
-    the present version's, and a module that looks at the version is told so. Raises what the
-    modules raise.
+    A file of tensors does not say which version of a module wrote them. They are taken for the
+    current version, which modules that check it are told. Raises what the modules raise.
     """
     state = OrderedDict(tensors)
     state._metadata = getattr(model.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
@@ -55,7 +54,7 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def check_storable(model: nn.Module, label: str) -> None:
-    """Raise Mismatch for a network of which not all can be written, or seen."""
+    """Raise Mismatch if the network's state_dict holds anything but tensors."""
     odd = [name for name, value in model.state_dict().items() if not isinstance(value, Tensor)]
     if odd:
         raise Mismatch(
@@ -65,10 +64,10 @@ def check_storable(model: nn.Module, label: str) -> None:
 
 
 def check_sound(model: nn.Module, label: str) -> None:
-    """Raise Mismatch for a network that cannot be trained as a matter of form, naming what is odd.
+    """Raise Mismatch, naming the cause, for a network whose tensors cannot be trained.
 
-    Its tensors are to be dense ones with values, its parameters real numbers, of which a
-    `state_dict` has the same names, and their gradients dense.
+    All tensors must be dense and have values. Parameters must be real and not empty, have the same
+    names in the `state_dict`, and dense gradients.
     """
     state = model.state_dict()
     named = dict(model.named_parameters())
@@ -90,10 +89,10 @@ def check_sound(model: nn.Module, label: str) -> None:
 
 
 def is_unfinished(model: nn.Module) -> bool:
-    """Whether it has parameters whose shapes only a first batch tells: LazyLinear and the like."""
+    """Whether it has parameters without shapes yet, such as those of LazyLinear."""
     return any(is_lazy(tensor) for tensor in chain(model.parameters(), model.buffers()))
 
 
 def is_scripted(model: nn.Module) -> bool:
-    """Whether torch.jit has taken it, and with it the modules of which a network is made."""
+    """Whether torch.jit compiled any part of it, which hides its modules."""
     return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())

@@ -1,4 +1,4 @@
-"""What a checkpoint says of the network that its tensors are of."""
+"""What a checkpoint says about its network."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from prunecli.network.layers import classifier, is_transposed, prunable
 
 
 def structure(model: nn.Module) -> dict[str, Any]:
-    """How many parameters there are, which weights may be pruned, and which gives the classes.
+    """The number of parameters, the prunable weights, and the classifier's weight.
 
-    `layouts` are those of weights that are not [outputs, inputs], if any; see `roles.layout`.
+    `layouts` has the weights that are not [outputs, inputs], if any; see `roles.layout`.
     """
     weights = prunable(model)
     io = [name for name in weights if is_transposed(model, name)]

@@ -15,8 +15,7 @@ from prunecli.network.layers import prunable
 def untouched(model: nn.Module) -> Iterator[None]:
     """A context that restores the model, its gradients and the random state afterwards.
 
-    Within, each weight that may be pruned can be differentiated by, though it be frozen or that of
-    an RNN.
+    Within it, every prunable weight requires gradients, even a frozen one or an RNN's.
     """
     buffers = [(module, name, b) for module in model.modules() for name, b in _buffers_of(module)]
     values = {tensor: tensor.detach().clone() for tensor in [*model.parameters(), *model.buffers()]}
@@ -45,10 +44,10 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _own_rnns(model: nn.Module) -> Iterator[None]:
-    """Have torch's own kernels compute RNNs on a GPU.
+    """Disable cuDNN for a network with an RNN, so that torch's own kernels compute it.
 
-    Those of cuDNN have no gradient in evaluation mode, and no second one in any. They cannot be
-    left out for a single layer, so a network that has an RNN does without cuDNN altogether.
+    cuDNN's RNNs have no gradient in evaluation mode, and no second derivative in any mode. cuDNN
+    cannot be disabled for a single layer.
     """
     before = torch.backends.cudnn.enabled
     if any(isinstance(module, nn.RNNBase) for module in model.modules()):
@@ -60,5 +59,5 @@ def _own_rnns(model: nn.Module) -> Iterator[None]:
 
 
 def _buffers_of(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """A module's own buffers, those that are not saved among them."""
+    """A module's own buffers, including those that are not saved."""
     return list(module.named_buffers(recurse=False))

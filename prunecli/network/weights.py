@@ -1,4 +1,4 @@
-"""Whether tensors are a network's, by name, shape and kind of number, and how they become it."""
+"""Checks that tensors fit a network, by name, shape and kind of number, and loads them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WANTED = f"floats of two bytes or more ({', '.join(FLOATS)})"
 
 
 def read_weights(checkpoint: TensorFile) -> dict[str, Tensor]:
-    """All tensors of a checkpoint. Raises Mismatch for types that torch does not have."""
+    """All tensors of a checkpoint. Raises Mismatch for types that torch lacks."""
     for name, form in checkpoint.forms.items():
         if form.dtype not in DTYPES:
             raise Mismatch(
@@ -38,7 +38,7 @@ def forms_of(tensors: Mapping[str, Tensor]) -> dict[str, Form]:
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
     """Load a state_dict. Raises Mismatch as `check_weights` does, or NotFinite.
 
-    A tensor that the network has under several names needs to be there under one of them.
+    A tensor with several names in the network is needed under one of them only.
     """
     check_weights(model, forms_of(tensors), label)
     found = dict(tensors)
@@ -78,7 +78,7 @@ def check_names(model: nn.Module, given: Forms, label: str) -> None:
 
 
 def _check_range(model: nn.Module, tensors: Mapping[str, Tensor], label: str) -> None:
-    """Raise NotFinite for finite values that would be infinite in the network's narrower floats."""
+    """Raise NotFinite for finite values that overflow the network's narrower floats."""
     for name, own in model.state_dict().items():
         given, kind = tensors[name], str(own.dtype).rpartition(".")[2]
         narrower = given.dtype != own.dtype and own.is_floating_point()
@@ -87,10 +87,7 @@ def _check_range(model: nn.Module, tensors: Mapping[str, Tensor], label: str) ->
 
 
 def _shared(model: nn.Module) -> list[list[str]]:
-    """The names of each tensor that a network has under several.
-
-    Without weights it has no places in memory to tell them by.
-    """
+    """Groups of names that share a tensor, found by identity: on meta there are no addresses."""
     names: dict[int, list[str]] = {}
     own = model.state_dict()
     parameters = model.named_parameters(remove_duplicate=False)
@@ -101,16 +98,16 @@ def _shared(model: nn.Module) -> list[list[str]]:
 
 
 def _other_kinds(model: nn.Module, given: Forms) -> list[str]:
-    """What has whole numbers where the network has floats, and the like.
+    """The tensors of another kind of number than the network's, such as integers for floats.
 
-    Torch would take any number for any other, also what is quantised, without its scale.
+    Torch would convert any of them, even quantised values without their scale.
     """
     own = {name: t.dtype for name, t in model.state_dict().items() if name in given}
     return [name for name, dtype in own.items() if not _goes_for(given[name].dtype, dtype)]
 
 
 def _goes_for(code: str, own: torch.dtype) -> bool:
-    """Whether values of a safetensors type are of the kind that a network's tensor holds."""
+    """Whether a safetensors type is of the same kind of number as a network's dtype."""
     if own.is_floating_point and code in FLOATS:
         return True
     whole = not own.is_floating_point and not own.is_complex

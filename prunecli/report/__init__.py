@@ -1,1 +1,1 @@
-"""Rows, figures and a page, from evaluation results. Knows nothing of models or checkpoints."""
+"""Rows, figures and a page from evaluation results; independent of models and checkpoints."""

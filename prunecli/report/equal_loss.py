@@ -1,4 +1,4 @@
-"""How far a network can be compressed for the same loss of accuracy."""
+"""The compression that each method reaches at the same loss of accuracy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from prunecli.report.rows import Row, lines_of, times, unpruned
 from prunecli.settings.report import LOSSES
 
 Curve: TypeAlias = Sequence[tuple[float, float]]
-"""Points lost at each compression, by rising compression."""
+"""(compression, percentage points lost), by rising compression."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """A compression. Where the curve ends before more is lost, it is `at_least` that."""
+    """A compression; `at_least` that if the curve ends before more is lost."""
 
     compression: float
     at_least: bool = False
@@ -28,10 +28,10 @@ class Reach:
 
 
 def lost(rows: list[Row]) -> dict[str, list[tuple[float, list[float]]]]:
-    """The points of top-1 that the unpruned network of the same seed has more.
+    """For each method: (compression reached, points of top-1 lost per seed).
 
-    They stand beside the compression reached, for each method. Empty unless there is one unpruned
-    network.
+    The loss is relative to the unpruned network of the same seed, or to its mean if that seed is
+    missing. Empty unless there is exactly one unpruned network.
     """
     dense = unpruned(rows)
     if len(dense) != 1:
@@ -46,12 +46,12 @@ def lost(rows: list[Row]) -> dict[str, list[tuple[float, list[float]]]]:
 
 
 def at_loss(curve: Curve, loss: float) -> Reach:
-    """The highest compression up to which no more than that is lost.
+    """The highest compression up to which at most `loss` points are lost.
 
     Between neighbours it is interpolated on a logarithmic scale, c = c0 (c1 / c0)^t with
-    t = (loss - l0) / (l1 - l0). The curve begins at the unpruned network, (1, 0), and is not
-    extrapolated. Where it crosses the loss several times, the first crossing counts: beyond it
-    more was lost at some ratio, so no claim for all ratios up to a later one would hold.
+    t = (loss - l0) / (l1 - l0). The curve starts at the unpruned network, (1, 0), and is not
+    extrapolated. If it crosses the loss several times, the first crossing counts: the claim must
+    hold for all lower ratios.
     """
     last, least = 1.0, 0.0
     for compression, points in curve:
@@ -63,7 +63,7 @@ def at_loss(curve: Curve, loss: float) -> Reach:
 
 
 def at_losses(rows: list[Row], losses: Sequence[float] = LOSSES) -> dict[str, dict[float, Reach]]:
-    """What each method reaches at each loss, by the mean over seeds."""
+    """The compression of each method at each loss, by the mean over seeds."""
     return {
         method: {loss: at_loss([(c, fmean(points)) for c, points in line], loss) for loss in losses}
         for method, line in lost(rows).items()
@@ -71,10 +71,10 @@ def at_losses(rows: list[Row], losses: Sequence[float] = LOSSES) -> dict[str, di
 
 
 def against_best(method: str, reached: dict[str, Reach]) -> Reach | None:
-    """How many times the compression of the best other method that is.
+    """The method's compression divided by the best other method's.
 
-    It is at most that where the curve of another ends before more is lost: that one may go further.
-    None where there is no other, or where both may.
+    `at_most` if another's curve ends before more is lost, since that one may go further. None if
+    there is no other, or if both may go further.
     """
     own, others = reached[method], [r for name, r in reached.items() if name != method]
     further = any(other.at_least for other in others)

@@ -1,13 +1,13 @@
-"""Which published results stand beside which rows.
+"""Matching of published results to rows.
 
-A published method matches the rows of its label, and those whose description has all of its words,
-the first one first: 'gmp' matches 'gmp beta=0.05 gamma=0.01'. Of the rows that do, those with the
-fewest further words are meant, so a whole description means just that row. Of several published
-methods that match a row, the one with the most words is meant. Thus 'magnitude' is not 'magnitude
-layer' where there are both.
+A published method matches rows with its label, and rows whose description has the same first word
+and all of its words: 'gmp' matches 'gmp beta=0.05 gamma=0.01'. Of these rows, those with the fewest
+words count, so a full description matches only its row. If several published methods match a row,
+the one with the most words counts: 'magnitude' does not match 'magnitude layer' if both are
+published.
 
-What was asked for must agree, too. Where nothing was asked, the row that comes nearest to what was
-reached is meant. It may be far away, so both are shown.
+The target compressions must also agree. If one side has none, the row that is nearest in the
+compression reached counts. It may be far away, so both are shown.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from prunecli.report.reference import Published, Reference
 from prunecli.report.rows import Row
 
 NEAR = 1e-3
-"""Ratios are printed with a few digits: 6.67 is 1 / 0.15."""
+"""The relative tolerance of ratios, which are printed rounded: 6.67 is 1 / 0.15."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A row and what was published of it; one of them may be missing."""
+    """A row and its published result; one of them may be missing."""
 
     ours: Row | None
     theirs: Published | None
 
     @property
     def asked(self) -> float:
-        """What was asked for; infinite where nothing was."""
+        """The target compression; infinite if there is none."""
         if self.ours and not self.ours.is_free:
             return self.ours.compression
         return (self.theirs and self.theirs.compression) or math.inf
 
 
 def paired(rows: list[Row], reference: Reference) -> list[Pair]:
-    """All that was published of the network of these rows, each beside its row, by rising ratios.
+    """All published results for the networks of these rows, with their rows, by rising ratio.
 
-    Rows of a ratio of which other methods were published are there too.
+    Rows without one are included if another method was published at their ratio.
     """
     here = {(row.model, row.dataset) for row in rows}
     theirs = [each for each in reference if (each.model, each.dataset) in here]
@@ -58,7 +58,7 @@ def paired(rows: list[Row], reference: Reference) -> list[Pair]:
 
 
 def _meant(each: Published, rows: list[Row], theirs: list[Published]) -> list[Row]:
-    """The rows that a published result is to stand beside."""
+    """The rows that match a published result."""
     named = [
         row
         for row in rows
@@ -85,12 +85,12 @@ def _is_asked_alike(each: Published, row: Row) -> bool:
 
 
 def _is_open(each: Published, row: Row) -> bool:
-    """Whether nothing was asked of one of them: what was reached says if they are alike."""
+    """Whether one has no target: then the compression reached decides."""
     return each.compression is None or row.is_free
 
 
 def distance(each: Published, row: Row) -> float:
-    """How far apart they are in what is left, as the absolute logarithm of a ratio."""
+    """|log(a / b)| of the compressions reached, else of the numbers of weights left."""
     reached = each.reached or each.compression
     if reached is not None:
         return abs(math.log(reached / row.reached))
@@ -108,7 +108,7 @@ def _length(each: Published) -> int:
 
 
 def _words(label: str) -> list[str]:
-    """The words of a label; a number among them however it is written."""
+    """The words of a label, with numbers in one notation."""
     words = []
     for word in label.split():
         name, sign, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else."""
+"""The report as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 def as_html(
     rows: list[Row], title: str, reference: Reference = (), losses: Sequence[float] = LOSSES
 ) -> str:
-    """A page with a section for every model and data set: findings, figures, tables."""
+    """The page, with findings, figures and tables for every model and data set."""
     numbers = count(1)
     sections = [_section(s, losses, numbers) for s in sights(views(rows, reference))]
     figures = [figure for section in sections for *_, figure in section["figures"]]
@@ -47,7 +47,7 @@ def as_html(
 
 
 def _section(sight: Sight, losses: Sequence[float], numbers: Iterator[int]) -> dict[str, Any]:
-    """What the page says of one model and data set."""
+    """The template's values for one model and data set."""
     view = sight.view
     figures: list[tuple[str, str, Inline]] = [
         (CAPTIONS[name], caption(name, view), inline(FIGURES[name].draw(sight), next(numbers)))

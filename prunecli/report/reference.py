@@ -1,4 +1,4 @@
-"""Published numbers, or those of an earlier report, to set beside one's own."""
+"""Published results, or those of an earlier report, for comparison."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from prunecli.report.tables.table import text_of
 
 COLUMNS = ("model", "dataset", "method", "compression", "top1", "top5")
 MORE = ("reached", "parameters", "note")
-"""Columns that need not be there."""
+"""Optional columns."""
 OURS = {"reached": "empirical_compression", "parameters": "nonzero"}
-"""What `report --format csv` calls them."""
+"""Their names in `report --format csv`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A published result. Accuracies are in percent; what was not told is None."""
+    """A published result. Accuracies are in percent; what was not published is None."""
 
     model: str
     dataset: str
     method: str
     compression: float | None = None
-    """What was asked for."""
+    """The target compression."""
     top1: float | None = None
     top5: float | None = None
     reached: float | None = None
-    """The compression that was reached."""
+    """The compression reached."""
     parameters: float | None = None
     """The number of weights left."""
     note: str = ""
@@ -53,9 +53,9 @@ Reference = tuple[Published, ...]
 def read_reference(path: Path) -> Reference:
     """The results in a CSV with at least `COLUMNS`, such as `report --format csv` writes.
 
-    '#' starts a comment. `method` is what a report calls it, or a shorter name; see `matching`. A
-    cell may be empty, but a row has an accuracy and one of `compression`, `reached` and
-    `parameters`. Raises BadInput naming the line that is none of that.
+    '#' starts a comment line. `method` is a report's name for it, or a shorter one; see `matching`.
+    Cells may be empty, but each row needs an accuracy and one of `compression`, `reached` and
+    `parameters`. Raises BadInput naming the wrong row.
     """
     label = printable(str(path))
     text = read_text(path)
@@ -66,7 +66,7 @@ def read_reference(path: Path) -> Reference:
 
 
 def _without_comments(text: str) -> Iterator[str]:
-    """The lines. One in the midst of a cell, which its quotes tell, is no comment."""
+    """The lines without comments; a line inside a quoted cell is none."""
     in_cell = False
     for line in io.StringIO(text, newline=""):
         if in_cell or not line.startswith("#"):
@@ -81,7 +81,7 @@ def _table(label: str, lines: Iterable[str]) -> Reference:
     reference = []
     for row in rows:
         try:
-            if None in row:  # more cells than headings, as of a note whose comma no quotes hold
+            if None in row:  # more cells than headings, such as for an unquoted comma
                 raise ValueError(row)
             reference.append(_published(row))
         except (AttributeError, TypeError, ValueError):
@@ -110,7 +110,7 @@ def _published(row: Mapping[str, str]) -> Published:
 
 
 def _number(cell: str) -> float | None:
-    """The number of a cell; None if it is empty. Raises ValueError for what is no finite number."""
+    """A cell's number; None if it is empty. Raises ValueError if it is no finite number."""
     if cell.strip() == "":
         return None
     if not math.isfinite(number := float(cell)):

@@ -24,17 +24,17 @@ UNREPEATABLE = re.compile(
     r"|(.+?) defaults to a non-deterministic algorithm"
     r"|.*not deterministic because it uses (CuBLAS)"
 )
-"""What torch says of an operation that repeats its bits on a CPU only."""
+"""Torch's warnings about operations that are deterministic on a CPU only."""
 REGISTER = 16
-"""Values that a register of a CPU holds."""
+"""Values in a CPU register."""
 
 
 def pick_device(name: str, own: int | None = None) -> torch.device:
     """The device of that name: `auto` is the GPU if there is one; an explicit one never falls back.
 
-    A process that shares its work with others uses the GPU `own`. On a GPU, kernels that repeat
-    their results are asked for; those of a CPU do anyway. Raises BadEnvironment for a GPU that is
-    not there, and BadUsage for one that all processes are to use.
+    In distributed training, a process uses the GPU `own`. On a GPU, deterministic kernels are
+    requested; a CPU's are deterministic anyway. Raises BadEnvironment for a missing GPU, and
+    BadUsage for `cuda:N` in distributed training.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,25 +50,25 @@ def pick_device(name: str, own: int | None = None) -> torch.device:
                 f"--device {name}: this machine has {count} usable GPUs; use --device cpu or auto"
             )
         _ask_for_repeatable_kernels()
-        # CUDA graphs, for one, are recorded on the current one. To set it takes memory there, which
-        # a process that only plans needs not.
+        # CUDA graphs, for example, are recorded on the current GPU. Setting it takes memory there,
+        # which a process that only plans does not need.
         if torch.cuda.current_device() != (device.index or 0):
             torch.cuda.set_device(device.index or 0)
     return device
 
 
 def _ask_for_repeatable_kernels() -> None:
-    """Ask all GPUs for kernels that repeat their results.
+    """Request deterministic kernels on all GPUs.
 
-    `cudnn.benchmark` stays off: by its timings, it may choose others each run.
+    `cudnn.benchmark` stays off: its timings may select other kernels in each run.
     """
-    # cuBLAS repeats its results only with a fixed work space, which it reads when it starts.
+    # cuBLAS is deterministic only with a fixed workspace, which it reads at its start.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # So that fp32 means float32; for products of matrices it does by default. By the older of
-    # torch's two ways, which 2.9 and 2.10 complain of: after the newer one, what asks by the older
-    # one, as torch.compile does, fails.
+    # So that fp32 means float32, as it does for matrix products by default. torch 2.9 and 2.10 warn
+    # about this older setting. After the newer one, code that reads the older one fails, such as
+    # torch.compile.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.backends.cudnn.allow_tf32 = False
@@ -76,13 +76,13 @@ def _ask_for_repeatable_kernels() -> None:
 
 @contextmanager
 def unrepeatable(warn: Callable[[str], object]) -> Iterator[None]:
-    """Tell `warn`, once each, of operations within that may not repeat their bits on a GPU.
+    """Call `warn`, once for each operation within that is not deterministic on a GPU.
 
-    It is told in words of ours: torch's own name a line of the code that happened to be running.
+    The text is ours: torch's warning names an unrelated line of code.
     """
     told = cache(warn)
     with warnings.catch_warnings():
-        # By default, a warning is shown once in a process, not once in every job that it does.
+        # By default, a warning is shown once per process, not once per job.
         warnings.filterwarnings("always", message=".*deterministic")
         otherwise = warnings.showwarning
 
@@ -97,7 +97,7 @@ def unrepeatable(warn: Callable[[str], object]) -> Iterator[None]:
 
 
 def _differing(operation: str) -> str:
-    """What 'upsample_bilinear2d_backward_out_cuda' means for the user, in words."""
+    """The warning for an operation such as 'upsample_bilinear2d_backward_out_cuda'."""
     name = re.sub(r"_(out|cuda|kernel|template)(?=_|\b)", "", operation)
     return (
         f"{name}: this operation is not deterministic on a GPU, so --resume, or the same "
@@ -120,10 +120,10 @@ def gpus() -> list[str]:
 
 
 def put_on(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model on the device, in the memory format that convolutions are fastest in.
+    """Move the model to the device, in channels-last format, the fastest for convolutions.
 
-    Some convolutions stay out of it on a CPU: in oneDNN, as torch 2.11 to 2.14 have it, several
-    threads' gradients of an odd number of images are then written beyond their memory.
+    On a CPU some convolutions stay contiguous: with several threads and an odd number of images,
+    oneDNN in torch 2.11 to 2.14 would write their gradients out of bounds.
     """
     spared = set()
     if device.type == "cpu":
@@ -135,13 +135,13 @@ def put_on(model: nn.Module, device: torch.device) -> nn.Module:
                 spared.add(module.weight)
     model.to(device)
     for tensor in [*model.parameters(), *model.buffers()]:
-        if tensor.dim() == 4 and tensor not in spared:  # of Conv1d and Conv3d there is no such one
+        if tensor.dim() == 4 and tensor not in spared:  # Conv1d and Conv3d have no such format
             tensor.data = tensor.data.to(memory_format=torch.channels_last)
     return model
 
 
 def _is_unsafe(convolution: nn.Conv2d) -> bool:
-    """Whether it skips pixels, has no window, and takes fewer channels than a register holds."""
+    """Whether it is 1x1, strided, and has fewer input channels per group than `REGISTER`."""
     strided = set(convolution.kernel_size) == {1} and max(convolution.stride) > 1
     return strided and convolution.in_channels // convolution.groups < REGISTER
 
@@ -151,10 +151,10 @@ def _contiguous(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, 
 
 
 def has_room(device: torch.device, size: int) -> bool:
-    """Whether a GPU holds so many bytes twice, as it does while they are padded, and half is left.
+    """Whether `size` bytes take at most a quarter of a GPU's free memory.
 
-    What is to go to a CPU is in its memory already. What torch holds on to after an earlier job
-    counts as free.
+    They are held twice while they are padded, and half must stay free. Memory that torch reserved
+    in an earlier job counts as free. For a CPU it is always true: the data is there already.
     """
     if device.type != "cuda":
         return True
@@ -163,20 +163,20 @@ def has_room(device: torch.device, size: int) -> bool:
 
 
 def let_go() -> None:
-    """Leave GPU memory that is not in use to other processes, as after a job that failed."""
+    """Release unused GPU memory to other processes, such as after a failed job."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        gc.collect()  # what an error's traceback and its frames hold in a circle
+        gc.collect()  # reference cycles of an error's traceback and its frames
         torch.cuda.empty_cache()
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Let the C library hold on to up to 1 GiB that was freed, where it can be told to.
+    """Let the C library keep up to 1 GiB of freed memory, if it supports that.
 
-    Every step of training frees megabytes and asks for them again. Handed back to the system in
-    between, they come page by page, zeroed anew: a fifth of a small network's step.
+    Each training step frees megabytes and allocates them again. If the system gets them back, it
+    zeroes each page anew, which takes a fifth of a small network's step.
     """
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # of glibc's malloc.h
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # from glibc's malloc.h
     with suppress(OSError, AttributeError, TypeError):
         library = ctypes.CDLL(None)
         library.mallopt(trim_threshold, 1 << 30)
@@ -197,16 +197,16 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 @cache
 def processor() -> str:
-    """The processor as Linux describes it; empty elsewhere."""
+    """Linux's description of the processor; empty on other systems."""
     try:
         return Path("/proc/cpuinfo").read_text()
     except OSError as error:
-        raise_shortage(error)  # or it would compute in another precision
+        raise_shortage(error)  # or the precision would change
         return ""
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """The precision, `bf16` or `fp32`; `auto` is bf16 where the hardware has it."""
+    """The precision, `bf16` or `fp32`; `auto` is bf16 if the hardware has it."""
     if name != "auto":
         return name
     return "bf16" if has_fast_bf16(device) else "fp32"

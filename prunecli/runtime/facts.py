@@ -1,4 +1,4 @@
-"""Facts as JSON: written in one way, and where two differ."""
+"""Facts as JSON: a canonical text, and differences."""
 
 from __future__ import annotations
 

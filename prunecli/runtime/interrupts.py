@@ -10,15 +10,16 @@ from types import FrameType
 
 
 class Terminated(SystemExit):
-    """The end that a signal from outside asks for; any other SystemExit is some code's own idea."""
+    """An exit that a signal requested, unlike any other SystemExit."""
 
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], bool]]:
-    """Have the first SIGINT or SIGTERM, within, only make the yielded function return True.
+    """A context in which the first SIGINT or SIGTERM only makes the yielded function return True.
 
-    A second one acts at once. On leaving, handlers are as before, and a signal that nobody acted
-    on is delivered. Outside the main thread, where handlers cannot be set, it does nothing.
+    A second one raises KeyboardInterrupt at once. On leaving, the handlers are restored, and the
+    first signal is raised again. It does nothing outside the main thread, where handlers cannot be
+    set.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():

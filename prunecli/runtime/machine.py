@@ -13,17 +13,16 @@ from prunecli.runtime.shortage import raise_shortage
 ROOT = Path("/")
 """The folder that /proc and /sys are in."""
 MEMORY_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
-"""Files with the limits of a group of processes, by Linux's cgroups of version 2 and 1; 'max' where
-there is none."""
+"""Files with the memory limits of a Linux cgroup, versions 2 and 1; 'max' means none."""
 IN_USE = {resource.RLIMIT_AS: 0, resource.RLIMIT_DATA: 5}
-"""The position in /proc/self/statm of the count of pages that such a limit is on."""
+"""The field of /proc/self/statm, in pages, that each limit applies to."""
 
 
 def cores(root: Path = ROOT) -> int:
-    """CPU cores that this process may use, or be given the time of, rounded down.
+    """CPU cores that this process may use, by its affinity and CPU quota, rounded down.
 
-    For work whose results do not depend on how many threads do it: by how many torch computes,
-    which sums are rounded by, is left as it is.
+    Only for work whose results do not depend on the number of threads. torch's number of threads
+    affects how sums are rounded, so it stays as it is.
     """
     known = hasattr(os, "sched_getaffinity")
     own = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
@@ -31,7 +30,7 @@ def cores(root: Path = ROOT) -> int:
 
 
 def memory(root: Path = ROOT) -> int:
-    """Bytes of memory that this process may have: the machine's, or what it is limited to."""
+    """Bytes of memory that this process may use: the machine's, or a lower limit."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_left(root)]
     for group in _groups("memory", root):
         limits += [int(n) for n in map(_read, _each(group, MEMORY_LIMITS)) if n.isdecimal()]
@@ -39,16 +38,15 @@ def memory(root: Path = ROOT) -> int:
 
 
 def at_home(path: str | os.PathLike[str]) -> str:
-    """The path with a '~' for the user's folder filled in, as a shell does.
+    """The path with '~' expanded, as a shell does; unchanged if the home folder is unknown.
 
-    It stays as it is where nobody knows that folder. For paths that no shell has seen: in recipes,
-    the environment, and within quotes.
+    For paths that no shell has expanded: in recipes, the environment, and quotes.
     """
     return os.path.expanduser(path)  # noqa: PTH111 - which fails for want of a user
 
 
 def _left(root: Path) -> Iterator[int]:
-    """What this process's own limits leave to it."""
+    """The bytes that this process's resource limits leave to it."""
     pages = _read(root / "proc/self/statm").split() or ["0"] * 7
     for kind, field in IN_USE.items():
         most, _ = resource.getrlimit(kind)
@@ -58,7 +56,7 @@ def _left(root: Path) -> Iterator[int]:
 
 @cache
 def _quota(root: Path) -> float | None:
-    """Cores whose time the groups of this process are given, at most; None if that is no matter."""
+    """The CPU quota, in cores, of this process's cgroups; None if there is none."""
     quotas = []
     for group in _groups("cpu", root):
         names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
@@ -69,9 +67,9 @@ def _quota(root: Path) -> float | None:
 
 
 def _groups(controller: str, root: Path) -> Iterator[Path]:
-    """The folders of the groups that this process is in, from its own to that of all.
+    """The folders of this process's cgroups, from its own up to the root.
 
-    A container may see only its own folder, as that of all, and by the host's name for it.
+    In a container, its own folder may appear as the root, while the path is the host's.
     """
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
@@ -87,7 +85,7 @@ def _each(group: Path, names: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _read(path: Path) -> str:
-    """What a file of the system says; nothing where there is none."""
+    """The text of a system file; empty if it cannot be read."""
     try:
         return path.read_text().strip()
     except (OSError, ValueError) as error:

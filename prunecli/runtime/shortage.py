@@ -1,4 +1,4 @@
-"""Too little memory, threads or open files, told apart from faults of what is being worked on."""
+"""Shortages of memory, threads or open files, told apart from faults of the input."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from prunecli.errors import BadEnvironment
 
 
 class Shortage(BadEnvironment):
-    """The machine lacks memory, or the process may open no more files: no input's fault.
+    """The machine lacks memory, threads or open files; the input is not at fault.
 
-    `lower` says what of the command takes less memory if it is lowered; "" if nothing does.
+    `lower` is the option of the command that needs less memory if it is lowered; "" if none does.
     """
 
     def __init__(self, kind: str, wanted: str = "", lower: str = "--batch-size") -> None:
@@ -23,7 +23,7 @@ class Shortage(BadEnvironment):
         self.kind, self.wanted = kind, wanted
 
     def where(self, lower: str) -> Shortage:
-        """The same, in a command of which that can be lowered."""
+        """The same error for a command with another `lower`."""
         return Shortage(self.kind, self.wanted, lower)
 
 
@@ -35,7 +35,7 @@ SCARCE = {
         (
             "gpu",
             r"cuda.*out of memory|_STATUS_ALLOC_FAILED|_DEVICE_ALLOCATION_FAILED"
-            r"|CUBLAS_STATUS_NOT_INITIALIZED when calling .cublasCreate",  # its work space
+            r"|CUBLAS_STATUS_NOT_INITIALIZED when calling .cublasCreate",  # its workspace
         ),
         (
             "memory",
@@ -46,7 +46,7 @@ SCARCE = {
         ),
     )
 }
-"""What torch, oneDNN, numpy, the loader of libraries and the system say, each in its own way."""
+"""Messages of torch, oneDNN, numpy, the dynamic loader and the system."""
 NUMBERS = {
     errno.EMFILE: "files",
     errno.ENFILE: "files",
@@ -61,17 +61,17 @@ MENDS = {
     "memory": "out of memory{wanted}; {lower}allow more (ulimit -v, the container)",
 }
 ROOM = 1 << 25
-"""Bytes that nothing goes on without."""
+"""Bytes without which nothing can continue."""
 WANTED = re.compile(r"(?:allocate|mmap)\s+([\d.]+)\s?(bytes|[KMGT]i?B)", re.IGNORECASE)
 
 
 def raise_shortage(error: BaseException) -> None:
-    """Raise Shortage if `error` came up for lack of memory or of open files.
+    """Raise Shortage if a lack of memory, threads or open files caused `error`.
 
-    Whoever takes an error of other people's code for a fault of its input asks here first.
+    Call this before blaming the input for an error of other people's code.
     """
     seen: BaseException | None = error
-    for _ in range(10):  # a library may have said something else about it
+    for _ in range(10):  # a library may have wrapped the cause
         if seen is None:
             return
         if isinstance(seen, Shortage):
@@ -82,7 +82,7 @@ def raise_shortage(error: BaseException) -> None:
 
 
 def _shortage(error: BaseException) -> Shortage | None:
-    """What is short, and the advice; None for any other error."""
+    """The Shortage that an error is; None for any other error."""
     if (kind := _scarce(error)) is None:
         return None
     wanted = WANTED.search(str(error))
@@ -90,23 +90,23 @@ def _shortage(error: BaseException) -> Shortage | None:
 
 
 def _scarce(error: BaseException) -> str | None:
-    """The key of `MENDS` for what an error comes down to, if any."""
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+    """The key of `MENDS` for an error; None if it is no shortage."""
+    if type(error).__name__ == "OutOfMemoryError":  # torch's; torch is not imported here
         return "gpu"
-    if isinstance(error, OSError) and error.errno is not None:  # its text may be a file's name
+    if isinstance(error, OSError) and error.errno is not None:  # its text may contain a file's name
         return NUMBERS.get(error.errno)
     if isinstance(error, RuntimeError | OSError | ImportError | SystemError):
         text = str(error)
         for kind, pattern in SCARCE.items():
             if pattern.search(text):
                 return kind
-        if not isinstance(error, OSError) and not _has_room():  # C code may find no words for it
+        if not isinstance(error, OSError) and not _has_room():  # C code may not name the cause
             return "memory"
     return "memory" if isinstance(error, MemoryError) else None
 
 
 def _has_room() -> bool:
-    """Whether this process gets `ROOM`, without which nothing goes on."""
+    """Whether this process can allocate `ROOM`."""
     try:
         mmap.mmap(-1, ROOM).close()
     except (OSError, MemoryError):
@@ -115,7 +115,7 @@ def _has_room() -> bool:
 
 
 def _size(number: str, unit: str) -> str:
-    """An amount as people read it: '8179200', 'bytes' -> '7.8 MiB'."""
+    """A readable amount: '8179200', 'bytes' -> '7.8 MiB'."""
     number = number.rstrip(".")  # numpy's "256. TiB"
     if unit.lower() != "bytes" or float(number) < 1024:
         return f"{number} {unit}"

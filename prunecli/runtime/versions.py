@@ -1,4 +1,4 @@
-"""Versions of what computes."""
+"""Versions of the packages that compute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prunecli.package import VERSION
 
 @cache
 def versions() -> dict[str, str]:
-    """The versions of what computes, by the installation: importing torchvision takes long."""
+    """Versions, from the installed metadata: importing torchvision is slow."""
     return {
         "prunecli": VERSION,
         "torch": torch.__version__,

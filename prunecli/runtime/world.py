@@ -1,4 +1,4 @@
-"""One training on several processes: the rank of this one, and what they exchange."""
+"""Distributed training: the rank of this process, and what the processes exchange."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from prunecli.runtime.seeds import derive_seed
 from prunecli.runtime.shortage import raise_shortage
 
 PATIENCE = timedelta(minutes=30)
-"""Time to wait for one that is alive: it may be reading or downloading data. One that is dead is
-seen at once, since its connections close."""
+"""The time to wait for a live process, which may be reading or downloading data. A dead one is
+noticed at once, since its connections close."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes of one training, as one of them sees it. `World()` is a process on its own.
+    """The processes of one training, as one of them sees it. `World()` is a single process.
 
-    All hold the same weights and decide the same; they differ in the rows of each batch that they
-    compute, and in the random numbers that they draw meanwhile. Only rank 0 writes and
-    prints. Whatever exchanges something is called by all processes, in the same order, and raises
-    BadEnvironment if one of them is gone; in a process on its own it does nothing.
+    All hold the same weights and make the same decisions. They differ in the rows of each batch
+    that they compute, and in the random numbers drawn for those. Only rank 0 writes and prints. All
+    processes must call methods that exchange something in the same order. These raise
+    BadEnvironment if a process is gone, and do nothing in a single process.
     """
 
     rank: int = 0
     size: int = 1
     gpu: int | None = None
-    """The GPU of its machine that is this process's; None for the default one."""
+    """The index of this process's GPU on its machine; None for the default GPU."""
 
     @property
     def leads(self) -> bool:
         return self.rank == 0
 
     def rows(self, start: int, end: int) -> slice:
-        """The rows of these that are this process's; there may be none."""
+        """This process's share of the rows, every `size`-th; it may be empty."""
         return slice(start + self.rank, end, self.size)
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
@@ -58,7 +58,7 @@ class World:
             tensor.copy_(part.view(tensor.shape))
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is up in any process. Waits for all of them, but for no GPU."""
+        """Whether the flag is set in any process. Waits for all of them, but for no GPU."""
         return bool(self._highest(int(flag)))
 
     def wait(self) -> None:
@@ -67,9 +67,9 @@ class World:
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
-        """A context in which rank 0 goes first and the others follow.
+        """A context that rank 0 runs first, then the others.
 
-        It refuses bad input once for all, and has downloaded or cached what the others need.
+        So bad input is refused only once, and data is downloaded or cached for the others.
         """
         if not self.leads:
             self.wait()
@@ -78,9 +78,9 @@ class World:
             self.wait()
 
     def check_told(self, facts: Mapping[str, Any]) -> None:
-        """Raise Mismatch, in all processes, unless all have these same facts, which are JSON.
+        """Raise Mismatch, in all processes, unless all have the same facts, which are JSON.
 
-        Each names what differs, of the last process where something does.
+        The message has the differences of the last process that differs from rank 0.
         """
         if self.size == 1:
             return
@@ -97,7 +97,7 @@ class World:
             )
 
     def _highest(self, number: int) -> int:
-        """The highest that any process says. Waits for all of them, but for no GPU."""
+        """The maximum over all processes. Waits for all of them, but for no GPU."""
         if self.size == 1:
             return number
         highest = torch.tensor(number)
@@ -106,7 +106,7 @@ class World:
         return int(highest)
 
     def _from(self, rank: int, text: str) -> str:
-        """The text of that process, in all of them."""
+        """The text of the process `rank`, in all processes."""
         raw = text.encode() if self.rank == rank else b""
         size = self._highest(len(raw))
         letters = torch.tensor(list(raw.ljust(size)), dtype=torch.uint8)
@@ -115,7 +115,7 @@ class World:
         return bytes(letters.tolist()).decode()
 
     def check_same(self, tensors: Sequence[Tensor]) -> None:
-        """Raise Mismatch, in all processes, unless these tensors are the same in all, by sums."""
+        """Raise Mismatch, in all processes, unless the sum of each tensor is the same in all."""
         if self.size == 1:
             return
         own = torch.stack([tensor.detach().double().sum().cpu() for tensor in tensors])
@@ -130,7 +130,7 @@ class World:
 
     @contextmanager
     def apart(self, seed: int, device: torch.device) -> Iterator[None]:
-        """Have each process, within, draw random numbers of its own; after, all draw the same."""
+        """Draw different random numbers in each process, within; afterwards the same again."""
         if self.size == 1:
             yield
             return
@@ -141,7 +141,7 @@ class World:
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """The processes that torchrun started together; this one alone, if it did not.
+    """Join the processes that torchrun started; without torchrun, a single process.
 
     Raises BadEnvironment if they do not find each other.
     """
@@ -163,15 +163,15 @@ def joined() -> Iterator[World]:
         yield World(distributed.get_rank(), distributed.get_world_size(), gpu)
         failed = False
     finally:
-        # After a failure NCCL might wait, for half an hour, for a process that is gone; the end of
-        # this one, which is near, does not.
+        # After a failure NCCL might wait half an hour for a process that is gone. This process is
+        # about to exit, which does not wait.
         if not failed or backends == "gloo":
             distributed.destroy_process_group()
 
 
 @contextmanager
 def _all_there() -> Iterator[None]:
-    """Raise BadEnvironment where an exchange fails."""
+    """Raise BadEnvironment if an exchange fails."""
     try:
         yield
     except RuntimeError as error:

@@ -1,1 +1,1 @@
-"""Tensors, as numbers: in parts, zero, finite."""
+"""Values of tensors: in parts, zero, finite."""

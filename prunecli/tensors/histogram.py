@@ -1,4 +1,4 @@
-"""How the weights of a layer are spread, in standard deviations."""
+"""The distribution of a layer's weights, in standard deviations."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Histogram(NamedTuple):
     """A histogram of weights around 0, with their standard deviation and mean."""
 
     weights: tuple[int, ...]
-    """How many lie in each bin; those beyond the last are in none."""
+    """The count in each bin; values beyond the last bin are not counted."""
     sigma: float
     mean: float
 
 
 def histogram(weight: Tensor) -> Histogram:
-    """The spread of the values of a tensor; equal ones, or a single one, lie in no bin."""
+    """The histogram of a tensor; all counts are 0 if its standard deviation is 0."""
     sigma = weight.std(correction=min(1, weight.numel() - 1)) if weight.numel() else weight.sum()
     counts = torch.zeros(BINS)
     if sigma > 0:

@@ -1,6 +1,6 @@
-"""Tensors by name that are read in chunks, so that they can be larger than memory.
+"""Named tensors that are read in chunks, so that they can be larger than memory.
 
-What is in memory already is read the same way, in parts that fit the processor's cache.
+Tensors in memory are read the same way, in parts that fit the processor's cache.
 """
 
 from __future__ import annotations
@@ -52,9 +52,8 @@ class Made:
     shape: tuple[int, ...]
     parts: Callable[[], Iterable[Tensor]]
     packed: tuple[str, int] | None = None
-    """The type, if torch does not have it: what safetensors calls it, and how many bytes there are.
-
-    These are what the parts give."""
+    """For a type that torch lacks: safetensors' name for it, and the size in bytes. The parts are
+    then these bytes."""
 
     def numel(self) -> int:
         return math.prod(self.shape)
@@ -62,10 +61,10 @@ class Made:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with a single thread.
+    """A context in which torch uses a single thread.
 
-    Parts are too small to be shared: several threads would wait for each other most of the time,
-    and for the one that hashes the file meanwhile.
+    Parts are too small to share: threads would mostly wait for each other, and for the one that
+    hashes the file.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

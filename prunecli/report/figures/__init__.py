@@ -1,1 +1,1 @@
-"""The figures of a report: what is drawn, of which rows, and how it looks."""
+"""The figures of a report: what they show, of which rows, and their looks."""

@@ -1,4 +1,4 @@
-"""Figures of what happens in the course of a training."""
+"""Figures of training over epochs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from prunecli.report.rows import Row
 from prunecli.report.view import View
 
 MARKED = 10
-"""The most markers that a line over epochs has."""
+"""The most markers on a line over epochs."""
 
 
 def convergence(sight: Sight) -> Drawing:
     """Training loss over epochs, of the first seed: a colour per method, a stroke per ratio.
 
-    Where methods share a colour, or there are more ratios than strokes or more rows than `MANY`,
-    only one compression of each method is drawn, and strokes tell methods of one colour apart.
+    If methods share a colour, or there are more ratios than strokes or more rows than `MANY`, only
+    one compression of each method is drawn, and strokes distinguish methods of one colour.
     """
     view = sight.view
     lines = list(view.lines.values())
@@ -43,7 +43,7 @@ def convergence(sight: Sight) -> Drawing:
 
 
 def accuracy(sight: Sight) -> Drawing:
-    """Test accuracy over epochs, of the first seed, where it was measured."""
+    """Test accuracy over epochs, of the first seed, if it was measured."""
     with plot() as (drawing, panel):
         for title, row in sight.titled(evaluated_in_training(sight.view), panel):
             _course(panel, title, row, _accuracies(row), sight.look(row).line)
@@ -52,7 +52,7 @@ def accuracy(sight: Sight) -> Drawing:
 
 
 def sparsity(sight: Sight) -> Drawing:
-    """Sparsity over epochs, of the first seed, where it changes while training."""
+    """Sparsity over epochs, of the first seed, if it changes in training."""
     with plot() as (drawing, panel):
         for title, row in sight.titled(pruned_in_training(sight.view), panel):
             sparsities = [100 * (1 - density) for density in _densities(row)]
@@ -62,7 +62,7 @@ def sparsity(sight: Sight) -> Drawing:
 
 
 def pruned(sight: Sight) -> Drawing:
-    """All weights pruned up to each epoch, of the first seed, where that is done while training."""
+    """The number of weights pruned up to each epoch, of the first seed, if that changes."""
     with plot() as (drawing, panel):
         for title, row in sight.titled(pruned_in_training(sight.view), panel):
             gone = [row.first.prunable * (1 - density) for density in _densities(row)]
@@ -74,7 +74,7 @@ def pruned(sight: Sight) -> Drawing:
 
 
 def evaluated_in_training(view: View) -> list[Row]:
-    """Dense networks, and one compression of each method, with an accuracy per epoch."""
+    """Dense networks, and one compression of each method, that have accuracies per epoch."""
     return [row for row in view.dense + view.most_pruned if len(_accuracies(row)) > 1]
 
 
@@ -92,13 +92,13 @@ def _densities(row: Row) -> list[float]:
 
 
 def _whole(values: list[float | None]) -> list[float]:
-    """The values of all epochs; none of them where some epoch has none."""
+    """The values of all epochs; empty if any epoch has none."""
     told = [value for value in values if value is not None]
     return told if len(told) == len(values) else []
 
 
 def _course(panel: Panel, title: str, row: Row, values: list[float], style: dict[str, Any]) -> None:
-    """Draw a line through a value of each epoch of the row's training; markers where they fit."""
+    """Draw a value per epoch of a row's training, with at most about `MARKED` markers."""
     epochs = [epoch.epoch for epoch in row.history]
     panel.line(epochs, values, title, style, markevery=-(-len(epochs) // MARKED))
     panel.axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,4 +1,4 @@
-"""A figure as a part of a page: in the page's colours, with a legend that switches its lines."""
+"""Figures inside a page: in its colours, with a legend that switches lines on and off."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from prunecli.report.figures.looks import DARK
 FOREGROUND, GRID = "#000000", "#b0b0b0"
 DASHES = {"--": "6 3", "-.": "7 2 2 2", ":": "2 2"}
 BOX = 6.0
-"""The height and half the width of the sample of a line."""
+"""The height and half the width of a line's sample."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the legend of a page says of a line."""
+    """A line's entry in the page's legend."""
 
     number: int
     label: str
@@ -27,7 +27,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Inline:
-    """A figure as the page has it."""
+    """A figure in a page."""
 
     svg: str
     entries: list[Entry]
@@ -36,10 +36,9 @@ class Inline:
 
 
 def inline(drawing: Drawing, number: int) -> Inline:
-    """A figure of a page.
+    """A drawing as a figure of a page.
 
-    Its ids are of the whole page, so its number sets them apart. Ids that nothing refers to are
-    left out.
+    Its number makes its ids unique in the page. Ids without references are removed.
     """
     svg = drawing.plain()
     used = set(re.findall(r'(?:href="#|url\(#)([^")]*)', svg))
@@ -56,7 +55,7 @@ def inline(drawing: Drawing, number: int) -> Inline:
 
 
 def paint(colour: str) -> str:
-    """A colour as the page names it, where it has another one in the dark."""
+    """The page's CSS for a colour that has a dark variant; else the colour itself."""
     if colour == FOREGROUND:
         return "currentColor"
     if colour == GRID:
@@ -86,7 +85,7 @@ def _entry(label: str, key: Key) -> Entry:
 
 
 def _outline(marker: Any) -> str:
-    """The outline of matplotlib's marker as a path of SVG."""
+    """The outline of a matplotlib marker as an SVG path."""
     from matplotlib.markers import MarkerStyle
 
     style = MarkerStyle(marker or "")

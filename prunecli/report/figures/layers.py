@@ -1,4 +1,4 @@
-"""Figures of what is left of each layer, and of how its weights are spread."""
+"""Figures of each layer's density, and of the distribution of its weights."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from prunecli.report.view import View
 from prunecli.types import REACH
 
 ACROSS = 3
-"""The panels beside each other."""
+"""Panels in a row."""
 PANELS = 12
 LABELS = 24
-"""The most names of layers that an axis has room for."""
+"""The most layer names on an axis."""
 
 
 def density(sight: Sight) -> Drawing:
-    """The density that each method leaves each layer, at its highest compression."""
+    """The density of each layer, for each row of `View.most_pruned`."""
     last = sight.view.most_pruned
     names = list(dict.fromkeys(layer.name for row in last for layer in row.first.layers))
     with plot() as (drawing, panel):
         for title, row in sight.titled(last, panel):
             kept = {names.index(layer.name): layer.density for layer in row.first.layers}
-            # An empty layer has no place on the axis: the line is broken there.
+            # Zero has no place on a log axis: the line is broken there.
             heights = [kept[layer] or math.nan for layer in sorted(kept)]
             panel.line(sorted(kept), heights, title, sight.look(row).line)
         step = -(-len(names) // LABELS)
@@ -40,22 +40,22 @@ def density(sight: Sight) -> Drawing:
 
 
 def with_layer_weights(view: View) -> list[Row]:
-    """Unpruned networks, and each method's highest compression, that say how layers are spread."""
+    """Unpruned rows, and those of `View.most_pruned`, that have histograms."""
     rows = view.unpruned + view.most_pruned
     return [row for row in rows if _told(row)]
 
 
 def _told(row: Row) -> dict[str, Layer]:
-    """The layers, by name, of which it is said how the weights are spread."""
+    """The layers that have a histogram of their weights, by name."""
     return {layer.name: layer for layer in row.first.layers if any(layer.weights or ())}
 
 
 def distributions(sight: Sight) -> Drawing:
-    """How the weights of each layer are spread, of the first seed, in standard deviations.
+    """Histograms of each layer's weights, for the first seed, in standard deviations.
 
-    Shares are of the whole layer, of which some weights are gone. Dotted is the Gaussian that a
-    threshold from the standard deviation assumes; vertical lines are the thresholds. Of many
-    layers, so many are drawn, evenly chosen from the first to the last.
+    Shares are of the whole layer, pruned weights included. The dotted line is the Gaussian that a
+    threshold from the standard deviation assumes. Vertical lines are the thresholds. At most
+    `PANELS` layers are drawn, evenly spaced from the first to the last.
     """
     rows = with_layer_weights(sight.view)
     names = _chosen(rows)
@@ -68,7 +68,7 @@ def distributions(sight: Sight) -> Drawing:
 
 
 def _chosen(rows: list[Row]) -> list[str]:
-    """The names of at most `PANELS` layers, evenly from the first to the last."""
+    """The names of at most `PANELS` layers, evenly spaced from the first to the last."""
     names = list(dict.fromkeys(chain(*map(_told, rows))))
     if len(names) <= PANELS:
         return names
@@ -76,7 +76,7 @@ def _chosen(rows: list[Row]) -> list[str]:
 
 
 def _layer(panel: Panel, sight: Sight, rows: list[Row], name: str) -> None:
-    """Draw the spread of one layer's weights in each network that says it."""
+    """Draw the histograms of one layer's weights."""
     bins, axes = 0, panel.axes
     for row in rows:
         if (layer := _told(row).get(name)) is None:
@@ -94,7 +94,7 @@ def _layer(panel: Panel, sight: Sight, rows: list[Row], name: str) -> None:
 
 
 def edges_of(bins: int) -> list[float]:
-    """The edges of so many bins, from -REACH to REACH."""
+    """The edges of `bins` equal bins from -REACH to REACH."""
     return [-REACH + 2 * REACH * place / bins for place in range(bins + 1)]
 
 
@@ -103,21 +103,21 @@ def _shares(counts: Sequence[float], total: float) -> list[float]:
 
 
 def gaussian(bins: int) -> list[float]:
-    """The shares, in percent, of a standard Gaussian in so many bins up to `REACH`."""
+    """The shares, in percent, of a standard Gaussian in the bins of `edges_of`."""
     below = [0.5 * (1 + math.erf(edge / math.sqrt(2))) for edge in edges_of(bins)]
     return [100 * (high - low) for low, high in pairwise(below)]
 
 
 def with_weights(view: View) -> list[Row]:
-    """The pruned rows that say how weights were spread before the last threshold."""
+    """The pruned rows that have a histogram from before the last threshold."""
     rows = [row for line in view.lines.values() for row in line]
     return [row for row in rows if row.history and any(row.history[-1].weights or ())]
 
 
 def switched(view: View) -> list[list[Row]]:
-    """Rows that differ in a switch among their options, at one density, such as without STE.
+    """Groups of rows at one compression that differ only in boolean options, such as STE.
 
-    At last come all others, of each method that at the highest compression.
+    The last group has the other rows of `View.most_pruned`.
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in with_weights(view):
@@ -132,10 +132,10 @@ def switched(view: View) -> list[list[Row]]:
 
 
 def spread(sight: Sight) -> Drawing:
-    """The spread of weights before the last threshold, in standard deviations of a layer.
+    """Histograms of weights before the last threshold, in standard deviations of a layer.
 
-    Networks that differ in a switch, such as the straight-through estimator, have a panel of their
-    own for each density.
+    Networks that differ in a boolean option, such as the straight-through estimator, share a panel
+    for each compression.
     """
     groups = switched(sight.view)
     across = min(2, len(groups))

@@ -1,4 +1,4 @@
-"""How the line of each method looks: the same in all figures of a page."""
+"""The look of each method's line, the same in all figures of a page."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from prunecli.report.rows import Row
 
-# Told apart by colour-blind readers: Okabe & Ito, and wine and indigo of Tol. On a dark page,
-# each has a lighter one in its place.
+# Colour-blind readers can distinguish these: Okabe & Ito's, and Tol's wine and indigo. Each maps
+# to a lighter one for dark pages.
 DARK = {
     "#0072B2": "#4BA3E3", "#D55E00": "#FF8A3D", "#009E73": "#2FC79A", "#CC79A7": "#E29CC4",
     "#E69F00": "#F2B933", "#56B4E9": "#8ED0F5", "#000000": "#FFFFFF", "#999933": "#C5C55A",
@@ -34,38 +34,38 @@ class Look:
 
     @property
     def line(self) -> dict[str, Any]:
-        """The arguments for matplotlib of a line with markers."""
+        """The arguments for matplotlib for a line with markers."""
         return {"color": self.colour, "linestyle": self.stroke, "marker": self.marker}
 
     @property
     def edge(self) -> dict[str, Any]:
-        """Those of a line without markers."""
+        """Those for a line without markers."""
         return {"color": self.colour, "linestyle": self.stroke}
 
     @property
     def point(self) -> dict[str, Any]:
-        """Those of markers without a line."""
+        """Those for markers without a line."""
         return {"color": self.colour, "linestyle": "none", "marker": self.marker or "o"}
 
     @property
     def hollow(self) -> dict[str, Any]:
-        """Those of published results: hollow markers without a line."""
+        """Those for published results: hollow markers without a line."""
         return {**self.point, "markerfacecolor": "none", "markersize": 8}
 
 
 @dataclass(frozen=True)
 class Looks:
-    """The look of each pruned method of a page."""
+    """The looks of a page's pruned methods."""
 
     of_method: dict[str, Look]
 
     @classmethod
     def of(cls, rows: Iterable[Row], others: Iterable[str] = ()) -> Looks:
-        """The looks of the methods of these rows, and of others after them.
+        """The looks of the methods of these rows, then of the other methods.
 
-        Methods with the same scorer or pruner share a colour and differ in stroke, as GlobalMag and
-        LayerMag do, as far as there are strokes. No two of the first 40 have the same look, even
-        without colours: on grey paper, they differ in stroke or marker.
+        Methods with the same scorer or pruner, such as GlobalMag and LayerMag, share a colour and
+        differ in stroke, while there are strokes. The first 40 all look different, even without
+        colour: they differ in stroke or marker.
         """
         families = {row.method: row.first.method or "" for row in rows if not row.is_dense}
         families |= {method: method for method in others if method not in families}
@@ -85,7 +85,7 @@ class Looks:
 
     @classmethod
     def numbered(cls, names: Iterable[str]) -> Looks:
-        """The looks of lines that are no methods, by their place."""
+        """The looks of lines that are not methods, by their order."""
         return cls.of((), names)
 
     def look(self, method: str) -> Look:
@@ -93,6 +93,6 @@ class Looks:
 
 
 def dense_look(number: int) -> Look:
-    """The look of a dense network by its place among those of its section."""
+    """The look of a dense network, by its place in its section."""
     shade = number // len(DOTTED) % len(GREYS)
     return Look(GREYS[shade], DOTTED[number % len(DOTTED)])

@@ -1,4 +1,4 @@
-"""What a figure is drawn of: the rows of a section, and how their lines look."""
+"""The input of a figure: a section's rows, and their looks."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from prunecli.report.view import View
 
 @dataclass(frozen=True)
 class Sight:
-    """A view, in a page whose methods have these looks."""
+    """A view, with the looks of the page's methods."""
 
     view: View
     looks: Looks
 
     def look(self, row: Row) -> Look:
-        """That of its method, or of its place among the dense networks."""
+        """The look of a row's method, or of its place among the dense networks."""
         if row.is_dense:
             return dense_look(self.view.dense.index(row))
         return self.looks.look(row.method)
 
     def line(self, method: str) -> dict[str, Any]:
-        """The arguments for matplotlib of the line of a method."""
+        """The arguments for matplotlib for a method's line."""
         return self.looks.look(method).line
 
     @staticmethod
     def titled(rows: list[Row], panel: Panel) -> list[tuple[str, Row]]:
-        """What each row is called in a figure of these.
+        """The label of each row in a figure of these rows.
 
-        Where all that are pruned have the same compression, it is said once, above the panel.
+        If all pruned rows have the same compression, the panel's title says it instead.
         """
         ratios = {row.at for row in rows if not row.is_dense}
         if len(ratios) != 1:
@@ -43,7 +43,7 @@ class Sight:
         return [(row.method, row) for row in rows]
 
     def look_of(self, pair: Pair) -> Look:
-        """The look of what was published: as its row has it."""
+        """The look of a published result: its row's, else its method's."""
         if pair.ours is not None:
             return self.look(pair.ours)
         assert pair.theirs is not None, "a pair has one at least"
