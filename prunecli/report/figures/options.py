@@ -48,8 +48,9 @@ def _labelled(lines: dict[str, list[tuple[float, Row]]]) -> dict[str, list[tuple
     """The lines by the label that all of their rows share, where no other line has it too."""
     names = {}
     for name, points in lines.items():
-        labels = {row.method + _asked(row) for _, row in points if row.method != row.description}
-        names[name] = labels.pop() if len(labels) == 1 else name
+        labels = {(row.first.label or "", _asked(row)) for _, row in points}
+        label, asked = labels.pop()
+        names[name] = label + asked if label and not labels else name
     given = list(names.values())
     return {
         label if given.count(label) == 1 else name: lines[name] for name, label in names.items()
