@@ -17,10 +17,10 @@ def table(method="lamp", compression=16.0, **more):
     return {
         "top1": 90.0, "top5": 99.0, "loss": 0.3, "density": 1 / compression,
         "compression": compression, "empirical_compression": compression,
-        "compression_error": 0.0, "nonzero": 100, "prunable": 1600, "flops_dense": 2000,
-        "flops_sparse": 500, "dead_layers": [], "layers": [LAYER], "model": "cnn",
-        "dataset": "digits", "method": method, "scope": None if method is None else "global",
-        "seed": 0, **more,
+        "compression_error": 0.0, "nonzero": round(1600 / compression), "prunable": 1600,
+        "flops_dense": 2000, "flops_sparse": 500, "dead_layers": [], "layers": [LAYER],
+        "model": "cnn", "dataset": "digits", "method": method,
+        "scope": None if method is None else "global", "seed": 0, **more,
     }  # fmt: skip
 
 

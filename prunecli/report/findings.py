@@ -68,15 +68,15 @@ def _trade_offs(view: View) -> Iterator[str]:
     living = [row for row in pruned if not has_collapsed(row)]
     best = [row for row in living if not any(_beats(other, row) for other in living)]
     if len(living) > 1 and any(row.is_free for row in pruned):
-        order = sorted(best, key=lambda row: row.reached)
+        order = sorted(best, key=lambda row: -row.mean("nonzero"))
         told = [f"{_name(row)} {row.percent('top1')}% at {times(row.reached)}" for row in order]
         yield f"Best trade-offs, where no other is smaller and more accurate: {_some(told)}."
 
 
 def _beats(row: Row, other: Row) -> bool:
     """Whether it is smaller and more accurate, or as good in one and better in the other."""
-    own, theirs = (row.reached, row.mean("top1")), (other.reached, other.mean("top1"))
-    return own != theirs and own[0] >= theirs[0] and own[1] >= theirs[1]
+    own, theirs = ((each.mean("nonzero"), each.mean("top1")) for each in (row, other))
+    return own != theirs and own[0] <= theirs[0] and own[1] >= theirs[1]
 
 
 def _open(best: Row, others: list[Row]) -> str:

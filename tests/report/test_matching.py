@@ -96,7 +96,7 @@ def test_where_nothing_was_asked_the_nearest_that_was_reached_is_meant():
         ("gmp beta=0.05 gamma=0.3", "gmp")
     ]  # fmt: skip
     [line] = lines_of(grouped(results), published("gmp", None, reached=9.17))
-    assert line == ["gmp beta=0.05 gamma=0.2", "gmp", "", "8x", "9.17x", "100", "", "90.00",
+    assert line == ["gmp beta=0.05 gamma=0.2", "gmp", "", "8x", "9.17x", "200", "", "90.00",
                     "88.00", "99.00", ""]  # fmt: skip
 
 
