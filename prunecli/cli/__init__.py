@@ -53,9 +53,9 @@ def cli() -> None:
       prunecli eval sparse.safetensors
 
     `prunecli run RECIPE` runs a whole study from a YAML file. The environment variables
-    PRUNECLI_DATA_DIR, PRUNECLI_DEVICE, PRUNECLI_PRECISION, PRUNECLI_QUIET, PRUNECLI_VERBOSE and
-    PRUNECLI_TRUST set the options of the same names, PRUNECLI_CACHE sets the folder for decoded
-    data, and PRUNECLI_DEBUG=1 shows tracebacks.
+    PRUNECLI_DATA_DIR, PRUNECLI_DOWNLOAD, PRUNECLI_DEVICE, PRUNECLI_PRECISION, PRUNECLI_QUIET,
+    PRUNECLI_VERBOSE and PRUNECLI_TRUST set the options of the same names, for every job of a study
+    too. PRUNECLI_CACHE sets the folder for decoded data, and PRUNECLI_DEBUG=1 shows tracebacks.
     """
 
 

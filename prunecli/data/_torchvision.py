@@ -17,6 +17,9 @@ from prunecli.errors import BadEnvironment, BadInput, printable, reason
 from prunecli.runtime.shortage import raise_shortage
 from prunecli.types import Stream
 
+ADVICE = ". You can use download=True"
+"""Where torchvision's errors begin to speak of its own arguments."""
+
 
 def read_named(
     name: str,
@@ -51,16 +54,18 @@ def read_named(
         return *_checked(source.data, source.targets, source.classes, classes), ()
     except Exception as error:  # torchvision raises anything for a partial download
         raise_shortage(error)
-        what, mend = "it is missing or incomplete", "download it with --download"
+        what = "it is missing or incomplete"
+        mend = "download it with --download or PRUNECLI_DOWNLOAD=1"
         if download:  # it keeps existing files, even damaged ones
             what, mend = (
                 "the download failed, or the existing files are damaged",
                 "delete it and try again",
             )
         why = printable((reason(error) or type(error).__name__).splitlines()[0])
+        why = why.partition(ADVICE)[0]
         raise BadEnvironment(
             f"data set {name!r} under {printable(str(root))}: {what} ({why}); {mend}, "
-            "or give its folder with --data-dir"
+            "or give its folder with --data-dir or PRUNECLI_DATA_DIR"
         ) from None
 
 

@@ -52,7 +52,7 @@ def folder(
     if folder_ is None:
         raise BadEnvironment(
             f"{printable(str(folders[0]))}: there is no such folder; "
-            "give its parent with --data-dir"
+            "give its parent with --data-dir or PRUNECLI_DATA_DIR"
         )
     others = [root / name for name in OTHERS.get(split, ["train"])]
     mode = "L" if grey else "RGB"

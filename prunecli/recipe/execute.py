@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack, suppress
@@ -10,14 +11,16 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from prunecli.errors import BadInput, JobsFailed, PruneError, printable, some
+from prunecli.errors import QUOTED, BadInput, JobsFailed, PruneError, printable, some, with_mend
 from prunecli.files.digest import file_sha256
 from prunecli.recipe import records
 from prunecli.recipe.engine import Engine
 from prunecli.recipe.plan import Job
 from prunecli.recipe.records import Wrote
 from prunecli.runtime.progress import Progress
+from prunecli.settings.study import RESERVED
 
+FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
 Inputs = Callable[[Job], Mapping[str, Any]]
 """Everything but the program that a job's output depends on, as JSON."""
 
@@ -40,6 +43,18 @@ def states(jobs: list[Job], inputs: Inputs) -> dict[str, str]:
             with suppress(PruneError):
                 found[job.name] = records.state(job, records.job_key(job.command, inputs(job)))
     return found
+
+
+def explained(job: Job, error: PruneError) -> str:
+    """Why a job failed. Where an option mends it, that says how a recipe gives one.
+
+    The job's error speaks of the options of its command, which `run` does not have.
+    """
+    message = str(error)
+    flags = FLAG.findall(QUOTED.sub("", with_mend(message)[1] or ""))
+    if set(flags) <= RESERVED:  # which `run` has, or sets
+        return message
+    return f"{message} (options are keys of step {job.step!r} in the recipe)"
 
 
 class Watcher:
@@ -155,7 +170,7 @@ class Study:
                 else:
                     self.waiting.append(job)
             except PruneError as error:
-                self._fails(job, str(error))
+                self._fails(job, explained(job, error))
                 yield job
 
     def _started(self) -> Iterator[Job]:
@@ -176,8 +191,8 @@ class Study:
                     continue
                 self.running[self.engine.submit(job, self.watcher.starts(job))] = job
             except PruneError as error:
-                records.fail(job, key, str(error))
-                self._fails(job, str(error))
+                records.fail(job, key, explained(job, error))
+                self._fails(job, explained(job, error))
                 yield job
 
     def _next(self) -> Job | None:
@@ -200,8 +215,8 @@ class Study:
                 self.ran += 1
                 self._is_done(job, "ran")
             except PruneError as error:
-                records.fail(job, self.keys[job.name], str(error))
-                self._fails(job, str(error))
+                records.fail(job, self.keys[job.name], explained(job, error))
+                self._fails(job, explained(job, error))
             yield job
 
     def _let_go(self, *jobs: Job) -> None:

@@ -30,4 +30,7 @@ class DataSettings:
         "Folder that holds the data sets.", File(readable=False), Path("data"),
         envvar="PRUNECLI_DATA_DIR", decides=False,
     )  # fmt: skip
-    download: bool = option("Download the data set if it is missing.", Switch(), decides=False)
+    download: bool = option(
+        "Download the data set if it is missing.", Switch(), envvar="PRUNECLI_DOWNLOAD",
+        decides=False,
+    )  # fmt: skip

@@ -116,6 +116,17 @@ def test_whatever_torchvision_makes_of_half_a_download_is_a_missing_data_set(tmp
         load("mnist", tmp_path)
 
 
+@pytest.mark.fault(22)
+def test_a_missing_data_set_names_the_mend_and_not_torchvisions_arguments(tmp_path):
+    with pytest.raises(BadEnvironment) as error:
+        load("mnist", tmp_path)
+    assert str(error.value) == (
+        f"data set 'mnist' under {tmp_path}: it is missing or incomplete (Dataset not found); "
+        "download it with --download or PRUNECLI_DOWNLOAD=1, or give its folder with --data-dir or "
+        "PRUNECLI_DATA_DIR"
+    )
+
+
 HALF = {
     "mnist": [
         f"MNIST/raw/{split}-{kind}-ubyte"

@@ -196,6 +196,30 @@ def test_a_training_state_is_kept_for_the_same_job_only(study, option, kept):
     assert state.exists() is kept
 
 
+@pytest.mark.parametrize(
+    ("error", "explains"),
+    [
+        ("x: it is missing; download it with --download", True),
+        ("out of memory; lower --batch-size, or use --wait", True),
+        ("x: 'mine:net' is not imported; add --trust mine:net", False),
+        ("x: it is foreign; import it with 'prunecli train CKPT --model NAME'", False),
+        ("--batch-size is not to blame", False),
+        ("b is broken", False),
+    ],
+)
+def test_an_error_that_an_option_mends_says_how_a_recipe_gives_it(
+    study, monkeypatch, error, explains
+):
+    def broken(job):
+        raise BadInput(error)
+
+    monkeypatch.setattr(study, "inputs", broken)
+    with pytest.raises(JobsFailed) as failure:
+        study.go()
+    more = " (options are keys of step 'a' in the recipe)" * explains
+    assert str(failure.value) == f"job a failed: {error}{more}"
+
+
 def test_a_failure_stops_the_rest(study):
     study.broken = {"b"}
     with pytest.raises(JobsFailed, match="job b failed: b is broken") as error:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 from attacks import cut, in_place
 from studies import PLUGIN, RECIPE, Forked, outputs, undisturbed, until
 
@@ -129,6 +130,39 @@ def test_status_after_a_failure(run, states):
         f"mask/seed=0: failed: {reason}",
         "9 jobs: 2 done, 1 failed, 6 waiting",
     ]
+
+
+MISSING = """
+version: 1
+name: missing
+steps:
+  init: {train: {model: cnn, dataset: mnist, epochs: 0}}
+"""
+
+
+@pytest.mark.fault(22)
+def test_the_mends_of_a_missing_data_set_work_for_a_study(prune, tmp_path, monkeypatch):
+    class Downloads:
+        def __init__(self, root, train, download):
+            if not download:
+                raise RuntimeError("Dataset not found")
+            self.data = torch.zeros(10, 28, 28, dtype=torch.uint8)
+            self.targets, self.classes = torch.arange(10), [str(label) for label in range(10)]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torchvision.datasets.MNIST", Downloads)
+    Path("m.yaml").write_text(MISSING)
+    ended = prune("run", "m.yaml", "-q")
+    assert ended.code == 8
+    assert ended.err.endswith(
+        "download it with --download or PRUNECLI_DOWNLOAD=1, or give its folder with --data-dir or "
+        "PRUNECLI_DATA_DIR (options are keys of step 'init' in the recipe)\n"
+    )
+    Path("m.yaml").write_text(MISSING.replace("epochs: 0", "epochs: 0, download: true"))
+    assert prune("run", "m.yaml", "-q", "-o", "by-key").code == 0
+    Path("m.yaml").write_text(MISSING)
+    monkeypatch.setenv("PRUNECLI_DOWNLOAD", "1")
+    assert prune("run", "m.yaml", "-q", "-o", "by-environment").code == 0
 
 
 # Killed
