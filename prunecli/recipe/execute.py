@@ -170,7 +170,7 @@ class Study:
                 else:
                     self.waiting.append(job)
             except PruneError as error:
-                self._fails(job, explained(job, error))
+                self._fails(job, error)
                 yield job
 
     def _started(self) -> Iterator[Job]:
@@ -191,8 +191,7 @@ class Study:
                     continue
                 self.running[self.engine.submit(job, self.watcher.starts(job))] = job
             except PruneError as error:
-                records.fail(job, key, explained(job, error))
-                self._fails(job, explained(job, error))
+                self._fails(job, error, key)
                 yield job
 
     def _next(self) -> Job | None:
@@ -215,8 +214,7 @@ class Study:
                 self.ran += 1
                 self._is_done(job, "ran")
             except PruneError as error:
-                records.fail(job, self.keys[job.name], explained(job, error))
-                self._fails(job, explained(job, error))
+                self._fails(job, error, self.keys[job.name])
             yield job
 
     def _let_go(self, *jobs: Job) -> None:
@@ -230,7 +228,11 @@ class Study:
         self.shelf.put(job, self.keys[job.name])
         self.watcher.ends(job, how, note)
 
-    def _fails(self, job: Job, error: str) -> None:
+    def _fails(self, job: Job, error: PruneError, key: str | None = None) -> None:
+        """Note the failure; with a key, also in the job's record, while its output is held."""
+        why = explained(job, error)
+        if key is not None:
+            records.fail(job, key, why)
         self._let_go(job)
-        self.failed[job.name] = error
-        self.watcher.ends(job, "failed", error)
+        self.failed[job.name] = why
+        self.watcher.ends(job, "failed", why)

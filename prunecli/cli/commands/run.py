@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,7 @@ def do(jobs: list[Job], folder: Path, settings: StudySettings, talk: Talk) -> St
 def tell_status(jobs: list[Job], folder: Path, talk: Talk) -> Studied | None:
     from prunecli.recipe.execute import states
 
-    found = states(jobs, inputs)
+    found = states(jobs, partial(inputs, download=False))
     if talk.json:
         return answer(jobs, folder, states=found)
     for name, state in found.items():

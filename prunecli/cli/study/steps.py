@@ -189,14 +189,17 @@ def planned(
     return study, folder, plan(study, folder, partial(check, may_name=may_name))
 
 
-def inputs(job: Job) -> Mapping[str, Any]:
+def inputs(job: Job, *, download: bool = True) -> Mapping[str, Any]:
     """Everything that a job's output depends on besides the program.
 
-    Raises PruneError if it cannot be determined, for unexpected errors too.
+    With `download`, missing data is downloaded if the job says so. Raises PruneError if it cannot
+    be determined, for unexpected errors too.
     """
     from prunecli.recipe.inputs import dependencies
 
     params = _params(job.command, tuple(job.arguments))
+    if not download:
+        params = {**params, "download": False}
     command = STEPS[job.command]
     with _own_fault():  # data sets are read, which may be other people's code
         return dependencies(

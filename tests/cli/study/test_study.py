@@ -17,6 +17,7 @@ from studies import PLUGIN, RECIPE, Forked, outputs, undisturbed, until
 
 from prunecli.cli.study import view as _study
 from prunecli.cli.study.view import Forecast, Live, Log, duration, watcher
+from prunecli.errors import BadEnvironment
 from prunecli.files.claims import is_locked, locked
 from prunecli.recipe.plan import Job
 
@@ -117,6 +118,22 @@ def test_status_before_after_and_of_what_a_change_makes_wait(run, states):
     assert [name for name, state in changed.items() if state == "waiting"] == after_finetune
     assert counts(states("--set", "seed=[0,2]")) == {"done": 4, "waiting": 5}
     assert counts(states("--set", "seed=0", "--only", "result")) == {"done": 4}
+
+
+def test_status_downloads_nothing(run, monkeypatch):
+    asked = []
+
+    def loaded(plugin, root, split, download):
+        asked.append(download)
+        raise BadEnvironment("it is missing")
+
+    monkeypatch.setattr("prunecli.images.source.loaded", loaded)
+    monkeypatch.setenv("PRUNECLI_DOWNLOAD", "1")
+    new = ["--set", "epochs=7"]  # what was parsed before is kept
+    assert run("--status", *new).out == "9 jobs: 9 waiting\n"
+    assert set(asked) == {False}
+    assert run("-q", "--only", "dense", *new).code == 8
+    assert True in asked
 
 
 def test_status_after_a_failure(run, states):
