@@ -15,16 +15,19 @@ def by_option(sight: Sight, value: Callable[[Row], list[float]], label: str) -> 
     """What a method reaches by its options: the one with most values across, a line for the rest.
 
     The compression asked for is among the rest. The values of the option stand at equal distances.
-    A line has the label of its rows, if they share one.
+    A line has the label of its rows, if they share one, else the options that vary.
 
     `value` gives a row's percentages, one per seed, that `label` names.
     """
-    method, option = varied(sight.view.rows) or ("", "")
+    found = varied(sight.view.rows)
+    assert found, "`kinds` asks first"
+    method, option = found
     lines: dict[str, list[tuple[float, Row]]] = {}
-    for row in sight.view.rows:
-        if row.first.method == method:
-            name = row.without([option]) + _asked(row)
-            lines.setdefault(name, []).append((row.options[option], row))
+    rows = [row for row in sight.view.rows if row.first.method == method]
+    same = [name for name in rows[0].options if all(_equal(name, rows[0], row) for row in rows)]
+    for row in rows:
+        name = row.without([option, *same]) + _asked(row)
+        lines.setdefault(name, []).append((row.options[option], row))
     lines = _labelled(lines)
     across = sorted({at for points in lines.values() for at, _ in points})
     looks = Looks.numbered(lines)
@@ -38,6 +41,10 @@ def by_option(sight: Sight, value: Callable[[Row], list[float]], label: str) -> 
         panel.axes.set_xlabel(shown(option), parse_math=False)
         panel.axes.set_ylabel(label)
         return drawing
+
+
+def _equal(name: str, one: Row, other: Row) -> bool:
+    return name in other.options and repr(one.options[name]) == repr(other.options[name])
 
 
 def _asked(row: Row) -> str:

@@ -46,3 +46,13 @@ def test_by_option_a_line_has_the_label_that_its_rows_share(monkeypatch):
     same = [gmp(b, g, 90, 4, label=f"{g}") for b, g, _ in given]
     options.by_option(sight_of(grouped(same)), top1, "top-1")
     assert set(seen) == {"gmp beta=0.1", "gmp beta=0.2"}  # no label names one line
+
+
+def test_by_option_what_all_lines_share_is_in_no_name(monkeypatch):
+    seen = lines(monkeypatch)
+    results = [
+        result("weightmom", 4.0, options={"start": start, "window": window, "ste": True})
+        for start in (1, 2, 3) for window in (2, 3)
+    ]  # fmt: skip
+    options.by_option(sight_of(grouped(results)), top1, "top-1")
+    assert set(seen) == {"weightmom window=2 4x", "weightmom window=3 4x"}
