@@ -16,7 +16,10 @@ Curve: TypeAlias = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Reach:
-    """A compression; `at_least` that if the curve ends before more is lost."""
+    """A compression; `at_least` that if the curve ends before more is lost.
+
+    It is `at_most` that if more is lost at the only ratio.
+    """
 
     compression: float
     at_least: bool = False
@@ -50,11 +53,13 @@ def at_loss(curve: Curve, loss: float) -> Reach:
 
     Between neighbours it is interpolated on a logarithmic scale, c = c0 (c1 / c0)^t with
     t = (loss - l0) / (l1 - l0). The curve starts at the unpruned network, (1, 0), and is not
-    extrapolated. If it crosses the loss several times, the first crossing counts: the claim must
-    hold for all lower ratios.
+    extrapolated. A single ratio makes no curve, only a bound. If the curve crosses the loss several
+    times, the first crossing counts: the claim must hold for all lower ratios.
     """
     last, least = 1.0, 0.0
     for compression, points in curve:
+        if points > loss and len(curve) == 1:
+            return Reach(compression, at_most=True)
         if points > loss:
             share = (loss - least) / (points - least)
             return Reach(last * (max(compression, last) / last) ** share)
@@ -74,11 +79,11 @@ def against_best(method: str, reached: dict[str, Reach]) -> Reach | None:
     """The method's compression divided by the best other method's.
 
     `at_most` if another's curve ends before more is lost, since that one may go further. None if
-    there is no other, or if both may go further.
+    there is no other, or if nothing bounds the quotient.
     """
     own, others = reached[method], [r for name, r in reached.items() if name != method]
-    further = any(other.at_least for other in others)
-    if not others or (own.at_least and further):
+    best = max(others, key=lambda other: other.compression, default=None)
+    at_most = own.at_most or any(other.at_least for other in others)
+    if best is None or best.at_most or (own.at_least and at_most):
         return None
-    best = max(other.compression for other in others)
-    return Reach(own.compression / best, own.at_least, further)
+    return Reach(own.compression / best.compression, own.at_least, at_most)

@@ -8,8 +8,8 @@ from statistics import median
 
 from prunecli.errors import printable
 from prunecli.report.equal_loss import at_losses
-from prunecli.report.labels import training
-from prunecli.report.noise import has_collapsed, is_within_noise
+from prunecli.report.noise import collapsed, has_collapsed, is_within_noise
+from prunecli.report.protocol import differing
 from prunecli.report.rows import Row, times
 from prunecli.report.view import View
 from prunecli.settings.report import LOSSES
@@ -70,7 +70,7 @@ def _trade_offs(view: View) -> Iterator[str]:
     if len(living) > 1 and any(row.is_free for row in pruned):
         order = sorted(best, key=lambda row: -row.mean("nonzero"))
         told = [f"{_name(row)} {row.percent('top1')}% at {times(row.reached)}" for row in order]
-        yield f"Best trade-offs, where no other is smaller and more accurate: {_some(told)}."
+        yield f"Best trade-offs, where no other is smaller and more accurate: {', '.join(told)}."
 
 
 def _beats(row: Row, other: Row) -> bool:
@@ -88,7 +88,7 @@ def _open(best: Row, others: list[Row]) -> str:
         return f", then {_name(others[0])} with {others[0].percent('top1')}%"
     equal = [_name(row) for row, test in tests if test]
     if equal:
-        return f"; within noise of it: {_some(equal)}"
+        return f"; within noise of it: {', '.join(equal)}"
     return f"; the next, {_name(others[0])}, has {others[0].percent('top1')}%"
 
 
@@ -101,7 +101,7 @@ def _critical(view: View) -> Iterator[str]:
 
 
 def _collapsed(view: View) -> Iterator[str]:
-    """From which ratio on a method does no more than guess."""
+    """From which ratio on a method does no more than guess, on average or on some seeds."""
     found: dict[float, list[str]] = {}
     for method, line in view.lines.items():
         first = next((row.compression for row in line if has_collapsed(row)), None)
@@ -110,6 +110,13 @@ def _collapsed(view: View) -> Iterator[str]:
     if found:
         told = [f"{', '.join(found[ratio])} at {times(ratio)}" for ratio in sorted(found)]
         yield f"Collapsed to guessing first: {'; '.join(told)}."
+    partly = [
+        f"{printable(row.title)} ({count} of {len(row.results)})"
+        for row in view.rows
+        if (count := collapsed(row)) and not (row.is_dense or has_collapsed(row))
+    ]
+    if partly:
+        yield f"Collapsed on some seeds: {', '.join(partly)}."
 
 
 def _budgets(view: View) -> Iterator[str]:
@@ -122,17 +129,13 @@ def _budgets(view: View) -> Iterator[str]:
         if len(asking) == len(pruned):
             yield "Every network has the compression asked for."
         else:
-            yield f"All that were asked for a compression have it ({len(asking)} of {len(pruned)})."
+            those = _some([_name(row) for row in asking])
+            yield f"Only these were asked for a compression, and they have it: {those}."
 
 
 def _training(view: View) -> Iterator[str]:
     """What of the training sets pruned networks apart that a comparison would keep equal."""
-    facts: dict[str, dict[str, None]] = {}
-    for row in view.rows:
-        for result in row.results if not row.is_dense else []:
-            for name, value in training(result).items():
-                facts.setdefault(name, {})[value] = None
-    differ = [f"{name} {_some(values, 3)}" for name, values in facts.items() if len(values) > 1]
+    differ = [f"{name} {_some(values, 3)}" for name, values in differing(view).items()]
     if differ:
         yield f"Not all were trained alike, so compare with care: {printable('; '.join(differ))}."
 
@@ -177,7 +180,8 @@ def _published(view: View) -> Iterator[str]:
 
 def _at_loss(view: View, loss: float) -> Iterator[str]:
     """Who goes furthest for a loss of so many points."""
-    reached = {method: own[loss] for method, own in at_losses(view.rows, [loss]).items()}
+    curves = at_losses(view.rows, [loss]).items()
+    reached = {method: own[loss] for method, own in curves if not own[loss].at_most}
     if len(reached) > 1:
         order = sorted(reached.items(), key=lambda item: -item[1].compression)[:MOST]
         told = ", ".join(f"{printable(method)} {reach}" for method, reach in order)

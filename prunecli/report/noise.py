@@ -33,5 +33,15 @@ def _moments(row: Row) -> tuple[float, float, int]:
 
 def has_collapsed(row: Row) -> bool:
     """Whether it does hardly more than guess. Never, of results that don't say among how many."""
+    return row.mean("top1") <= _guessed(row)
+
+
+def collapsed(row: Row) -> int:
+    """How many of its results do hardly more than guess."""
+    return sum(top1 <= _guessed(row) for top1 in row.values("top1"))
+
+
+def _guessed(row: Row) -> float:
+    """The highest accuracy, in percent, that counts as guessing."""
     classes = row.first.classes
-    return classes is not None and row.mean("top1") <= min(GUESSING * 100 / classes, 99.0)
+    return -1.0 if classes is None else min(GUESSING * 100 / classes, 99.0)

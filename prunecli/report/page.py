@@ -16,6 +16,7 @@ from prunecli.report.figures.kinds import FIGURES, caption, there_are
 from prunecli.report.figures.looks import DARK
 from prunecli.report.figures.sight import Sight, sights
 from prunecli.report.findings import findings
+from prunecli.report.protocol import shared
 from prunecli.report.reference import Reference
 from prunecli.report.rows import Row
 from prunecli.report.tables.kinds import FULL, pivots, table_of
@@ -55,6 +56,7 @@ def _section(sight: Sight, losses: Sequence[float], numbers: Iterator[int]) -> d
     ]
     return {
         "title": printable(view.title),
+        "protocol": printable(shared(view)),
         "findings": findings(view, losses),
         "figures": figures,
         "pivots": [table for name in pivots(view) if (table := table_of(view, name, losses))],

@@ -59,7 +59,7 @@ class View:
     @property
     def prunable(self) -> float:
         """The weights of the unpruned network, or of the first that is pruned."""
-        return (self.unpruned or self.rows)[0].mean("prunable")
+        return (self.unpruned or self.rows or self.everything)[0].mean("prunable")
 
     @property
     def title(self) -> str:

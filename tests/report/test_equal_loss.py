@@ -29,9 +29,14 @@ def test_between_neighbours_it_is_interpolated_on_a_logarithmic_scale(loss, comp
 
 
 def test_the_curve_begins_at_the_unpruned_network_and_is_not_extrapolated():
-    assert at_loss([(16.0, 4.0)], 1.0) == Reach(pytest.approx(2.0))
+    assert at_loss([(16.0, 4.0), (64.0, 9.0)], 1.0) == Reach(pytest.approx(2.0))
     assert at_loss(CURVE, 10.0) == at_loss(CURVE, 50.0) == Reach(64.0, at_least=True)
     assert str(at_loss(CURVE, 50.0)) == "≥ 64x"
+
+
+def test_a_single_ratio_is_a_bound():
+    assert at_loss([(16.0, 4.0)], 1.0) == Reach(16.0, at_most=True)
+    assert at_loss([(16.0, 4.0)], 4.0) == Reach(16.0, at_least=True)
 
 
 def test_of_several_crossings_the_first_counts():
@@ -43,7 +48,7 @@ def test_a_gain_is_no_loss():
 
 
 def test_points_at_one_ratio_make_no_division_by_zero():
-    assert at_loss([(1.0, 3.0)], 1.0) == Reach(1.0)
+    assert at_loss([(1.0, 3.0), (4.0, 5.0)], 1.0) == Reach(1.0)
     assert at_loss([(4.0, 0.5), (4.0, 3.0)], 1.0) == Reach(pytest.approx(4.0))
 
 
@@ -53,7 +58,7 @@ LAMP = [
     for r, points in ((4.0, (90.0, 91.0)), (16.0, (89.0, 88.0)))  # loses 1 and 3 points
     for seed, top1 in enumerate(points)
 ]
-SNIP = [result("snip", 4.0, top1=88.5)]
+SNIP = [result("snip", 4.0, top1=88.5), result("snip", 9.0, top1=80.0)]
 
 
 def test_the_mean_over_seeds_counts_at_what_was_reached():
@@ -62,6 +67,8 @@ def test_the_mean_over_seeds_counts_at_what_was_reached():
         "lamp": {1.0: Reach(pytest.approx(8.0))},
         "snip": {1.0: Reach(pytest.approx(4 ** (1 / 1.5)))},
     }
+    one = at_losses(grouped([*DENSE, *SNIP[:1]]), [1.0])
+    assert one == {"snip": {1.0: Reach(4.0, at_most=True)}}
     short = result(compression=16.0, empirical_compression=9.0, top1=88.0)
     assert at_losses(grouped([*DENSE, short]), [2.0]) == {"lamp": {2.0: Reach(9.0, at_least=True)}}
 
@@ -76,6 +83,12 @@ def test_how_many_times_that_of_the_best_other():
     assert str(against_best("a", further)) == "≤ 1.5x"
     assert against_best("c", further | {"a": Reach(30.0, at_least=True)}) is None
     assert against_best("a", {"a": Reach(30.0)}) is None
+    bounded = reached | {"c": Reach(20.0, at_most=True)}
+    assert against_best("c", bounded) == Reach(pytest.approx(2 / 3), at_most=True)
+    assert against_best("a", bounded) is None  # the best other may be anything up to 20
+    assert against_best("c", bounded | {"a": Reach(30.0, at_least=True)}) == Reach(
+        pytest.approx(2 / 3), at_most=True
+    )
 
 
 def test_the_page_has_a_line_for_each_method():
@@ -95,7 +108,8 @@ def test_json_has_it_where_it_is_asked_for():
     rows = grouped([*DENSE, *LAMP, *SNIP, result(model="vgg16")])
     assert "at_loss" not in as_json(rows)
     told = json.loads(as_json(rows, 1.0))
-    half = {"points": 1.0, "compression": pytest.approx(8.0), "at_least": False}
+    half = {"points": 1.0, "compression": pytest.approx(8.0), "at_least": False,
+            "at_most": False}  # fmt: skip
     assert [each["at_loss"] for each in told[:3]] == [None, half, half]
     assert told[-1]["at_loss"] is None
     without = [{key: each[key] for key in each if key != "at_loss"} for each in told]
@@ -111,5 +125,5 @@ def test_the_step_has_it_in_json_and_in_the_table_at_the_loss_that_is_asked_for(
     asked = ReportSettings(form="csv", table="equal-loss", loss=1.0)
     _, text = report([dense, lamp], asked, RunOptions())
     assert text.splitlines() == [
-        "model,dataset,method,at 1 lost,of the best other", "cnn,digits,lamp,2x,"
+        "model,dataset,method,at 1 lost,of the best other", "cnn,digits,lamp,≤ 16x,"
     ]  # fmt: skip

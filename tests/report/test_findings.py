@@ -63,7 +63,7 @@ def test_the_best_is_told_where_several_methods_live_at_one_ratio():
     ]
     many = [x for n in range(6) for x in seeds(f"m{n}", 4.0, 89, 91, 92)]
     [sentence] = of("4x", *best, *many)
-    assert sentence.endswith("; within noise of it: m0, m1, m2, m3 and 2 more.")
+    assert sentence.endswith("; within noise of it: m0, m1, m2, m3, m4, m5.")
 
 
 def test_one_seed_tells_no_noise():
@@ -147,6 +147,8 @@ def test_each_method_collapses_at_its_first_ratio():
         for ratio, top1 in zip((4.0, 16.0, 64.0), values, strict=True)
     ]  # fmt: skip
     assert of("Collapsed", *lines) == ["Collapsed to guessing first: a, c at 16x; b at 64x."]
+    partly = [*seeds("a", 4.0, 90, 10, 92), *seeds("b", 4.0, 90, 91, 92)]
+    assert of("Collapsed", *partly) == ["Collapsed on some seeds: a 4x (1 of 3)."]
     old = [result("a", 16.0, top1=10.0)]  # it does not say among how many classes
     assert of("Collapsed", *old) == []
 
@@ -160,8 +162,8 @@ def test_budgets_that_were_missed_are_named():
     assert sentence.endswith("m3 4x, asked 8x and 1 more.")
     assert of("Every network", *missed, result()) == []
     assert of("Every network", gmp(0.05, 0.1, 80, 4)) == []  # nothing was asked of it
-    assert of("All", gmp(0.05, 0.1, 80, 4), result()) == [
-        "All that were asked for a compression have it (1 of 2)."
+    assert of("Only", gmp(0.05, 0.1, 80, 4), result()) == [
+        "Only these were asked for a compression, and they have it: lamp."
     ]
 
 
@@ -198,7 +200,7 @@ def test_who_goes_furthest_before_a_layer_is_empty():
 
 def test_who_goes_furthest_for_the_loss_nearest_to_one_point():
     results = [result(None, 1.0, top1=90.0), result(compression=16.0, top1=86.0),
-               result("snip", 16.0, top1=89.5)]  # fmt: skip
+               result(compression=64.0, top1=86.0), result("snip", 16.0, top1=89.5)]  # fmt: skip
     assert of("Furthest", *results) == ["Furthest for 1 point of top-1 lost: snip ≥ 16x, lamp 2x."]
     assert of("Furthest", *results, losses=[2.0, 8.0]) == [
         "Furthest for 2 points of top-1 lost: snip ≥ 16x, lamp 4x."

@@ -18,6 +18,7 @@ PUBLISHED, HOLLOW = " Hollow: published.", ("top1", "top5", "parameters")
 OPTIONS = f"{BARS} A line for each other option; the values across are evenly spaced."
 FIRST = "Of the first seed."
 MOST = "Of the first seed, at the highest compression that half of the methods survive."
+MIXED = MOST + " Methods that were asked for no compression are at their own."
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ FIGURES = {
     "degradation": Kind(
         ratios.degradation,
         lambda view: _pruned(view) and len(view.unpruned) == 1,
-        "Points lost against the unpruned network of the same seed; lower is worse.",
+        "Points lost against the unpruned network of the same seed; further down is worse.",
     ),
     "parameters": Kind(
         ratios.parameters,
@@ -116,7 +117,9 @@ def caption(name: str, view: View) -> str:
     kind = FIGURES[name]
     hollow = name in HOLLOW and any(pair.theirs for pair in view.pairs)
     single = all(len(row.results) == 1 for row in view.rows)
-    return kind.says.replace(BARS, SINGLE if single else BARS) + PUBLISHED * hollow
+    free = any(row.is_free for row in view.rows)
+    says = kind.says.replace(BARS, SINGLE if single else BARS)
+    return says.replace(MOST, MIXED if free else MOST) + PUBLISHED * hollow
 
 
 def there_are(view: View) -> list[str]:

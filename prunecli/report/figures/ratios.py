@@ -36,7 +36,8 @@ def _compression_axis(axes: Axes, rows: list[Row]) -> None:
 def accuracy(sight: Sight, key: Top) -> Drawing:
     """Accuracy over the compression reached: a line per method, a bar for the spread over seeds.
 
-    Lines start at the unpruned network, if there is just one. Published results are hollow.
+    A line starts at the unpruned network, if there is just one; a method with a single ratio is a
+    point. Published results are hollow.
     """
     view = sight.view
     dense = view.unpruned
@@ -44,7 +45,7 @@ def accuracy(sight: Sight, key: Top) -> Drawing:
         for row in dense:
             panel.level(row.mean(key), row.method, sight.look(row).edge)
         for method, pruned in view.lines.items():
-            line = dense + pruned if len(dense) == 1 else pruned
+            line = dense + pruned if len(dense) == 1 < len(pruned) else pruned
             values = [row.values(key) for row in line]
             across = [row.reached for row in line]
             panel.means(across, values, method, sight.line(method), PERCENT)

@@ -11,7 +11,7 @@ from prunecli.report.tables.table import Table, plain
 
 NOTE = (
     "Interpolated between measured ratios, on a logarithmic scale. ≥: no more was lost at the "
-    "highest ratio. ≤: another method may go further."
+    "highest ratio. ≤: more was lost at the only ratio, or another method may go further."
 )
 
 

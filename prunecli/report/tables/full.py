@@ -41,7 +41,12 @@ def as_json(rows: list[Row], loss: float | None = None) -> str:
 
 
 def _reach(loss: float, reach: Reach) -> dict[str, float | bool]:
-    return {"points": loss, "compression": reach.compression, "at_least": reach.at_least}
+    return {
+        "points": loss,
+        "compression": reach.compression,
+        "at_least": reach.at_least,
+        "at_most": reach.at_most,
+    }
 
 
 def full_flops(rows: list[Row]) -> dict[tuple[str, str], float]:
