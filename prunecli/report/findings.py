@@ -47,8 +47,8 @@ def _over(seeds: int) -> str:
 
 
 def _best(view: View) -> Iterator[str]:
-    """The best at each ratio that several methods were asked for, and who may be as good."""
-    pruned = [row for row in view.rows if not row.is_dense and not row.is_free]
+    """The best of those that met each ratio, if there are several, and who may be as good."""
+    pruned = [row for row in view.rows if not row.is_dense and row.is_met]
     order = sorted(pruned, key=lambda row: row.compression)
     for ratio, rows in groupby(order, key=lambda row: row.compression):
         living = sorted(
@@ -70,7 +70,7 @@ def _trade_offs(view: View) -> Iterator[str]:
     if len(living) > 1 and any(row.is_free for row in pruned):
         order = sorted(best, key=lambda row: -row.mean("nonzero"))
         told = [f"{_name(row)} {row.percent('top1')}% at {times(row.reached)}" for row in order]
-        yield f"Best trade-offs, where no other is smaller and more accurate: {', '.join(told)}."
+        yield f"Best trade-offs, where no other is smaller and more accurate: {_some(told, 8)}."
 
 
 def _beats(row: Row, other: Row) -> bool:

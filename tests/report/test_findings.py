@@ -66,6 +66,13 @@ def test_the_best_is_told_where_several_methods_live_at_one_ratio():
     assert sentence.endswith("; within noise of it: m0, m1, m2, m3, m4, m5.")
 
 
+def test_who_missed_the_ratio_is_not_the_best_at_it():
+    missed = result("a", 4.0, top1=99.0, empirical_compression=3.0)
+    results = [missed, result("b", 4.0, top1=80.0), result("c", 4.0, top1=70.0)]
+    assert of("4x", *results) == ["4x: b is best with 80.00%, then c with 70.00%."]
+    assert of("4x", *results[:2]) == []
+
+
 def test_one_seed_tells_no_noise():
     one, two = seeds("lamp", 4.0, 90), seeds("snip", 4.0, 89)
     assert told(*one, *two) == [

@@ -136,8 +136,8 @@ def _set_beside(cells: Cells, pair: Pair, field: str, ours: Iterable[Column]) ->
 
 
 def _mark_best(cells: Cells, column: Column, rows: list[Row], measure: Measure) -> None:
-    """Mark the highest of a column of pruned networks at one compression."""
-    living = [row for row in rows if not has_collapsed(row)]
+    """Mark the highest of a column of pruned networks that have the compression asked for."""
+    living = [row for row in rows if row.is_met and not has_collapsed(row)]
     if isinstance(column, str) or len(rows) < 2 or not living:
         return
     most = max(map(measure.number, living))

@@ -81,6 +81,12 @@ def test_neither_collapsed_networks_nor_those_at_their_own_ratio_are_best():
     assert table.notes == ["° collapsed: it does hardly more than guess"]
 
 
+def test_who_missed_the_ratio_is_not_the_best_of_its_column():
+    missed = result("a", 4.0, top1=99.0, empirical_compression=3.0)
+    found = cells(pivot(missed, result("b", 4.0, top1=80.0)))
+    assert (found["a"]["4x"], found["b"]["4x"]) == ("99.00*", "**80.00**")
+
+
 def test_no_measure_of_which_less_is_better_has_a_best():
     results = [result("a", flops_sparse=500), result("b", flops_sparse=900)]
     for name in ("flops", "reached"):
