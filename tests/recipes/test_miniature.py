@@ -54,6 +54,7 @@ SETTINGS = {
 LONG = {
     "foresight_vgg16_cifar10", "foresight_vgg16_cifar100", "foresight_resnet56_cifar10",
     "foresight_resnet56_cifar100", "gmp", "weightmom", "imp", "adaptive_sparsity",
+    "adaptive_sparsity_quick",
 }  # fmt: skip
 
 
