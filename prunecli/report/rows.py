@@ -121,18 +121,22 @@ class Row:
     def mean(self, number: Number) -> float:
         return fmean(self.values(number))
 
-    def spread(self, number: Number) -> float:
-        """Sample standard deviation over the seeds; 0 for a single one."""
+    def deviation(self, number: Number) -> float | None:
+        """Sample standard deviation over the seeds; None for a single one."""
         values = self.values(number)
-        return stdev(values) if len(values) > 1 else 0.0
+        return stdev(values) if len(values) > 1 else None
+
+    def spread(self, number: Number) -> float:
+        """The deviation; 0 for a single seed."""
+        return self.deviation(number) or 0.0
 
     def percent(self, number: Number) -> str:
-        """The mean as a person reads it, with the spread where there is one."""
-        spread = f" ± {self.spread(number):.2f}" if len(self.results) > 1 else ""
-        return f"{self.mean(number):.2f}{spread}"
+        """The mean as a person reads it, with the deviation where there is one."""
+        std = self.deviation(number)
+        return f"{self.mean(number):.2f}" + ("" if std is None else f" ± {std:.2f}")
 
     def flat(self) -> dict[str, str | float | None]:
-        """The row as plain values, for CSV and JSON. A single result has no deviation."""
+        """The row as plain values, for CSV and JSON."""
         return {
             "model": self.model,
             "dataset": self.dataset,
@@ -141,8 +145,8 @@ class Row:
             "compression": self.compression,
             "seeds": self.seeds,
             **{number: self.mean(number) for number in get_args(Number)},
-            "top1_std": self.spread("top1") if len(self.results) > 1 else None,
-            "top5_std": self.spread("top5") if len(self.results) > 1 else None,
+            "top1_std": self.deviation("top1"),
+            "top5_std": self.deviation("top5"),
             "dead_layers": self.dead_layers,
         }
 

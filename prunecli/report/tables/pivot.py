@@ -41,11 +41,12 @@ class Measure:
 
 
 def accuracy(number: Number, title: str) -> Measure:
-    def std(row: Row) -> float | None:
-        return row.spread(number) if len(row.results) > 1 else None
-
     return Measure(
-        title, lambda row: row.mean(number), lambda row: row.percent(number), std, number
+        title,
+        number=lambda row: row.mean(number),
+        text=lambda row: row.percent(number),
+        std=lambda row: row.deviation(number),
+        published=number,
     )
 
 
